@@ -1,0 +1,210 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Launcher(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LAUNCHER_UNSPECIFIED: _ClassVar[Launcher]
+    LAUNCHER_LOCAL: _ClassVar[Launcher]
+    LAUNCHER_RAY: _ClassVar[Launcher]
+    LAUNCHER_EXTERNAL: _ClassVar[Launcher]
+
+class SearchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEARCH_KIND_UNSPECIFIED: _ClassVar[SearchKind]
+    SEARCH_KIND_GRID: _ClassVar[SearchKind]
+    SEARCH_KIND_RANDOM: _ClassVar[SearchKind]
+
+class OnTrialFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ON_TRIAL_FAILURE_UNSPECIFIED: _ClassVar[OnTrialFailure]
+    ON_TRIAL_FAILURE_CONTINUE: _ClassVar[OnTrialFailure]
+    ON_TRIAL_FAILURE_STOP: _ClassVar[OnTrialFailure]
+
+class MetricMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METRIC_MODE_UNSPECIFIED: _ClassVar[MetricMode]
+    METRIC_MODE_MIN: _ClassVar[MetricMode]
+    METRIC_MODE_MAX: _ClassVar[MetricMode]
+LAUNCHER_UNSPECIFIED: Launcher
+LAUNCHER_LOCAL: Launcher
+LAUNCHER_RAY: Launcher
+LAUNCHER_EXTERNAL: Launcher
+SEARCH_KIND_UNSPECIFIED: SearchKind
+SEARCH_KIND_GRID: SearchKind
+SEARCH_KIND_RANDOM: SearchKind
+ON_TRIAL_FAILURE_UNSPECIFIED: OnTrialFailure
+ON_TRIAL_FAILURE_CONTINUE: OnTrialFailure
+ON_TRIAL_FAILURE_STOP: OnTrialFailure
+METRIC_MODE_UNSPECIFIED: MetricMode
+METRIC_MODE_MIN: MetricMode
+METRIC_MODE_MAX: MetricMode
+
+class RuntimeConfiguration(_message.Message):
+    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: EnvironmentValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[EnvironmentValue, _Mapping]] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRYPOINT_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    INITIALIZE_FROM_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    LAUNCHER_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    WORKING_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    entrypoint: str
+    code: Code
+    initialize_from: str
+    parameters: _containers.ScalarMap[str, str]
+    search: Search
+    launcher: Launcher
+    resources: Resources
+    priority: int
+    snapshots: SnapshotPolicy
+    retries: RetryPolicy
+    limits: Limits
+    environment: _containers.MessageMap[str, EnvironmentValue]
+    labels: _containers.ScalarMap[str, str]
+    working_directory: str
+    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ...) -> None: ...
+
+class Code(_message.Message):
+    __slots__ = ("uri", "digest")
+    URI_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    uri: str
+    digest: str
+    def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class Search(_message.Message):
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure")
+    class SpaceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: SearchDimension
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SearchDimension, _Mapping]] = ...) -> None: ...
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONCURRENT_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    ON_TRIAL_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    kind: SearchKind
+    space: _containers.MessageMap[str, SearchDimension]
+    seed: int
+    max_trials: int
+    max_concurrent_trials: int
+    on_trial_failure: OnTrialFailure
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ...) -> None: ...
+
+class SearchDimension(_message.Message):
+    __slots__ = ("values", "minimum", "maximum", "log_scale", "integer")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    LOG_SCALE_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    minimum: float
+    maximum: float
+    log_scale: bool
+    integer: bool
+    def __init__(self, values: _Optional[_Iterable[str]] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., log_scale: bool = ..., integer: bool = ...) -> None: ...
+
+class Resources(_message.Message):
+    __slots__ = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_gigabytes_per_worker")
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    CPUS_PER_WORKER_FIELD_NUMBER: _ClassVar[int]
+    GPUS_PER_WORKER_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GIGABYTES_PER_WORKER_FIELD_NUMBER: _ClassVar[int]
+    workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    memory_gigabytes_per_worker: float
+    def __init__(self, workers: _Optional[int] = ..., cpus_per_worker: _Optional[float] = ..., gpus_per_worker: _Optional[float] = ..., memory_gigabytes_per_worker: _Optional[float] = ...) -> None: ...
+
+class SnapshotPolicy(_message.Message):
+    __slots__ = ("every_steps", "every_epochs", "every_minutes", "keep_last", "keep_best", "storage")
+    EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_MINUTES_FIELD_NUMBER: _ClassVar[int]
+    KEEP_LAST_FIELD_NUMBER: _ClassVar[int]
+    KEEP_BEST_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
+    every_steps: int
+    every_epochs: int
+    every_minutes: float
+    keep_last: int
+    keep_best: KeepBest
+    storage: str
+    def __init__(self, every_steps: _Optional[int] = ..., every_epochs: _Optional[int] = ..., every_minutes: _Optional[float] = ..., keep_last: _Optional[int] = ..., keep_best: _Optional[_Union[KeepBest, _Mapping]] = ..., storage: _Optional[str] = ...) -> None: ...
+
+class KeepBest(_message.Message):
+    __slots__ = ("metric", "mode")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    mode: MetricMode
+    def __init__(self, metric: _Optional[str] = ..., mode: _Optional[_Union[MetricMode, str]] = ...) -> None: ...
+
+class RetryPolicy(_message.Message):
+    __slots__ = ("max_retries", "backoff_seconds")
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    max_retries: int
+    backoff_seconds: float
+    def __init__(self, max_retries: _Optional[int] = ..., backoff_seconds: _Optional[float] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_duration_seconds", "heartbeat_grace_seconds", "stop_deadline_seconds", "log_megabytes")
+    MAX_DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STOP_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LOG_MEGABYTES_FIELD_NUMBER: _ClassVar[int]
+    max_duration_seconds: float
+    heartbeat_grace_seconds: float
+    stop_deadline_seconds: float
+    log_megabytes: int
+    def __init__(self, max_duration_seconds: _Optional[float] = ..., heartbeat_grace_seconds: _Optional[float] = ..., stop_deadline_seconds: _Optional[float] = ..., log_megabytes: _Optional[int] = ...) -> None: ...
+
+class EnvironmentValue(_message.Message):
+    __slots__ = ("value", "secret")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    secret: str
+    def __init__(self, value: _Optional[str] = ..., secret: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,73 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXIT_CAUSE_UNSPECIFIED: _ClassVar[ExitCause]
+    EXIT_CAUSE_FINISHED: _ClassVar[ExitCause]
+    EXIT_CAUSE_STOPPED: _ClassVar[ExitCause]
+    EXIT_CAUSE_EXCEPTION: _ClassVar[ExitCause]
+    EXIT_CAUSE_DETERMINISTIC: _ClassVar[ExitCause]
+    EXIT_CAUSE_SIGNAL: _ClassVar[ExitCause]
+    EXIT_CAUSE_OUT_OF_MEMORY: _ClassVar[ExitCause]
+    EXIT_CAUSE_LOST: _ClassVar[ExitCause]
+    EXIT_CAUSE_KILLED: _ClassVar[ExitCause]
+    EXIT_CAUSE_LAUNCH_FAILED: _ClassVar[ExitCause]
+    EXIT_CAUSE_FENCED: _ClassVar[ExitCause]
+
+class FailureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAILURE_REASON_UNSPECIFIED: _ClassVar[FailureReason]
+    FAILURE_REASON_TRAINING_ERROR: _ClassVar[FailureReason]
+    FAILURE_REASON_DETERMINISTIC_ERROR: _ClassVar[FailureReason]
+    FAILURE_REASON_CRASHED: _ClassVar[FailureReason]
+    FAILURE_REASON_OUT_OF_MEMORY: _ClassVar[FailureReason]
+    FAILURE_REASON_LOST: _ClassVar[FailureReason]
+    FAILURE_REASON_LAUNCH_FAILED: _ClassVar[FailureReason]
+    FAILURE_REASON_DEADLINE_EXCEEDED: _ClassVar[FailureReason]
+    FAILURE_REASON_TRIAL_FAILED: _ClassVar[FailureReason]
+    FAILURE_REASON_NO_VALID_SNAPSHOT: _ClassVar[FailureReason]
+
+class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_UNSPECIFIED: _ClassVar[Health]
+    HEALTH_HEALTHY: _ClassVar[Health]
+    HEALTH_DEGRADED: _ClassVar[Health]
+    HEALTH_UNHEALTHY: _ClassVar[Health]
+
+class StopMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOP_MODE_UNSPECIFIED: _ClassVar[StopMode]
+    STOP_MODE_GRACEFUL: _ClassVar[StopMode]
+    STOP_MODE_ABRUPT: _ClassVar[StopMode]
+EXIT_CAUSE_UNSPECIFIED: ExitCause
+EXIT_CAUSE_FINISHED: ExitCause
+EXIT_CAUSE_STOPPED: ExitCause
+EXIT_CAUSE_EXCEPTION: ExitCause
+EXIT_CAUSE_DETERMINISTIC: ExitCause
+EXIT_CAUSE_SIGNAL: ExitCause
+EXIT_CAUSE_OUT_OF_MEMORY: ExitCause
+EXIT_CAUSE_LOST: ExitCause
+EXIT_CAUSE_KILLED: ExitCause
+EXIT_CAUSE_LAUNCH_FAILED: ExitCause
+EXIT_CAUSE_FENCED: ExitCause
+FAILURE_REASON_UNSPECIFIED: FailureReason
+FAILURE_REASON_TRAINING_ERROR: FailureReason
+FAILURE_REASON_DETERMINISTIC_ERROR: FailureReason
+FAILURE_REASON_CRASHED: FailureReason
+FAILURE_REASON_OUT_OF_MEMORY: FailureReason
+FAILURE_REASON_LOST: FailureReason
+FAILURE_REASON_LAUNCH_FAILED: FailureReason
+FAILURE_REASON_DEADLINE_EXCEEDED: FailureReason
+FAILURE_REASON_TRIAL_FAILED: FailureReason
+FAILURE_REASON_NO_VALID_SNAPSHOT: FailureReason
+HEALTH_UNSPECIFIED: Health
+HEALTH_HEALTHY: Health
+HEALTH_DEGRADED: Health
+HEALTH_UNHEALTHY: Health
+STOP_MODE_UNSPECIFIED: StopMode
+STOP_MODE_GRACEFUL: StopMode
+STOP_MODE_ABRUPT: StopMode

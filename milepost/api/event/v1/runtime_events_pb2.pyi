@@ -1,0 +1,191 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from milepost.api.config.v1 import configuration_pb2 as _configuration_pb2
+from milepost.api.event.v1 import common_pb2 as _common_pb2
+from milepost.api.event.v1 import options_pb2 as _options_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PendingReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PENDING_REASON_UNSPECIFIED: _ClassVar[PendingReason]
+    PENDING_REASON_INSUFFICIENT_CPU: _ClassVar[PendingReason]
+    PENDING_REASON_INSUFFICIENT_GPU: _ClassVar[PendingReason]
+    PENDING_REASON_INSUFFICIENT_MEMORY: _ClassVar[PendingReason]
+    PENDING_REASON_BEHIND_OTHERS: _ClassVar[PendingReason]
+    PENDING_REASON_LAUNCHER_UNAVAILABLE: _ClassVar[PendingReason]
+PENDING_REASON_UNSPECIFIED: PendingReason
+PENDING_REASON_INSUFFICIENT_CPU: PendingReason
+PENDING_REASON_INSUFFICIENT_GPU: PendingReason
+PENDING_REASON_INSUFFICIENT_MEMORY: PendingReason
+PENDING_REASON_BEHIND_OTHERS: PendingReason
+PENDING_REASON_LAUNCHER_UNAVAILABLE: PendingReason
+
+class RuntimeEvent(_message.Message):
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed")
+    RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_STARTED_FIELD_NUMBER: _ClassVar[int]
+    STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_ABORTED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FAILED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_RELEASED_FIELD_NUMBER: _ClassVar[int]
+    RESUME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    DELETE_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_PURGED_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    READINESS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    runtime_requested: RuntimeRequested
+    resources_pending: ResourcesPending
+    resources_allocated: ResourcesAllocated
+    runtime_started: RuntimeStarted
+    stop_requested: StopRequested
+    runtime_aborted: RuntimeAborted
+    runtime_failed: RuntimeFailed
+    runtime_completed: RuntimeCompleted
+    resources_released: ResourcesReleased
+    resume_requested: ResumeRequested
+    delete_requested: DeleteRequested
+    runtime_purged: RuntimePurged
+    health_changed: HealthChanged
+    readiness_changed: ReadinessChanged
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ...) -> None: ...
+
+class RuntimeRequested(_message.Message):
+    __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count")
+    RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_TEXT_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CLONED_FROM_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    runtime_id: str
+    configuration_text: str
+    configuration: _configuration_pb2.RuntimeConfiguration
+    configuration_digest: str
+    cloned_from: str
+    request_id: str
+    trial_count: int
+    def __init__(self, runtime_id: _Optional[str] = ..., configuration_text: _Optional[str] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., cloned_from: _Optional[str] = ..., request_id: _Optional[str] = ..., trial_count: _Optional[int] = ...) -> None: ...
+
+class ResourcesPending(_message.Message):
+    __slots__ = ("reason", "detail", "position")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    reason: PendingReason
+    detail: str
+    position: int
+    def __init__(self, reason: _Optional[_Union[PendingReason, str]] = ..., detail: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
+
+class ResourcesAllocated(_message.Message):
+    __slots__ = ("cpus", "memory_gigabytes", "gpus", "host", "gpu_count")
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GIGABYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    GPU_COUNT_FIELD_NUMBER: _ClassVar[int]
+    cpus: float
+    memory_gigabytes: float
+    gpus: _containers.RepeatedScalarFieldContainer[int]
+    host: str
+    gpu_count: float
+    def __init__(self, cpus: _Optional[float] = ..., memory_gigabytes: _Optional[float] = ..., gpus: _Optional[_Iterable[int]] = ..., host: _Optional[str] = ..., gpu_count: _Optional[float] = ...) -> None: ...
+
+class RuntimeStarted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StopRequested(_message.Message):
+    __slots__ = ("mode", "deadline_time", "reason")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    mode: _common_pb2.StopMode
+    deadline_time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RuntimeAborted(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class RuntimeFailed(_message.Message):
+    __slots__ = ("reason", "detail", "trial")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    reason: _common_pb2.FailureReason
+    detail: str
+    trial: int
+    def __init__(self, reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., detail: _Optional[str] = ..., trial: _Optional[int] = ...) -> None: ...
+
+class RuntimeCompleted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResourcesReleased(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResumeRequested(_message.Message):
+    __slots__ = ("trials", "snapshot_id", "configuration", "configuration_digest", "changed_fields")
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    trials: _containers.RepeatedScalarFieldContainer[int]
+    snapshot_id: str
+    configuration: _configuration_pb2.RuntimeConfiguration
+    configuration_digest: str
+    changed_fields: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trials: _Optional[_Iterable[int]] = ..., snapshot_id: _Optional[str] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., changed_fields: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeleteRequested(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class RuntimePurged(_message.Message):
+    __slots__ = ("snapshot_count", "snapshot_bytes", "point_count", "log_line_count", "remaining")
+    SNAPSHOT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOG_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    snapshot_count: int
+    snapshot_bytes: int
+    point_count: int
+    log_line_count: int
+    remaining: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, snapshot_count: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., point_count: _Optional[int] = ..., log_line_count: _Optional[int] = ..., remaining: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class HealthChanged(_message.Message):
+    __slots__ = ("health", "reason")
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    health: _common_pb2.Health
+    reason: str
+    def __init__(self, health: _Optional[_Union[_common_pb2.Health, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReadinessChanged(_message.Message):
+    __slots__ = ("ready", "reason")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ready: bool
+    reason: str
+    def __init__(self, ready: bool = ..., reason: _Optional[str] = ...) -> None: ...

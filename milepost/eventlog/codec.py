@@ -1,0 +1,132 @@
+"""Between typed payloads, stored bytes and CloudEvents headers; and the hash chain over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from google.protobuf.message import DecodeError, Message
+
+from milepost.api.event.v1 import options_pb2 as options
+from milepost.api.event.v1.platform_events_pb2 import PlatformEvent
+from milepost.api.event.v1.runtime_events_pb2 import RuntimeEvent
+from milepost.api.event.v1.trial_events_pb2 import TrialEvent
+
+AREAS: dict[str, type[RuntimeEvent] | type[TrialEvent] | type[PlatformEvent]] = {
+    "runtime": RuntimeEvent,
+    "trial": TrialEvent,
+    "platform": PlatformEvent,
+}
+
+# Every header that the hash covers, in this order. `Nats-*` headers are never covered.
+HASHED_HEADERS = (
+    "ce-specversion",
+    "ce-id",
+    "ce-type",
+    "ce-source",
+    "ce-subject",
+    "ce-time",
+    "traceparent",
+    "mp-actor",
+    "mp-cause",
+    "mp-version",
+    "mp-prev",
+)
+
+
+class UnknownEventType(Exception):
+    """The type is not in the contract of this version. A decider stops on it; other readers skip and count it."""
+
+
+def _index() -> dict[str, tuple[str, str]]:
+    types = {}
+    for area, body in AREAS.items():
+        for payload in body.DESCRIPTOR.oneofs_by_name["payload"].fields:
+            types[f"milepost.{area}.{payload.name}.v1"] = (area, payload.name)
+    return types
+
+
+# ce-type -> (area, field of the oneof)
+TYPES = _index()
+_TYPE_BY_MESSAGE = {
+    AREAS[area].DESCRIPTOR.fields_by_name[name].message_type.full_name: ce_type for ce_type, (area, name) in TYPES.items()
+}
+_DESCRIPTORS = {ce_type: AREAS[area].DESCRIPTOR.fields_by_name[name].message_type for ce_type, (area, name) in TYPES.items()}
+
+
+def type_of(payload: Message) -> str:
+    """Name the ce-type of a payload such as `SnapshotCommitted`."""
+    return _TYPE_BY_MESSAGE[payload.DESCRIPTOR.full_name]
+
+
+def encode(payload: Message) -> tuple[str, bytes]:
+    """Return (ce-type, body) of a payload. Equal payloads give equal bytes."""
+    ce_type = type_of(payload)
+    area, name = TYPES[ce_type]
+    body = AREAS[area]()
+    getattr(body, name).CopyFrom(payload)
+    # An empty payload must still select its field.
+    getattr(body, name).SetInParent()
+    return ce_type, body.SerializeToString(deterministic=True)
+
+
+def decode(ce_type: str, body: bytes) -> Message:
+    """Return the payload of an event.
+
+    Raises:
+        UnknownEventType: this version does not know the type, or the body does not carry it.
+    """
+    entry = TYPES.get(ce_type)
+    if entry is None:
+        raise UnknownEventType(ce_type)
+    area, name = entry
+    try:
+        event = AREAS[area].FromString(body)
+    except DecodeError as error:
+        raise UnknownEventType(f"{ce_type}: the body is not readable") from error
+    if event.WhichOneof("payload") != name:
+        raise UnknownEventType(f"{ce_type}: the body carries {event.WhichOneof('payload')}")
+    payload: Message = getattr(event, name)
+    return payload
+
+
+def scope_of(ce_type: str) -> options.Scope:
+    """Return the declared scope of a type."""
+    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.scope]
+
+
+def category_of(ce_type: str) -> options.Category:
+    """Return the declared category of a type."""
+    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.category]
+
+
+def writer_of(ce_type: str) -> options.Writer:
+    """Return who may append a type."""
+    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.writer]
+
+
+def chain_hash(headers: Mapping[str, str], body: bytes) -> str:
+    """Hash an event: SHA-256 in lower-case hex over its listed headers and its body.
+
+    For each name of `HASHED_HEADERS`, in order: the length of the name, the name, the length of the value, the value
+    (an absent header counts as empty); then the length of the body and the body. Lengths are 8 bytes, big-endian;
+    text is UTF-8. `mp-prev` is among the headers, which makes the hashes of a chain depend on all that came before.
+    """
+    digest = hashlib.sha256()
+    for name in HASHED_HEADERS:
+        for part in (name.encode(), headers.get(name, "").encode()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    digest.update(len(body).to_bytes(8, "big"))
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
