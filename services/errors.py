@@ -1,0 +1,133 @@
+"""From our errors to gRPC: one table, one interceptor. Unknown errors are INTERNAL, logged, and never shown."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from milepost import errors
+from milepost.eventlog import EventLogError, LogFull, LogMisconfigured, LogRegressed, LogUnavailable, WrongExpectedSequence
+
+DOMAIN = "milepost"
+
+log = logging.getLogger(__name__)
+
+CODES: dict[type[Exception], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    WrongExpectedSequence: grpc.StatusCode.ABORTED,
+    LogUnavailable: grpc.StatusCode.UNAVAILABLE,
+    LogFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    LogRegressed: grpc.StatusCode.FAILED_PRECONDITION,
+    LogMisconfigured: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+LOG_REASONS: dict[type[Exception], str] = {
+    WrongExpectedSequence: "CONCURRENT_UPDATE",
+    LogUnavailable: "EVENT_LOG_UNAVAILABLE",
+    LogFull: "EVENT_LOG_FULL",
+    LogRegressed: "EVENT_LOG_REGRESSED",
+    LogMisconfigured: "EVENT_LOG_MISCONFIGURED",
+}
+
+
+def code_of(error: Exception) -> grpc.StatusCode:
+    for kind in type(error).__mro__:
+        if kind in CODES:
+            return CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """Describe an error of ours as `google.rpc.Status` with ErrorInfo and, for bad input, BadRequest."""
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN)
+    details: list[AnyMessage] = []
+    if isinstance(error, errors.MilepostError):
+        info.reason = error.reason
+        info.metadata.update(error.metadata)
+    else:
+        info.reason = LOG_REASONS.get(type(error), "EVENT_LOG_ERROR")
+    details.append(_pack(info))
+    if isinstance(error, errors.InvalidArgument):
+        bad_request = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            bad_request.field_violations.add(field=violation.field, description=violation.description)
+        details.append(_pack(bad_request))
+    return status_pb2.Status(code=code_of(error).value[0], message=str(error), details=details)
+
+
+def _pack(message: Any) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Map what handlers raise to a status. Raw exception text never reaches a client."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
+            )
+        return handler
+
+    def _unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                return await behaviour(request, context)
+            except Exception as error:
+                await _abort(context, error, method)
+
+        return call
+
+    def _stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            try:
+                async for response in behaviour(request, context):
+                    yield response
+            except Exception as error:
+                await _abort(context, error, method)
+
+        return call
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, grpc.aio.BaseError | NotImplementedError) and context.code() not in (None, 0, grpc.StatusCode.OK):
+        raise error
+    if isinstance(error, errors.MilepostError | EventLogError):
+        await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    incident = uuid.uuid4().hex
+    log.error("rpc.failed", extra={"method": method, "incident": incident}, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, f"internal error; the log of the service has it under incident {incident}")

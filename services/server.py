@@ -1,0 +1,112 @@
+"""A gRPC server as every service runs it: health, reflection, errors, limits, graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.errors import ErrorInterceptor
+
+MAXIMUM_REQUEST_BYTES = 1 << 20
+MAXIMUM_METADATA_BYTES = 16 << 10
+MAXIMUM_CONCURRENT_RPCS = 2_000
+STOP_GRACE_SECONDS = 5.0
+HEALTH_INTERVAL_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+# Raises, or says in words what is wrong; None: all is well.
+HealthCheck = Callable[[], Awaitable[str | None]]
+
+
+class Server:
+    """One listening gRPC server. Health is SERVING only while every dependency is.
+
+    `register` adds servicers to the `grpc.aio.Server`; `names` are the full names of the services.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        register: Callable[[grpc.aio.Server], None],
+        names: Sequence[str],
+        check: HealthCheck,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        self._listen = listen
+        self._names = tuple(names)
+        self._check = check
+        self._server = grpc.aio.server(
+            interceptors=[*interceptors, ErrorInterceptor()],
+            maximum_concurrent_rpcs=MAXIMUM_CONCURRENT_RPCS,
+            options=[
+                # With port reuse two servers bind one port and clients see either.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", MAXIMUM_REQUEST_BYTES),
+                ("grpc.max_metadata_size", MAXIMUM_METADATA_BYTES),
+                ("grpc.keepalive_time_ms", 20_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ],
+        )
+        self._health = health.aio.HealthServicer()
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._watcher: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> int:
+        """Bind and serve. Returns the port.
+
+        Raises:
+            SystemExit: the port is taken; the message says which.
+        """
+        try:
+            self.port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise SystemExit(f"cannot listen on {self._listen}: the port is in use or the address is not of this machine") from error
+        await self._report()
+        await self._server.start()
+        self._watcher = asyncio.create_task(self._watch_health())
+        log.info("server.started", extra={"listen": self._listen, "port": self.port})
+        return self.port
+
+    async def stop(self) -> None:
+        """Take no new calls, let running ones end within the grace, then cut them off."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(STOP_GRACE_SECONDS)
+        log.info("server.stopped")
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
+            await self._report()
+
+    async def _report(self) -> None:
+        try:
+            problem = await asyncio.wait_for(self._check(), timeout=5.0)
+        except Exception as error:  # whatever a dependency raises, it is not healthy
+            problem = f"{type(error).__name__}: {error}"
+        serving = health_pb2.HealthCheckResponse.NOT_SERVING if problem else health_pb2.HealthCheckResponse.SERVING
+        if problem:
+            log.warning("health.not_serving", extra={"problem": problem})
+        for name in ("", *self._names):
+            await self._health.set(name, serving)
+
+
+async def wait_for_signal() -> None:
+    """Return at the first SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
