@@ -1,0 +1,534 @@
+"""The life of one runtime: ids, facts, states, `initial`, `evolve`, `decide`.
+
+Pure: no clock, no random, no I/O. Times and ids come in with the commands. Facts are the messages of
+`runtime_events.proto`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as facts
+from milepost.domain.decider import Fact
+from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
+
+# --- states ---------------------------------------------------------------------------------------------------------
+
+
+class Status(Enum):
+    """The four words users know. A runtime that was never requested has none."""
+
+    STARTED = "Started"
+    ABORTED = "Aborted"
+    FAILED = "Failed"
+    COMPLETED = "Completed"
+
+
+class Phase(Enum):
+    """Where in its status a runtime is."""
+
+    # Accepted; waits for resources. The scheduler moves it on; a crash leaves it queued.
+    QUEUED = "QUEUED"
+    # It holds resources; nothing is launched yet. The scheduler launches; a crash leaves it allocated.
+    ALLOCATING = "ALLOCATING"
+    # An attempt is launched; none has started yet.
+    STARTING = "STARTING"
+    # At least one attempt has started since the request or the last resume.
+    RUNNING = "RUNNING"
+    # A stop was accepted; trials are being stopped. The scheduler ends it with RuntimeAborted.
+    STOPPING = "STOPPING"
+    # The status is final; processes and resources are being given back.
+    TERMINATING = "TERMINATING"
+    # Nothing of it runs. Only a resume or a delete moves it on.
+    ENDED = "ENDED"
+    # Hidden; data is being purged. Purging goes on after a crash until nothing remains.
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+
+
+ENDED_STATUSES = frozenset({Status.ABORTED, Status.FAILED, Status.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An accepted stop."""
+
+    mode: common.StopMode
+    deadline_time: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    cpus: float
+    memory_gigabytes: float
+    gpus: tuple[int, ...]
+    host: str
+    gpu_count: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    reason: facts.PendingReason
+    detail: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the log says about one runtime, as far as decisions need it."""
+
+    runtime_id: str = ""
+    status: Status | None = None
+    phase: Phase | None = None
+    configuration: RuntimeConfiguration | None = None
+    configuration_digest: str = ""
+    trial_count: int = 0
+    # Only while QUEUED, once it is known why it waits.
+    pending: Pending | None = None
+    # From ResourcesAllocated to ResourcesReleased.
+    allocation: Allocation | None = None
+    # From StopRequested until the end that it brings.
+    stop: Stop | None = None
+    failure_reason: common.FailureReason = common.FAILURE_REASON_UNSPECIFIED
+    health: common.Health = common.HEALTH_UNSPECIFIED
+    ready: bool = False
+    # What the last resume asked for: trials (empty: all that can) and the snapshot.
+    resume_trials: tuple[int, ...] = ()
+    resume_snapshot_id: str = ""
+    # Counts resumes, so that one resume is told from the next.
+    resumes: int = 0
+    deleting: bool = False
+    purge_remaining: tuple[str, ...] = ()
+    purged: bool = False
+    # Facts of types this version does not expect here.
+    ignored: int = 0
+
+    @property
+    def exists(self) -> bool:
+        return self.status is not None
+
+    @property
+    def in_progress(self) -> bool:
+        return self.status is Status.STARTED
+
+
+initial = Runtime()
+
+# --- evolve ---------------------------------------------------------------------------------------------------------
+
+
+def _requested(state: Runtime, fact: facts.RuntimeRequested) -> Runtime:
+    return replace(
+        state,
+        runtime_id=fact.runtime_id,
+        status=Status.STARTED,
+        phase=Phase.QUEUED,
+        configuration=fact.configuration,
+        configuration_digest=fact.configuration_digest,
+        trial_count=fact.trial_count,
+    )
+
+
+def _pending(state: Runtime, fact: facts.ResourcesPending) -> Runtime:
+    return replace(state, pending=Pending(fact.reason, fact.detail, fact.position))
+
+
+def _allocated(state: Runtime, fact: facts.ResourcesAllocated) -> Runtime:
+    allocation = Allocation(fact.cpus, fact.memory_gigabytes, tuple(fact.gpus), fact.host, fact.gpu_count)
+    phase = Phase.ALLOCATING if state.phase is Phase.QUEUED else state.phase
+    return replace(state, allocation=allocation, pending=None, phase=phase)
+
+
+def _started(state: Runtime, _: facts.RuntimeStarted) -> Runtime:
+    return replace(state, phase=Phase.RUNNING if state.phase in _BEFORE_RUNNING else state.phase)
+
+
+def _stop_requested(state: Runtime, fact: facts.StopRequested) -> Runtime:
+    stop = Stop(fact.mode, fact.deadline_time.ToDatetime(UTC), fact.reason)
+    return replace(state, stop=stop, phase=Phase.STOPPING, pending=None)
+
+
+def _aborted(state: Runtime, _: facts.RuntimeAborted) -> Runtime:
+    return _end(state, Status.ABORTED)
+
+
+def _failed(state: Runtime, fact: facts.RuntimeFailed) -> Runtime:
+    return replace(_end(state, Status.FAILED), failure_reason=fact.reason)
+
+
+def _completed(state: Runtime, _: facts.RuntimeCompleted) -> Runtime:
+    return _end(state, Status.COMPLETED)
+
+
+def _end(state: Runtime, status: Status) -> Runtime:
+    return replace(state, status=status, phase=Phase.TERMINATING, stop=None, pending=None, ready=False)
+
+
+def _released(state: Runtime, _: facts.ResourcesReleased) -> Runtime:
+    phase = Phase.ENDED if state.status in ENDED_STATUSES else state.phase
+    if state.deleting:
+        phase = Phase.DELETED if state.purged else Phase.DELETING
+    return replace(state, allocation=None, phase=phase)
+
+
+def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
+    changed = fact.HasField("configuration")
+    return replace(
+        state,
+        status=Status.STARTED,
+        phase=Phase.QUEUED,
+        configuration=fact.configuration if changed else state.configuration,
+        configuration_digest=fact.configuration_digest if changed else state.configuration_digest,
+        resume_trials=tuple(fact.trials),
+        resume_snapshot_id=fact.snapshot_id,
+        resumes=state.resumes + 1,
+        failure_reason=common.FAILURE_REASON_UNSPECIFIED,
+        health=common.HEALTH_UNSPECIFIED,
+    )
+
+
+def _delete_requested(state: Runtime, _: facts.DeleteRequested) -> Runtime:
+    return replace(state, deleting=True, phase=Phase.DELETING if state.allocation is None and state.status in ENDED_STATUSES else state.phase)
+
+
+def _purged(state: Runtime, fact: facts.RuntimePurged) -> Runtime:
+    remaining = tuple(fact.remaining)
+    return replace(state, purge_remaining=remaining, purged=not remaining, phase=Phase.DELETING if remaining else Phase.DELETED)
+
+
+def _health_changed(state: Runtime, fact: facts.HealthChanged) -> Runtime:
+    return replace(state, health=fact.health)
+
+
+def _readiness_changed(state: Runtime, fact: facts.ReadinessChanged) -> Runtime:
+    return replace(state, ready=fact.ready)
+
+
+EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
+    facts.RuntimeRequested: _requested,
+    facts.ResourcesPending: _pending,
+    facts.ResourcesAllocated: _allocated,
+    facts.RuntimeStarted: _started,
+    facts.StopRequested: _stop_requested,
+    facts.RuntimeAborted: _aborted,
+    facts.RuntimeFailed: _failed,
+    facts.RuntimeCompleted: _completed,
+    facts.ResourcesReleased: _released,
+    facts.ResumeRequested: _resume_requested,
+    facts.DeleteRequested: _delete_requested,
+    facts.RuntimePurged: _purged,
+    facts.HealthChanged: _health_changed,
+    facts.ReadinessChanged: _readiness_changed,
+}
+
+_BEFORE_RUNNING = frozenset({Phase.QUEUED, Phase.ALLOCATING, Phase.STARTING})
+
+
+def evolve(state: Runtime, fact: Fact) -> Runtime:
+    """Apply one fact. A fact that an attempt wrote, or that comes before the request, is counted and changes nothing."""
+    apply = EVOLVE.get(type(fact.payload))
+    first = isinstance(fact.payload, facts.RuntimeRequested)
+    if apply is None or fact.attempt is not None or first == state.exists:
+        return replace(state, ignored=state.ignored + 1)
+    return apply(state, fact.payload)
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRuntime:
+    runtime_id: str
+    configuration_text: str
+    configuration: RuntimeConfiguration
+    configuration_digest: str
+    trial_count: int
+    request_id: str = ""
+    cloned_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPending:
+    reason: facts.PendingReason
+    detail: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateResources:
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStarted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class StopRuntime:
+    mode: common.StopMode
+    # In UTC.
+    deadline_time: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRuntime:
+    """Every trial has ended because of the stop."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailRuntime:
+    reason: common.FailureReason
+    detail: str
+    trial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteRuntime:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseResources:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRuntime:
+    trials: tuple[int, ...] = ()
+    snapshot_id: str = ""
+    # None: unchanged.
+    configuration: RuntimeConfiguration | None = None
+    configuration_digest: str = ""
+    changed_fields: tuple[str, ...] = ()
+    # The new configuration trains for longer, which alone lets a Completed runtime go on.
+    extends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRuntime:
+    # In UTC; of the abrupt stop that a forced delete brings.
+    deadline_time: datetime
+    force: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPurged:
+    snapshot_count: int
+    snapshot_bytes: int
+    point_count: int
+    log_line_count: int
+    remaining: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportHealth:
+    health: common.Health
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReadiness:
+    ready: bool
+    reason: str
+
+
+# --- decide ---------------------------------------------------------------------------------------------------------
+
+
+def _request(state: Runtime, command: RequestRuntime) -> list[Message]:
+    if state.exists:
+        if state.configuration_digest == command.configuration_digest:
+            return []
+        raise AlreadyExists(f"runtime {state.runtime_id} exists with another configuration", reason="RUNTIME_EXISTS")
+    return [
+        facts.RuntimeRequested(
+            runtime_id=command.runtime_id,
+            configuration_text=command.configuration_text,
+            configuration=command.configuration,
+            configuration_digest=command.configuration_digest,
+            cloned_from=command.cloned_from,
+            request_id=command.request_id,
+            trial_count=command.trial_count,
+        )
+    ]
+
+
+def _report_pending(state: Runtime, command: ReportPending) -> list[Message]:
+    if state.phase is not Phase.QUEUED:
+        return []
+    known = state.pending
+    if known is not None and (known.reason, known.position) == (command.reason, command.position):
+        return []
+    return [facts.ResourcesPending(reason=command.reason, detail=command.detail, position=command.position)]
+
+
+def _allocate(state: Runtime, command: AllocateResources) -> list[Message]:
+    if state.phase is not Phase.QUEUED or state.allocation is not None:
+        return []
+    held = command.allocation
+    return [
+        facts.ResourcesAllocated(
+            cpus=held.cpus, memory_gigabytes=held.memory_gigabytes, gpus=held.gpus, host=held.host, gpu_count=held.gpu_count
+        )
+    ]
+
+
+def _report_started(state: Runtime, _: ReportStarted) -> list[Message]:
+    return [facts.RuntimeStarted()] if state.phase in _BEFORE_RUNNING else []
+
+
+def _stop(state: Runtime, command: StopRuntime) -> list[Message]:
+    if state.status is Status.ABORTED:
+        return []
+    if state.status in ENDED_STATUSES:
+        raise FailedPrecondition(f"runtime {state.runtime_id} is {_word(state)}; only a Started runtime can be stopped", reason="RUNTIME_ENDED")
+    if state.stop is not None and (state.stop.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT):
+        return []
+    return [facts.StopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)]
+
+
+def _abort(state: Runtime, command: AbortRuntime) -> list[Message]:
+    if not state.in_progress:
+        return []
+    if state.stop is None:
+        raise FailedPrecondition(f"no stop of runtime {state.runtime_id} was requested", reason="NO_STOP_REQUESTED")
+    return [facts.RuntimeAborted(reason=command.reason)]
+
+
+def _fail(state: Runtime, command: FailRuntime) -> list[Message]:
+    if not state.in_progress:
+        return []
+    if state.stop is not None:
+        # An accepted stop wins over a later crash.
+        return [facts.RuntimeAborted(reason=f"stopped; while stopping: {command.detail}")]
+    return [facts.RuntimeFailed(reason=command.reason, detail=command.detail, trial=command.trial)]
+
+
+def _complete(state: Runtime, _: CompleteRuntime) -> list[Message]:
+    return [facts.RuntimeCompleted()] if state.in_progress else []
+
+
+def _release(state: Runtime, _: ReleaseResources) -> list[Message]:
+    if state.phase is Phase.TERMINATING or (state.allocation is not None and not state.in_progress):
+        return [facts.ResourcesReleased()]
+    return []
+
+
+def _resume(state: Runtime, command: ResumeRuntime) -> list[Message]:
+    if state.in_progress:
+        if state.stop is not None:
+            raise FailedPrecondition(f"runtime {state.runtime_id} is stopping; resume it when it is Aborted", reason="RUNTIME_STOPPING")
+        return []
+    if state.phase is Phase.TERMINATING:
+        raise FailedPrecondition(f"runtime {state.runtime_id} is {_word(state)} and still terminating", reason="RUNTIME_TERMINATING")
+    if state.status is Status.COMPLETED and not command.extends:
+        raise FailedPrecondition(
+            f"runtime {state.runtime_id} is Completed; it can go on only with a larger total", reason="RUNTIME_COMPLETED"
+        )
+    return [
+        facts.ResumeRequested(
+            trials=command.trials,
+            snapshot_id=command.snapshot_id,
+            configuration=command.configuration,
+            configuration_digest=command.configuration_digest,
+            changed_fields=command.changed_fields,
+        )
+    ]
+
+
+def _delete(state: Runtime, command: DeleteRuntime) -> list[Message]:
+    if not state.in_progress:
+        return [facts.DeleteRequested(reason=command.reason)]
+    if not command.force:
+        raise FailedPrecondition(f"runtime {state.runtime_id} is Started; stop it first, or delete with force", reason="RUNTIME_IN_PROGRESS")
+    stop = _stop(state, StopRuntime(common.STOP_MODE_ABRUPT, command.deadline_time, "deleted"))
+    return [*stop, facts.DeleteRequested(reason=command.reason)]
+
+
+def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
+    return [
+        facts.RuntimePurged(
+            snapshot_count=command.snapshot_count,
+            snapshot_bytes=command.snapshot_bytes,
+            point_count=command.point_count,
+            log_line_count=command.log_line_count,
+            remaining=command.remaining,
+        )
+    ]
+
+
+def _report_health(state: Runtime, command: ReportHealth) -> list[Message]:
+    if state.health == command.health:
+        return []
+    return [facts.HealthChanged(health=command.health, reason=command.reason)]
+
+
+def _report_readiness(state: Runtime, command: ReportReadiness) -> list[Message]:
+    if state.ready == command.ready:
+        return []
+    return [facts.ReadinessChanged(ready=command.ready, reason=command.reason)]
+
+
+DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
+    RequestRuntime: _request,
+    ReportPending: _report_pending,
+    AllocateResources: _allocate,
+    ReportStarted: _report_started,
+    StopRuntime: _stop,
+    AbortRuntime: _abort,
+    FailRuntime: _fail,
+    CompleteRuntime: _complete,
+    ReleaseResources: _release,
+    ResumeRuntime: _resume,
+    DeleteRuntime: _delete,
+    ReportPurged: _report_purged,
+    ReportHealth: _report_health,
+    ReportReadiness: _report_readiness,
+}
+
+_WHEN_DELETED: frozenset[type] = frozenset({ReportPurged, ReleaseResources, AbortRuntime, FailRuntime, CompleteRuntime})
+
+
+def decide(state: Runtime, command: object) -> list[Message]:
+    """Decide what a command brings about. A repeated command decides nothing.
+
+    Raises:
+        NotFound: there is no such runtime, or it is deleted.
+        AlreadyExists: the id is taken by another configuration.
+        FailedPrecondition: the state does not allow it.
+    """
+    if not isinstance(command, RequestRuntime):
+        if not state.exists:
+            raise NotFound("no such runtime", reason="RUNTIME_NOT_FOUND")
+        if state.deleting and type(command) not in _WHEN_DELETED:
+            if isinstance(command, DeleteRuntime):
+                return []
+            raise NotFound(f"runtime {state.runtime_id} is deleted", reason="RUNTIME_DELETED")
+        if state.purged and isinstance(command, ReportPurged):
+            return []
+    return DECIDE[type(command)](state, command)
+
+
+def _word(state: Runtime) -> str:
+    return state.status.value if state.status is not None else "unknown"
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

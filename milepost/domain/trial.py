@@ -1,0 +1,798 @@
+"""The life of one trial: ids, facts, states, `initial`, `evolve`, `decide`.
+
+Two writers decide through this module: the runtime service (on the control subject) and the current attempt (on its
+own subject). Pure: no clock, no random, no I/O. Facts are the messages of `trial_events.proto`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import options_pb2 as options
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain.decider import Fact
+from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
+
+# --- states ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waits for its first launch or, after a resume, its next. The scheduler launches it."""
+
+    reason: facts.LaunchReason
+    # The snapshot that a resume named. Empty: the newest valid one, or the beginning.
+    snapshot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """Crashed or lost, and will be launched again. The scheduler launches it when the time has come."""
+
+    retry: int
+    not_before_time: datetime
+    cause: common.ExitCause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Was stopped. Only a resume moves it on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Did all of its steps. Goes on only with a larger total."""
+
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Failed for good. Only a resume moves it on."""
+
+    reason: common.FailureReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """A stop that the current attempt has to obey."""
+
+    mode: common.StopMode
+    deadline_time: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The last word of an attempt."""
+
+    outcome: facts.AttemptOutcome
+    cause: common.ExitCause
+    detail: str
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """An attempt is launched and not concluded. The process, or the scheduler for it, moves it on.
+
+    A crash of the process leaves it here until the scheduler notices and fences it.
+    """
+
+    attempt: int
+    launch: facts.AttemptLaunched
+    started: bool = False
+    stop: StopOrder | None = None
+    # Set by AttemptEnded: it writes nothing more; the scheduler concludes.
+    ending: Ending | None = None
+    # Set by AttemptFenced: nothing it writes counts; the scheduler concludes.
+    fence: facts.AttemptFenced | None = None
+    open_evaluation_step: int | None = None
+    last_step: int = 0
+    # Rank -> last declared health, ready; for change detection.
+    health: tuple[tuple[int, common.Health], ...] = ()
+    ready: frozenset[int] = frozenset()
+    running_ranks: frozenset[int] = frozenset()
+
+    @property
+    def may_write(self) -> bool:
+        return self.fence is None and self.ending is None
+
+
+Situation = Queued | Retrying | Stopped | Completed | Failed | Active
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A range of steps that one attempt owns. `last_step` None: open, nothing has cut it yet."""
+
+    attempt: int
+    first_step: int
+    last_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """A snapshot that was committed and not deleted."""
+
+    snapshot_id: str
+    attempt: int
+    step: int
+    uri: str
+    manifest_sha256: str
+    # A later attempt went on from an earlier step.
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the training code last said it will do. None: unknown."""
+
+    total_steps: int | None = None
+    steps_per_epoch: int | None = None
+    epochs: int | None = None
+    eval_every_steps: int | None = None
+    snapshot_every_steps: int | None = None
+    batches_per_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the log says about one trial, as far as decisions need it."""
+
+    runtime_id: str = ""
+    number: int = 0
+    # None: not created.
+    situation: Situation | None = None
+    # The number of the last attempt that was launched.
+    attempt: int = 0
+    # Retries since the last request or resume.
+    retries: int = 0
+    lineage: tuple[Segment, ...] = ()
+    # By step, oldest first.
+    snapshots: tuple[SnapshotRecord, ...] = ()
+    plan: Plan = Plan()
+    # Events that had no right to be where they are; they changed nothing.
+    ignored: int = 0
+
+    @property
+    def active(self) -> Active | None:
+        return self.situation if isinstance(self.situation, Active) else None
+
+
+initial = Trial()
+
+# --- lineage --------------------------------------------------------------------------------------------------------
+
+
+def cut_lineage(lineage: tuple[Segment, ...], attempt: int, restored_step: int) -> tuple[Segment, ...]:
+    """Give the steps after `restored_step` to an attempt, and leave the others where they are."""
+    kept = []
+    for segment in lineage:
+        if segment.first_step > restored_step:
+            continue
+        last = restored_step if segment.last_step is None else min(segment.last_step, restored_step)
+        kept.append(replace(segment, last_step=last))
+    return (*kept, Segment(attempt, restored_step + 1))
+
+
+def owner_of(lineage: tuple[Segment, ...], step: int) -> int | None:
+    """Return the attempt that owns a step; None where no attempt can have done it."""
+    for segment in lineage:
+        if step >= segment.first_step and (segment.last_step is None or step <= segment.last_step):
+            return segment.attempt
+    return None
+
+
+def restorable_snapshots(state: Trial) -> list[SnapshotRecord]:
+    """List the snapshots a resume may go on from, best first: those of the lineage, newest first."""
+    return sorted((s for s in state.snapshots if not s.superseded), key=lambda s: (s.step, s.attempt), reverse=True)
+
+
+# --- evolve ---------------------------------------------------------------------------------------------------------
+
+_WRITERS = {
+    message: descriptor.GetOptions().Extensions[options.writer]
+    for message, descriptor in (
+        (getattr(facts, field.message_type.name), field.message_type)
+        for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
+    )
+}
+
+
+def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
+    return replace(state, runtime_id=fact.runtime_id, number=fact.trial, situation=Queued(facts.LAUNCH_REASON_FIRST))
+
+
+def _launched(state: Trial, fact: facts.AttemptLaunched) -> Trial:
+    return replace(state, situation=Active(fact.attempt, fact), attempt=fact.attempt)
+
+
+def _fenced(state: Trial, fact: facts.AttemptFenced) -> Trial:
+    active = state.active
+    return state if active is None else replace(state, situation=replace(active, fence=fact))
+
+
+def _attempt_started(state: Trial, fact: facts.AttemptStarted) -> Trial:
+    snapshots = tuple(
+        replace(s, superseded=True) if s.step > fact.restored_step and s.attempt != fact.attempt else s for s in state.snapshots
+    )
+    lineage = cut_lineage(state.lineage, fact.attempt, fact.restored_step)
+    state = _with_active(state, started=True, last_step=fact.restored_step)
+    return replace(state, lineage=lineage, snapshots=snapshots)
+
+
+def _plan_declared(state: Trial, fact: facts.PlanDeclared) -> Trial:
+    def known(name: str) -> int | None:
+        return getattr(fact, name) if fact.HasField(name) else None
+
+    plan = Plan(
+        total_steps=known("total_steps"),
+        steps_per_epoch=known("steps_per_epoch"),
+        epochs=known("epochs"),
+        eval_every_steps=known("eval_every_steps"),
+        snapshot_every_steps=known("snapshot_every_steps"),
+        batches_per_epoch=known("batches_per_epoch"),
+    )
+    return replace(state, plan=plan)
+
+
+def _instance_started(state: Trial, fact: facts.InstanceStarted) -> Trial:
+    active = state.active
+    return _with_active(state, running_ranks=active.running_ranks | {fact.rank}) if active else state
+
+
+def _instance_ready(state: Trial, fact: facts.InstanceReadinessChanged) -> Trial:
+    active = state.active
+    if active is None:
+        return state
+    return _with_active(state, ready=active.ready | {fact.rank} if fact.ready else active.ready - {fact.rank})
+
+
+def _instance_health(state: Trial, fact: facts.InstanceHealthChanged) -> Trial:
+    active = state.active
+    if active is None:
+        return state
+    others = tuple(entry for entry in active.health if entry[0] != fact.rank)
+    return _with_active(state, health=(*others, (fact.rank, fact.health)))
+
+
+def _instance_exited(state: Trial, fact: facts.InstanceExited) -> Trial:
+    active = state.active
+    if active is None:
+        return state
+    return _with_active(state, running_ranks=active.running_ranks - {fact.rank}, ready=active.ready - {fact.rank})
+
+
+def _stepped(state: Trial, fact: Any) -> Trial:
+    active = state.active
+    return _with_active(state, last_step=max(active.last_step, fact.step)) if active else state
+
+
+def _evaluation_started(state: Trial, fact: facts.EvaluationStarted) -> Trial:
+    return _with_active(_stepped(state, fact), open_evaluation_step=fact.step)
+
+
+def _evaluation_completed(state: Trial, fact: facts.EvaluationCompleted) -> Trial:
+    return _with_active(_stepped(state, fact), open_evaluation_step=None)
+
+
+def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
+    record = SnapshotRecord(fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256)
+    snapshots = tuple(sorted((*state.snapshots, record), key=lambda s: (s.step, s.attempt)))
+    return replace(_stepped(state, fact), snapshots=snapshots)
+
+
+def _snapshot_deleted(state: Trial, fact: facts.SnapshotDeleted) -> Trial:
+    return replace(state, snapshots=tuple(s for s in state.snapshots if s.snapshot_id != fact.snapshot_id))
+
+
+def _attempt_ended(state: Trial, fact: facts.AttemptEnded) -> Trial:
+    ending = Ending(fact.outcome, fact.cause, fact.detail, fact.last_step)
+    return _with_active(state, ending=ending, last_step=fact.last_step)
+
+
+def _retry_scheduled(state: Trial, fact: facts.RetryScheduled) -> Trial:
+    situation = Retrying(fact.retry, fact.not_before_time.ToDatetime(UTC), fact.cause, fact.detail)
+    return replace(state, situation=situation, retries=fact.retry)
+
+
+def _stop_requested(state: Trial, fact: facts.TrialStopRequested) -> Trial:
+    return _with_active(state, stop=StopOrder(fact.mode, fact.deadline_time.ToDatetime(UTC), fact.reason))
+
+
+def _resume_requested(state: Trial, fact: facts.TrialResumeRequested) -> Trial:
+    reason = facts.LAUNCH_REASON_RESUME if state.attempt else facts.LAUNCH_REASON_FIRST
+    return replace(state, situation=Queued(reason, fact.snapshot_id), retries=0)
+
+
+def _completed(state: Trial, fact: facts.TrialCompleted) -> Trial:
+    return replace(state, situation=Completed(fact.last_step))
+
+
+def _failed(state: Trial, fact: facts.TrialFailed) -> Trial:
+    return replace(state, situation=Failed(fact.reason, fact.detail))
+
+
+def _stopped(state: Trial, fact: facts.TrialStopped) -> Trial:
+    return replace(state, situation=Stopped(fact.reason))
+
+
+def _unchanged(state: Trial, _: Message) -> Trial:
+    return state
+
+
+def _with_active(state: Trial, **changes: Any) -> Trial:
+    active = state.active
+    return state if active is None else replace(state, situation=replace(active, **changes))
+
+
+EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
+    facts.TrialCreated: _created,
+    facts.AttemptLaunched: _launched,
+    facts.AttemptFenced: _fenced,
+    facts.AttemptStarted: _attempt_started,
+    facts.PlanDeclared: _plan_declared,
+    facts.InstanceStarted: _instance_started,
+    facts.InstanceReadinessChanged: _instance_ready,
+    facts.InstanceHealthChanged: _instance_health,
+    facts.InstanceExited: _instance_exited,
+    facts.EpochCompleted: _stepped,
+    facts.EvaluationStarted: _evaluation_started,
+    facts.EvaluationCompleted: _evaluation_completed,
+    facts.SnapshotStarted: _stepped,
+    facts.SnapshotCommitted: _snapshot_committed,
+    facts.SnapshotFailed: _stepped,
+    facts.SnapshotDeleted: _snapshot_deleted,
+    facts.TelemetryDropped: _unchanged,
+    facts.AttemptEnded: _attempt_ended,
+    facts.RetryScheduled: _retry_scheduled,
+    facts.TrialStopRequested: _stop_requested,
+    facts.TrialResumeRequested: _resume_requested,
+    facts.TrialCompleted: _completed,
+    facts.TrialFailed: _failed,
+    facts.TrialStopped: _stopped,
+    facts.AlertRaised: _unchanged,
+    facts.ClusterStateObserved: _unchanged,
+}
+
+
+def has_effect(state: Trial, fact: Fact) -> bool:
+    """Tell whether a fact stands where its writer may put it and its attempt may still write.
+
+    This is what makes a zombie, a forged or an unchecked append change nothing.
+    """
+    writer = _WRITERS.get(type(fact.payload))
+    if writer is None or (state.situation is None) != isinstance(fact.payload, facts.TrialCreated):
+        return False
+    if fact.attempt is None:
+        return writer != options.WRITER_ATTEMPT
+    if writer == options.WRITER_RUNTIME_SERVICE:
+        return False
+    active = state.active
+    return active is not None and active.attempt == fact.attempt and active.may_write and fact.payload.attempt == fact.attempt  # type: ignore[attr-defined]
+
+
+def evolve(state: Trial, fact: Fact) -> Trial:
+    """Apply one fact. One that has no right to be there is counted and changes nothing."""
+    if not has_effect(state, fact):
+        return replace(state, ignored=state.ignored + 1)
+    return EVOLVE[type(fact.payload)](state, fact.payload)
+
+
+# --- commands of the runtime service --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTrial:
+    runtime_id: str
+    trial: int
+    parameters: dict[str, str]
+    searched_parameters: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchAttempt:
+    # The number it must get: one more than the last. Guards against launching twice.
+    attempt: int
+    snapshot: SnapshotRecord | None
+    host: str = ""
+    gpus: tuple[int, ...] = ()
+    rejected_snapshot_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FenceAttempt:
+    attempt: int
+    reason: facts.FenceReason
+    cause: common.ExitCause
+    detail: str
+    last_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRetry:
+    attempt: int
+    max_retries: int
+    not_before_time: datetime
+    cause: common.ExitCause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteTrial:
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailTrial:
+    attempt: int
+    reason: common.FailureReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkStopped:
+    """The attempt ended or was fenced because of a stop, or the trial waited and need not be launched."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopTrial:
+    mode: common.StopMode
+    deadline_time: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTrial:
+    snapshot_id: str = ""
+    # The configuration trains for longer now, which alone lets a Completed trial go on.
+    extends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInstanceHealth:
+    attempt: int
+    rank: int
+    health: common.Health
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordInstanceExit:
+    attempt: int
+    exit: facts.InstanceExited
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseAlert:
+    alert: facts.AlertRaised
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSnapshot:
+    snapshot_id: str
+    reason: facts.SnapshotDeleteReason
+    detail: str = ""
+
+
+# --- command of an attempt ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something happened in an attempt: one of the facts that an attempt may write."""
+
+    attempt: int
+    payload: Message
+
+
+# --- decide ---------------------------------------------------------------------------------------------------------
+
+
+class StaleAttempt(FailedPrecondition):
+    """The attempt is fenced, ended, or not the current one. Its process must leave at once and write nothing."""
+
+    reason = "STALE_ATTEMPT"
+
+
+def _create(state: Trial, command: CreateTrial) -> list[Message]:
+    if state.situation is not None:
+        if (state.runtime_id, state.number) == (command.runtime_id, command.trial):
+            return []
+        raise AlreadyExists(f"trial {command.trial} exists", reason="TRIAL_EXISTS")
+    return [
+        facts.TrialCreated(
+            runtime_id=command.runtime_id,
+            trial=command.trial,
+            parameters=command.parameters,
+            searched_parameters=command.searched_parameters,
+        )
+    ]
+
+
+def _launch(state: Trial, command: LaunchAttempt) -> list[Message]:
+    if command.attempt <= state.attempt:
+        return []
+    if not isinstance(state.situation, Queued | Retrying) or command.attempt != state.attempt + 1:
+        raise FailedPrecondition(f"{_label(state)} cannot launch attempt {command.attempt}: it is {describe(state)}", reason="NOT_LAUNCHABLE")
+    reason = facts.LAUNCH_REASON_RETRY if isinstance(state.situation, Retrying) else state.situation.reason
+    launched = facts.AttemptLaunched(
+        attempt=command.attempt,
+        reason=reason,
+        host=command.host,
+        gpus=command.gpus,
+        rejected_snapshot_ids=command.rejected_snapshot_ids,
+    )
+    if command.snapshot is not None:
+        launched.snapshot_id = command.snapshot.snapshot_id
+        launched.snapshot_step = command.snapshot.step
+        launched.snapshot_uri = command.snapshot.uri
+    return [launched]
+
+
+def _fence(state: Trial, command: FenceAttempt) -> list[Message]:
+    active = state.active
+    if active is None or active.attempt != command.attempt or not active.may_write:
+        return []
+    return [
+        facts.AttemptFenced(
+            attempt=command.attempt,
+            reason=command.reason,
+            cause=command.cause,
+            detail=command.detail,
+            last_step=max(command.last_step, active.last_step),
+        )
+    ]
+
+
+def _concludable(state: Trial, attempt: int) -> Active | None:
+    """Return the attempt if it is over but not concluded; None when it was concluded already."""
+    active = state.active
+    if active is None or active.attempt != attempt:
+        return None
+    if active.may_write:
+        raise FailedPrecondition(f"{_label(state)}: attempt {attempt} still runs; fence it first", reason="ATTEMPT_RUNNING")
+    return active
+
+
+def _schedule_retry(state: Trial, command: ScheduleRetry) -> list[Message]:
+    if _concludable(state, command.attempt) is None:
+        return []
+    return [
+        facts.RetryScheduled(
+            attempt=command.attempt,
+            retry=state.retries + 1,
+            max_retries=command.max_retries,
+            cause=command.cause,
+            detail=command.detail,
+            not_before_time=_timestamp(command.not_before_time),
+        )
+    ]
+
+
+def _complete(state: Trial, command: CompleteTrial) -> list[Message]:
+    active = _concludable(state, command.attempt)
+    if active is None:
+        return []
+    if active.ending is None or active.ending.outcome != facts.ATTEMPT_OUTCOME_COMPLETED:
+        raise FailedPrecondition(f"{_label(state)}: attempt {command.attempt} did not complete", reason="NOT_COMPLETED")
+    return [facts.TrialCompleted(attempt=command.attempt, last_step=active.ending.last_step)]
+
+
+def _fail(state: Trial, command: FailTrial) -> list[Message]:
+    if command.attempt == 0 or isinstance(state.situation, Queued | Retrying):
+        waiting = isinstance(state.situation, Queued | Retrying)
+        return [facts.TrialFailed(attempt=state.attempt, reason=command.reason, detail=command.detail)] if waiting else []
+    if _concludable(state, command.attempt) is None:
+        return []
+    return [facts.TrialFailed(attempt=command.attempt, reason=command.reason, detail=command.detail)]
+
+
+def _mark_stopped(state: Trial, command: MarkStopped) -> list[Message]:
+    if isinstance(state.situation, Stopped | Completed | Failed):
+        return []
+    active = state.active
+    if active is None:
+        return [_stopped_fact(state, command.reason)]
+    if _concludable(state, active.attempt) is None:
+        return []
+    return [_stopped_fact(state, command.reason)]
+
+
+def _stopped_fact(state: Trial, reason: str) -> facts.TrialStopped:
+    snapshots = restorable_snapshots(state)
+    active = state.active
+    done = active.last_step if active else 0
+    if active is not None and active.fence is not None:
+        done = max(done, active.fence.last_step)
+    lost = max(0, done - (snapshots[0].step if snapshots else 0)) if active else 0
+    return facts.TrialStopped(attempt=state.attempt, reason=reason, lost_steps=lost)
+
+
+def _stop(state: Trial, command: StopTrial) -> list[Message]:
+    situation = state.situation
+    if isinstance(situation, Stopped):
+        return []
+    if isinstance(situation, Completed | Failed):
+        raise FailedPrecondition(f"{_label(state)} is {describe(state)}; only a running or waiting trial can be stopped", reason="TRIAL_ENDED")
+    order = facts.TrialStopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)
+    if isinstance(situation, Active):
+        known = situation.stop
+        weaker = known is not None and (known.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT)
+        return [] if weaker or not situation.may_write else [order]
+    return [order, _stopped_fact(state, command.reason)]
+
+
+def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
+    situation = state.situation
+    if isinstance(situation, Queued | Retrying):
+        return []
+    if isinstance(situation, Active):
+        if situation.stop is not None:
+            raise FailedPrecondition(f"{_label(state)} is stopping; resume it when it is stopped", reason="TRIAL_STOPPING")
+        return []
+    if isinstance(situation, Completed) and not command.extends:
+        raise FailedPrecondition(f"{_label(state)} is Completed; it can go on only with a larger total", reason="TRIAL_COMPLETED")
+    if command.snapshot_id and all(s.snapshot_id != command.snapshot_id for s in state.snapshots):
+        raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+    return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
+
+
+def _report_instance_health(state: Trial, command: ReportInstanceHealth) -> list[Message]:
+    active = state.active
+    if active is None or active.attempt != command.attempt or not active.may_write:
+        return []
+    if dict(active.health).get(command.rank, common.HEALTH_UNSPECIFIED) == command.health:
+        return []
+    return [facts.InstanceHealthChanged(attempt=command.attempt, rank=command.rank, health=command.health, reason=command.reason)]
+
+
+def _record_instance_exit(state: Trial, command: RecordInstanceExit) -> list[Message]:
+    active = state.active
+    if active is None or active.attempt != command.attempt or command.exit.rank not in active.running_ranks:
+        return []
+    return [command.exit]
+
+
+def _raise_alert(state: Trial, command: RaiseAlert) -> list[Message]:
+    return [command.alert] if state.active is not None else []
+
+
+def _delete_snapshot(state: Trial, command: DeleteSnapshot) -> list[Message]:
+    for record in state.snapshots:
+        if record.snapshot_id == command.snapshot_id:
+            return [facts.SnapshotDeleted(snapshot_id=record.snapshot_id, step=record.step, reason=command.reason, detail=command.detail)]
+    return []
+
+
+def _record(state: Trial, command: Record) -> list[Message]:
+    active = state.active
+    if active is None or active.attempt != command.attempt or not active.may_write:
+        raise StaleAttempt(f"{_label(state)}: attempt {command.attempt} may write nothing: the trial is {describe(state)}")
+    payload = command.payload
+    writer = _WRITERS.get(type(payload), options.WRITER_UNSPECIFIED)
+    if writer not in (options.WRITER_ATTEMPT, options.WRITER_BOTH):
+        raise FailedPrecondition(f"an attempt may not write {type(payload).__name__}", reason="WRONG_WRITER")
+    if getattr(payload, "attempt", None) != command.attempt:
+        raise FailedPrecondition(f"{type(payload).__name__} names attempt {getattr(payload, 'attempt', None)}", reason="WRONG_ATTEMPT")
+    repeated = _REPEATED.get(type(payload))
+    if repeated is not None and repeated(state, active, payload):
+        return []
+    if not active.started and type(payload) not in _BEFORE_START:
+        raise FailedPrecondition(f"{_label(state)}: attempt {command.attempt} has not started", reason="ATTEMPT_NOT_STARTED")
+    if isinstance(payload, facts.AttemptStarted) and payload.restored_snapshot_id:
+        if all(s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in state.snapshots):
+            raise FailedPrecondition(f"{_label(state)}: {payload.restored_snapshot_id} is not a committed snapshot", reason="UNVERIFIED_SNAPSHOT")
+    return [payload]
+
+
+_BEFORE_START: frozenset[type[Message]] = frozenset(
+    {
+        facts.AttemptStarted,
+        facts.InstanceStarted,
+        facts.InstanceReadinessChanged,
+        facts.InstanceExited,
+        facts.ClusterStateObserved,
+        facts.TelemetryDropped,
+        facts.AttemptEnded,
+        facts.AlertRaised,
+        # Left in a spool by the attempt before.
+        facts.PlanDeclared,
+    }
+)
+
+# When a payload says again what the log already says.
+_REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
+    facts.AttemptStarted: lambda state, active, payload: active.started,
+    facts.InstanceStarted: lambda state, active, payload: payload.rank in active.running_ranks,
+    facts.InstanceReadinessChanged: lambda state, active, payload: payload.ready == (payload.rank in active.ready),
+    facts.InstanceExited: lambda state, active, payload: payload.rank not in active.running_ranks,
+    facts.EvaluationStarted: lambda state, active, payload: active.open_evaluation_step == payload.step,
+    facts.EvaluationCompleted: lambda state, active, payload: active.open_evaluation_step != payload.step,
+    facts.SnapshotCommitted: lambda state, active, payload: any(s.snapshot_id == payload.snapshot_id for s in state.snapshots),
+    facts.SnapshotDeleted: lambda state, active, payload: all(s.snapshot_id != payload.snapshot_id for s in state.snapshots),
+}
+
+DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
+    CreateTrial: _create,
+    LaunchAttempt: _launch,
+    FenceAttempt: _fence,
+    ScheduleRetry: _schedule_retry,
+    CompleteTrial: _complete,
+    FailTrial: _fail,
+    MarkStopped: _mark_stopped,
+    StopTrial: _stop,
+    ResumeTrial: _resume,
+    ReportInstanceHealth: _report_instance_health,
+    RecordInstanceExit: _record_instance_exit,
+    RaiseAlert: _raise_alert,
+    DeleteSnapshot: _delete_snapshot,
+    Record: _record,
+}
+
+
+def decide(state: Trial, command: object) -> list[Message]:
+    """Decide what a command brings about. A repeated command decides nothing.
+
+    Raises:
+        NotFound: there is no such trial or snapshot.
+        StaleAttempt: the attempt may not write any more.
+        FailedPrecondition: the state does not allow it.
+    """
+    if state.situation is None and not isinstance(command, CreateTrial):
+        raise NotFound("no such trial", reason="TRIAL_NOT_FOUND")
+    return DECIDE[type(command)](state, command)
+
+
+def decide_all(state: Trial, commands: list[object]) -> list[Message]:
+    """Decide several commands of the runtime service as one decision: all of their facts or none."""
+    decided: list[Message] = []
+    for command in commands:
+        payloads = decide(state, command)
+        for payload in payloads:
+            state = evolve(state, Fact(payload))
+        decided += payloads
+    return decided
+
+
+def describe(state: Trial) -> str:
+    """Say in words what a trial is: `Waiting (queued)`, `Running`, `Failed`."""
+    match state.situation:
+        case None:
+            return "not created"
+        case Queued():
+            return "Waiting (queued)"
+        case Retrying():
+            return "Waiting (retrying)"
+        case Stopped():
+            return "Waiting (stopped)"
+        case Completed():
+            return "Completed"
+        case Failed():
+            return "Failed"
+        case Active():
+            return "Running"
+
+
+def _label(state: Trial) -> str:
+    return f"trial {state.number} of {state.runtime_id}"
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
