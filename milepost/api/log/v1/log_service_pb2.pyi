@@ -64,32 +64,36 @@ class LogEntry(_message.Message):
     def __init__(self, cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., level: _Optional[_Union[_telemetry_pb2.LogLevel, str]] = ..., rank: _Optional[int] = ..., stream: _Optional[_Union[_telemetry_pb2.LogStream, str]] = ..., step: _Optional[int] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., superseded: bool = ..., logger: _Optional[str] = ...) -> None: ...
 
 class QueryLogsRequest(_message.Message):
-    __slots__ = ("parent", "filter", "page_size", "cursor", "backwards", "as_of")
+    __slots__ = ("parent", "filter", "page_size", "cursor", "backwards", "as_of", "skip")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     BACKWARDS_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     parent: str
     filter: LogFilter
     page_size: int
     cursor: str
     backwards: bool
     as_of: _recorded_event_pb2.AsOf
-    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., backwards: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
+    skip: int
+    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., backwards: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class QueryLogsResponse(_message.Message):
-    __slots__ = ("entries", "next_cursor", "total_size", "telemetry_sequence")
+    __slots__ = ("entries", "next_cursor", "total_size", "telemetry_sequence", "first_index")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[LogEntry]
     next_cursor: str
     total_size: int
     telemetry_sequence: int
-    def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., total_size: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
+    first_index: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., next_cursor: _Optional[str] = ..., total_size: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., first_index: _Optional[int] = ...) -> None: ...
 
 class StreamLogsRequest(_message.Message):
     __slots__ = ("parent", "filter", "cursor")
