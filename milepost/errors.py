@@ -15,7 +15,10 @@ class Violation:
 
 
 class MilepostError(Exception):
-    """Base of all errors that callers may see. `reason` is stable and in UPPER_SNAKE_CASE; the message is for people."""
+    """Base of all errors that callers may see.
+
+    `reason` is stable and in UPPER_SNAKE_CASE; the message is for people.
+    """
 
     reason = "UNKNOWN"
 
@@ -32,7 +35,9 @@ class InvalidArgument(MilepostError):
 
     reason = "INVALID_ARGUMENT"
 
-    def __init__(self, violations: Iterable[Violation], message: str | None = None, *, reason: str | None = None) -> None:
+    def __init__(
+        self, violations: Iterable[Violation], message: str | None = None, *, reason: str | None = None
+    ) -> None:
         self.violations = tuple(violations)
         text = message or "; ".join(f"{v.field}: {v.description}" for v in self.violations)
         super().__init__(text, reason=reason)

@@ -8,12 +8,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from milepost import errors
-from milepost.eventlog import EventLogError, LogFull, LogMisconfigured, LogRegressed, LogUnavailable, WrongExpectedSequence
+from milepost.eventlog import (
+    EventLogError,
+    LogFull,
+    LogMisconfigured,
+    LogRegressed,
+    LogUnavailable,
+    WrongExpectedSequence,
+)
 
 DOMAIN = "milepost"
 
@@ -124,10 +132,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    if isinstance(error, grpc.aio.BaseError | NotImplementedError) and context.code() not in (None, 0, grpc.StatusCode.OK):
+    if isinstance(error, grpc.aio.BaseError | NotImplementedError) and context.code() not in (
+        None,
+        0,
+        grpc.StatusCode.OK,
+    ):
         raise error
     if isinstance(error, errors.MilepostError | EventLogError):
-        await context.abort_with_status(rpc_status.to_status(status_of(error)))
+        await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
     incident = uuid.uuid4().hex
     log.error("rpc.failed", extra={"method": method, "incident": incident}, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, f"internal error; the log of the service has it under incident {incident}")
+    await context.abort(
+        grpc.StatusCode.INTERNAL, f"internal error; the log of the service has it under incident {incident}"
+    )

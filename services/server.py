@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
+import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -55,7 +56,7 @@ class Server:
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
         )
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -71,7 +72,9 @@ class Server:
         try:
             self.port = self._server.add_insecure_port(self._listen)
         except RuntimeError as error:
-            raise SystemExit(f"cannot listen on {self._listen}: the port is in use or the address is not of this machine") from error
+            raise SystemExit(
+                f"cannot listen on {self._listen}: the port is in use or the address is not of this machine"
+            ) from error
         await self._report()
         await self._server.start()
         self._watcher = asyncio.create_task(self._watch_health())

@@ -89,10 +89,14 @@ def load(
     Raises:
         SystemExit: a flag is unknown, or the settings file is not readable; the message says which.
     """
-    parser = argparse.ArgumentParser(prog=program, description="Settings come from flags, MILEPOST_* variables, a file, defaults.")
+    parser = argparse.ArgumentParser(
+        prog=program, description="Settings come from flags, MILEPOST_* variables, a file, defaults."
+    )
     parser.add_argument("--config", help="YAML file with settings (MILEPOST_CONFIG)")
     for setting in SETTINGS:
-        parser.add_argument(setting.flag, help=f"{setting.description} ({setting.variable}; default {setting.default or 'none'})")
+        parser.add_argument(
+            setting.flag, help=f"{setting.description} ({setting.variable}; default {setting.default or 'none'})"
+        )
     flags = vars(parser.parse_args(arguments))
     from_file = _read_file(flags["config"] or environment.get("MILEPOST_CONFIG"), parser)
     values = {}

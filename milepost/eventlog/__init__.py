@@ -38,7 +38,9 @@ class WrongExpectedSequence(EventLogError):
     """
 
     def __init__(self, chain: str, expected: int, actual: int | None) -> None:
-        super().__init__(f"the head of {chain} is at {actual if actual is not None else 'another sequence'}, not {expected}")
+        super().__init__(
+            f"the head of {chain} is at {actual if actual is not None else 'another sequence'}, not {expected}"
+        )
         self.chain = chain
         self.expected = expected
         self.actual = actual
@@ -215,7 +217,9 @@ class EventLog(Protocol):
         """Read a whole chain, oldest first."""
         ...
 
-    def read(self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
+    def read(
+        self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
+    ) -> AsyncIterator[RecordedEvent]:
         """Read events with after < sequence <= until, in order; `until` None: to the end as it is at the call."""
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
@@ -49,10 +50,10 @@ def _index() -> dict[str, tuple[str, str]]:
 
 # ce-type -> (area, field of the oneof)
 TYPES = _index()
-_TYPE_BY_MESSAGE = {
-    AREAS[area].DESCRIPTOR.fields_by_name[name].message_type.full_name: ce_type for ce_type, (area, name) in TYPES.items()
+_DESCRIPTORS: dict[str, Any] = {
+    ce_type: AREAS[area].DESCRIPTOR.fields_by_name[name].message_type for ce_type, (area, name) in TYPES.items()
 }
-_DESCRIPTORS = {ce_type: AREAS[area].DESCRIPTOR.fields_by_name[name].message_type for ce_type, (area, name) in TYPES.items()}
+_TYPE_BY_MESSAGE = {_DESCRIPTORS[ce_type].full_name: ce_type for ce_type in TYPES}
 
 
 def type_of(payload: Message) -> str:

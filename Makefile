@@ -1,0 +1,115 @@
+# `make help` lists what there is. The first run of a target makes .venv; later ones start at once.
+
+PYTHON ?= python3
+# PyTorch is installed apart from requirements.lock, because its builds differ by machine. A laptop without a GPU takes
+# the small CPU build with TORCH_INDEX=<address of PyTorch's CPU package index>.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+# What `make demo` and `make up` keep their data in.
+DATA_DIR ?= .milepost
+# More arguments for pytest, for example PYTEST="-k resume".
+PYTEST ?=
+
+BIN := .venv/bin
+export PYTHONPATH := $(CURDIR)
+export PYTHONUNBUFFERED := 1
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## Make or update .venv (every other target does it by itself)
+	@$(PYTHON) deploy/install.py --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
+
+.PHONY: demo
+demo: install vendor ## Start everything and train a small language model; Ctrl-C ends it
+	@exec $(BIN)/python -m milepost demo --data-dir $(DATA_DIR)
+
+.PHONY: up
+up: install vendor ## Start the whole stack on this machine; Ctrl-C ends it
+	@exec $(BIN)/python -m milepost up --data-dir $(DATA_DIR)
+
+.PHONY: test
+test: install vendor ## Run the tests (unit, integration, end to end, browser)
+	@exec $(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: check
+check: install lint format-verify imports protos-verify lock-verify ## Everything that is checked without running: style, types, imports, contract
+
+.PHONY: lint
+lint: ## Style and types; quick, made to run before every commit
+	@[ -x $(BIN)/ruff ] || $(MAKE) install
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+.PHONY: format
+format: ## Put the code in the project's format
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+.PHONY: format-verify
+format-verify: ## Fail where `make format` would change something
+	@$(BIN)/ruff format --quiet --check . || { echo "run: make format"; exit 1; }
+
+.PHONY: imports
+imports: ## Check who imports whom
+	@$(BIN)/lint-imports --no-logo > .import-linter.log 2>&1 || { cat .import-linter.log; rm -f .import-linter.log; exit 1; }; rm -f .import-linter.log
+
+.PHONY: protos
+protos: ## Generate milepost/api from protos/
+	@$(BIN)/python deploy/protos.py
+
+.PHONY: protos-verify
+protos-verify: ## Fail if milepost/api is not what protos/ gives, or the contract broke
+	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against protos/contract.binpb
+	@$(BIN)/python deploy/protos.py --verify
+
+.PHONY: protos-release
+protos-release: ## Make the contract as it is now the one that later versions may not break
+	@$(BIN)/buf build --exclude-source-info -o protos/contract.binpb
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
+	@uv pip compile --quiet pyproject.toml --extra server --extra trainer --extra dev --extra bench --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file requirements.lock
+
+.PHONY: lock-verify
+lock-verify: ## Fail if requirements.lock lacks something pyproject.toml asks for
+	@$(BIN)/python deploy/lock.py
+
+.PHONY: bench
+bench: install vendor ## Measure; prints one JSON object a line
+	@exec $(BIN)/python -m tests.benchmarks
+
+.PHONY: bench-soak
+bench-soak: install ## Measure under ten minutes of steady load
+	@exec $(BIN)/python -m tests.benchmarks --soak
+
+.PHONY: test-faults
+test-faults: install ## Kills, power cuts, full disks (some parts need root); long
+	@exec $(BIN)/python -m pytest -m faults --timeout 900 $(PYTEST)
+
+.PHONY: test-gpu
+test-gpu: install ## What needs a GPU
+	@exec $(BIN)/python -m pytest -m gpu --timeout 600 $(PYTEST)
+
+.PHONY: test-integrations
+test-integrations: install ## Other people's training libraries, in an environment of their own
+	@exec $(BIN)/python -m pytest -m integrations --timeout 900 $(PYTEST)
+
+.PHONY: pictures
+pictures: install vendor ## Take the pictures of the README from a real run
+	@exec $(BIN)/python -m tests.browser.pictures
+
+.PHONY: vendor
+vendor: ## Fetch the page's third-party files (exact versions, checked)
+	@if [ -f services/gateway/vendor.py ]; then $(BIN)/python -m services.gateway.vendor; fi
+
+.PHONY: clean
+clean: ## Remove what was generated; .venv and data stay
+	@rm -rf dist build out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis services/gateway/web/vendor
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
