@@ -35,7 +35,7 @@ up: install vendor ## Start the whole stack on this machine; Ctrl-C ends it
 	@exec $(BIN)/python -m milepost up --data-dir $(DATA_DIR)
 
 .PHONY: test
-test: install vendor ## Run the tests (unit, integration, end to end, browser)
+test: install vendor-tests ## Run the tests (unit, integration, end to end, browser)
 	@exec $(BIN)/python -m pytest $(PYTEST)
 
 .PHONY: check
@@ -44,7 +44,7 @@ check: install lint format-verify imports protos-verify lock-verify ## Everythin
 .PHONY: lint
 lint: ## Style and types; quick, made to run before every commit
 	@[ -x $(BIN)/ruff ] || $(MAKE) install
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff check --quiet --output-format concise --extend-ignore E501 .
 	@$(BIN)/mypy --no-error-summary
 
 .PHONY: format
@@ -53,6 +53,7 @@ format: ## Put the code in the project's format
 
 .PHONY: format-verify
 format-verify: ## Fail where `make format` would change something
+	@$(BIN)/ruff check --quiet --output-format concise --select E501 .
 	@$(BIN)/ruff format --quiet --check . || { echo "run: make format"; exit 1; }
 
 .PHONY: imports
@@ -107,9 +108,13 @@ pictures: install vendor ## Take the pictures of the README from a real run
 
 .PHONY: vendor
 vendor: ## Fetch the page's third-party files (exact versions, checked)
-	@if [ -f services/gateway/vendor.py ]; then $(BIN)/python -m services.gateway.vendor; fi
+	@$(BIN)/python deploy/vendor_web.py
+
+.PHONY: vendor-tests
+vendor-tests:
+	@$(BIN)/python deploy/vendor_web.py --tests
 
 .PHONY: clean
 clean: ## Remove what was generated; .venv and data stay
-	@rm -rf dist build out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis services/gateway/web/vendor
+	@rm -rf dist build out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis services/gateway/web/vendor tests/browser/vendor
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -202,13 +202,10 @@ def restorable_snapshots(state: Trial) -> list[SnapshotRecord]:
 
 # --- evolve ---------------------------------------------------------------------------------------------------------
 
-_WRITERS = {
-    message: descriptor.GetOptions().Extensions[options.writer]
-    for message, descriptor in (
-        (getattr(facts, field.message_type.name), field.message_type)
-        for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
-    )
-}
+_PAYLOADS: list[Any] = [
+    field.message_type for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
+]
+_WRITERS = {getattr(facts, kind.name): kind.GetOptions().Extensions[options.writer] for kind in _PAYLOADS}
 
 
 def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
