@@ -1,82 +1,12 @@
-"""Settings of the services: flags, then `MILEPOST_*` variables, then a file, then defaults."""
+"""Settings of a service: flags of its command line, then `MILEPOST_*` variables, then a file, then defaults."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
-
-LOOPBACK = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its name in files, its flag and variable follow from it."""
-
-    name: str
-    default: str
-    description: str
-
-    @property
-    def variable(self) -> str:
-        return "MILEPOST_" + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-
-SETTINGS = (
-    Setting("data_dir", str(Path.home() / ".milepost"), "folder that holds everything"),
-    Setting("nats_url", f"nats://{LOOPBACK}:8474", "address of the NATS server; several are joined by commas"),
-    Setting("gateway_listen", f"{LOOPBACK}:8470", "host:port the gateway binds; port 0 takes a free one"),
-    Setting("runtime_listen", f"{LOOPBACK}:8471", "host:port the runtime service binds"),
-    Setting("trials_listen", f"{LOOPBACK}:8472", "host:port the trial service binds"),
-    Setting("metrics_listen", f"{LOOPBACK}:8473", "host:port the metric service binds"),
-    Setting("gateway_address", f"{LOOPBACK}:8470", "host:port at which clients reach the gateway"),
-    Setting("runtime_address", f"{LOOPBACK}:8471", "host:port at which clients reach the runtime service"),
-    Setting("trials_address", f"{LOOPBACK}:8472", "host:port at which clients reach the trial service"),
-    Setting("metrics_address", f"{LOOPBACK}:8473", "host:port at which clients reach the metric service"),
-    Setting("clickhouse_url", "", "address of a ClickHouse server; empty: embedded, in the data directory"),
-    Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
-    Setting("replicas", "1", "replicas of the streams: 1 for one NATS server, 3 in production"),
-    Setting("log_level", "INFO", "DEBUG, INFO, WARNING or ERROR"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value and where it came from: `flag`, `environment`, `file` or `default`."""
-
-    text: str
-    origin: str
-
-
-class Settings(Mapping[str, str]):
-    """The settings of a process, each with its origin."""
-
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name].text
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def origin(self, name: str) -> str:
-        return self._values[name].origin
-
-    @property
-    def data_dir(self) -> Path:
-        return Path(self["data_dir"]).expanduser().absolute()
+from milepost.settings import SETTINGS, InvalidSettings, Settings, collect
 
 
 def load(
@@ -97,32 +27,7 @@ def load(
         parser.add_argument(
             setting.flag, help=f"{setting.description} ({setting.variable}; default {setting.default or 'none'})"
         )
-    flags = vars(parser.parse_args(arguments))
-    from_file = _read_file(flags["config"] or environment.get("MILEPOST_CONFIG"), parser)
-    values = {}
-    for setting in SETTINGS:
-        if flags[setting.name] is not None:
-            values[setting.name] = Value(flags[setting.name], "flag")
-        elif setting.variable in environment:
-            values[setting.name] = Value(environment[setting.variable], "environment")
-        elif setting.name in from_file:
-            values[setting.name] = Value(str(from_file[setting.name]), "file")
-        else:
-            values[setting.name] = Value(setting.default, "default")
-    return Settings(values)
-
-
-def _read_file(path: str | None, parser: argparse.ArgumentParser) -> dict[str, object]:
-    if not path:
-        return {}
     try:
-        content = yaml.safe_load(Path(path).expanduser().read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        parser.error(f"the settings file {path} is not readable: {error}")
-    known = {setting.name for setting in SETTINGS}
-    if not isinstance(content, dict):
-        parser.error(f"the settings file {path} must be a mapping of names to values")
-    unknown = sorted(set(content) - known)
-    if unknown:
-        parser.error(f"the settings file {path} has unknown settings: {', '.join(map(str, unknown))}")
-    return content
+        return collect(vars(parser.parse_args(arguments)), environment)
+    except InvalidSettings as error:
+        parser.error(str(error))

@@ -1,0 +1,294 @@
+"""The Python client: thin and synchronous, over the generated stubs of all services.
+
+    with milepost.client.Client() as client:
+        runtime = client.start_runtime(Path("config.yaml").read_text())
+        for update in client.watch_runtime(runtime.name):
+            print(update.status)
+
+`client.runtimes`, `.trials`, `.metrics`, `.logs` and `.audit` have every RPC by its name; they take and give the
+messages of `milepost.api` and raise the errors of `milepost.errors`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from milepost import endpoints as endpoints_module
+from milepost import errors
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.endpoints import Endpoints
+
+Update = TypeVar("Update")
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+# How long a call goes on trying while nothing answers.
+RETRY_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 2.0
+MAXIMUM_MESSAGE_BYTES = 64 << 20
+
+_ERRORS: dict[grpc.StatusCode, type[errors.MilepostError]] = {
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
+    grpc.StatusCode.ABORTED: errors.Aborted,
+    grpc.StatusCode.OUT_OF_RANGE: errors.OutOfRange,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    # A server that stops cuts off what still runs.
+    grpc.StatusCode.CANCELLED: errors.Unavailable,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+}
+
+# Attribute of the client -> (address in `Endpoints`, module of the contract, its service).
+_SERVICES = {
+    "runtimes": ("runtime", "milepost.api.runtime.v1.runtime_service", "RuntimeService"),
+    "audit": ("runtime", "milepost.api.audit.v1.audit_service", "AuditService"),
+    "trials": ("trials", "milepost.api.trial.v1.trial_service", "TrialService"),
+    "metrics": ("metrics", "milepost.api.metric.v1.metric_service", "MetricService"),
+    "logs": ("metrics", "milepost.api.log.v1.log_service", "LogService"),
+}
+
+
+def from_rpc_error(error: Any, address: str) -> errors.MilepostError:
+    """Translate what gRPC raised into the error the service meant, with its reason and all violations."""
+    code, message = error.code(), error.details() or ""
+    reason, metadata, violations = None, {}, []
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad_request):
+            violations = [errors.Violation(v.field, v.description) for v in bad_request.field_violations]
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return errors.InvalidArgument(violations, message, reason=reason)
+    if code == grpc.StatusCode.UNAVAILABLE and status is None:
+        message = f"nothing answers at {address} ({message}); is the stack running? Start it with `milepost up`"
+    return _ERRORS.get(code, errors.MilepostError)(message, reason=reason, metadata=metadata)
+
+
+class Service:
+    """The RPCs of one service as methods, by their names in the contract.
+
+    Unary calls return the response and are tried again while nothing answers; streams are iterators. Retrying is safe:
+    reads change nothing, and commands carry a request id.
+    """
+
+    def __init__(
+        self, channel: grpc.Channel, address: str, module: str, name: str, metadata: Sequence[tuple[str, str]]
+    ):
+        self._address = address
+        self._metadata = list(metadata)
+        self._stub = getattr(importlib.import_module(f"{module}_pb2_grpc"), f"{name}Stub")(channel)
+        messages = importlib.import_module(f"{module}_pb2")
+        self._methods = {method.name: method for method in messages.DESCRIPTOR.services_by_name[name].methods}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in self._methods:
+            raise AttributeError(name)
+        return self._stream(name) if self._methods[name].server_streaming else self._unary(name)
+
+    def _unary(self, name: str) -> Callable[..., Any]:
+        behaviour = getattr(self._stub, name)
+
+        def call(request: Message, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> Any:
+            if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:  # type: ignore[attr-defined]
+                request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
+            deadline = time.monotonic() + min(timeout, RETRY_SECONDS)
+            for pause in backoff():
+                try:
+                    return behaviour(request, timeout=timeout, metadata=self._metadata)
+                except grpc.RpcError as error:
+                    last_try = time.monotonic() + pause > deadline
+                    if error.code() != grpc.StatusCode.UNAVAILABLE or last_try:
+                        raise from_rpc_error(error, self._address) from error
+                time.sleep(pause)
+            raise AssertionError("backoff() never ends")
+
+        return call
+
+    def _stream(self, name: str) -> Callable[..., Iterator[Any]]:
+        behaviour = getattr(self._stub, name)
+
+        def call(request: Message, timeout: float | None = None) -> Iterator[Any]:
+            stream = behaviour(request, timeout=timeout, metadata=self._metadata)
+            try:
+                yield from stream
+            except grpc.RpcError as error:
+                raise from_rpc_error(error, self._address) from error
+            finally:
+                stream.cancel()
+
+        return call
+
+
+def backoff() -> Iterator[float]:
+    """Pauses in seconds, doubling up to the longest, without end."""
+    pause = FIRST_BACKOFF_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_BACKOFF_SECONDS)
+
+
+class Client:
+    """A connection to all services of a stack. Thread-safe; close it or use it as a context manager."""
+
+    runtimes: Service
+    audit: Service
+    trials: Service
+    metrics: Service
+    logs: Service
+
+    def __init__(self, endpoints: Endpoints | None = None, *, actor: str = "", token: str = "") -> None:
+        """Connect lazily. Without endpoints they are looked up as `milepost.endpoints.find` says."""
+        self.endpoints = endpoints or endpoints_module.find()
+        metadata = [("mp-actor", actor or f"local:{_user()}")]
+        if token:
+            metadata.append(("authorization", f"Bearer {token}"))
+        self._channels: dict[str, grpc.Channel] = {}
+        for attribute, (part, module, name) in _SERVICES.items():
+            address = getattr(self.endpoints, part)
+            setattr(self, attribute, Service(self._channel(address), address, module, name, metadata))
+
+    def _channel(self, address: str) -> grpc.Channel:
+        if address not in self._channels:
+            self._channels[address] = grpc.insecure_channel(
+                address,
+                options=[
+                    ("grpc.max_receive_message_length", MAXIMUM_MESSAGE_BYTES),
+                    # A service that is restarted is found again soon.
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.max_reconnect_backoff_ms", 1_000),
+                    # Loopback and service names need no proxy.
+                    ("grpc.enable_http_proxy", 0),
+                ],
+            )
+        return self._channels[address]
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start_runtime(
+        self, configuration_text: str, *, validate_only: bool = False, request_id: str = ""
+    ) -> runtime_api.Runtime:
+        """Start a runtime from a configuration as YAML or JSON. Returns it as recorded, not yet running.
+
+        Raises:
+            InvalidArgument: the configuration; it has every violation.
+        """
+        request = runtime_api.StartRuntimeRequest(
+            configuration_text=configuration_text, validate_only=validate_only, request_id=request_id
+        )
+        return self.runtimes.StartRuntime(request).runtime
+
+    def get_runtime(self, name: str, *, show_deleted: bool = False, min_sequence: int = 0) -> runtime_api.Runtime:
+        """Read one runtime.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = runtime_api.GetRuntimeRequest(name=name, show_deleted=show_deleted, min_sequence=min_sequence)
+        return self.runtimes.GetRuntime(request).runtime
+
+    def stop_runtime(
+        self, name: str, *, mode: common.StopMode = common.STOP_MODE_UNSPECIFIED, reason: str = ""
+    ) -> runtime_api.Runtime:
+        """Ask a runtime to stop. Returns once that is recorded; wait for the end with `watch_runtime`."""
+        return self.runtimes.StopRuntime(runtime_api.StopRuntimeRequest(name=name, mode=mode, reason=reason)).runtime
+
+    def resume_runtime(self, name: str, *, snapshot_id: str = "", changes: str = "") -> runtime_api.Runtime:
+        """Go on from a snapshot: the newest valid one, or the one named.
+
+        Raises:
+            FailedPrecondition: there is nothing to resume, or no valid snapshot.
+        """
+        request = runtime_api.ResumeRuntimeRequest(
+            name=name, snapshot_id=snapshot_id, configuration_changes_text=changes
+        )
+        return self.runtimes.ResumeRuntime(request).runtime
+
+    def watch_runtime(self, name: str) -> Iterator[runtime_api.Runtime]:
+        """Yield a runtime as it is, then after each change, for ever; goes on where it was after a lost connection."""
+        position = 0
+
+        def connect() -> Iterator[runtime_api.WatchRuntimesResponse]:
+            return self.runtimes.WatchRuntimes(runtime_api.WatchRuntimesRequest(name=name, after_sequence=position))
+
+        for update in resume_stream(connect):
+            position = max(position, update.sequence)
+            if update.HasField("runtime"):
+                yield update.runtime
+
+    def watch_events(self, parent: str, after_sequence: int = 0) -> Iterator[runtime_api.WatchEventsResponse]:
+        """Yield the events after a position, then each new one, for ever, without gap or repeat."""
+        position = after_sequence
+
+        def connect() -> Iterator[runtime_api.WatchEventsResponse]:
+            return self.runtimes.WatchEvents(runtime_api.WatchEventsRequest(parent=parent, after_sequence=position))
+
+        for update in resume_stream(connect):
+            position = max(position, update.sequence)
+            yield update
+
+    def stream_logs(
+        self, parent: str, filter: log_api.LogFilter | None = None, cursor: str = ""
+    ) -> Iterator[log_api.StreamLogsResponse]:
+        """Yield log lines after a cursor, then each new one, for ever, without gap or repeat."""
+
+        def connect() -> Iterator[log_api.StreamLogsResponse]:
+            return self.logs.StreamLogs(log_api.StreamLogsRequest(parent=parent, filter=filter, cursor=cursor))
+
+        for update in resume_stream(connect):
+            cursor = update.cursor or cursor
+            yield update
+
+
+def resume_stream(connect: Callable[[], Iterator[Update]]) -> Iterator[Update]:
+    """Read an endless stream and connect again where it breaks; `connect` goes on after what it gave last.
+
+    Raises:
+        Unavailable: nothing answered for `RETRY_SECONDS`.
+    """
+    pauses, heard = backoff(), time.monotonic()
+    while True:
+        try:
+            for update in connect():
+                yield update
+                pauses, heard = backoff(), time.monotonic()
+        except errors.Unavailable:
+            if time.monotonic() - heard > RETRY_SECONDS:
+                raise
+        time.sleep(next(pauses))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

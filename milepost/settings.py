@@ -1,0 +1,117 @@
+"""What can be set: flags, then `MILEPOST_*` variables, then a file, then defaults; each value knows its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+LOOPBACK = "127.0.0.1"
+
+
+class InvalidSettings(Exception):
+    """The settings file is not readable or names unknown settings; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its name in files, its flag and variable follow from it."""
+
+    name: str
+    default: str
+    description: str
+
+    @property
+    def variable(self) -> str:
+        return "MILEPOST_" + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+SETTINGS = (
+    Setting("data_dir", str(Path.home() / ".milepost"), "folder that holds everything"),
+    Setting("nats_url", f"nats://{LOOPBACK}:8474", "address of the NATS server; several are joined by commas"),
+    Setting("gateway_listen", f"{LOOPBACK}:8470", "host:port the gateway binds; port 0 takes a free one"),
+    Setting("runtime_listen", f"{LOOPBACK}:8471", "host:port the runtime service binds"),
+    Setting("trials_listen", f"{LOOPBACK}:8472", "host:port the trial service binds"),
+    Setting("metrics_listen", f"{LOOPBACK}:8473", "host:port the metric service binds"),
+    Setting("gateway_address", f"{LOOPBACK}:8470", "host:port at which clients reach the gateway"),
+    Setting("runtime_address", f"{LOOPBACK}:8471", "host:port at which clients reach the runtime service"),
+    Setting("trials_address", f"{LOOPBACK}:8472", "host:port at which clients reach the trial service"),
+    Setting("metrics_address", f"{LOOPBACK}:8473", "host:port at which clients reach the metric service"),
+    Setting("clickhouse_url", "", "address of a ClickHouse server; empty: embedded, in the data directory"),
+    Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
+    Setting("replicas", "1", "replicas of the streams: 1 for one NATS server, 3 in production"),
+    Setting("log_level", "INFO", "DEBUG, INFO, WARNING or ERROR"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value and where it came from: `flag`, `environment`, `file` or `default`."""
+
+    text: str
+    origin: str
+
+
+class Settings(Mapping[str, str]):
+    """The settings of a process, each with its origin."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name].text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def origin(self, name: str) -> str:
+        return self._values[name].origin
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self["data_dir"]).expanduser().absolute()
+
+
+def collect(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Collect the settings of a process. `flags` may also name the settings file, as `config`.
+
+    Raises:
+        InvalidSettings: the settings file is not readable, or names what is no setting.
+    """
+    from_file = _read_file(flags.get("config") or environment.get("MILEPOST_CONFIG"))
+    values = {}
+    for setting in SETTINGS:
+        flag = flags.get(setting.name)
+        if flag is not None:
+            values[setting.name] = Value(flag, "flag")
+        elif setting.variable in environment:
+            values[setting.name] = Value(environment[setting.variable], "environment")
+        elif setting.name in from_file:
+            values[setting.name] = Value(str(from_file[setting.name]), "file")
+        else:
+            values[setting.name] = Value(setting.default, "default")
+    return Settings(values)
+
+
+def _read_file(path: str | None) -> dict[str, object]:
+    if not path:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).expanduser().read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidSettings(f"the settings file {path} is not readable: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidSettings(f"the settings file {path} must be a mapping of names to values")
+    unknown = sorted(set(content) - {setting.name for setting in SETTINGS})
+    if unknown:
+        raise InvalidSettings(f"the settings file {path} has unknown settings: {', '.join(map(str, unknown))}")
+    return content
