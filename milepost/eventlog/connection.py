@@ -1,0 +1,372 @@
+"""One connection to NATS: requests to JetStream, core messages, and reconnecting for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as ClientSubscription
+
+from milepost.eventlog import EventLogError, LogUnavailable
+
+log = logging.getLogger(__name__)
+
+PING_INTERVAL_SECONDS = 5
+RECONNECT_WAIT_SECONDS = 0.25
+CONNECT_TIMEOUT_SECONDS = 2
+REQUEST_TIMEOUT_SECONDS = 5.0
+# Core messages that a slow reader may leave unread before the oldest are dropped.
+SUBSCRIPTION_BUFFER = 8192
+
+
+class ApiError(EventLogError):
+    """JetStream refused a request.
+
+    Attributes:
+        code: HTTP-like code, for example 404.
+        err_code: the server's own number of the error, for example 10059.
+        description: the server's words.
+    """
+
+    def __init__(self, code: int, err_code: int, description: str) -> None:
+        super().__init__(f"the log refused a request: {description} ({err_code})")
+        self.code = code
+        self.err_code = err_code
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True)
+class CoreMessage:
+    """A message that is not stored: whoever is not there when it passes misses it."""
+
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Subscription:
+    """Core messages of some subjects. Iterate over it, or take batches; close it when done.
+
+    It goes on after reconnects, and misses what passes meanwhile. `dropped` counts what a slow reader lost.
+    """
+
+    def __init__(self, connection: Connection, subjects: tuple[str, ...], buffer: int) -> None:
+        self.subjects = subjects
+        self.dropped = 0
+        self._connection = connection
+        self._messages: deque[CoreMessage] = deque(maxlen=buffer)
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self._client_subscriptions: list[ClientSubscription] = []
+
+    async def attach(self, client: Client) -> None:
+        """Subscribe on a client. The connection calls it, again with each new client."""
+        self._client_subscriptions = [
+            await client.subscribe(subject, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
+            for subject in self.subjects
+        ]
+
+    async def _receive(self, message: Msg) -> None:
+        if len(self._messages) == self._messages.maxlen:
+            self.dropped += 1
+        self._messages.append(CoreMessage(message.subject, message.headers or {}, message.data))
+        self._arrived.set()
+
+    async def next_batch(self, wait_seconds: float | None = None) -> list[CoreMessage]:
+        """Take all messages that are there; wait for the first one. Empty: none came in time, or it is closed."""
+        if not self._messages and not self._closed:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), wait_seconds)
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CoreMessage:
+        while not self._messages:
+            if self._closed:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._messages.popleft()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._arrived.set()
+        self._connection.forget(self)
+        for subscription in self._client_subscriptions:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def connect(
+    url: str,
+    *,
+    name: str = "milepost",
+    timeout_seconds: float = 30.0,
+    inbox_prefix: str = "_INBOX",
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+) -> Connection:
+    """Connect to NATS, waiting for a server that is still starting.
+
+    Args:
+        url: `nats://host:port`, or several separated by commas.
+        name: shown by the server's monitoring.
+        timeout_seconds: how long to wait for the first connection. Afterwards it reconnects for ever.
+        inbox_prefix: subject prefix of replies, for users whose permissions name one.
+
+    Raises:
+        LogUnavailable: no server answered in time.
+    """
+    options: dict[str, Any] = {"name": name, "inbox_prefix": inbox_prefix}
+    options |= {
+        key: value for key, value in (("user", user), ("password", password), ("token", token)) if value is not None
+    }
+    connection = Connection(url.split(","), options)
+    await connection.open(timeout_seconds)
+    return connection
+
+
+class Connection:
+    """A connection that outlives its server. Made by `connect`.
+
+    `generation` grows with every reconnect: whoever keeps state on the server compares it.
+    """
+
+    def __init__(self, servers: list[str], options: Mapping[str, Any]) -> None:
+        self.generation = 0
+        self._servers = servers
+        self._options = options
+        self._client = Client()
+        self._closing = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._subscriptions: list[Subscription] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected
+
+    @property
+    def client(self) -> Client:
+        """The client of this moment. It is another one after the server closed a connection for good."""
+        return self._client
+
+    async def open(self, timeout_seconds: float) -> None:
+        """Connect for the first time.
+
+        Raises:
+            LogUnavailable: no server answered in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._open()
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"no NATS server answered at {', '.join(self._servers)} within {timeout_seconds:g} s"
+            ) from error
+
+    async def _open(self) -> None:
+        while True:
+            client = Client()
+            try:
+                await client.connect(
+                    servers=list(self._servers),
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=RECONNECT_WAIT_SECONDS,  # type: ignore[arg-type]
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    ping_interval=PING_INTERVAL_SECONDS,
+                    max_outstanding_pings=2,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                    closed_cb=self._on_closed,
+                    **self._options,
+                )
+                self._client = client
+                for subscription in self._subscriptions:
+                    await subscription.attach(client)
+                return
+            except (OSError, nats.errors.Error) as error:
+                log.info("nats.connect_failed", extra={"error": str(error)})
+                await asyncio.sleep(RECONNECT_WAIT_SECONDS)
+
+    async def _on_error(self, error: Exception) -> None:
+        if self._closing or isinstance(error, OSError | nats.errors.StaleConnectionError):
+            log.debug("nats.error", extra={"error": str(error)})
+        else:
+            log.warning("nats.error", extra={"error": str(error) or repr(error)})
+
+    async def _on_disconnected(self) -> None:
+        if not self._closing:
+            log.warning("nats.disconnected")
+
+    async def _on_reconnected(self) -> None:
+        log.info("nats.reconnected")
+        self._renewed()
+
+    async def _on_closed(self) -> None:
+        # The server ends some connections for good, for example when it shuts down in order.
+        if not self._closing and (self._reopening is None or self._reopening.done()):
+            self._reopening = asyncio.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        await self._open()
+        log.info("nats.reopened")
+        self._renewed()
+
+    def _renewed(self) -> None:
+        self.generation += 1
+        for listener in list(self._listeners):
+            listener()
+
+    def on_renewal(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call a function after every reconnect. Returns a function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def request(
+        self,
+        subject: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+    ) -> Msg:
+        """Send a request and wait for one answer.
+
+        Raises:
+            LogUnavailable: no answer in time, or nobody there to give it. It may have been carried out.
+        """
+        try:
+            return await self._client.request(
+                subject, body, timeout=timeout_seconds, headers=dict(headers) if headers else None
+            )
+        except nats.errors.NoRespondersError as error:
+            raise NoResponders(f"nothing answers on {subject}") from error
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LogUnavailable(
+                f"no answer on {subject} within {timeout_seconds:g} s ({type(error).__name__})"
+            ) from error
+
+    async def request_api(
+        self, name: str, body: Mapping[str, Any] | None = None, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
+        """Call the JetStream API, for example `STREAM.INFO.EVENTS`, and return its answer.
+
+        Raises:
+            ApiError: the server refused.
+            LogUnavailable: no answer in time.
+        """
+        payload = json.dumps(body).encode() if body is not None else b""
+        answer = await self.request(f"$JS.API.{name}", payload, timeout_seconds=timeout_seconds)
+        return parse_answer(answer.data)
+
+    async def publish(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+        """Send a core message: not stored, not acknowledged.
+
+        Raises:
+            LogUnavailable: the connection is closed, or its buffer is full while the server is away.
+        """
+        try:
+            await self._client.publish(subject, body, headers=dict(headers) if headers else None)
+        except (nats.errors.Error, OSError) as error:
+            raise LogUnavailable(f"could not send on {subject} ({type(error).__name__})") from error
+
+    async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER) -> Subscription:
+        """Listen to core messages. At most `buffer` wait unread, then the oldest are dropped and counted.
+
+        Raises:
+            LogUnavailable: the connection is closed.
+        """
+        subscription = Subscription(self, subjects, buffer)
+        self._subscriptions.append(subscription)
+        try:
+            await subscription.attach(self._client)
+        except nats.errors.Error as error:
+            if self._closing:
+                raise LogUnavailable("the connection is closed") from error
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Keep a subscription no more. `Subscription.close` calls it."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    async def flush(self) -> None:
+        """Wait until the server has what was published.
+
+        Raises:
+            LogUnavailable: it did not answer in time.
+        """
+        try:
+            await self._client.flush(timeout=int(REQUEST_TIMEOUT_SECONDS))
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LogUnavailable("the server did not answer a flush in time") from error
+
+    async def close(self) -> None:
+        """Close for good. Subscriptions end."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._reopening is not None:
+            self._reopening.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reopening
+        for subscription in list(self._subscriptions):
+            await subscription.close()
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class NoResponders(LogUnavailable):
+    """Nobody listens on the subject: nothing was carried out."""
+
+
+def parse_answer(data: bytes) -> dict[str, Any]:
+    """Decode an answer of the JetStream API.
+
+    Raises:
+        ApiError: it is a refusal.
+        EventLogError: it is not an answer of JetStream.
+    """
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise EventLogError("the answer is not one of JetStream") from error
+    refusal = answer.get("error")
+    if refusal is not None:
+        raise ApiError(
+            refusal.get("code", 0), refusal.get("err_code", 0), refusal.get("description", "no reason given")
+        )
+    return dict(answer)

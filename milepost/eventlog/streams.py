@@ -1,0 +1,227 @@
+"""The streams: their settings, made when missing, verified at every start, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from milepost.eventlog import LogMisconfigured, LogUnavailable
+from milepost.eventlog.connection import ApiError, Connection
+
+EVENTS = "EVENTS"
+TELEMETRY = "TELEMETRY"
+
+_NANOSECONDS = 1_000_000_000
+_STREAM_NOT_FOUND = 10059
+_STREAM_NAME_IN_USE = 10058
+_INSUFFICIENT_STORAGE = (10023, 10047)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What differs between installations.
+
+    Attributes:
+        replicas: copies of each stream; 3 in production.
+        events_max_bytes: limit of EVENTS; -1: none but the disk. At the limit appends are refused; nothing is erased.
+        telemetry_max_age_seconds: telemetry is kept this long.
+        telemetry_max_bytes: and at most this much of it, the oldest goes first.
+    """
+
+    replicas: int = 1
+    events_max_bytes: int = -1
+    telemetry_max_age_seconds: int = 7 * 24 * 3600
+    telemetry_max_bytes: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where a stream stands. `created` is its creation time in nanoseconds since 1970: its identity."""
+
+    created: int
+    first_sequence: int
+    last_sequence: int
+    message_count: int
+    byte_count: int
+
+
+def events_configuration(settings: StreamSettings) -> dict[str, Any]:
+    """Configure EVENTS: an append-only history that the server itself refuses to shorten."""
+    return {
+        "name": EVENTS,
+        "description": "Milepost: every fact about the control plane. Kept for ever.",
+        "subjects": ["events.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs": -1,
+        "max_bytes": settings.events_max_bytes,
+        "max_age": 0,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "num_replicas": settings.replicas,
+        "duplicate_window": 600 * _NANOSECONDS,
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_rollup_hdrs": False,
+        "allow_msg_ttl": False,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "republish": {"src": "events.>", "dest": "committed.events.>"},
+    }
+
+
+def telemetry_configuration(settings: StreamSettings) -> dict[str, Any]:
+    """Configure TELEMETRY: steps and logs on their way to ClickHouse, kept long enough to rebuild it."""
+    return {
+        "name": TELEMETRY,
+        "description": "Milepost: batches of steps and of log lines. Kept by age and bytes.",
+        "subjects": ["telemetry.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_msgs": -1,
+        "max_bytes": settings.telemetry_max_bytes,
+        "max_age": settings.telemetry_max_age_seconds * _NANOSECONDS,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "num_replicas": settings.replicas,
+        # Its messages carry no id, so nothing is ever looked up in this window.
+        "duplicate_window": _NANOSECONDS,
+        "allow_rollup_hdrs": False,
+        "allow_msg_ttl": False,
+        "allow_direct": True,
+    }
+
+
+# Settings that an administrator may choose freely; everything else in a configuration must be as we state it.
+_FREE = {
+    EVENTS: frozenset({"description"}),
+    TELEMETRY: frozenset({"description", "max_bytes", "max_age", "duplicate_window"}),
+}
+# Settings that we do not state and that must be off or absent: each of them would change or lose history.
+_ABSENT = (
+    "sealed",
+    "no_ack",
+    "mirror",
+    "sources",
+    "subject_transform",
+    "discard_new_per_subject",
+    "allow_msg_counter",
+    "allow_msg_schedules",
+    "allow_batched",
+    "persist_mode",
+    "subject_delete_marker_ttl",
+    "first_seq",
+)
+
+
+def configuration_differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name what is different in a stream from what it must be, one sentence each; empty: nothing."""
+    free = _FREE.get(wanted["name"], frozenset())
+    differences = [
+        f"{key} is {found.get(key)!r}, must be {value!r}"
+        for key, value in wanted.items()
+        # The server leaves out what is off.
+        if key not in free and found.get(key, False if value is False else None) != value
+    ]
+    differences += [
+        f"{key} is {found[key]!r}, must not be set"
+        for key in _ABSENT
+        if found.get(key)
+        and not (key == "persist_mode" and found[key] == "default")
+        and not (key == "first_seq" and found[key] == 1)
+    ]
+    return differences
+
+
+async def ensure_streams(connection: Connection, settings: StreamSettings | None = None) -> None:
+    """Make EVENTS and TELEMETRY where they are missing, and verify the settings of both.
+
+    Raises:
+        LogMisconfigured: a stream is there with settings that would lose history, or cannot be made.
+        LogUnavailable: the server does not answer.
+    """
+    settings = settings or StreamSettings()
+    for configuration in (events_configuration(settings), telemetry_configuration(settings)):
+        await ensure_stream(connection, configuration)
+
+
+async def ensure_stream(connection: Connection, configuration: Mapping[str, Any]) -> None:
+    """Make a stream if it is missing; verify its settings if it is there. See `ensure_streams`."""
+    name = configuration["name"]
+    found: Mapping[str, Any] | None = await stream_configuration(connection, name)
+    if found is None:
+        try:
+            found = (await connection.request_api(f"STREAM.CREATE.{name}", configuration))["config"]
+        except ApiError as error:
+            found = await _after_refused_creation(connection, name, error)
+    differences = configuration_differences(configuration, found)
+    if differences:
+        raise LogMisconfigured(
+            f"the stream {name} is not as it must be: {'; '.join(differences)}. "
+            f"Milepost changes no stream that exists: restore these settings with `nats stream edit {name}`, "
+            "or point it to another NATS server"
+        )
+
+
+async def _after_refused_creation(connection: Connection, name: str, error: ApiError) -> Mapping[str, Any]:
+    if error.err_code == _STREAM_NAME_IN_USE:
+        # Another service made it between our question and our attempt.
+        found = await stream_configuration(connection, name)
+        if found is not None:
+            return found
+    if error.err_code in _INSUFFICIENT_STORAGE:
+        raise LogMisconfigured(
+            f"the server has no room for the stream {name}: free disk space, or lower the limits of its size"
+        ) from error
+    raise LogMisconfigured(f"the stream {name} cannot be made: {error.description} ({error.err_code})") from error
+
+
+async def stream_configuration(connection: Connection, name: str) -> dict[str, Any] | None:
+    """Read the settings of a stream as the server tells them. None: there is no such stream."""
+    try:
+        return dict((await connection.request_api(f"STREAM.INFO.{name}"))["config"])
+    except ApiError as error:
+        if error.err_code == _STREAM_NOT_FOUND:
+            return None
+        raise LogUnavailable(f"the stream {name} cannot be read: {error.description}") from error
+
+
+async def stream_state(connection: Connection, name: str) -> StreamState:
+    """Read where a stream stands.
+
+    Raises:
+        LogMisconfigured: there is no such stream.
+        LogUnavailable: no answer in time.
+    """
+    try:
+        answer = await connection.request_api(f"STREAM.INFO.{name}")
+    except ApiError as error:
+        if error.err_code == _STREAM_NOT_FOUND:
+            raise LogMisconfigured(
+                f"there is no stream {name}: start the services once, or restore a backup"
+            ) from error
+        raise LogUnavailable(f"the stream {name} cannot be read: {error.description}") from error
+    state = answer["state"]
+    return StreamState(
+        created=_nanoseconds(answer["created"]),
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+        message_count=state["messages"],
+        byte_count=state["bytes"],
+    )
+
+
+def _nanoseconds(text: str) -> int:
+    """Nanoseconds since 1970 of an RFC 3339 time, whose fraction `datetime` would cut."""
+    whole, _, rest = text.partition(".")
+    fraction = "".join(character for character in rest if character.isdigit()) if rest.endswith("Z") else ""
+    if not fraction and rest:
+        return int(datetime.fromisoformat(text).timestamp() * 1_000_000) * 1000
+    seconds = int(datetime.fromisoformat(whole.removesuffix("Z") + "+00:00").timestamp())
+    return seconds * _NANOSECONDS + int(fraction.ljust(9, "0")[:9] or 0)
