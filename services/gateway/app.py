@@ -1,0 +1,442 @@
+"""The HTTP application: routes from the table, live streams, the web page, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.from_thread
+import grpc
+import orjson
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount
+from starlette.routing import Route as HttpRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from milepost.errors import InvalidArgument, Violation
+from services.gateway import routes
+from services.gateway.exports import FORMATS, convert
+from services.gateway.feed import Feed, FeedResponse, parse_token, subscribe
+from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards
+from services.gateway.openapi import document
+from services.gateway.problems import (
+    Problem,
+    bad_input,
+    from_rpc_error,
+    on_http_error,
+    on_problem,
+    on_unknown_error,
+    problem_response,
+    refusal,
+)
+from services.gateway.protojson import from_json, from_query, message_class_of, to_json
+from services.gateway.routes import Answer, Route
+
+MAXIMUM_STREAMS = 1_000
+READY_SECONDS = 2.0
+# What the page's address means: the same document, which reads the rest of the address itself.
+PAGES = ("/", "/runtimes/{runtime}", "/trials", "/runtimes/{runtime}/audit")
+
+log = logging.getLogger(__name__)
+
+
+class SegmentConvertor(StringConvertor):
+    """One segment of a path, up to a custom verb: `rt-x` of `rt-x:stop`."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("segment", SegmentConvertor())
+
+
+class Telemetry:
+    """What the gateway counts, for `/metrics`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "milepost_gateway_requests", "Answers by route and status", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "milepost_gateway_request_seconds", "Time to answer by route", ["route"], registry=self.registry
+        )
+        self.streams = Gauge("milepost_gateway_streams", "Live streams that are open", registry=self.registry)
+        self.cut_off = Counter(
+            "milepost_gateway_streams_cut_off", "Live streams whose client did not read", registry=self.registry
+        )
+
+
+class Services:
+    """Calls any RPC of the table over one channel per process."""
+
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
+        self._channels = channels
+        self._calls: dict[str, Any] = {}
+
+    def _call(self, rpc: str) -> Any:
+        call = self._calls.get(rpc)
+        if call is None:
+            method = routes.method_of(rpc)
+            service = rpc.partition(".")[0]
+            channel = self._channels[routes.PROCESSES[service]]
+            make = channel.unary_stream if method.server_streaming else channel.unary_unary
+            answer: Any = message_class_of(method.output_type)
+            path = f"/{method.containing_service.full_name}/{method.name}"
+            call = make(path, request_serializer=_serialize, response_deserializer=answer.FromString)
+            self._calls[rpc] = call
+        return call
+
+    async def call(self, rpc: str, request: Any, seconds: float) -> Any:
+        return await self._call(rpc)(request, timeout=seconds, wait_for_ready=False)
+
+    def stream(self, rpc: str, request: Any, seconds: float | None = None) -> AsyncIterator[Any]:
+        stream: AsyncIterator[Any] = self._call(rpc)(request, timeout=seconds, wait_for_ready=False)
+        return stream
+
+    async def readiness(self) -> dict[str, str]:
+        """Return process -> `SERVING`, another word of the health protocol, or `UNREACHABLE`."""
+
+        async def check(channel: grpc.aio.Channel) -> str:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=READY_SECONDS)
+            except grpc.aio.AioRpcError:
+                return "UNREACHABLE"
+            return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+        words = await asyncio.gather(*(check(channel) for channel in self._channels.values()))
+        return dict(zip(self._channels, words, strict=True))
+
+
+def _serialize(message: Any) -> bytes:
+    return message.SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the handlers share."""
+
+    services: Services
+    telemetry: Telemetry
+    web: Path
+    version: str
+
+
+def create_app(gateway: Gateway, hosts: Collection[str]) -> ASGIApp:
+    """Build the ASGI application. `hosts` are the host names it answers to."""
+    # A custom verb is more specific than the bare resource.
+    table = sorted(routes.ROUTES, key=lambda route: ":" not in route.path)
+    http_routes: list[Any] = [
+        HttpRoute(_typed(routes.RUNTIME_STREAM), _stream_endpoint(gateway, routes.RUNTIME_TOPICS), methods=["GET"]),
+        HttpRoute(routes.PLATFORM_STREAM, _stream_endpoint(gateway, routes.PLATFORM_TOPICS), methods=["GET"]),
+        *(HttpRoute(_typed(route.path), _endpoint(gateway, route), methods=[route.method]) for route in table),
+        HttpRoute("/openapi.json", _openapi_endpoint(gateway), methods=["GET"]),
+        HttpRoute("/livez", _live, methods=["GET"]),
+        HttpRoute("/readyz", _ready_endpoint(gateway), methods=["GET"]),
+        HttpRoute("/metrics", _metrics_endpoint(gateway), methods=["GET"]),
+        *(HttpRoute(page, _page_endpoint(gateway), methods=["GET"]) for page in PAGES),
+        HttpRoute("/favicon.ico", _favicon, methods=["GET"]),
+        Mount("/static", _static(gateway)),
+    ]
+    handlers: Any = {Problem: on_problem, HTTPException: on_http_error, Exception: on_unknown_error}
+    return Guards(Starlette(routes=http_routes, exception_handlers=handlers), hosts)
+
+
+def _typed(path: str) -> str:
+    return path.replace("{runtime}", "{runtime:segment}").replace("{trial}", "{trial:segment}")
+
+
+def _endpoint(gateway: Gateway, route: Route) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        started = time.perf_counter()
+        status = 500
+        try:
+            response = await _answer(gateway, route, request)
+            status = response.status_code
+            return response
+        except Problem as problem:
+            status = problem.status
+            raise
+        except InvalidArgument as error:
+            status = 400
+            raise bad_input(error) from error
+        except grpc.aio.AioRpcError as error:
+            answered = from_rpc_error(error)
+            status = answered.status
+            raise answered from error
+        finally:
+            name = f"{route.method} {route.path}"
+            gateway.telemetry.requests.labels(name, status).inc()
+            gateway.telemetry.seconds.labels(name).observe(time.perf_counter() - started)
+
+    return handle
+
+
+async def _answer(gateway: Gateway, route: Route, request: Request) -> Response:
+    message = await _request_message(route, request)
+    if route.answer is Answer.TABLE:
+        return await _table(gateway, route, request, message)
+    if route.answer is Answer.LINES:
+        return await _lines(gateway, route, message)
+    if route.answer is Answer.FILE:
+        return await _file(gateway, route, request, message)
+    answer = await gateway.services.call(route.rpc, message, route.seconds)
+    return _json_response(request, orjson.dumps(to_json(answer)))
+
+
+async def _request_message(route: Route, request: Request) -> Any:
+    message_class = message_class_of(route.descriptor.input_type)
+    bound = {name: template.format(**request.path_params) for name, template in route.bind.items()}
+    message: Any
+    if route.method == "POST":
+        message = from_json(_prepare_body(route, await _body(request), bound), message_class)
+    else:
+        pairs = [
+            (key, text)
+            for key, text in request.query_params.multi_items()
+            if not (route.answer is Answer.TABLE and key == "format")
+        ]
+        _refuse_bound((key for key, _ in pairs), bound)
+        message = from_query(pairs, message_class, route.flatten)
+    for name, value in bound.items():
+        setattr(message, name, value)
+    etag = request.headers.get("if-match")
+    if etag and "etag" in message.DESCRIPTOR.fields_by_name and not message.etag:
+        message.etag = etag.strip('"')
+    return message
+
+
+def _refuse_bound(keys: Any, bound: Mapping[str, str]) -> None:
+    violations = [Violation(key, "is taken from the path") for key in keys if key in bound]
+    if violations:
+        raise InvalidArgument(violations)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAXIMUM_BODY_BYTES:
+            text = f"the body must not be larger than {MAXIMUM_BODY_BYTES} bytes"
+            raise refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text, "BODY_TOO_LARGE", 413)
+    if not content:
+        return {}
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        # NaN and Infinity as literals end here too: they are not JSON.
+        raise refusal(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}", "NOT_JSON") from error
+    if not isinstance(body, dict):
+        raise refusal(grpc.StatusCode.INVALID_ARGUMENT, "the body must be a JSON object", "NOT_AN_OBJECT")
+    return body
+
+
+def _prepare_body(route: Route, body: dict[str, Any], bound: Mapping[str, str]) -> dict[str, Any]:
+    _refuse_bound(body, bound)
+    if route.rpc == "RuntimeService.StartRuntime" and body.get("configuration") is not None:
+        if body.get("configuration_text") is not None:
+            raise InvalidArgument(
+                [Violation("configuration", "only one of configuration, configuration_text may be given")]
+            )
+        if not isinstance(body["configuration"], dict):
+            raise InvalidArgument([Violation("configuration", "must be an object")])
+        body["configuration_text"] = orjson.dumps(body.pop("configuration")).decode()
+    return body
+
+
+def _json_response(request: Request, content: bytes) -> Response:
+    if request.method not in ("GET", "HEAD"):
+        return Response(content, headers={"cache-control": "no-store"}, media_type="application/json")
+    etag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+    headers = {"etag": etag, "cache-control": "no-cache"}
+    given = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in given:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type="application/json")
+
+
+async def _first(stream: AsyncIterator[Any]) -> tuple[Any, bool]:
+    """Return the first message, so that a refusal becomes a status and not a broken body; and whether there is one."""
+    async for message in stream:
+        return message, True
+    return None, False
+
+
+async def _lines(gateway: Gateway, route: Route, message: Any) -> Response:
+    stream = gateway.services.stream(route.rpc, message, route.seconds)
+    first, exists = await _first(stream)
+
+    async def lines() -> AsyncIterator[bytes]:
+        if exists:
+            yield orjson.dumps(to_json(first)) + b"\n"
+        try:
+            async for response in stream:
+                yield orjson.dumps(to_json(response)) + b"\n"
+        except grpc.aio.AioRpcError as error:
+            yield orjson.dumps({"problem": from_rpc_error(error).content()}) + b"\n"
+
+    return StreamingResponse(lines(), headers={"cache-control": "no-store"}, media_type="application/x-ndjson")
+
+
+async def _file(gateway: Gateway, route: Route, request: Request, message: Any) -> Response:
+    stream = gateway.services.stream(route.rpc, message, route.seconds)
+    first, exists = await _first(stream)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        if exists:
+            yield first.chunk
+        async for response in stream:
+            yield response.chunk
+
+    name = f"{request.path_params['runtime']}.zip"
+    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks(), headers=headers, media_type="application/octet-stream")
+
+
+async def _table(gateway: Gateway, route: Route, request: Request, message: Any) -> Response:
+    form = request.query_params.get("format", "csv")
+    if form not in FORMATS:
+        raise InvalidArgument([Violation("format", f"must be one of {', '.join(FORMATS)}")])
+    media_type, ending = FORMATS[form]
+    stream = gateway.services.stream(route.rpc, message, route.seconds)
+    waiting = [first.arrow for first, exists in [await _first(stream)] if exists]
+
+    async def next_message() -> bytes:
+        async for response in stream:
+            if response.arrow:
+                arrow: bytes = response.arrow
+                return arrow
+        return b""
+
+    def next_chunk() -> bytes:
+        return waiting.pop() if waiting else anyio.from_thread.run(next_message)
+
+    if not waiting:
+        raise refusal(grpc.StatusCode.NOT_FOUND, "there are no points to export", "NO_POINTS")
+    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="series.{ending}"'}
+    return StreamingResponse(convert(next_chunk, form), headers=headers, media_type=media_type)
+
+
+def _stream_endpoint(gateway: Gateway, topics: Mapping[str, routes.Topic]) -> Callable[[Request], Any]:
+    open_streams = gateway.telemetry.streams
+
+    async def handle(request: Request) -> Response:
+        if open_streams._value.get() >= MAXIMUM_STREAMS:
+            raise refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAXIMUM_STREAMS} streams are open already",
+                "TOO_MANY_STREAMS",
+                503,
+            )
+        try:
+            feed = _make_feed(gateway, topics, request)
+        except InvalidArgument as error:
+            raise bad_input(error) from error
+        return _CountedFeedResponse(feed, gateway.telemetry)
+
+    return handle
+
+
+class _CountedFeedResponse(FeedResponse):
+    def __init__(self, feed: Feed, telemetry: Telemetry) -> None:
+        super().__init__(feed, telemetry.cut_off.inc)
+        self._streams = telemetry.streams
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self._streams.track_inprogress():
+            await super().__call__(scope, receive, send)
+
+
+def _make_feed(gateway: Gateway, topics: Mapping[str, routes.Topic], request: Request) -> Feed:
+    query = request.query_params.multi_items()
+    offered = {key for topic in topics.values() for key in topic.query}
+    known = {"topics", "from", "trial", *offered}
+    violations = [Violation(key, "is not a known parameter") for key, _ in query if key not in known]
+    names = [name for name in request.query_params.get("topics", "").split(",") if name] or list(topics)[:1]
+    violations += [
+        Violation("topics", f"{name} is not one of {', '.join(topics)}") for name in names if name not in topics
+    ]
+    trial = request.query_params.get("trial", "1")
+    if not (trial.isascii() and trial.isdigit() and 1 <= len(trial) <= 9):
+        violations.append(Violation("trial", "must be a whole number from 1"))
+    if violations:
+        raise InvalidArgument(violations)
+    path = {**request.path_params, "trial": trial}
+    subscriptions = {name: subscribe(topics[name], path, query) for name in dict.fromkeys(names)}
+    token = request.headers.get("last-event-id") or request.query_params.get("from", "")
+    asked = {name: topics[name] for name in subscriptions}
+    return Feed(subscriptions, parse_token(token, asked), gateway.services.stream)
+
+
+def _openapi_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
+    content = orjson.dumps(document(gateway.version))
+
+    async def handle(request: Request) -> Response:
+        return _json_response(request, content)
+
+    return handle
+
+
+async def _live(request: Request) -> Response:
+    return Response(b'{"status":"live"}', headers={"cache-control": "no-store"}, media_type="application/json")
+
+
+def _ready_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        services = await gateway.services.readiness()
+        ready = all(word == "SERVING" for word in services.values())
+        content = orjson.dumps({"ready": ready, "services": services})
+        return Response(content, 200 if ready else 503, {"cache-control": "no-store"}, "application/json")
+
+    return handle
+
+
+def _metrics_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        content = generate_latest(gateway.telemetry.registry)
+        return Response(content, headers={"cache-control": "no-store", "content-type": CONTENT_TYPE_LATEST})
+
+    return handle
+
+
+def _page_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
+    index = gateway.web / "index.html"
+
+    async def handle(request: Request) -> Response:
+        if not index.is_file():
+            text = "the web page is not part of this installation"
+            return problem_response(refusal(grpc.StatusCode.NOT_FOUND, text, "NO_PAGE"), request.url.path)
+        return FileResponse(index, headers={"cache-control": "no-cache"}, media_type="text/html")
+
+    return handle
+
+
+async def _favicon(request: Request) -> Response:
+    return RedirectResponse("/static/favicon.svg", 301)
+
+
+class _PageFiles(StaticFiles):
+    """The files of the page. They are asked for with their ETag each time: an update shows at once."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def _static(gateway: Gateway) -> ASGIApp:
+    return GZipMiddleware(_PageFiles(directory=gateway.web, check_dir=False), minimum_size=500, compresslevel=6)

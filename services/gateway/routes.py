@@ -1,0 +1,301 @@
+"""The one table between HTTP and RPCs. Everything else in the gateway is read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+from milepost.api.audit.v1 import audit_service_pb2
+from milepost.api.log.v1 import log_service_pb2
+from milepost.api.metric.v1 import metric_service_pb2
+from milepost.api.runtime.v1 import runtime_service_pb2
+from milepost.api.trial.v1 import trial_service_pb2
+
+SERVICES: dict[str, ServiceDescriptor] = {
+    "RuntimeService": runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
+    "TrialService": trial_service_pb2.DESCRIPTOR.services_by_name["TrialService"],
+    "MetricService": metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"],
+    "LogService": log_service_pb2.DESCRIPTOR.services_by_name["LogService"],
+    "AuditService": audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
+}
+
+# service -> the process that serves it
+PROCESSES = {
+    "RuntimeService": "runtime",
+    "AuditService": "runtime",
+    "TrialService": "trials",
+    "MetricService": "metrics",
+    "LogService": "metrics",
+}
+
+# Between services only.
+INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime"})
+
+RUNTIME = "runtimes/{runtime}"
+TRIAL = "runtimes/{runtime}/trials/{trial}"
+API = "/api/v1"
+
+
+class Answer(Enum):
+    """How the answer of an RPC becomes an HTTP response."""
+
+    # One message as JSON, with an ETag.
+    JSON = "json"
+    # Each message of a stream as a line of JSON.
+    LINES = "lines"
+    # Arrow chunks as Arrow, Parquet, CSV or lines of JSON.
+    TABLE = "table"
+    # Chunks of a file.
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTP route.
+
+    Attributes:
+        rpc: `Service.Method`.
+        bind: request field -> template over the parameters of the path.
+        flatten: request field whose members are query parameters of their own.
+        seconds: deadline of the RPC.
+    """
+
+    method: str
+    path: str
+    rpc: str
+    summary: str
+    bind: Mapping[str, str] = field(default_factory=dict)
+    flatten: str = ""
+    answer: Answer = Answer.JSON
+    seconds: float = 30.0
+
+    @property
+    def descriptor(self) -> MethodDescriptor:
+        return method_of(self.rpc)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic of a live stream: an RPC that streams, and how it is begun and gone on with.
+
+    Attributes:
+        request: the fixed part of the request, as templates over `runtime` and `trial`.
+        positions: request fields that say what the client has seen, in the order in which they stand in the position.
+        seen: fields of a response that say the same.
+        snapshot: it begins with the state as it is; a position holds only after `caught_up`.
+        query: request fields that a client may set, by the name of the query parameter.
+    """
+
+    rpc: str
+    request: Mapping[str, Any]
+    positions: tuple[str, ...]
+    seen: tuple[str, ...]
+    snapshot: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
+    needs_trial: bool = False
+
+
+def method_of(rpc: str) -> MethodDescriptor:
+    service, _, method = rpc.partition(".")
+    return SERVICES[service].methods_by_name[method]
+
+
+def _read(path: str, rpc: str, summary: str, bind: Mapping[str, str] | None = None, **more: Any) -> Route:
+    return Route("GET", API + path, rpc, summary, bind or {}, **more)
+
+
+def _command(path: str, rpc: str, summary: str, bind: Mapping[str, str] | None = None, **more: Any) -> Route:
+    return Route("POST", API + path, rpc, summary, bind or {}, **more)
+
+
+ROUTES: tuple[Route, ...] = (
+    _command(
+        "/runtimes", "RuntimeService.StartRuntime", "Start a runtime, or with validate_only check its configuration"
+    ),
+    _read("/runtimes", "RuntimeService.ListRuntimes", "List runtimes"),
+    _read("/runtimes/{runtime}", "RuntimeService.GetRuntime", "Get a runtime", {"name": RUNTIME}),
+    Route("DELETE", API + "/runtimes/{runtime}", "RuntimeService.DeleteRuntime", "Delete a runtime", {"name": RUNTIME}),
+    _command("/runtimes/{runtime}:stop", "RuntimeService.StopRuntime", "Stop a runtime", {"name": RUNTIME}),
+    _command("/runtimes/{runtime}:resume", "RuntimeService.ResumeRuntime", "Resume a runtime", {"name": RUNTIME}),
+    _command(
+        "/runtimes/{runtime}:clone", "RuntimeService.CloneRuntime", "Start a copy of a runtime", {"name": RUNTIME}
+    ),
+    _command(
+        "/runtimes/{runtime}:previewStop", "RuntimeService.PreviewStop", "Say what a stop would lose", {"name": RUNTIME}
+    ),
+    _read(
+        "/runtimes/{runtime}/snapshots",
+        "RuntimeService.ListSnapshots",
+        "List the snapshots of a runtime",
+        {"parent": RUNTIME},
+    ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/snapshots",
+        "RuntimeService.ListSnapshots",
+        "List the snapshots of a trial",
+        {"parent": TRIAL},
+    ),
+    _read(
+        "/runtimes/{runtime}/events",
+        "RuntimeService.ListEvents",
+        "List events; runtime - for all",
+        {"parent": RUNTIME},
+        flatten="filter",
+    ),
+    _command("/runtimes/{runtime}/trials/{trial}:stop", "RuntimeService.StopTrial", "Stop a trial", {"name": TRIAL}),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:resume", "RuntimeService.ResumeTrial", "Resume a trial", {"name": TRIAL}
+    ),
+    _read(
+        "/runtimes/{runtime}/trials", "TrialService.ListTrials", "List trials; runtime - for all", {"parent": RUNTIME}
+    ),
+    _read("/runtimes/{runtime}/trials/{trial}", "TrialService.GetTrial", "Get a trial", {"name": TRIAL}),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/attempts",
+        "TrialService.ListAttempts",
+        "List the attempts of a trial",
+        {"parent": TRIAL},
+    ),
+    _read("/trials:compare", "TrialService.CompareTrials", "Compare 2 to 10 trials"),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/series",
+        "MetricService.ListSeries",
+        "List the series of a trial",
+        {"parent": TRIAL},
+    ),
+    _read("/series:query", "MetricService.QuerySeries", "Read series as buckets or raw points"),
+    _read(
+        "/series:export",
+        "MetricService.ExportSeries",
+        "Export all points as a file",
+        answer=Answer.TABLE,
+        seconds=600.0,
+    ),
+    _read(
+        "/runtimes/{runtime}/completeness",
+        "MetricService.GetCompleteness",
+        "Compare what was sent with what is stored",
+        {"parent": RUNTIME},
+    ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/completeness",
+        "MetricService.GetCompleteness",
+        "Compare what a trial sent with what is stored",
+        {"parent": TRIAL},
+    ),
+    _command("/telemetry:verify", "MetricService.VerifyStored", "Compare ClickHouse with the stream", seconds=600.0),
+    _read("/runtimes/{runtime}/logs", "LogService.QueryLogs", "Read log lines", {"parent": RUNTIME}, flatten="filter"),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/logs",
+        "LogService.QueryLogs",
+        "Read log lines of a trial",
+        {"parent": TRIAL},
+        flatten="filter",
+    ),
+    _read(
+        "/runtimes/{runtime}/logs/facets",
+        "LogService.ListLogFacets",
+        "Count log lines",
+        {"parent": RUNTIME},
+        flatten="filter",
+    ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/logs/facets",
+        "LogService.ListLogFacets",
+        "Count log lines of a trial",
+        {"parent": TRIAL},
+        flatten="filter",
+    ),
+    _read(
+        "/runtimes/{runtime}:state",
+        "AuditService.GetStateAt",
+        "Get a runtime and its trials as they were",
+        {"name": RUNTIME},
+    ),
+    _read(
+        "/runtimes/{runtime}:diff", "AuditService.DiffStates", "Say what changed between two moments", {"name": RUNTIME}
+    ),
+    _read(
+        "/runtimes/{runtime}:export",
+        "AuditService.ExportBundle",
+        "Export a runtime as a file",
+        {"name": RUNTIME},
+        answer=Answer.FILE,
+        seconds=600.0,
+    ),
+    _read(
+        "/events:replay",
+        "AuditService.ReplayEvents",
+        "Replay events",
+        flatten="filter",
+        answer=Answer.LINES,
+        seconds=3600.0,
+    ),
+    _command(
+        "/log:verify",
+        "AuditService.VerifyLog",
+        "Verify the log; progress, then the verdict",
+        answer=Answer.LINES,
+        seconds=3600.0,
+    ),
+)
+
+# Topics of `/api/v1/runtimes/{runtime}/stream`.
+RUNTIME_TOPICS: dict[str, Topic] = {
+    "runtime": Topic(
+        "RuntimeService.WatchRuntimes", {"name": RUNTIME}, ("after_sequence",), ("sequence",), snapshot=True
+    ),
+    "trials": Topic(
+        "TrialService.WatchTrials",
+        {"parent": RUNTIME},
+        ("after_events_sequence", "after_telemetry_sequence"),
+        ("events_sequence", "telemetry_sequence"),
+        snapshot=True,
+        query={"brief": "brief"},
+    ),
+    "trial": Topic(
+        "TrialService.WatchTrials",
+        {"parent": TRIAL},
+        ("after_events_sequence", "after_telemetry_sequence"),
+        ("events_sequence", "telemetry_sequence"),
+        snapshot=True,
+        needs_trial=True,
+    ),
+    "events": Topic("RuntimeService.WatchEvents", {"parent": RUNTIME}, ("after_sequence",), ("sequence",)),
+    "metrics": Topic(
+        "MetricService.StreamSeries",
+        {"parents": [TRIAL]},
+        ("after_telemetry_sequence",),
+        ("telemetry_sequence",),
+        query={"keys": "keys"},
+        needs_trial=True,
+    ),
+    "logs": Topic("LogService.StreamLogs", {"parent": TRIAL}, ("cursor",), ("cursor",), needs_trial=True),
+}
+
+# Topics of `/api/v1/stream`.
+PLATFORM_TOPICS: dict[str, Topic] = {
+    "runtimes": Topic(
+        "RuntimeService.WatchRuntimes",
+        {},
+        ("after_sequence",),
+        ("sequence",),
+        snapshot=True,
+        query={"filter": "filter"},
+    ),
+    "trials": Topic(
+        "TrialService.WatchTrials",
+        {"parent": "runtimes/-", "brief": True},
+        ("after_events_sequence", "after_telemetry_sequence"),
+        ("events_sequence", "telemetry_sequence"),
+        snapshot=True,
+    ),
+    "events": Topic("RuntimeService.WatchEvents", {"parent": "runtimes/-"}, ("after_sequence",), ("sequence",)),
+}
+
+RUNTIME_STREAM = API + "/runtimes/{runtime}/stream"
+PLATFORM_STREAM = API + "/stream"
