@@ -198,12 +198,18 @@ def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
 
 
 def _delete_requested(state: Runtime, _: facts.DeleteRequested) -> Runtime:
-    return replace(state, deleting=True, phase=Phase.DELETING if state.allocation is None and state.status in ENDED_STATUSES else state.phase)
+    return replace(
+        state,
+        deleting=True,
+        phase=Phase.DELETING if state.allocation is None and state.status in ENDED_STATUSES else state.phase,
+    )
 
 
 def _purged(state: Runtime, fact: facts.RuntimePurged) -> Runtime:
     remaining = tuple(fact.remaining)
-    return replace(state, purge_remaining=remaining, purged=not remaining, phase=Phase.DELETING if remaining else Phase.DELETED)
+    return replace(
+        state, purge_remaining=remaining, purged=not remaining, phase=Phase.DELETING if remaining else Phase.DELETED
+    )
 
 
 def _health_changed(state: Runtime, fact: facts.HealthChanged) -> Runtime:
@@ -235,7 +241,7 @@ _BEFORE_RUNNING = frozenset({Phase.QUEUED, Phase.ALLOCATING, Phase.STARTING})
 
 
 def evolve(state: Runtime, fact: Fact) -> Runtime:
-    """Apply one fact. A fact that an attempt wrote, or that comes before the request, is counted and changes nothing."""
+    """Apply one fact. One that an attempt wrote, or that comes before the request, is counted and changes nothing."""
     apply = EVOLVE.get(type(fact.payload))
     first = isinstance(fact.payload, facts.RuntimeRequested)
     if apply is None or fact.attempt is not None or first == state.exists:
@@ -284,9 +290,11 @@ class StopRuntime:
 
 @dataclass(frozen=True, slots=True)
 class AbortRuntime:
-    """Every trial has ended because of the stop."""
+    """Every trial has ended because of a stop: of the runtime, or of each trial that was left."""
 
     reason: str = ""
+    # The trials were stopped one by one.
+    trials_stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +391,11 @@ def _allocate(state: Runtime, command: AllocateResources) -> list[Message]:
     held = command.allocation
     return [
         facts.ResourcesAllocated(
-            cpus=held.cpus, memory_gigabytes=held.memory_gigabytes, gpus=held.gpus, host=held.host, gpu_count=held.gpu_count
+            cpus=held.cpus,
+            memory_gigabytes=held.memory_gigabytes,
+            gpus=held.gpus,
+            host=held.host,
+            gpu_count=held.gpu_count,
         )
     ]
 
@@ -396,16 +408,23 @@ def _stop(state: Runtime, command: StopRuntime) -> list[Message]:
     if state.status is Status.ABORTED:
         return []
     if state.status in ENDED_STATUSES:
-        raise FailedPrecondition(f"runtime {state.runtime_id} is {_word(state)}; only a Started runtime can be stopped", reason="RUNTIME_ENDED")
-    if state.stop is not None and (state.stop.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT):
+        raise FailedPrecondition(
+            f"runtime {state.runtime_id} is {_word(state)}; only a Started runtime can be stopped",
+            reason="RUNTIME_ENDED",
+        )
+    if state.stop is not None and (
+        state.stop.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT
+    ):
         return []
-    return [facts.StopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)]
+    return [
+        facts.StopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)
+    ]
 
 
 def _abort(state: Runtime, command: AbortRuntime) -> list[Message]:
     if not state.in_progress:
         return []
-    if state.stop is None:
+    if state.stop is None and not command.trials_stopped:
         raise FailedPrecondition(f"no stop of runtime {state.runtime_id} was requested", reason="NO_STOP_REQUESTED")
     return [facts.RuntimeAborted(reason=command.reason)]
 
@@ -432,13 +451,18 @@ def _release(state: Runtime, _: ReleaseResources) -> list[Message]:
 def _resume(state: Runtime, command: ResumeRuntime) -> list[Message]:
     if state.in_progress:
         if state.stop is not None:
-            raise FailedPrecondition(f"runtime {state.runtime_id} is stopping; resume it when it is Aborted", reason="RUNTIME_STOPPING")
+            raise FailedPrecondition(
+                f"runtime {state.runtime_id} is stopping; resume it when it is Aborted", reason="RUNTIME_STOPPING"
+            )
         return []
     if state.phase is Phase.TERMINATING:
-        raise FailedPrecondition(f"runtime {state.runtime_id} is {_word(state)} and still terminating", reason="RUNTIME_TERMINATING")
+        raise FailedPrecondition(
+            f"runtime {state.runtime_id} is {_word(state)} and still terminating", reason="RUNTIME_TERMINATING"
+        )
     if state.status is Status.COMPLETED and not command.extends:
         raise FailedPrecondition(
-            f"runtime {state.runtime_id} is Completed; it can go on only with a larger total", reason="RUNTIME_COMPLETED"
+            f"runtime {state.runtime_id} is Completed; it can go on only with a larger total",
+            reason="RUNTIME_COMPLETED",
         )
     return [
         facts.ResumeRequested(
@@ -455,7 +479,9 @@ def _delete(state: Runtime, command: DeleteRuntime) -> list[Message]:
     if not state.in_progress:
         return [facts.DeleteRequested(reason=command.reason)]
     if not command.force:
-        raise FailedPrecondition(f"runtime {state.runtime_id} is Started; stop it first, or delete with force", reason="RUNTIME_IN_PROGRESS")
+        raise FailedPrecondition(
+            f"runtime {state.runtime_id} is Started; stop it first, or delete with force", reason="RUNTIME_IN_PROGRESS"
+        )
     stop = _stop(state, StopRuntime(common.STOP_MODE_ABRUPT, command.deadline_time, "deleted"))
     return [*stop, facts.DeleteRequested(reason=command.reason)]
 
@@ -473,13 +499,13 @@ def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
 
 
 def _report_health(state: Runtime, command: ReportHealth) -> list[Message]:
-    if state.health == command.health:
+    if not state.in_progress or state.health == command.health:
         return []
     return [facts.HealthChanged(health=command.health, reason=command.reason)]
 
 
 def _report_readiness(state: Runtime, command: ReportReadiness) -> list[Message]:
-    if state.ready == command.ready:
+    if not state.in_progress or state.ready == command.ready:
         return []
     return [facts.ReadinessChanged(ready=command.ready, reason=command.reason)]
 

@@ -202,9 +202,7 @@ def restorable_snapshots(state: Trial) -> list[SnapshotRecord]:
 
 # --- evolve ---------------------------------------------------------------------------------------------------------
 
-_PAYLOADS: list[Any] = [
-    field.message_type for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
-]
+_PAYLOADS: list[Any] = [field.message_type for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields]
 _WRITERS = {getattr(facts, kind.name): kind.GetOptions().Extensions[options.writer] for kind in _PAYLOADS}
 
 
@@ -218,12 +216,15 @@ def _launched(state: Trial, fact: facts.AttemptLaunched) -> Trial:
 
 def _fenced(state: Trial, fact: facts.AttemptFenced) -> Trial:
     active = state.active
-    return state if active is None else replace(state, situation=replace(active, fence=fact))
+    if active is None or active.attempt != fact.attempt:
+        return replace(state, ignored=state.ignored + 1)
+    return _with_active(state, fence=fact)
 
 
 def _attempt_started(state: Trial, fact: facts.AttemptStarted) -> Trial:
     snapshots = tuple(
-        replace(s, superseded=True) if s.step > fact.restored_step and s.attempt != fact.attempt else s for s in state.snapshots
+        replace(s, superseded=True) if s.step > fact.restored_step and s.attempt != fact.attempt else s
+        for s in state.snapshots
     )
     lineage = cut_lineage(state.lineage, fact.attempt, fact.restored_step)
     state = _with_active(state, started=True, last_step=fact.restored_step)
@@ -378,7 +379,10 @@ def has_effect(state: Trial, fact: Fact) -> bool:
     if writer == options.WRITER_RUNTIME_SERVICE:
         return False
     active = state.active
-    return active is not None and active.attempt == fact.attempt and active.may_write and fact.payload.attempt == fact.attempt  # type: ignore[attr-defined]
+    if active is None or not active.may_write:
+        return False
+    named: int = fact.payload.attempt  # type: ignore[attr-defined]
+    return active.attempt == fact.attempt == named
 
 
 def evolve(state: Trial, fact: Fact) -> Trial:
@@ -525,7 +529,9 @@ def _launch(state: Trial, command: LaunchAttempt) -> list[Message]:
     if command.attempt <= state.attempt:
         return []
     if not isinstance(state.situation, Queued | Retrying) or command.attempt != state.attempt + 1:
-        raise FailedPrecondition(f"{_label(state)} cannot launch attempt {command.attempt}: it is {describe(state)}", reason="NOT_LAUNCHABLE")
+        raise FailedPrecondition(
+            f"{_label(state)} cannot launch attempt {command.attempt}: it is {describe(state)}", reason="NOT_LAUNCHABLE"
+        )
     reason = facts.LAUNCH_REASON_RETRY if isinstance(state.situation, Retrying) else state.situation.reason
     launched = facts.AttemptLaunched(
         attempt=command.attempt,
@@ -562,7 +568,9 @@ def _concludable(state: Trial, attempt: int) -> Active | None:
     if active is None or active.attempt != attempt:
         return None
     if active.may_write:
-        raise FailedPrecondition(f"{_label(state)}: attempt {attempt} still runs; fence it first", reason="ATTEMPT_RUNNING")
+        raise FailedPrecondition(
+            f"{_label(state)}: attempt {attempt} still runs; fence it first", reason="ATTEMPT_RUNNING"
+        )
     return active
 
 
@@ -593,7 +601,9 @@ def _complete(state: Trial, command: CompleteTrial) -> list[Message]:
 def _fail(state: Trial, command: FailTrial) -> list[Message]:
     if command.attempt == 0 or isinstance(state.situation, Queued | Retrying):
         waiting = isinstance(state.situation, Queued | Retrying)
-        return [facts.TrialFailed(attempt=state.attempt, reason=command.reason, detail=command.detail)] if waiting else []
+        return (
+            [facts.TrialFailed(attempt=state.attempt, reason=command.reason, detail=command.detail)] if waiting else []
+        )
     if _concludable(state, command.attempt) is None:
         return []
     return [facts.TrialFailed(attempt=command.attempt, reason=command.reason, detail=command.detail)]
@@ -625,12 +635,20 @@ def _stop(state: Trial, command: StopTrial) -> list[Message]:
     if isinstance(situation, Stopped):
         return []
     if isinstance(situation, Completed | Failed):
-        raise FailedPrecondition(f"{_label(state)} is {describe(state)}; only a running or waiting trial can be stopped", reason="TRIAL_ENDED")
-    order = facts.TrialStopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)
+        raise FailedPrecondition(
+            f"{_label(state)} is {describe(state)}; only a running or waiting trial can be stopped",
+            reason="TRIAL_ENDED",
+        )
+    order = facts.TrialStopRequested(
+        mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason
+    )
     if isinstance(situation, Active):
         known = situation.stop
-        weaker = known is not None and (known.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT)
-        return [] if weaker or not situation.may_write else [order]
+        no_stronger = known is not None and (
+            known.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT
+        )
+        # An attempt that has ended but is not concluded takes the order too: a stop wins over a retry.
+        return [] if no_stronger else [order]
     return [order, _stopped_fact(state, command.reason)]
 
 
@@ -640,12 +658,25 @@ def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
         return []
     if isinstance(situation, Active):
         if situation.stop is not None:
-            raise FailedPrecondition(f"{_label(state)} is stopping; resume it when it is stopped", reason="TRIAL_STOPPING")
+            raise FailedPrecondition(
+                f"{_label(state)} is stopping; resume it when it is stopped", reason="TRIAL_STOPPING"
+            )
         return []
     if isinstance(situation, Completed) and not command.extends:
-        raise FailedPrecondition(f"{_label(state)} is Completed; it can go on only with a larger total", reason="TRIAL_COMPLETED")
-    if command.snapshot_id and all(s.snapshot_id != command.snapshot_id for s in state.snapshots):
-        raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+        raise FailedPrecondition(
+            f"{_label(state)} is Completed; it can go on only with a larger total", reason="TRIAL_COMPLETED"
+        )
+    if command.snapshot_id:
+        named = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
+        if named is None:
+            raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+        if named.superseded:
+            # Its steps belong to another attempt now; going on from it would make two histories of one trial.
+            raise FailedPrecondition(
+                f"{_label(state)}: {command.snapshot_id} was superseded by a later attempt; clone the runtime with "
+                "initialize_from to start from it",
+                reason="SNAPSHOT_SUPERSEDED",
+            )
     return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
 
 
@@ -655,7 +686,11 @@ def _report_instance_health(state: Trial, command: ReportInstanceHealth) -> list
         return []
     if dict(active.health).get(command.rank, common.HEALTH_UNSPECIFIED) == command.health:
         return []
-    return [facts.InstanceHealthChanged(attempt=command.attempt, rank=command.rank, health=command.health, reason=command.reason)]
+    return [
+        facts.InstanceHealthChanged(
+            attempt=command.attempt, rank=command.rank, health=command.health, reason=command.reason
+        )
+    ]
 
 
 def _record_instance_exit(state: Trial, command: RecordInstanceExit) -> list[Message]:
@@ -672,28 +707,43 @@ def _raise_alert(state: Trial, command: RaiseAlert) -> list[Message]:
 def _delete_snapshot(state: Trial, command: DeleteSnapshot) -> list[Message]:
     for record in state.snapshots:
         if record.snapshot_id == command.snapshot_id:
-            return [facts.SnapshotDeleted(snapshot_id=record.snapshot_id, step=record.step, reason=command.reason, detail=command.detail)]
+            return [
+                facts.SnapshotDeleted(
+                    snapshot_id=record.snapshot_id, step=record.step, reason=command.reason, detail=command.detail
+                )
+            ]
     return []
 
 
 def _record(state: Trial, command: Record) -> list[Message]:
     active = state.active
     if active is None or active.attempt != command.attempt or not active.may_write:
-        raise StaleAttempt(f"{_label(state)}: attempt {command.attempt} may write nothing: the trial is {describe(state)}")
+        raise StaleAttempt(
+            f"{_label(state)}: attempt {command.attempt} may write nothing: the trial is {describe(state)}"
+        )
     payload = command.payload
     writer = _WRITERS.get(type(payload), options.WRITER_UNSPECIFIED)
     if writer not in (options.WRITER_ATTEMPT, options.WRITER_BOTH):
         raise FailedPrecondition(f"an attempt may not write {type(payload).__name__}", reason="WRONG_WRITER")
     if getattr(payload, "attempt", None) != command.attempt:
-        raise FailedPrecondition(f"{type(payload).__name__} names attempt {getattr(payload, 'attempt', None)}", reason="WRONG_ATTEMPT")
+        raise FailedPrecondition(
+            f"{type(payload).__name__} names attempt {getattr(payload, 'attempt', None)}", reason="WRONG_ATTEMPT"
+        )
     repeated = _REPEATED.get(type(payload))
     if repeated is not None and repeated(state, active, payload):
         return []
     if not active.started and type(payload) not in _BEFORE_START:
-        raise FailedPrecondition(f"{_label(state)}: attempt {command.attempt} has not started", reason="ATTEMPT_NOT_STARTED")
+        raise FailedPrecondition(
+            f"{_label(state)}: attempt {command.attempt} has not started", reason="ATTEMPT_NOT_STARTED"
+        )
     if isinstance(payload, facts.AttemptStarted) and payload.restored_snapshot_id:
-        if all(s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in state.snapshots):
-            raise FailedPrecondition(f"{_label(state)}: {payload.restored_snapshot_id} is not a committed snapshot", reason="UNVERIFIED_SNAPSHOT")
+        if all(
+            s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in state.snapshots
+        ):
+            raise FailedPrecondition(
+                f"{_label(state)}: {payload.restored_snapshot_id} is not a committed snapshot",
+                reason="UNVERIFIED_SNAPSHOT",
+            )
     return [payload]
 
 
@@ -720,8 +770,12 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.InstanceExited: lambda state, active, payload: payload.rank not in active.running_ranks,
     facts.EvaluationStarted: lambda state, active, payload: active.open_evaluation_step == payload.step,
     facts.EvaluationCompleted: lambda state, active, payload: active.open_evaluation_step != payload.step,
-    facts.SnapshotCommitted: lambda state, active, payload: any(s.snapshot_id == payload.snapshot_id for s in state.snapshots),
-    facts.SnapshotDeleted: lambda state, active, payload: all(s.snapshot_id != payload.snapshot_id for s in state.snapshots),
+    facts.SnapshotCommitted: lambda state, active, payload: any(
+        s.snapshot_id == payload.snapshot_id for s in state.snapshots
+    ),
+    facts.SnapshotDeleted: lambda state, active, payload: all(
+        s.snapshot_id != payload.snapshot_id for s in state.snapshots
+    ),
 }
 
 DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {

@@ -1,0 +1,349 @@
+"""Every event as one sentence for people, and the words of the closed sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import platform_events_pb2 as platform_facts
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
+from milepost.api.event.v1 import trial_events_pb2 as trial_facts
+
+EXIT_CAUSES = {
+    common.EXIT_CAUSE_UNSPECIFIED: "for an unknown cause",
+    common.EXIT_CAUSE_FINISHED: "finished",
+    common.EXIT_CAUSE_STOPPED: "stopped on request",
+    common.EXIT_CAUSE_EXCEPTION: "raised an exception",
+    common.EXIT_CAUSE_DETERMINISTIC: "failed in a way that would repeat itself",
+    common.EXIT_CAUSE_SIGNAL: "was killed by a signal",
+    common.EXIT_CAUSE_OUT_OF_MEMORY: "ran out of memory",
+    common.EXIT_CAUSE_LOST: "was lost",
+    common.EXIT_CAUSE_KILLED: "was killed by Milepost",
+    common.EXIT_CAUSE_LAUNCH_FAILED: "could not be started",
+    common.EXIT_CAUSE_FENCED: "left because it was fenced",
+}
+
+FAILURE_REASONS = {
+    common.FAILURE_REASON_UNSPECIFIED: "for an unknown reason",
+    common.FAILURE_REASON_TRAINING_ERROR: "the training code raised",
+    common.FAILURE_REASON_DETERMINISTIC_ERROR: "the same error would come again",
+    common.FAILURE_REASON_CRASHED: "the process crashed",
+    common.FAILURE_REASON_OUT_OF_MEMORY: "out of memory",
+    common.FAILURE_REASON_LOST: "contact was lost",
+    common.FAILURE_REASON_LAUNCH_FAILED: "it could not be launched",
+    common.FAILURE_REASON_DEADLINE_EXCEEDED: "its time limit was reached",
+    common.FAILURE_REASON_TRIAL_FAILED: "a trial failed",
+    common.FAILURE_REASON_NO_VALID_SNAPSHOT: "no snapshot is valid",
+}
+
+HEALTHS = {
+    common.HEALTH_UNSPECIFIED: "unknown",
+    common.HEALTH_HEALTHY: "healthy",
+    common.HEALTH_DEGRADED: "degraded",
+    common.HEALTH_UNHEALTHY: "unhealthy",
+}
+
+STOP_MODES = {
+    common.STOP_MODE_UNSPECIFIED: "graceful",
+    common.STOP_MODE_GRACEFUL: "graceful",
+    common.STOP_MODE_ABRUPT: "abrupt",
+}
+
+PENDING_REASONS = {
+    runtime_facts.PENDING_REASON_UNSPECIFIED: "resources",
+    runtime_facts.PENDING_REASON_INSUFFICIENT_CPU: "CPUs",
+    runtime_facts.PENDING_REASON_INSUFFICIENT_GPU: "GPUs",
+    runtime_facts.PENDING_REASON_INSUFFICIENT_MEMORY: "memory",
+    runtime_facts.PENDING_REASON_BEHIND_OTHERS: "the runtimes before it",
+    runtime_facts.PENDING_REASON_LAUNCHER_UNAVAILABLE: "its launcher, which is not available",
+}
+
+FENCE_REASONS = {
+    trial_facts.FENCE_REASON_UNSPECIFIED: "for an unknown reason",
+    trial_facts.FENCE_REASON_LOST: "contact was lost",
+    trial_facts.FENCE_REASON_EXITED: "its process is gone",
+    trial_facts.FENCE_REASON_ABRUPT_STOP: "an abrupt stop",
+    trial_facts.FENCE_REASON_STOP_DEADLINE: "the deadline of its stop",
+    trial_facts.FENCE_REASON_LAUNCH_FAILED: "it could not be launched",
+    trial_facts.FENCE_REASON_DEADLINE_EXCEEDED: "the time limit of the runtime",
+    trial_facts.FENCE_REASON_POLICY: "another trial failed",
+    trial_facts.FENCE_REASON_DELETED: "the runtime was deleted",
+}
+
+LAUNCH_REASONS = {
+    trial_facts.LAUNCH_REASON_UNSPECIFIED: "",
+    trial_facts.LAUNCH_REASON_FIRST: "",
+    trial_facts.LAUNCH_REASON_RESUME: " on resume",
+    trial_facts.LAUNCH_REASON_RETRY: " as a retry",
+}
+
+OUTCOMES = {
+    trial_facts.ATTEMPT_OUTCOME_UNSPECIFIED: "ended",
+    trial_facts.ATTEMPT_OUTCOME_COMPLETED: "completed",
+    trial_facts.ATTEMPT_OUTCOME_STOPPED: "stopped",
+    trial_facts.ATTEMPT_OUTCOME_FAILED: "failed",
+}
+
+SNAPSHOT_REASONS = {
+    trial_facts.SNAPSHOT_REASON_UNSPECIFIED: "",
+    trial_facts.SNAPSHOT_REASON_INTERVAL: "",
+    trial_facts.SNAPSHOT_REASON_STOP: " before the stop",
+    trial_facts.SNAPSHOT_REASON_END: " at the end",
+    trial_facts.SNAPSHOT_REASON_REQUEST: " on request",
+}
+
+SNAPSHOT_DELETE_REASONS = {
+    trial_facts.SNAPSHOT_DELETE_REASON_UNSPECIFIED: "",
+    trial_facts.SNAPSHOT_DELETE_REASON_RETENTION: "newer or better ones are kept",
+    trial_facts.SNAPSHOT_DELETE_REASON_PURGE: "its runtime was deleted",
+    trial_facts.SNAPSHOT_DELETE_REASON_CORRUPT: "it did not verify",
+}
+
+ACCESS_RESULTS = {
+    platform_facts.ACCESS_RESULT_UNSPECIFIED: "did",
+    platform_facts.ACCESS_RESULT_ALLOWED: "did",
+    platform_facts.ACCESS_RESULT_UNAUTHENTICATED: "was not authenticated for",
+    platform_facts.ACCESS_RESULT_PERMISSION_DENIED: "was not allowed",
+}
+
+
+def number(value: int) -> str:
+    """Write a count: `4,120`."""
+    return f"{value:,}"
+
+
+def plural(value: int, word: str) -> str:
+    """Write a count with its word: `1 step`, `37 steps`."""
+    return f"{value:,} {word}" if value == 1 else f"{value:,} {word}s"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: `45 s`, `2 m 10 s`, `3 h 5 m`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} m {whole % 60} s" if whole % 60 else f"{whole // 60} m"
+    if whole < 86_400:
+        return f"{whole // 3_600} h {whole % 3_600 // 60} m" if whole % 3_600 >= 60 else f"{whole // 3_600} h"
+    return f"{whole // 86_400} d {whole % 86_400 // 3_600} h" if whole % 86_400 >= 3_600 else f"{whole // 86_400} d"
+
+
+def size(byte_count: int) -> str:
+    """Write a size in units of 1000: `3.4 MB`."""
+    value, units = float(byte_count), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1_000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if value >= 99.5 or units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def sentence(payload: Message) -> str:
+    """Say an event in one sentence, without the name of its runtime or trial."""
+    return SENTENCES[type(payload)](payload)
+
+
+def _tail(text: str, separator: str = ": ") -> str:
+    return f"{separator}{text}" if text else ""
+
+
+def _time(timestamp: Timestamp) -> str:
+    return timestamp.ToDatetime(UTC).strftime("%H:%M:%S UTC")
+
+
+def _values(values: Any) -> str:
+    return ", ".join(f"{key} {value:.6g}" for key, value in sorted(values.items()))
+
+
+def _join(parts: Iterable[str]) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _requested(fact: runtime_facts.RuntimeRequested) -> str:
+    origin = f", a clone of {fact.cloned_from}" if fact.cloned_from else ""
+    return f"Requested with {plural(fact.trial_count, 'trial')}{origin}"
+
+
+def _pending(fact: runtime_facts.ResourcesPending) -> str:
+    return f"Waiting for {PENDING_REASONS[fact.reason]}, number {fact.position} in the queue{_tail(fact.detail)}"
+
+
+def _allocated(fact: runtime_facts.ResourcesAllocated) -> str:
+    gpus = (
+        f"GPUs {', '.join(map(str, fact.gpus))}" if fact.gpus else f"{fact.gpu_count:g} GPUs" if fact.gpu_count else ""
+    )
+    memory = f"{fact.memory_gigabytes:g} GB" if fact.memory_gigabytes else ""
+    held = _join([f"{fact.cpus:g} CPUs" if fact.cpus else "", gpus, memory]) or "nothing of this host"
+    return f"Allocated {held}{_tail(fact.host, ' on ')}"
+
+
+def _stop_requested(fact: Any) -> str:
+    mode = STOP_MODES[fact.mode].capitalize()
+    until = (
+        f", until {_time(fact.deadline_time)}"
+        if fact.mode != common.STOP_MODE_ABRUPT and fact.HasField("deadline_time")
+        else ""
+    )
+    return f"{mode} stop requested{until}{_tail(fact.reason)}"
+
+
+def _runtime_failed(fact: runtime_facts.RuntimeFailed) -> str:
+    where = f" in trial {fact.trial}" if fact.trial else ""
+    return f"Failed{where}, {FAILURE_REASONS[fact.reason]}{_tail(fact.detail)}"
+
+
+def _resume_requested(fact: runtime_facts.ResumeRequested) -> str:
+    source = f" from {fact.snapshot_id}" if fact.snapshot_id else ""
+    changes = f", changing {', '.join(fact.changed_fields)}" if fact.changed_fields else ""
+    which = f" of {plural(len(fact.trials), 'trial')}" if len(fact.trials) > 1 else ""
+    return f"Resume{which} requested{source}{changes}"
+
+
+def _runtime_purged(fact: runtime_facts.RuntimePurged) -> str:
+    gone = _join(
+        [
+            f"{plural(fact.snapshot_count, 'snapshot')} ({size(fact.snapshot_bytes)})",
+            plural(fact.point_count, "point"),
+            plural(fact.log_line_count, "log line"),
+        ]
+    )
+    left = f"; still there: {'; '.join(fact.remaining)}" if fact.remaining else ""
+    return f"Removed {gone}{left}"
+
+
+def _attempt_launched(fact: trial_facts.AttemptLaunched) -> str:
+    source = f" from the snapshot at step {number(fact.snapshot_step)}" if fact.snapshot_id else " from the beginning"
+    rejected = f"; passed over {', '.join(fact.rejected_snapshot_ids)}, not valid" if fact.rejected_snapshot_ids else ""
+    return f"Attempt {fact.attempt} launched{LAUNCH_REASONS[fact.reason]}{source}{_tail(fact.host, ' on ')}{rejected}"
+
+
+def _attempt_started(fact: trial_facts.AttemptStarted) -> str:
+    source = f"went on from step {number(fact.restored_step)}" if fact.restored_snapshot_id else "began"
+    group = f" with {plural(fact.world_size, 'worker')}" if fact.world_size > 1 else ""
+    return f"Attempt {fact.attempt} {source}{group}"
+
+
+def _plan(fact: trial_facts.PlanDeclared) -> str:
+    parts = [
+        plural(fact.total_steps, "step") if fact.HasField("total_steps") else "an unknown number of steps",
+        plural(fact.epochs, "epoch") if fact.HasField("epochs") else "",
+        f"evaluation every {plural(fact.eval_every_steps, 'step')}" if fact.HasField("eval_every_steps") else "",
+        f"snapshot every {plural(fact.snapshot_every_steps, 'step')}" if fact.HasField("snapshot_every_steps") else "",
+    ]
+    return f"Plan: {_join(parts)}"
+
+
+def _instance_exited(fact: trial_facts.InstanceExited) -> str:
+    code = (
+        f" (signal {fact.signal})"
+        if fact.HasField("signal")
+        else f" (exit code {fact.exit_code})"
+        if fact.HasField("exit_code")
+        else ""
+    )
+    return f"Instance {fact.rank} {EXIT_CAUSES[fact.cause]}{code}{_tail(fact.detail)}"
+
+
+def _evaluation_completed(fact: trial_facts.EvaluationCompleted) -> str:
+    if fact.interrupted:
+        return f"Evaluation at step {number(fact.step)} interrupted"
+    return f"Evaluation at step {number(fact.step)} took {fact.duration_seconds:.1f} s{_tail(_values(fact.values))}"
+
+
+def _retry_scheduled(fact: trial_facts.RetryScheduled) -> str:
+    when = f", not before {_time(fact.not_before_time)}"
+    why = f"attempt {fact.attempt} {EXIT_CAUSES[fact.cause]}{_tail(fact.detail)}"
+    return f"Retry {fact.retry} of {fact.max_retries} scheduled{when}: {why}"
+
+
+def _trial_stopped(fact: trial_facts.TrialStopped) -> str:
+    lost = f"; {plural(fact.lost_steps, 'step')} will be done again" if fact.lost_steps else ""
+    return f"Stopped{_tail(fact.reason)}{lost}"
+
+
+def _access(fact: platform_facts.AccessObserved) -> str:
+    what = f"{fact.operation}{_tail(fact.resource, ' on ')}"
+    return f"{fact.peer or 'somebody'} {ACCESS_RESULTS[fact.result]} {what}, {plural(fact.count, 'time')}"
+
+
+def _telemetry_dropped(fact: trial_facts.TelemetryDropped) -> str:
+    batches = "1 batch" if fact.batch_count == 1 else f"{fact.batch_count:,} batches"
+    return f"Telemetry given up: {batches} of {fact.kind} with {plural(fact.item_count, 'item')}{_tail(fact.reason)}"
+
+
+def _attempt_ended(fact: trial_facts.AttemptEnded) -> str:
+    return f"Attempt {fact.attempt} {OUTCOMES[fact.outcome]} at step {number(fact.last_step)}{_tail(fact.detail)}"
+
+
+SENTENCES: dict[type[Message], Callable[[Any], str]] = {
+    runtime_facts.RuntimeRequested: _requested,
+    runtime_facts.ResourcesPending: _pending,
+    runtime_facts.ResourcesAllocated: _allocated,
+    runtime_facts.RuntimeStarted: lambda fact: "Started: the first attempt runs",
+    runtime_facts.StopRequested: _stop_requested,
+    runtime_facts.RuntimeAborted: lambda fact: f"Aborted{_tail(fact.reason)}",
+    runtime_facts.RuntimeFailed: _runtime_failed,
+    runtime_facts.RuntimeCompleted: lambda fact: "Completed: every trial completed",
+    runtime_facts.ResourcesReleased: lambda fact: "Resources released: nothing of it runs any more",
+    runtime_facts.ResumeRequested: _resume_requested,
+    runtime_facts.DeleteRequested: lambda fact: f"Delete requested{_tail(fact.reason)}",
+    runtime_facts.RuntimePurged: _runtime_purged,
+    runtime_facts.HealthChanged: lambda fact: f"Health is {HEALTHS[fact.health]}{_tail(fact.reason)}",
+    runtime_facts.ReadinessChanged: lambda fact: f"{'Ready' if fact.ready else 'Not ready'}{_tail(fact.reason)}",
+    trial_facts.TrialCreated: lambda fact: (
+        f"Trial {fact.trial} created"
+        + _tail(", ".join(f"{name} {text}" for name, text in sorted(fact.searched_parameters.items())), " with ")
+    ),
+    trial_facts.AttemptLaunched: _attempt_launched,
+    trial_facts.AttemptFenced: lambda fact: (
+        f"Attempt {fact.attempt} fenced, {FENCE_REASONS[fact.reason]}{_tail(fact.detail)}"
+    ),
+    trial_facts.AttemptStarted: _attempt_started,
+    trial_facts.PlanDeclared: _plan,
+    trial_facts.InstanceStarted: lambda fact: (
+        f"Instance {fact.rank} started as process {fact.process_id} on {fact.host}"
+        + _tail(", ".join(fact.devices), " with ")
+    ),
+    trial_facts.InstanceReadinessChanged: lambda fact: (
+        f"Instance {fact.rank} is {'ready' if fact.ready else 'not ready'}{_tail(fact.reason)}"
+    ),
+    trial_facts.InstanceHealthChanged: lambda fact: (
+        f"Instance {fact.rank} is {HEALTHS[fact.health]}{_tail(fact.reason)}"
+    ),
+    trial_facts.InstanceExited: _instance_exited,
+    trial_facts.EpochCompleted: lambda fact: f"Epoch {fact.epoch} completed at step {number(fact.step)}",
+    trial_facts.EvaluationStarted: lambda fact: f"Evaluation at step {number(fact.step)} started",
+    trial_facts.EvaluationCompleted: _evaluation_completed,
+    trial_facts.SnapshotStarted: lambda fact: (
+        f"Snapshot at step {number(fact.step)} started{SNAPSHOT_REASONS[fact.reason]}"
+    ),
+    trial_facts.SnapshotCommitted: lambda fact: (
+        f"Snapshot at step {number(fact.step)} committed{SNAPSHOT_REASONS[fact.reason]}"
+        f" ({size(fact.byte_count)} in {fact.duration_seconds:.1f} s)"
+    ),
+    trial_facts.SnapshotFailed: lambda fact: f"Snapshot at step {number(fact.step)} failed{_tail(fact.detail)}",
+    trial_facts.SnapshotDeleted: lambda fact: (
+        f"Snapshot at step {number(fact.step)} deleted"
+        f"{_tail(SNAPSHOT_DELETE_REASONS[fact.reason], ', ')}{_tail(fact.detail)}"
+    ),
+    trial_facts.TelemetryDropped: _telemetry_dropped,
+    trial_facts.AttemptEnded: _attempt_ended,
+    trial_facts.RetryScheduled: _retry_scheduled,
+    trial_facts.TrialStopRequested: _stop_requested,
+    trial_facts.TrialResumeRequested: lambda fact: f"Resume requested{_tail(fact.snapshot_id, ' from ')}",
+    trial_facts.TrialCompleted: lambda fact: f"Completed at step {number(fact.last_step)}",
+    trial_facts.TrialFailed: lambda fact: f"Failed, {FAILURE_REASONS[fact.reason]}{_tail(fact.detail)}",
+    trial_facts.TrialStopped: _trial_stopped,
+    trial_facts.AlertRaised: lambda fact: f"Alert: {fact.message}",
+    trial_facts.ClusterStateObserved: lambda fact: f"Cluster: {fact.message or fact.state}",
+    platform_facts.AccessObserved: _access,
+    platform_facts.LogRegressionAccepted: lambda fact: (
+        "A person accepted a log at sequence "
+        f"{number(fact.found_sequence)} that is behind its anchor at {number(fact.anchored_sequence)}{_tail(fact.reason)}"
+    ),
+}
