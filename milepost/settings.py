@@ -46,6 +46,7 @@ SETTINGS = (
     Setting("clickhouse_url", "", "address of a ClickHouse server; empty: embedded, in the data directory"),
     Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
     Setting("replicas", "1", "replicas of the streams: 1 for one NATS server, 3 in production"),
+    Setting("monitoring_listen", "", "host:port at which a service answers Prometheus; empty: nowhere"),
     Setting("log_level", "INFO", "DEBUG, INFO, WARNING or ERROR"),
 )
 

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.errors import ErrorInterceptor
+from services.telemetry import ObservingInterceptor
 
 MAXIMUM_REQUEST_BYTES = 1 << 20
 MAXIMUM_METADATA_BYTES = 16 << 10
@@ -44,7 +45,7 @@ class Server:
         self._names = tuple(names)
         self._check = check
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, ErrorInterceptor()],
+            interceptors=[ObservingInterceptor(), *interceptors, ErrorInterceptor()],
             maximum_concurrent_rpcs=MAXIMUM_CONCURRENT_RPCS,
             options=[
                 # With port reuse two servers bind one port and clients see either.

@@ -1,11 +1,21 @@
-"""Logs of the services: one JSON object a line on stderr, event name plus fields."""
+"""What the services tell of themselves: JSON logs on stderr, spans and timings of every RPC, a page for Prometheus."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import grpc.aio
+from prometheus_client import start_http_server
+
+from milepost import observability
+from milepost.observability import current_trace_id
 
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -25,6 +35,9 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
         }
+        trace_id = current_trace_id()
+        if trace_id:
+            entry["trace_id"] = trace_id
         entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
@@ -38,3 +51,85 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def start_observing(service: str, listen: str = "") -> Callable[[], None]:
+    """Set up traces and metrics of this process; with `listen` (host:port) serve `/metrics` there.
+
+    Returns what sends the rest at the end. Raises SystemExit when the address cannot be had.
+    """
+    shutdown = observability.configure(service, prometheus=bool(listen))
+    if listen:
+        host, _, port = listen.rpartition(":")
+        try:
+            start_http_server(int(port), host.strip("[]"))
+        except (OSError, ValueError, OverflowError) as error:
+            raise SystemExit(f"cannot serve metrics on {listen}: {error}") from error
+    return shutdown
+
+
+class ObservingInterceptor(grpc.aio.ServerInterceptor):
+    """One span and one timing for each RPC; the span goes on from the caller's `traceparent`."""
+
+    def __init__(self) -> None:
+        self._seconds = observability.histogram("milepost.rpc.duration", "Time to answer an RPC, by method and code")
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method.lstrip("/")
+        parent = dict(handler_call_details.invocation_metadata or ()).get("traceparent", "")
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary, method, str(parent)),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler.unary_stream, method, str(parent)),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return handler
+
+    def _unary(self, behaviour: Callable[..., Any], method: str, parent: str) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            began = time.perf_counter()
+            try:
+                with observability.span(method, parent, "server", {"rpc.system": "grpc"}):
+                    return await behaviour(request, context)
+            finally:
+                self._record(method, context, began)
+
+        return call
+
+    def _stream(self, behaviour: Callable[..., Any], method: str, parent: str) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            began = time.perf_counter()
+            # A span is for the opening only: a stream may stay open for days.
+            with observability.span(method, parent, "server", {"rpc.system": "grpc"}):
+                responses = behaviour(request, context)
+            try:
+                async for response in responses:
+                    yield response
+            finally:
+                self._record(method, context, began)
+
+        return call
+
+    def _record(self, method: str, context: grpc.aio.ServicerContext, began: float) -> None:
+        code = context.code()
+        word = code.name if isinstance(code, grpc.StatusCode) else "OK" if not code else str(code)
+        self._seconds.record(time.perf_counter() - began, {"method": method, "code": word})
+
+
+def trace_metadata() -> tuple[tuple[str, str], ...]:
+    """Metadata that hands the trace under way to the next service."""
+    traceparent = observability.current_traceparent()
+    return (("traceparent", traceparent),) if traceparent else ()
