@@ -1,0 +1,206 @@
+"""Checkpoints of read models: files that a restart begins from, so that it replays only the tail of the log.
+
+A checkpoint is `<sequence, 20 digits>.checkpoint` in a folder of its own: a line of JSON with the format, the position and
+the SHA-256 of the rest, then the state, compressed. It is written under a temporary name, synced and renamed, so it is
+there completely or not at all. One that does not verify is passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import math
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from google.protobuf.message import Message
+
+SUFFIX = ".checkpoint"
+# Of the newest ones, so that one that is damaged has a predecessor.
+KEEP_NEWEST = 2
+
+log = logging.getLogger(__name__)
+
+
+class UnreadableCheckpoint(Exception):
+    """The file is damaged, or of another format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A state and where it stands. `records` are what was written, in order."""
+
+    sequence: int
+    position: dict[str, Any]
+    records: list[bytes]
+
+
+class CheckpointStore:
+    """The checkpoints of one read model.
+
+    Args:
+        directory: made when missing.
+        form: names the layout of the records. Checkpoints of another form are passed over.
+        keep_every: one checkpoint is kept for each so many events, for reads of the past.
+    """
+
+    def __init__(self, directory: Path, form: str, keep_every: int = 10_000) -> None:
+        self._directory = directory
+        self._form = form
+        self._keep_every = keep_every
+
+    def write(self, sequence: int, position: Mapping[str, Any], records: Iterable[bytes]) -> Path:
+        """Store a state. Blocks until it is on disk; may be called in a thread.
+
+        Raises:
+            OSError: the disk is full or not writable; what was there before is untouched.
+        """
+        payload = zlib.compress(b"\n".join(records), 1)
+        header = {
+            "form": self._form,
+            "sequence": sequence,
+            "position": dict(position),
+            "sha256": hashlib.sha256(payload).hexdigest(),
+        }
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._path(sequence)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        self._sync_directory()
+        self._thin()
+        return path
+
+    def newest(self, at_most: int | None = None) -> Checkpoint | None:
+        """Read the newest checkpoint that verifies, or the newest at or before a sequence."""
+        for sequence in reversed(self.sequences()):
+            if at_most is not None and sequence > at_most:
+                continue
+            try:
+                return self._read(sequence)
+            except (OSError, UnreadableCheckpoint) as error:
+                log.warning("checkpoint.unreadable", extra={"path": str(self._path(sequence)), "error": str(error)})
+        return None
+
+    def sequences(self) -> list[int]:
+        """List the sequences at which there is a checkpoint, oldest first."""
+        names = (path.stem for path in self._directory.glob(f"*{SUFFIX}"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _read(self, sequence: int) -> Checkpoint:
+        first, _, payload = self._path(sequence).read_bytes().partition(b"\n")
+        try:
+            header = json.loads(first)
+            if header["form"] != self._form:
+                raise UnreadableCheckpoint("it is of another format")
+            if header["sha256"] != hashlib.sha256(payload).hexdigest():
+                raise UnreadableCheckpoint("its checksum does not match")
+            content = zlib.decompress(payload)
+            return Checkpoint(header["sequence"], header["position"], content.split(b"\n") if content else [])
+        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            raise UnreadableCheckpoint("it is damaged") from error
+
+    def _path(self, sequence: int) -> Path:
+        return self._directory / f"{sequence:020d}{SUFFIX}"
+
+    def _thin(self) -> None:
+        """Remove what is neither among the newest nor the last one of its stretch of the log."""
+        sequences = self.sequences()
+        kept = {sequence // self._keep_every: sequence for sequence in sequences}
+        for sequence in sequences[:-KEEP_NEWEST]:
+            if kept[sequence // self._keep_every] != sequence:
+                self._path(sequence).unlink(missing_ok=True)
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Codec:
+    """Turns dataclasses of listed classes into JSON and back, exactly: tuples, sets, messages, NaN and all.
+
+    Args:
+        classes: every dataclass and message class that occurs. Others are refused.
+    """
+
+    def __init__(self, classes: Iterable[type]) -> None:
+        self._fields: dict[type, tuple[str, ...]] = {}
+        self._classes: dict[str, type] = {}
+        self._messages: dict[str, Any] = {}
+        for cls in classes:
+            if is_dataclass(cls):
+                self._fields[cls] = tuple(field.name for field in fields(cls))
+                self._classes[cls.__name__] = cls
+            else:
+                self._messages[cls.DESCRIPTOR.full_name] = cls  # type: ignore[attr-defined]
+
+    @property
+    def form(self) -> str:
+        """A digest of the classes and their fields: another one, another format."""
+        layout = sorted((cls.__name__, self._fields[cls]) for cls in self._fields)
+        return hashlib.sha256(json.dumps(layout).encode()).hexdigest()[:16]
+
+    def encode(self, value: object) -> bytes:
+        return orjson.dumps(self._pack(value))
+
+    def decode(self, content: bytes) -> Any:
+        return self._unpack(orjson.loads(content))
+
+    def _pack(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else ["f", repr(value)]
+        names = self._fields.get(type(value))
+        if names is not None:
+            return ["d", type(value).__name__, *[self._pack(getattr(value, name)) for name in names]]
+        if isinstance(value, tuple):
+            return ["t", *map(self._pack, value)]
+        if isinstance(value, list):
+            return ["l", *map(self._pack, value)]
+        if isinstance(value, dict):
+            return ["o", *[[self._pack(key), self._pack(item)] for key, item in value.items()]]
+        if isinstance(value, frozenset):
+            return ["s", *map(self._pack, sorted(value))]
+        if isinstance(value, datetime):
+            return ["c", value.isoformat()]
+        if isinstance(value, Message) and value.DESCRIPTOR.full_name in self._messages:
+            content = base64.b64encode(value.SerializeToString(deterministic=True)).decode()
+            return ["m", value.DESCRIPTOR.full_name, content]
+        raise TypeError(f"{type(value).__name__} is not among the classes of this checkpoint")
+
+    def _unpack(self, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        kind = value[0]
+        if kind == "d":
+            cls = self._classes[value[1]]
+            return cls(**dict(zip(self._fields[cls], map(self._unpack, value[2:]), strict=True)))
+        if kind == "t":
+            return tuple(map(self._unpack, value[1:]))
+        if kind == "l":
+            return list(map(self._unpack, value[1:]))
+        if kind == "o":
+            return {self._unpack(key): self._unpack(item) for key, item in value[1:]}
+        if kind == "s":
+            return frozenset(map(self._unpack, value[1:]))
+        if kind == "f":
+            return float(value[1])
+        if kind == "c":
+            return datetime.fromisoformat(value[1])
+        return self._messages[value[1]].FromString(base64.b64decode(value[2]))
