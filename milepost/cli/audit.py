@@ -1,0 +1,141 @@
+"""`milepost audit ...`"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from milepost.api.audit.v1 import audit_service_pb2 as audit_api
+from milepost.api.event.v1 import recorded_event_pb2 as event_api
+from milepost.cli import output
+from milepost.cli.connection import connected, output_option, runtime_name
+from milepost.cli.exits import Exit
+from milepost.cli.following import progress_line
+from milepost.cli.output import JSON, say
+from milepost.cli.runtimes import print_event, print_runtime
+from milepost.client import Client
+
+
+@click.group()
+def audit() -> None:
+    """See any past moment, and prove that the log is whole."""
+
+
+def as_of(text: str | None) -> event_api.AsOf:
+    """Read a moment: a sequence of events, `events/telemetry`, or a time with a time zone.
+
+    Raises:
+        click.BadParameter: it is none of these.
+    """
+    moment = event_api.AsOf()
+    if not text:
+        return moment
+    events, _, telemetry = text.partition("/")
+    if events.isdigit() and (telemetry.isdigit() or not telemetry):
+        moment.events_sequence = int(events)
+        moment.telemetry_sequence = int(telemetry or 0)
+        return moment
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is neither a sequence nor a time like 2026-01-31T10:00:00+00:00") from error
+    moment.time.FromDatetime(time.astimezone(UTC))
+    return moment
+
+
+@audit.command()
+@click.argument("name", default="-")
+@click.option("--after", default=0, help="Events after this sequence.")
+@click.option("--until", default=0, help="Up to this sequence; 0: to the end.")
+@click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on with new events.")
+@output_option
+@connected
+def replay(client: Client, name: str, after: int, until: int, follow_on: bool, form: str) -> None:
+    """Print the events of a runtime, or of the whole platform, in the order of the log."""
+    request = audit_api.ReplayEventsRequest(
+        parent=runtime_name(name), after_sequence=after, until_sequence=until, follow=follow_on
+    )
+    for answer in client.audit.ReplayEvents(request):
+        for event in answer.events:
+            print_event(event, form)
+
+
+@audit.command()
+@click.argument("name")
+@click.option("--at", help="A sequence, events/telemetry, or a time. Default: now.")
+@output_option
+@connected
+def show(client: Client, name: str, at: str | None, form: str) -> None:
+    """Show a runtime and its trials as they were at a moment."""
+    _print_state(client.audit.GetStateAt(audit_api.GetStateAtRequest(name=runtime_name(name), as_of=as_of(at))), form)
+
+
+def _print_state(answer: audit_api.GetStateAtResponse, form: str) -> None:
+    if form == JSON:
+        output.print_json(answer)
+        return
+    print_runtime(answer.runtime, form)
+    for item in answer.trials:
+        click.echo(progress_line(item))
+
+
+@audit.command()
+@click.argument("name")
+@click.argument("before")
+@click.argument("after", required=False)
+@output_option
+@connected
+def diff(client: Client, name: str, before: str, after: str | None, form: str) -> None:
+    """Show what changed between two moments; without the second, until now."""
+    request = audit_api.DiffStatesRequest(name=runtime_name(name), to=as_of(after))
+    # `from` is a keyword of Python.
+    getattr(request, "from").CopyFrom(as_of(before))
+    _print_changes(client.audit.DiffStates(request), form)
+
+
+def _print_changes(answer: audit_api.DiffStatesResponse, form: str) -> None:
+    if form == JSON:
+        output.print_json(answer)
+        return
+    output.print_table(("FIELD", "BEFORE", "AFTER"), [(c.path, c.before, c.after) for c in answer.changes])
+
+
+@audit.command()
+@click.argument("name", default="")
+@click.option("--read-models", is_flag=True, help="Compare the read models and ClickHouse too.")
+@output_option
+@connected
+def verify(client: Client, name: str, read_models: bool, form: str) -> int:
+    """Check the log of a runtime, or all of it. Exit status 1 where something is wrong."""
+    request = audit_api.VerifyLogRequest(parent=runtime_name(name) if name else "", include_read_models=read_models)
+    verdict = audit_api.VerifyLogResponse()
+    for verdict in client.audit.VerifyLog(request):
+        if not verdict.finished:
+            say(f"{verdict.checked_events:,} of {verdict.total_events:,} events")
+    return _print_verdict(verdict, form)
+
+
+def _print_verdict(verdict: audit_api.VerifyLogResponse, form: str) -> int:
+    if form == JSON:
+        output.print_json(verdict)
+    else:
+        for finding in verdict.findings:
+            click.echo(f"{finding.kind} at {finding.sequence} {finding.subject}: {finding.message}")
+        click.echo(verdict.message)
+    return Exit.OK if verdict.finished and verdict.valid else Exit.FAILED
+
+
+@audit.command()
+@click.argument("name")
+@click.option("-f", "--file", "path", required=True, help="File to write.")
+@connected
+def export(client: Client, name: str, path: str) -> None:
+    """Write one runtime to a file that can be verified without a server."""
+    chunks = client.audit.ExportBundle(audit_api.ExportBundleRequest(name=runtime_name(name)))
+    temporary = Path(path).with_name(f".{Path(path).name}.new")
+    with temporary.open("wb") as file:
+        size = sum(file.write(chunk.chunk) for chunk in chunks)
+    temporary.replace(path)
+    say(f"{size:,} bytes in {path}")

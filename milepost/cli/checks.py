@@ -1,0 +1,55 @@
+"""Tell whether the parts of a stack serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from milepost.cli.supervisor import Check
+
+CHECK_SECONDS = 2.0
+
+
+def grpc_serving(address: str) -> Check:
+    """Make a check of a service by the gRPC health protocol."""
+
+    async def check() -> bool:
+        import grpc.aio
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_SECONDS)
+            except grpc.aio.AioRpcError:
+                return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    return check
+
+
+def http_ok(host: str, port: int, path: str) -> Check:
+    """Make a check of an HTTP server: it answers 200."""
+
+    async def check() -> bool:
+        return await _answers(lambda: _http_status(host, port, path), b"200")
+
+    return check
+
+
+async def _http_status(host: str, port: int, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        status_line = await reader.readline()
+        return status_line.split(b" ")[1] if b" " in status_line else b""
+    finally:
+        writer.close()
+
+
+async def _answers(ask: Callable[[], Awaitable[bytes]], expected: bytes) -> bool:
+    try:
+        return await asyncio.wait_for(ask(), CHECK_SECONDS) == expected
+    except (OSError, TimeoutError):
+        return False

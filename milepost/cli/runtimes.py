@@ -1,0 +1,415 @@
+"""`milepost runtime ...`"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import options_pb2 as options
+from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
+from milepost.cli import output
+from milepost.cli.connection import connected, output_option, parent_name, runtime_name
+from milepost.cli.exits import Exit
+from milepost.cli.following import ProgressPrinter, View, follow, progress_line
+from milepost.cli.output import JSON, say
+from milepost.client import Client
+
+SCOPES = {"instance": options.SCOPE_INSTANCE, "deployment": options.SCOPE_DEPLOYMENT}
+STOP_MODES = {"graceful": common.STOP_MODE_GRACEFUL, "abrupt": common.STOP_MODE_ABRUPT}
+
+
+@click.group()
+def runtime() -> None:
+    """Start, watch, stop and resume runtimes."""
+
+
+def read_configuration(path: str) -> str:
+    """Read a configuration as given, and add where its code is found: the folder of the file.
+
+    The text is sent as it is, comments included. A line is added only if it names neither a working directory nor an
+    archive of code, and its entrypoint is no recipe of Milepost.
+    """
+    if path == "-":
+        return sys.stdin.read()
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"the configuration {path} is not readable: {error}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # the server says what is wrong with it
+    if not isinstance(content, dict):
+        return text
+    folder = Path(path).resolve().parent
+    named = content.get("working_directory")
+    if isinstance(named, str) and named and not Path(named).is_absolute():
+        return json.dumps({**content, "working_directory": str(folder / named)})
+    if named or content.get("code") or str(content.get("entrypoint", "")).startswith("milepost."):
+        return text
+    extended = f"{text.rstrip()}\nworking_directory: {json.dumps(str(folder))}\n"
+    try:
+        if yaml.safe_load(extended) == {**content, "working_directory": str(folder)}:
+            return extended
+    except yaml.YAMLError:
+        pass  # JSON, or YAML in braces
+    return json.dumps({**content, "working_directory": str(folder)})
+
+
+@runtime.command()
+@click.argument("configuration")
+@click.option("--wait", is_flag=True, help="Follow it to its end; the exit status tells how it ended.")
+@click.option("--validate-only", is_flag=True, help="Start nothing; print the configuration with every default.")
+@click.option("--request-id", default="", help="The same id gives the same answer for 24 hours.")
+@output_option
+@connected
+def start(client: Client, configuration: str, wait: bool, validate_only: bool, request_id: str, form: str) -> int:
+    """Start a runtime from a configuration file (YAML or JSON, `-` for stdin). Prints its id."""
+    started = client.start_runtime(
+        read_configuration(configuration), validate_only=validate_only, request_id=request_id
+    )
+    if validate_only:
+        _print_configuration(started, form)
+        return Exit.OK
+    if form == JSON:
+        print_runtime(started, form)
+    else:
+        click.echo(started.runtime_id)
+    say(f"{client.endpoints.gateway}/runtimes/{started.runtime_id}")
+    return _follow_to_end(client, started.name, None) if wait else Exit.OK
+
+
+def _print_configuration(started: runtime_api.Runtime, form: str) -> None:
+    resolved = output.message_json(started.configuration)
+    if form == JSON:
+        output.print_json(resolved)
+    else:
+        click.echo(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@runtime.command("list")
+@click.option("--filter", "terms", default="", help="For example: status=Failed AND label.team=nlp")
+@click.option("--order-by", default="", help="activity (default), create_time, create_time desc, display_name, status")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--deleted", is_flag=True, help="Deleted ones too.")
+@output_option
+@connected
+def list_runtimes(client: Client, terms: str, order_by: str, limit: int, deleted: bool, form: str) -> None:
+    """List runtimes, active ones first."""
+    request = runtime_api.ListRuntimesRequest(page_size=limit, filter=terms, order_by=order_by, show_deleted=deleted)
+    answer = client.runtimes.ListRuntimes(request)
+    _print_list(answer, form)
+
+
+def _print_list(answer: runtime_api.ListRuntimesResponse, form: str) -> None:
+    if form == JSON:
+        output.print_json(answer)
+        return
+    output.print_table(
+        ("ID", "NAME", "STATUS", "PHASE", "TRIALS", "CREATED", "BY"),
+        [
+            (
+                item.runtime_id, item.display_name,
+                output.runtime_status(item.status), output.runtime_phase(item.phase),
+                f"{item.trials.completed}/{item.trial_count}", output.moment(item.create_time), item.created_by,
+            )
+            for item in answer.runtimes
+        ],
+    )  # fmt: skip
+    if answer.total_size > len(answer.runtimes):
+        say(f"{len(answer.runtimes)} of {answer.total_size}")
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--deleted", is_flag=True, help="Also if it is deleted.")
+@output_option
+@connected
+def get(client: Client, name: str, deleted: bool, form: str) -> None:
+    """Show a runtime and its trials."""
+    found = client.get_runtime(runtime_name(name), show_deleted=deleted)
+    print_runtime(found, form)
+    if form != JSON:
+        trials = client.trials.ListTrials(trial_api.ListTrialsRequest(parent=found.name, brief=True)).trials
+        for item in trials:
+            click.echo(progress_line(item))
+
+
+def print_runtime(item: runtime_api.Runtime, form: str) -> None:
+    """Print one runtime."""
+    if form == JSON:
+        output.print_json(item)
+        return
+    output.print_fields(
+        [
+            ("id", item.runtime_id),
+            ("name", item.display_name),
+            ("status", output.runtime_status(item.status)),
+            ("phase", output.runtime_phase(item.phase)),
+            ("reason", item.reason),
+            ("failure", output.failure(item.failure_reason)),
+            ("since", output.moment(item.change_time)),
+            ("by", item.changed_by),
+            ("created", f"{output.moment(item.create_time)} by {item.created_by}"),
+            ("entrypoint", item.configuration.entrypoint),
+            ("trials", f"{item.trials.completed} completed of {item.trial_count}"),
+            ("labels", ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items()))),
+        ]
+    )
+
+
+@runtime.command()
+@click.argument("name")
+@output_option
+@connected
+def watch(client: Client, name: str, form: str) -> int:
+    """Follow a runtime to its end. The exit status tells how it ended."""
+    return _follow_to_end(client, runtime_name(name), None, form=form)
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--timeout", type=float, help="Give up after this many seconds (exit status 10).")
+@connected
+def wait(client: Client, name: str, timeout: float | None) -> int:
+    """Wait until a runtime has ended. Exit status: 0 Completed, 1 Failed, 11 Aborted, 10 timed out."""
+    return _follow_to_end(client, runtime_name(name), timeout, quiet=True)
+
+
+def _follow_to_end(
+    client: Client, name: str, timeout: float | None, *, form: str = output.TABLE, quiet: bool = False
+) -> int:
+    printer = ProgressPrinter(quiet=quiet)
+    last: View | None = None
+    try:
+        for view in follow(client, name, timeout):
+            last = view
+            if form == JSON:
+                output.print_json_line(
+                    {
+                        "runtime": output.message_json(view.runtime),
+                        "trials": list(map(output.message_json, view.trials.values())),
+                    }
+                )
+            else:
+                printer.show(view)
+    except TimeoutError as error:
+        say(f"error: {error}")
+        return Exit.TIMEOUT
+    finally:
+        printer.close()
+    assert last is not None, "follow() yields at least once"
+    return exit_of_runtime(last.runtime)
+
+
+def exit_of_runtime(item: runtime_api.Runtime) -> Exit:
+    """Tell by an exit status how a runtime ended."""
+    return {
+        runtime_api.RUNTIME_STATUS_COMPLETED: Exit.OK,
+        runtime_api.RUNTIME_STATUS_ABORTED: Exit.ABORTED,
+    }.get(item.status, Exit.FAILED)
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--mode", type=click.Choice(list(STOP_MODES)), default="graceful", show_default=True)
+@click.option("--reason", default="", help="Why; it is recorded.")
+@click.option("--deadline", type=float, help="Seconds a graceful stop may take before it becomes an abrupt one.")
+@click.option("--wait", is_flag=True, help="Return when it has ended.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever would be lost.")
+@output_option
+@connected
+def stop(
+    client: Client, name: str, mode: str, reason: str, deadline: float | None, wait: bool, yes: bool, form: str
+) -> int:
+    """Stop a runtime. It ends as Aborted and can be resumed."""
+    name = runtime_name(name)
+    preview = client.runtimes.PreviewStop(runtime_api.PreviewStopRequest(name=name))
+    message = preview.abrupt_message if mode == "abrupt" else preview.graceful_message
+    if preview.stoppable and message:
+        say(message)
+        if mode == "abrupt" and not yes and sys.stdin.isatty():
+            click.confirm("Stop it all the same?", abort=True, err=True)
+    request = runtime_api.StopRuntimeRequest(name=name, mode=STOP_MODES[mode], reason=reason)
+    if deadline is not None:
+        request.deadline.FromTimedelta(timedelta(seconds=deadline))
+    stopped = client.runtimes.StopRuntime(request).runtime
+    if wait:
+        for view in follow(client, name):
+            stopped = view.runtime
+    print_runtime(stopped, form)
+    return Exit.OK
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--snapshot", default="", help="Id of the snapshot to go on from; default: the newest valid one.")
+@click.option("--changes", help="File with what changes in the configuration.")
+@click.option("--wait", is_flag=True, help="Follow it to its end.")
+@output_option
+@connected
+def resume(client: Client, name: str, snapshot: str, changes: str | None, wait: bool, form: str) -> int:
+    """Go on with a stopped or failed runtime from a snapshot."""
+    text = Path(changes).read_text() if changes else ""
+    resumed = client.resume_runtime(runtime_name(name), snapshot_id=snapshot, changes=text)
+    print_runtime(resumed, form)
+    return _follow_to_end(client, resumed.name, None) if wait else Exit.OK
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--display-name", default="", help="Name of the new runtime.")
+@click.option("--changes", help="File with what changes in the configuration.")
+@output_option
+@connected
+def clone(client: Client, name: str, display_name: str, changes: str | None, form: str) -> None:
+    """Start a new runtime with the configuration of an old one. Prints its id."""
+    request = runtime_api.CloneRuntimeRequest(
+        name=runtime_name(name),
+        display_name=display_name,
+        configuration_changes_text=Path(changes).read_text() if changes else "",
+    )
+    made = client.runtimes.CloneRuntime(request).runtime
+    if form == JSON:
+        print_runtime(made, form)
+    else:
+        click.echo(made.runtime_id)
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Stop it first if it is in progress.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@connected
+def delete(client: Client, name: str, force: bool, yes: bool) -> None:
+    """Remove a runtime with its snapshots, metrics and logs. Its audit trail stays."""
+    name = runtime_name(name)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete {name} with its snapshots, metrics and logs?", abort=True, err=True)
+    deleted = client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=name, force=force)).runtime
+    say(f"{deleted.name} is {output.runtime_phase(deleted.phase)}")
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on with new lines.")
+@click.option("-n", "--lines", default=200, show_default=True, type=click.IntRange(1, 5000), help="Last lines to show.")
+@click.option("--text", default="", help="Only lines with this text.")
+@click.option("--regexp", default="", help="Only lines that match this regular expression (RE2).")
+@click.option("--level", type=click.Choice(["debug", "info", "warning", "error", "critical"]), multiple=True)
+@click.option("--rank", type=int, multiple=True)
+@click.option("--superseded", is_flag=True, help="Lines of abandoned attempts too.")
+@output_option
+@connected
+def logs(client: Client, name: str, follow_on: bool, lines: int, form: str, **terms: Any) -> None:
+    """Show the log lines of a runtime or of a trial (rt-.../2)."""
+    parent, chosen = parent_name(name), _log_filter(**terms)
+    request = log_api.QueryLogsRequest(parent=parent, filter=chosen, page_size=lines, backwards=True)
+    last = client.logs.QueryLogs(request)
+    for entry in last.entries:
+        _print_log(entry, form)
+    if follow_on:
+        cursor = last.entries[-1].cursor if last.entries else ""
+        for update in client.stream_logs(parent, chosen, cursor):
+            for entry in update.entries:
+                _print_log(entry, form)
+
+
+def _log_filter(
+    text: str, regexp: str, level: tuple[str, ...], rank: tuple[int, ...], superseded: bool
+) -> log_api.LogFilter:
+    return log_api.LogFilter(
+        text=text,
+        regular_expression=regexp,
+        levels=[f"LOG_LEVEL_{word.upper()}" for word in level],
+        ranks=rank,
+        include_superseded=superseded,
+    )
+
+
+def _print_log(entry: log_api.LogEntry, form: str) -> None:
+    if form == JSON:
+        output.print_json_line(entry)
+        return
+    level = output.enum_word(entry, "level")
+    where = f"{entry.trial}.{entry.attempt} rank {entry.rank}"
+    click.echo(f"{output.clock(entry.time)} {level:<8} {where} {_plain(entry.text)}")
+
+
+def _plain(text: str) -> str:
+    """Drop what a terminal would obey, colours excepted."""
+    return re.sub(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]", "", text)
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on with new events.")
+@click.option("--scope", type=click.Choice(list(SCOPES)))
+@click.option("--after", default=0, help="Only events after this sequence.")
+@click.option("-n", "--lines", default=1000, show_default=True, type=click.IntRange(1, 1000))
+@output_option
+@connected
+def events(client: Client, name: str, follow_on: bool, scope: str | None, after: int, lines: int, form: str) -> None:
+    """Show what happened to a runtime, oldest first."""
+    chosen = runtime_api.EventFilter()
+    if scope:
+        chosen.scope = SCOPES[scope]
+    parent = runtime_name(name)
+    if follow_on:
+        for update in client.watch_events(parent, after):
+            if update.HasField("event") and (not scope or update.event.scope == chosen.scope):
+                print_event(update.event, form)
+        return
+    request = runtime_api.ListEventsRequest(parent=parent, filter=chosen, page_size=lines, after_sequence=after)
+    answer = client.runtimes.ListEvents(request)
+    for event in answer.events:
+        print_event(event, form)
+    if answer.next_page_token:
+        say(f"there are more: --after {answer.events[-1].sequence}")
+
+
+def print_event(event: Any, form: str) -> None:
+    if form == JSON:
+        output.print_json_line(event)
+        return
+    kind = event.type.removeprefix("milepost.").removesuffix(".v1")
+    words = "  ".join(part for part in (event.message, "(ignored)" if event.ignored else "") if part)
+    click.echo(f"{event.sequence:>8}  {output.clock(event.event_time)}  {kind:<34} {words}  [{event.actor}]")
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--deleted", is_flag=True, help="Deleted ones too.")
+@output_option
+@connected
+def snapshots(client: Client, name: str, deleted: bool, form: str) -> None:
+    """List the snapshots of a runtime or of a trial, newest first."""
+    request = runtime_api.ListSnapshotsRequest(parent=parent_name(name), show_deleted=deleted)
+    _print_snapshots(client.runtimes.ListSnapshots(request), form)
+
+
+def _print_snapshots(answer: runtime_api.ListSnapshotsResponse, form: str) -> None:
+    if form == JSON:
+        output.print_json(answer)
+        return
+    output.print_table(
+        ("ID", "TRIAL", "ATTEMPT", "STEP", "STATE", "WHY", "BYTES", "COMMITTED", ""),
+        [
+            (
+                item.snapshot_id, item.trial, item.attempt, f"{item.step:,}", output.enum_word(item, "state"),
+                output.enum_word(item, "reason"), f"{item.byte_count:,}", output.moment(item.commit_time),
+                "superseded" if item.superseded else "",
+            )
+            for item in answer.snapshots
+        ],
+    )  # fmt: skip

@@ -1,0 +1,311 @@
+"""`milepost up` and `milepost demo`: the whole of Milepost on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from milepost import endpoints, errors
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.cli import checks, ports
+from milepost.cli.datadir import DataDirectory, DataDirectoryInUse, DataDirectoryUnusable
+from milepost.cli.exits import Exit
+from milepost.cli.following import ENDED, ProgressPrinter, follow
+from milepost.cli.output import say
+from milepost.cli.ports import PortInUse
+from milepost.cli.runtimes import exit_of_runtime
+from milepost.cli.supervisor import Part, PartFailed, Supervisor, child_environment, readable
+from milepost.client import Client
+from milepost.endpoints import Endpoints
+from milepost.eventlog.server import NatsServerNotFound, nats_server_binary, write_nats_config
+from milepost.settings import LOOPBACK, SETTINGS, InvalidSettings, Settings, collect
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SERVICES = ("runtime", "trials", "metrics", "gateway")
+NATS_LEVEL, SERVICE_LEVEL, GATEWAY_LEVEL = 0, 1, 2
+# What stopping the trainers may take of the ten seconds in which everything ends.
+STOP_TRAINERS_SECONDS = 4.0
+NEEDED_MODULES = ("chdb", "clickhouse_connect", "grpc_health", "starlette", "uvicorn")
+
+
+class CannotStart(Exception):
+    """The stack cannot start; the message says why and what to do."""
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command a flag for each setting, and the settings themselves as first argument."""
+
+    def run(config: str | None, **options: Any) -> Any:
+        flags = {setting.name: options.pop(setting.name) for setting in SETTINGS}
+        try:
+            settings = collect({**flags, "config": config}, os.environ)
+        except InvalidSettings as error:
+            raise click.UsageError(str(error)) from error
+        return command(settings, **options)
+
+    decorated: Any = run
+    decorated.__name__, decorated.__doc__ = command.__name__, command.__doc__
+    decorated.__click_params__ = getattr(command, "__click_params__", [])
+    for setting in reversed(SETTINGS):
+        text = f"{setting.description} ({setting.variable}; default {setting.default or 'none'})"
+        decorated = click.option(setting.flag, setting.name, help=text)(decorated)
+    return click.option("--config", help="YAML file with settings (MILEPOST_CONFIG)")(decorated)  # type: ignore[return-value]
+
+
+@click.command()
+@click.option("--stop-trainers", is_flag=True, help="End running trainers too when this ends.")
+@settings_options
+def up(settings: Settings, stop_trainers: bool) -> int:
+    """Start nats-server and all services on this machine and keep them running. Ctrl-C ends them."""
+    return _run(settings, lambda stack: _up(stack, stop_trainers))
+
+
+@click.command()
+@click.option("--logs", is_flag=True, help="Show the log lines of all parts.")
+@click.option("--exit-when-done", is_flag=True, help="End everything when the training has ended.")
+@settings_options
+def demo(settings: Settings, logs: bool, exit_when_done: bool) -> int:
+    """Start everything and train a small language model. Ctrl-C ends it, the training included."""
+    return _run(settings, lambda stack: _demo(stack, exit_when_done), quiet=not logs)
+
+
+def _run(settings: Settings, body: Callable[[Stack], Awaitable[int]], *, quiet: bool = False) -> int:
+    missing = [name for name in NEEDED_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        say(f"error: {', '.join(missing)} not installed; the stack needs: pip install 'milepost[server,trainer]'")
+        return Exit.STACK
+    try:
+        with DataDirectory(settings.data_dir) as directory:
+            return asyncio.run(_supervised(Stack(settings, directory.path, quiet), body))
+    except (CannotStart, DataDirectoryInUse, DataDirectoryUnusable, PortInUse, NatsServerNotFound, PartFailed) as error:
+        say(f"error: {error}")
+        return Exit.STACK
+
+
+async def _supervised(stack: Stack, body: Callable[[Stack], Awaitable[int]]) -> int:
+    """Run until the body returns or a signal comes; a second signal ends everything at once."""
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(body(stack))
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            running.cancel()
+        else:
+            stack.supervisor.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        return Exit.OK
+    finally:
+        await stack.supervisor.stop()
+        say("Milepost has ended.")
+
+
+class Stack:
+    """The parts of a local stack, with their addresses and settings.
+
+    Raises:
+        PortInUse: a port that was asked for is taken.
+        NatsServerNotFound: nats-server is not installed.
+    """
+
+    def __init__(self, settings: Settings, data_dir: Path, quiet: bool) -> None:
+        self.quiet = quiet
+        self._external_nats = _external_nats(settings)
+        self.endpoints, listen = _addresses(settings, data_dir, self._external_nats)
+        resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
+        parts = [] if self._external_nats else [self._nats(data_dir)]
+        parts += [self._service(name) for name in SERVICES]
+        self.supervisor = Supervisor(parts, child_environment(resolved), data_dir, self.show)
+
+    def _nats(self, data_dir: Path) -> Part:
+        client, monitoring = urlsplit(self.endpoints.nats), urlsplit(self.endpoints.nats_monitoring)
+        assert client.port and client.hostname and monitoring.port, "they were chosen"
+        configuration = write_nats_config(
+            data_dir / "nats.conf",
+            store_directory=data_dir / "nats",
+            host=client.hostname,
+            port=client.port,
+            monitoring_port=monitoring.port,
+        )
+        ready = checks.http_ok(client.hostname, monitoring.port, "/healthz?js-enabled-only=true")
+        return Part("nats", [str(nats_server_binary()), "-c", str(configuration)], ready, NATS_LEVEL)
+
+    def _service(self, name: str) -> Part:
+        # Without -P the working folder would come first on the path.
+        command = [sys.executable, "-P", "-m", f"services.{name}"]
+        if name == "gateway":
+            address = urlsplit(self.endpoints.gateway)
+            assert address.port and address.hostname, "they were chosen"
+            return Part(name, command, checks.http_ok(address.hostname, address.port, "/livez"), GATEWAY_LEVEL)
+        return Part(name, command, checks.grpc_serving(getattr(self.endpoints, name)), SERVICE_LEVEL)
+
+    def show(self, part: str, line: str) -> None:
+        """Show a line of a part's log, marked with its name."""
+        if self.quiet and part != "milepost":
+            return
+        if part == "nats" and "[INF]" in line:
+            return  # its banner and what it says of every start are in its log file
+        for text in readable(line).splitlines():
+            say(f"{part:<8} | {text}")
+
+    async def start(self) -> None:
+        """Start everything, and write where it is once all of it serves.
+
+        Raises:
+            PartFailed: a part ended or was not ready in time.
+        """
+        await self.supervisor.start()
+        endpoints.write(self.endpoints, Path(self.endpoints.data_dir))
+
+    def client(self) -> Client:
+        return Client(self.endpoints)
+
+
+def _external_nats(settings: Settings) -> bool:
+    """Tell whether NATS runs elsewhere: on a host that is not this one, or several."""
+    hosts = {urlsplit(url).hostname for url in settings["nats_url"].split(",")}
+    return len(hosts) > 1 or not hosts <= {LOOPBACK, "localhost", "::1"}
+
+
+def _addresses(settings: Settings, data_dir: Path, external_nats: bool) -> tuple[Endpoints, dict[str, str]]:
+    """Choose the ports. Returns where clients reach the parts, and the settings that say so to the services."""
+    before = endpoints.read(data_dir) or Endpoints()
+    wanted = []
+    for name in SERVICES:
+        host, port = _split(settings, f"{name}_listen")
+        explicit = settings.origin(f"{name}_listen") != "default"
+        wanted.append(ports.Wanted(name, host, port, explicit and port != 0, _port_of(getattr(before, name))))
+    if not external_nats:
+        url = urlsplit(settings["nats_url"])
+        explicit = settings.origin("nats_url") != "default" and url.port not in (None, 0)
+        port = 4222 if url.port is None else url.port
+        wanted.append(ports.Wanted("nats", url.hostname or LOOPBACK, port, explicit, _port_of(before.nats)))
+        monitoring = 8475 if settings.origin("nats_url") == "default" else 0
+        wanted.append(
+            ports.Wanted(
+                "nats_monitoring", url.hostname or LOOPBACK, monitoring, False, _port_of(before.nats_monitoring)
+            )
+        )
+    chosen = ports.choose(wanted)
+    hosts = {item.part: item.host for item in wanted}
+    listen, address = {}, {}
+    for name in SERVICES:
+        listen[f"{name}_listen"] = f"{hosts[name]}:{chosen[name]}"
+        reached = hosts[name] if hosts[name] not in ("0.0.0.0", "::", "[::]") else LOOPBACK
+        listen[f"{name}_address"] = address[name] = f"{reached}:{chosen[name]}"
+    found = Endpoints(
+        gateway=f"http://{address['gateway']}",
+        runtime=address["runtime"],
+        trials=address["trials"],
+        metrics=address["metrics"],
+        nats=settings["nats_url"] if external_nats else f"nats://{hosts['nats']}:{chosen['nats']}",
+        pid=os.getpid(),
+        data_dir=str(data_dir),
+    )
+    if external_nats:
+        return replace(found, nats_monitoring=""), listen
+    return replace(found, nats_monitoring=f"http://{hosts['nats']}:{chosen['nats_monitoring']}"), listen
+
+
+def _split(settings: Mapping[str, str], name: str) -> tuple[str, int]:
+    host, _, port = settings[name].rpartition(":")
+    if not host or not port.isdigit():
+        raise CannotStart(f"{name} must be host:port, not {settings[name]!r}")
+    return host, int(port)
+
+
+def _port_of(address: str) -> int:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdigit() else 0
+
+
+async def _up(stack: Stack, stop_trainers: bool) -> int:
+    started = time.monotonic()
+    say(f"Milepost is starting at {stack.endpoints.gateway}")
+    await stack.start()
+    say(f"Milepost is running after {time.monotonic() - started:.1f} s: {stack.endpoints.gateway}")
+    say(f"data in {stack.endpoints.data_dir}; Ctrl-C ends it" + ("" if stop_trainers else ", running trainers stay"))
+    try:
+        await asyncio.Event().wait()
+    finally:
+        if stop_trainers:
+            await _stop_trainers(stack)
+    return Exit.OK
+
+
+async def _demo(stack: Stack, exit_when_done: bool) -> int:
+    started = time.monotonic()
+    say(f"Milepost is starting. Its page: {stack.endpoints.gateway}")
+    await stack.start()
+    say(f"ready after {time.monotonic() - started:.1f} s; training a small language model on Python's documentation")
+    text = resources.files("milepost.recipes").joinpath("language_model.yaml").read_text()
+    try:
+        with stack.client() as client:
+            runtime = await asyncio.to_thread(client.start_runtime, text)
+            say(f"watch it at {stack.endpoints.gateway}/runtimes/{runtime.runtime_id}")
+            ended = await asyncio.to_thread(_follow, client, runtime.name)
+        if exit_when_done:
+            return exit_of_runtime(ended)
+        say(f"The page stays: {stack.endpoints.gateway}/runtimes/{runtime.runtime_id} (Ctrl-C ends it)")
+        await asyncio.Event().wait()
+    finally:
+        await _stop_trainers(stack)
+    return Exit.OK
+
+
+def _follow(client: Client, name: str) -> runtime_api.Runtime:
+    printer = ProgressPrinter()
+    for view in follow(client, name):
+        printer.show(view)
+    printer.close()
+    return view.runtime
+
+
+async def _stop_trainers(stack: Stack) -> None:
+    """Stop every runtime in progress, and wait a little until they have ended."""
+    with stack.client() as client:
+        try:
+            names = await asyncio.to_thread(_stop_all, client)
+        except errors.MilepostError as error:
+            say(f"the trainers could not be stopped: {error.message}")
+            return
+        deadline = time.monotonic() + STOP_TRAINERS_SECONDS
+        while names and time.monotonic() < deadline:
+            with suppress(errors.MilepostError):
+                names = [name for name in names if client.get_runtime(name).phase not in ENDED]
+            await asyncio.sleep(0.1)
+    if names:
+        say(f"still ending: {', '.join(names)}")
+
+
+def _stop_all(client: Client) -> list[str]:
+    request = runtime_api.ListRuntimesRequest(page_size=1_000, filter="status=Started")
+    names = [item.name for item in client.runtimes.ListRuntimes(request, timeout=2.0).runtimes]
+    for name in names:
+        with suppress(errors.FailedPrecondition, errors.NotFound):
+            client.stop_runtime(name, mode=common.STOP_MODE_ABRUPT, reason="the local stack ends")
+    if names:
+        say(f"stopping {len(names)} runtime{'s' if len(names) > 1 else ''}")
+    return names
