@@ -1,0 +1,273 @@
+"""The read model of the runtime service: every runtime and its trials, folded from `EVENTS`.
+
+It holds what the deciders know (states and heads) and what people ask for beside it (who, when, why, snapshots). It
+is written by `Views.apply` alone, event by event in the order of the log, so folding the same events again gives the
+same views.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
+from milepost.api.event.v1 import trial_events_pb2 as trial_facts
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.domain import runtime, trial
+from milepost.domain.decider import Fact
+from milepost.domain.sentences import sentence
+from milepost.errors import Unavailable
+from milepost.eventlog import EventLog, Head, RecordedEvent, codec, parse_subject, runtime_chain, trial_chain
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where, when and by whom something was said. `time` is the clock of the log's server."""
+
+    sequence: int
+    event_id: str
+    time: datetime
+    actor: str
+
+
+@dataclass(slots=True)
+class TrialView:
+    number: int
+    head: Head
+    state: trial.Trial = trial.initial
+    # The last event of each type that had an effect, by the name of its payload.
+    last: dict[str, Reference] = field(default_factory=dict)
+    # When it became what it is: Queued, Active with this attempt, Stopped ...
+    since: Reference | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    # By id, deleted and corrupt ones too, in order of their commits.
+    snapshots: dict[str, api.Snapshot] = field(default_factory=dict)
+    # Sequences of events that had no right to be where they are.
+    ignored: list[int] = field(default_factory=list)
+    # An event of a type that this version does not know stands in its chain: it cannot be decided here.
+    undecidable: str = ""
+
+
+@dataclass(slots=True)
+class RuntimeView:
+    runtime_id: str
+    head: Head
+    state: runtime.Runtime = runtime.initial
+    last: dict[str, Reference] = field(default_factory=dict)
+    trials: dict[int, TrialView] = field(default_factory=dict)
+    # As the client gave it.
+    configuration_text: str = ""
+    cloned_from: str = ""
+    created: Reference | None = None
+    # When it first ran.
+    started: Reference | None = None
+    ended: Reference | None = None
+    # The last change of status or phase, and why, in one sentence.
+    changed: Reference | None = None
+    reason: str = ""
+    # Position of the last event of the runtime or one of its trials.
+    sequence: int = 0
+    ignored: list[int] = field(default_factory=list)
+    undecidable: str = ""
+
+    @property
+    def phase(self) -> runtime.Phase | None:
+        """The phase with what only the trials tell: an attempt is launched and none has started yet."""
+        if self.state.phase is runtime.Phase.ALLOCATING and any(t.state.active for t in self.trials.values()):
+            return runtime.Phase.STARTING
+        return self.state.phase
+
+    @property
+    def began(self) -> int:
+        """Sequence of the request or of the last resume."""
+        references = (self.last.get("ResumeRequested"), self.last.get("RuntimeRequested"))
+        return max((r.sequence for r in references if r is not None), default=0)
+
+    @property
+    def running_since(self) -> datetime | None:
+        """When the first attempt since the request or the last resume started; None while none has."""
+        started = self.last.get("RuntimeStarted")
+        return started.time if started is not None and started.sequence > self.began else None
+
+
+# Told of every change: the runtime and the sequence of the event.
+Listener = Callable[[RuntimeView, int], None]
+
+
+class Views:
+    """All runtimes by id, in the order of their requests."""
+
+    def __init__(self) -> None:
+        self.runtimes: dict[str, RuntimeView] = {}
+        # Everything up to here is folded.
+        self.sequence = 0
+        self.skipped = 0
+        # Grows with every change; caches of lists compare it.
+        self.revision = 0
+        self._listeners: list[Listener] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    # --- folding
+
+    def apply(self, event: RecordedEvent) -> None:
+        """Fold one event. Events of unknown types are skipped and counted; their chain cannot be decided here."""
+        view = self._fold(event)
+        self.sequence = event.sequence
+        self.revision += 1
+        if self._waiters:
+            self._wake_waiters()
+        if view is not None:
+            for listener in list(self._listeners):
+                listener(view, event.sequence)
+
+    def _fold(self, event: RecordedEvent) -> RuntimeView | None:
+        subject = parse_subject(event.subject)
+        if subject.is_platform:
+            return None
+        view = self.runtimes.get(subject.runtime_id)
+        if view is None:
+            view = RuntimeView(subject.runtime_id, Head(runtime_chain(subject.runtime_id)))
+            self.runtimes[subject.runtime_id] = view
+        view.sequence = event.sequence
+        before = (view.state.status, view.phase)
+        reference = Reference(event.sequence, event.id, event.recorded_time, event.actor)
+        chain: RuntimeView | TrialView = view if subject.trial is None else self._trial(view, subject.trial)
+        chain.head = event.head
+        try:
+            payload = codec.decode(event.type, event.body)
+        except codec.UnknownEventType as error:
+            self.skipped += 1
+            chain.undecidable = str(error)
+            log.warning("event.skipped", extra={"sequence": event.sequence, "type": event.type})
+            return view
+        if isinstance(chain, TrialView):
+            fold_trial(chain, payload, subject.attempt, reference)
+        else:
+            fold_runtime(chain, payload, reference)
+        if (view.state.status, view.phase) != before:
+            view.changed, view.reason = reference, sentence(payload)
+        return view
+
+    def _trial(self, view: RuntimeView, number: int) -> TrialView:
+        if number not in view.trials:
+            view.trials[number] = TrialView(number, Head(trial_chain(view.runtime_id, number)))
+        return view.trials[number]
+
+    async def follow(self, event_log: EventLog) -> None:
+        """Fold everything after what is folded, then each new event, for ever."""
+        async for event in event_log.follow(after=self.sequence):
+            self.apply(event)
+
+    # --- reading one's own writes
+
+    async def wait_for(self, sequence: int, timeout_seconds: float = CATCH_UP_SECONDS) -> None:
+        """Wait until everything up to a sequence is folded.
+
+        Raises:
+            Unavailable: it did not come in time.
+        """
+        if self.sequence >= sequence:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (sequence, future)
+        self._waiters.append(entry)
+        try:
+            await asyncio.wait_for(future, timeout_seconds)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the read model stands at {self.sequence} and did not reach {sequence} in time",
+                reason="READ_MODEL_BEHIND",
+            ) from error
+        finally:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+
+    def _wake_waiters(self) -> None:
+        for entry in [entry for entry in self._waiters if entry[0] <= self.sequence]:
+            self._waiters.remove(entry)
+            if not entry[1].done():
+                entry[1].set_result(None)
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Call a function after each event that concerns a runtime."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+
+def fold_runtime(view: RuntimeView, payload: Message, reference: Reference) -> None:
+    """Apply an event of the runtime's own chain."""
+    ignored = view.state.ignored
+    view.state = runtime.evolve(view.state, Fact(payload))
+    if view.state.ignored > ignored:
+        view.ignored.append(reference.sequence)
+        return
+    view.last[type(payload).__name__] = reference
+    match payload:
+        case runtime_facts.RuntimeRequested():
+            view.created = reference
+            view.configuration_text = payload.configuration_text
+            view.cloned_from = payload.cloned_from
+        case runtime_facts.RuntimeStarted():
+            view.started = view.started or reference
+        case runtime_facts.RuntimeAborted() | runtime_facts.RuntimeFailed() | runtime_facts.RuntimeCompleted():
+            view.ended = reference
+        case runtime_facts.ResumeRequested():
+            view.ended = None
+
+
+def fold_trial(view: TrialView, payload: Message, attempt: int | None, reference: Reference) -> None:
+    """Apply an event of a trial's chain."""
+    before = view.state
+    view.state = trial.evolve(before, Fact(payload, attempt))
+    if view.state.ignored > before.ignored:
+        view.ignored.append(reference.sequence)
+        return
+    view.last[type(payload).__name__] = reference
+    if type(view.state.situation) is not type(before.situation) or view.state.attempt != before.attempt:
+        view.since = reference
+    match payload:
+        case trial_facts.TrialCreated():
+            view.parameters = dict(payload.parameters)
+        case trial_facts.SnapshotCommitted():
+            view.snapshots[payload.snapshot_id] = _snapshot(view, payload, reference)
+        case trial_facts.SnapshotDeleted() if payload.snapshot_id in view.snapshots:
+            corrupt = payload.reason == trial_facts.SNAPSHOT_DELETE_REASON_CORRUPT
+            state = api.SNAPSHOT_STATE_CORRUPT if corrupt else api.SNAPSHOT_STATE_DELETED
+            view.snapshots[payload.snapshot_id].state = state
+        case trial_facts.AttemptStarted():
+            for record in view.state.snapshots:
+                view.snapshots[record.snapshot_id].superseded = record.superseded
+
+
+def _snapshot(view: TrialView, fact: trial_facts.SnapshotCommitted, reference: Reference) -> api.Snapshot:
+    snapshot = api.Snapshot(
+        name=f"runtimes/{view.state.runtime_id}/trials/{view.number}/snapshots/{fact.snapshot_id}",
+        snapshot_id=fact.snapshot_id,
+        trial=view.number,
+        attempt=fact.attempt,
+        step=fact.step,
+        epoch=fact.epoch,
+        batch=fact.batch,
+        uri=fact.uri,
+        byte_count=fact.byte_count,
+        state=api.SNAPSHOT_STATE_COMMITTED,
+        reason=fact.reason,
+        manifest_sha256=fact.manifest_sha256,
+        metrics=fact.metrics,
+    )
+    snapshot.commit_time.FromDatetime(reference.time)
+    return snapshot
