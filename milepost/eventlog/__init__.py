@@ -17,6 +17,13 @@ from typing import Protocol
 
 SUBJECTS = "events.>"
 PLATFORM_SUBJECT = "events.platform.access"
+# The most events that one decision may have: they are one atomic batch.
+MAXIMUM_EVENTS = 1000
+
+# Buckets of `KeyValue`, and after how many seconds a value that nobody renewed is gone.
+REQUESTS_BUCKET = "requests"
+LEASES_BUCKET = "leases"
+BUCKETS = {REQUESTS_BUCKET: 24 * 3600.0, LEASES_BUCKET: 10.0}
 
 _SUBJECT = re.compile(
     r"^events\.(?P<runtime>[a-z0-9][a-z0-9_-]{0,62})"
@@ -56,6 +63,10 @@ class LogFull(EventLogError):
 
 class LogMisconfigured(EventLogError):
     """The stream is missing or its configuration would lose history. The message says what to do."""
+
+
+class EventRefused(EventLogError):
+    """The log can never store this event as it is: too large, an id used before, a header that cannot be sent."""
 
 
 class LogRegressed(EventLogError):

@@ -107,6 +107,10 @@ def writer_of(ce_type: str) -> options.Writer:
     return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.writer]
 
 
+# The length of each name and the name, as `chain_hash` lays them down.
+_NAMES = tuple((name, len(name).to_bytes(8, "big") + name.encode()) for name in HASHED_HEADERS)
+
+
 def chain_hash(headers: Mapping[str, str], body: bytes) -> str:
     """Hash an event: SHA-256 in lower-case hex over its listed headers and its body.
 
@@ -114,14 +118,12 @@ def chain_hash(headers: Mapping[str, str], body: bytes) -> str:
     (an absent header counts as empty); then the length of the body and the body. Lengths are 8 bytes, big-endian;
     text is UTF-8. `mp-prev` is among the headers, which makes the hashes of a chain depend on all that came before.
     """
-    digest = hashlib.sha256()
-    for name in HASHED_HEADERS:
-        for part in (name.encode(), headers.get(name, "").encode()):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-    digest.update(len(body).to_bytes(8, "big"))
-    digest.update(body)
-    return digest.hexdigest()
+    parts = []
+    for name, laid_down in _NAMES:
+        value = headers.get(name, "").encode()
+        parts += (laid_down, len(value).to_bytes(8, "big"), value)
+    parts += (len(body).to_bytes(8, "big"), body)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def format_time(time: datetime) -> str:

@@ -108,6 +108,17 @@ class OrderedReader:
         self._closed = False
         self._forget_renewal = connection.on_renewal(self._arrived.set)
 
+    async def open(self, timeout_seconds: float) -> None:
+        """Make the consumer now. Afterwards `pending` is known.
+
+        Raises:
+            LogUnavailable: not possible in time.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._is_ready(deadline):
+            if time.monotonic() >= deadline:
+                raise LogUnavailable(f"the stream {self._stream} could not be read within {timeout_seconds:g} s")
+
     async def next_batch(self, maximum: int = 1000, wait_seconds: float | None = None) -> list[StoredMessage]:
         """Take up to `maximum` messages that are there, in order; wait for the first one. Empty: none came in time.
 
@@ -178,7 +189,7 @@ class OrderedReader:
             f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
             {"stream_name": self._stream, "config": self._consumer_configuration(), "action": "create"},
         )
-        if self.pending is None:
+        if not self._buffer:
             self.pending = answer["num_pending"]
         self._heard_at = time.monotonic()
         self._broken = False

@@ -1,0 +1,142 @@
+"""Between events and stored messages: CloudEvents headers, versions and the links of the hash chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from milepost.eventlog import (
+    MAXIMUM_EVENTS,
+    Appended,
+    EventRefused,
+    Head,
+    NewEvent,
+    RecordedEvent,
+    chain_of,
+)
+from milepost.eventlog.codec import chain_hash, format_time, parse_time
+
+SPECIFICATION_VERSION = "1.0"
+# One message of the server's `max_payload` minus room for headers.
+MAXIMUM_BODY_BYTES = 1_000_000
+MAXIMUM_HEADER_CHARACTERS = 2048
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Headers are lines: what would end one, or be stripped on the way, must not be in a value.
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event with its place in its chain: what is sent, byte for byte, at the first try and at each other one."""
+
+    chain: str
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes
+    version: int
+    hash: str
+
+
+def seal(events: Sequence[NewEvent], expected: Sequence[Head]) -> list[Envelope]:
+    """Give the events of one decision their versions and link them to the heads of their chains.
+
+    Raises:
+        ValueError: no event, too many, or a chain without an expected head.
+        EventRefused: an event that can never be stored.
+    """
+    if not 1 <= len(events) <= MAXIMUM_EVENTS:
+        raise ValueError(f"a decision has 1 to {MAXIMUM_EVENTS} events, not {len(events)}")
+    if len({event.id for event in events}) != len(events):
+        raise EventRefused("two events of a decision have the same id")
+    heads = {head.chain: head for head in expected}
+    links = {chain: (head.version, head.hash) for chain, head in heads.items()}
+    envelopes = []
+    for event in events:
+        chain = chain_of(event.subject)
+        if chain not in links:
+            raise ValueError(f"the expected head of {chain} is missing")
+        version, previous = links[chain]
+        headers = _headers(event, version + 1, previous)
+        digest = chain_hash(headers, event.body)
+        links[chain] = (version + 1, digest)
+        envelopes.append(Envelope(chain, event.subject, headers, event.body, version + 1, digest))
+    return envelopes
+
+
+def _headers(event: NewEvent, version: int, previous: str) -> dict[str, str]:
+    if len(event.body) > MAXIMUM_BODY_BYTES:
+        raise EventRefused(f"{event.type} has {len(event.body)} bytes; the log takes {MAXIMUM_BODY_BYTES}")
+    headers = {
+        "ce-specversion": SPECIFICATION_VERSION,
+        "ce-id": event.id,
+        "ce-type": event.type,
+        "ce-source": event.source,
+        "ce-subject": event.subject,
+        "ce-time": format_time(event.time),
+        "mp-actor": event.actor,
+        "mp-version": str(version),
+    }
+    # An empty value is sent as no header at all, and counts the same in the hash.
+    headers |= {
+        name: value
+        for name, value in (("traceparent", event.traceparent), ("mp-cause", event.cause), ("mp-prev", previous))
+        if value
+    }
+    for name, value in headers.items():
+        if len(value) > MAXIMUM_HEADER_CHARACTERS or _UNSENDABLE.search(value):
+            raise EventRefused(f"{event.type}: {name} cannot be sent as a header: {value[:80]!r}")
+    return headers
+
+
+def server_time(nanoseconds: int) -> datetime:
+    """The server's clock as a time, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+class NotAnEvent(ValueError):
+    """A message of the stream that no writer of ours has sent."""
+
+
+def record(sequence: int, subject: str, headers: Mapping[str, str], body: bytes, recorded_time: datetime) -> RecordedEvent:
+    """Read a stored message.
+
+    Raises:
+        NotAnEvent: headers that every event has are missing or unreadable.
+    """
+    try:
+        return RecordedEvent(
+            sequence=sequence,
+            subject=subject,
+            recorded_time=recorded_time,
+            type=headers["ce-type"],
+            body=body,
+            id=headers["ce-id"],
+            time=parse_time(headers["ce-time"]),
+            source=headers["ce-source"],
+            actor=headers["mp-actor"],
+            cause=headers.get("mp-cause", ""),
+            traceparent=headers.get("traceparent", ""),
+            version=int(headers["mp-version"]),
+            previous_hash=headers.get("mp-prev", ""),
+            hash=chain_hash(headers, body),
+        )
+    except (KeyError, ValueError) as error:
+        raise NotAnEvent(f"the message {sequence} on {subject} is not an event: {error!r}") from error
+
+
+def record_envelope(envelope: Envelope, sequence: int, recorded_time: datetime) -> RecordedEvent:
+    """What a reader will see of an envelope that was stored."""
+    return record(sequence, envelope.subject, envelope.headers, envelope.body, recorded_time)
+
+
+def appended(envelopes: Sequence[Envelope], last_sequence: int, repeated: bool) -> Appended:
+    """Describe a stored decision, whose events stand side by side in the log."""
+    first = last_sequence - len(envelopes) + 1
+    heads = {
+        envelope.chain: Head(envelope.chain, first + index, envelope.version, envelope.hash)
+        for index, envelope in enumerate(envelopes)
+    }
+    return Appended(tuple(range(first, last_sequence + 1)), heads, repeated)
