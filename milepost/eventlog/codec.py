@@ -118,7 +118,7 @@ def chain_hash(headers: Mapping[str, str], body: bytes) -> str:
     (an absent header counts as empty); then the length of the body and the body. Lengths are 8 bytes, big-endian;
     text is UTF-8. `mp-prev` is among the headers, which makes the hashes of a chain depend on all that came before.
     """
-    parts = []
+    parts: list[bytes] = []
     for name, laid_down in _NAMES:
         value = headers.get(name, "").encode()
         parts += (laid_down, len(value).to_bytes(8, "big"), value)

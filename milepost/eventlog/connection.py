@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
-from milepost.eventlog import EventLogError, LogUnavailable
+from milepost.eventlog import EventLogError, EventRefused, LogUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,13 @@ CONNECT_TIMEOUT_SECONDS = 2
 REQUEST_TIMEOUT_SECONDS = 5.0
 # Core messages that a slow reader may leave unread before the oldest are dropped.
 SUBSCRIPTION_BUFFER = 8192
+
+FIRST_PAUSE_SECONDS = 0.02
+MAXIMUM_PAUSE_SECONDS = 0.5
+
+_NO_RESPONDERS = "503"
+
+T = TypeVar("T")
 
 
 class ApiError(EventLogError):
@@ -43,6 +51,15 @@ class ApiError(EventLogError):
         self.code = code
         self.err_code = err_code
         self.description = description
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Somebody who waits for answers."""
+
+    done: asyncio.Future[None]
+    count: int | None
+    messages: list[Msg] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +182,9 @@ class Connection:
         self._reopening: asyncio.Task[None] | None = None
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[], None]] = []
+        self._inbox = ""
+        self._request_number = 0
+        self._waiting: dict[str, _Waiting] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -208,6 +228,10 @@ class Connection:
                     **self._options,
                 )
                 self._client = client
+                self._inbox = client.new_inbox()
+                await client.subscribe(
+                    f"{self._inbox}.*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0
+                )
                 for subscription in self._subscriptions:
                     await subscription.attach(client)
                 return
@@ -222,6 +246,10 @@ class Connection:
             log.warning("nats.error", extra={"error": str(error) or repr(error)})
 
     async def _on_disconnected(self) -> None:
+        # What was asked on the old connection is never answered on the new one.
+        for waiting in list(self._waiting.values()):
+            if not waiting.done.done():
+                waiting.done.set_exception(LogUnavailable("the connection broke before an answer came"))
         if not self._closing:
             log.warning("nats.disconnected")
 
@@ -249,6 +277,19 @@ class Connection:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    async def ready(self, timeout_seconds: float) -> None:
+        """Wait until there is a connection.
+
+        Raises:
+            LogUnavailable: there is none in time.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not self._client.is_connected:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or self._closing:
+                raise LogUnavailable(f"there is no connection to {', '.join(self._servers)}")
+            await asyncio.sleep(min(0.02, remaining))
+
     async def request(
         self,
         subject: str,
@@ -259,18 +300,61 @@ class Connection:
         """Send a request and wait for one answer.
 
         Raises:
-            LogUnavailable: no answer in time, or nobody there to give it. It may have been carried out.
+            NoResponders: nobody listens; nothing was carried out.
+            LogUnavailable: no answer in time, or the connection broke. It may have been carried out.
+            EventRefused: it is larger than the server takes.
         """
+        return (await self.collect(subject, body, headers, timeout_seconds, count=1))[0]
+
+    async def collect(
+        self,
+        subject: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        *,
+        count: int | None = None,
+    ) -> list[Msg]:
+        """Send a request and wait for `count` answers, or, with None, for all up to the one that has a status.
+
+        Raises: as `request`.
+        """
+        self._request_number += 1
+        token = str(self._request_number)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), count)
+        self._waiting[token] = waiting
         try:
-            return await self._client.request(
-                subject, body, timeout=timeout_seconds, headers=dict(headers) if headers else None
-            )
-        except nats.errors.NoRespondersError as error:
-            raise NoResponders(f"nothing answers on {subject}") from error
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise LogUnavailable(
-                f"no answer on {subject} within {timeout_seconds:g} s ({type(error).__name__})"
-            ) from error
+            await self._send(subject, body, headers, f"{self._inbox}.{token}")
+            async with asyncio.timeout(timeout_seconds):
+                await waiting.done
+        except TimeoutError as error:
+            raise LogUnavailable(f"no answer on {subject} within {timeout_seconds:g} s") from error
+        finally:
+            del self._waiting[token]
+        if count is not None and (waiting.messages[-1].headers or {}).get("Status") == _NO_RESPONDERS:
+            raise NoResponders(f"nothing answers on {subject}")
+        return waiting.messages
+
+    async def _on_reply(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject[len(self._inbox) + 1 :])
+        if waiting is None or waiting.done.done():
+            return
+        waiting.messages.append(message)
+        has_status = message.headers is not None and "Status" in message.headers
+        if has_status or len(waiting.messages) == waiting.count:
+            waiting.done.set_result(None)
+
+    async def _send(self, subject: str, body: bytes, headers: Mapping[str, str] | None, reply: str = "") -> None:
+        size = len(body)
+        if headers:
+            # Four bytes a line, and the line in front. The server would end the connection.
+            size += 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+        if size > (self._client.max_payload or size):
+            raise EventRefused(f"a message on {subject} has {size} bytes; the server takes {self._client.max_payload}")
+        try:
+            await self._client.publish(subject, body, reply, dict(headers) if headers else None)
+        except (nats.errors.Error, OSError) as error:
+            raise LogUnavailable(f"could not send on {subject} ({type(error).__name__})") from error
 
     async def request_api(
         self, name: str, body: Mapping[str, Any] | None = None, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
@@ -290,11 +374,9 @@ class Connection:
 
         Raises:
             LogUnavailable: the connection is closed, or its buffer is full while the server is away.
+            EventRefused: it is larger than the server takes.
         """
-        try:
-            await self._client.publish(subject, body, headers=dict(headers) if headers else None)
-        except (nats.errors.Error, OSError) as error:
-            raise LogUnavailable(f"could not send on {subject} ({type(error).__name__})") from error
+        await self._send(subject, body, headers)
 
     async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER) -> Subscription:
         """Listen to core messages. At most `buffer` wait unread, then the oldest are dropped and counted.
@@ -351,6 +433,38 @@ class Connection:
 
 class NoResponders(LogUnavailable):
     """Nobody listens on the subject: nothing was carried out."""
+
+
+class Backoff:
+    """Pauses between tries, longer each time, up to a deadline of `time.monotonic`."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._pause = FIRST_PAUSE_SECONDS
+
+    async def wait(self) -> bool:
+        """Pause. False, at once: there is no time for another try."""
+        if time.monotonic() + self._pause >= self.deadline:
+            return False
+        await asyncio.sleep(self._pause)
+        self._pause = min(MAXIMUM_PAUSE_SECONDS, self._pause * 2)
+        return True
+
+
+async def patiently(connection: Connection, ask: Callable[[], Awaitable[T]], timeout_seconds: float) -> T:
+    """Ask again while there is no answer. Only for what may be done twice.
+
+    Raises:
+        LogUnavailable: no answer in time.
+    """
+    pauses = Backoff(time.monotonic() + timeout_seconds)
+    while True:
+        try:
+            await connection.ready(pauses.deadline - time.monotonic())
+            return await ask()
+        except LogUnavailable:
+            if not await pauses.wait():
+                raise
 
 
 def parse_answer(data: bytes) -> dict[str, Any]:

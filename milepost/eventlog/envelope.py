@@ -100,7 +100,9 @@ class NotAnEvent(ValueError):
     """A message of the stream that no writer of ours has sent."""
 
 
-def record(sequence: int, subject: str, headers: Mapping[str, str], body: bytes, recorded_time: datetime) -> RecordedEvent:
+def record(
+    sequence: int, subject: str, headers: Mapping[str, str], body: bytes, recorded_time: datetime
+) -> RecordedEvent:
     """Read a stored message.
 
     Raises:

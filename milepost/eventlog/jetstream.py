@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
+import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
-
-import nats.errors
-from nats.aio.client import Client
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from milepost.eventlog import (
-    BUCKETS,
     SUBJECTS,
     Appended,
     EventLogError,
@@ -30,17 +27,12 @@ from milepost.eventlog import (
     RecordedEvent,
     WrongExpectedSequence,
 )
-from milepost.eventlog.connection import ApiError, Connection, connect, parse_answer
+from milepost.eventlog.connection import ApiError, Backoff, Connection, connect, parse_answer, patiently
 from milepost.eventlog.envelope import Envelope, NotAnEvent, appended, record, seal, server_time
-from milepost.eventlog.ordered import OrderedReader, StoredMessage
-from milepost.eventlog.streams import (
-    EVENTS,
-    StreamSettings,
-    StreamState,
-    ensure_streams,
-    parse_nanoseconds,
-    stream_state,
-)
+from milepost.eventlog.keyvalue import JetStreamKeyValue
+from milepost.eventlog.messages import StoredMessage, get_message, read_direct
+from milepost.eventlog.ordered import OrderedReader
+from milepost.eventlog.streams import EVENTS, StreamSettings, StreamState, ensure_streams, stream_state
 
 __all__ = [
     "Connection",
@@ -53,22 +45,27 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 APPEND_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 15.0
 # How long one try of an append waits for its answer before it is sent again.
 TRY_SECONDS = 2.0
-FIRST_PAUSE_SECONDS = 0.02
-MAXIMUM_PAUSE_SECONDS = 0.5
+# Events that a read takes from its buffer at once, and messages that one direct get of a chain asks for.
+READ_BATCH = 1000
+CHAIN_BATCH = 500
+# A replica that is behind is asked again after this pause.
+STALE_PAUSE_SECONDS = 0.02
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _BATCH_HAS_DUPLICATE = 10201
 _FULL = (10023, 10047, 10077)
-_MESSAGE_NOT_FOUND = 10037
 _STREAM_NOT_FOUND = 10059
 _TOO_LARGE = (10054, 10097, 10199)
 _BATCHES_DISABLED = 10174
 # A batch that lost a message on the way, or more batches at once than the server takes: stored nothing, send again.
-_TRY_BATCH_AGAIN = (10176, 10210, 10211)
+_TRY_AGAIN = (10176, 10210, 10211)
+_UNAVAILABLE = 503
 _LAST_SEQUENCE = re.compile(r"wrong last sequence: (\d+)")
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -96,7 +93,7 @@ class JetStreamLog:
         self, connection: Connection, *, direct: bool = False, append_timeout_seconds: float = APPEND_TIMEOUT_SECONDS
     ) -> None:
         self._connection = connection
-        self._direct = direct
+        self.direct = direct
         self._append_timeout_seconds = append_timeout_seconds
         # Sequences that heads are known to have reached: a direct get may answer from a replica that is behind.
         self._floors: dict[str, int] = {}
@@ -109,40 +106,37 @@ class JetStreamLog:
         heads = {head.chain: head for head in expected}
         messages = _messages(envelopes, heads)
         deadline = time.monotonic() + self._append_timeout_seconds
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Backoff(deadline)
         while True:
             try:
                 last = await self._send(messages, deadline)
                 result = appended(envelopes, last, repeated=False)
                 break
-            except _Conflict as conflict:
-                # The check of the sequence comes before that of the id: this may be our own earlier try.
-                own = await self._find_own(envelopes, heads, conflict, deadline)
-                if own is None:
-                    raise self._lost(envelopes, heads, conflict) from None
-                result = appended(envelopes, own, repeated=True)
-                break
-            except (LogUnavailable, LogFull) as error:
-                # An earlier try may be stored although this one was not.
-                if isinstance(error, LogFull) and not await self._is_stored(envelopes, heads, deadline):
+            except (_Conflict, LogFull) as refusal:
+                # The server checks the sequence before the id, and room before both: an earlier try may be stored.
+                own = await self._find_own(envelopes, heads, refusal)
+                if own is not None:
+                    result = own
+                    break
+                if isinstance(refusal, _Conflict):
+                    raise await self._lost(heads, refusal) from None
+                raise
+            except LogUnavailable:
+                if not await pauses.wait():
                     raise
-                if time.monotonic() + pause >= deadline:
-                    raise
-                await asyncio.sleep(pause)
-                pause = min(MAXIMUM_PAUSE_SECONDS, pause * 2)
-        if self._direct:
-            self._floors |= {chain: head.sequence for chain, head in result.heads.items()}
+        self._remember({chain: head.sequence for chain, head in result.heads.items()})
         return result
 
-    async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str]]], deadline: float) -> int:
+    async def _send(self, messages: Sequence[_Message], deadline: float) -> int:
         """Send one try and return the sequence of its last event."""
+        await self._connection.ready(deadline - time.monotonic())
         if len(messages) > 1:
             messages = _as_batch(messages)
-            for subject, body, headers in messages[:-1]:
-                await self._connection.publish(subject, body, headers)
-        subject, body, headers = messages[-1]
+            for message in messages[:-1]:
+                await self._connection.publish(message.subject, message.body, message.headers)
+        last = messages[-1]
         patience = max(0.1, min(TRY_SECONDS, deadline - time.monotonic()))
-        answer = await self._connection.request(subject, body, headers, patience)
+        answer = await self._connection.request(last.subject, last.body, last.headers, patience)
         try:
             acknowledgement = parse_answer(answer.data)
         except ApiError as error:
@@ -152,38 +146,247 @@ class JetStreamLog:
         return int(acknowledgement["seq"])
 
     async def _find_own(
-        self, envelopes: Sequence[Envelope], heads: Mapping[str, Head], conflict: _Conflict, deadline: float
-    ) -> int | None:
-        """Sequence of the last of these events if an earlier try has stored them."""
+        self, envelopes: Sequence[Envelope], heads: Mapping[str, Head], refusal: _Conflict | LogFull
+    ) -> Appended | None:
+        """What an earlier try has stored of these events: all of them, or None."""
+        if isinstance(refusal, _Conflict) and refusal.actual is not None and len(heads) == 1:
+            self._remember(dict.fromkeys(heads, refusal.actual))
+        if self.direct:
+            return await self._find_own_directly(envelopes)
         first = envelopes[0]
-        found = await self._first_after(first, heads[first.chain].sequence, conflict.actual or 0, deadline)
-        if found is None and conflict.duplicate and not self._direct:
-            # The caller read the head again after the unknown outcome, so its events are before that head.
-            found = next((e for e in await self.read_chain(first.chain) if e.id == first.headers["ce-id"]), None)
-        if found is None or found.id != first.headers["ce-id"] or found.hash != first.hash:
-            if found is not None and conflict.duplicate and found.id == first.headers["ce-id"]:
-                return found.sequence + len(envelopes) - 1
+        own_id = first.headers["ce-id"]
+        found = await self._get({"seq": heads[first.chain].sequence + 1, "next_by_subj": first.chain})
+        if found is not None and found.headers.get("ce-id") == own_id:
+            return appended(envelopes, found.sequence + len(envelopes) - 1, repeated=True)
+        if not (isinstance(refusal, _Conflict) and refusal.duplicate):
             return None
-        return found.sequence + len(envelopes) - 1
+        # The caller has read the heads again after an unknown outcome: its events are before those heads.
+        before = [event for event in await self.read_chain(first.chain) if event.id == own_id]
+        if not before:
+            return None
+        sequence = before[0].sequence
+        events = [event async for event in self.read(sequence - 1, sequence + len(envelopes) - 1)]
+        if [event.id for event in events] != [envelope.headers["ce-id"] for envelope in envelopes]:
+            return None
+        return Appended(tuple(e.sequence for e in events), {e.head.chain: e.head for e in events}, repeated=True)
 
-    async def _is_stored(self, envelopes: Sequence[Envelope], heads: Mapping[str, Head], deadline: float) -> bool:
-        return await self._find_own(envelopes, heads, _Conflict(None, duplicate=False), deadline) is not None
+    async def _find_own_directly(self, envelopes: Sequence[Envelope]) -> Appended | None:
+        """The same by direct gets: nobody else writes on an attempt's subject, so what it stored last is last there."""
+        own = envelopes[-1]
+        for place in (own.chain, own.subject):
+            message = await self._last(place)
+            if message is None or message.headers.get("ce-id") != own.headers["ce-id"]:
+                continue
+            # The server keeps the number within the batch: that of its last event is the size of the decision.
+            if int(message.headers.get("Nats-Batch-Sequence", "1")) == len(envelopes):
+                result = appended(envelopes, message.sequence, repeated=True)
+                return replace(result, heads={**result.heads, own.chain: _event(message).head})
+        return None
 
-    async def _first_after(
-        self, envelope: Envelope, after: int, at_least: int, deadline: float
-    ) -> RecordedEvent | None:
-        """The first event of a chain after a sequence; with direct gets the last one of the event's own subject."""
-        if self._direct:
-            # Nobody else writes there, so if the event is stored it is the last.
-            message = await self._last(envelope.subject, 0, deadline)
-        else:
-            message = await self._get({"seq": after + 1, "next_by_subj": envelope.chain}, deadline)
-        return _event(message) if message is not None else None
+    async def _lost(self, heads: Mapping[str, Head], conflict: _Conflict) -> EventLogError:
+        """Say which of the heads moved."""
+        for chain, expected in heads.items():
+            actual = (await self.head(chain)).sequence
+            if actual != expected.sequence:
+                return WrongExpectedSequence(chain, expected.sequence, actual)
+        if conflict.duplicate:
+            return EventRefused(
+                f"an id of this decision on {', '.join(heads)} is in the log already, with other events"
+            )
+        first = next(iter(heads.values()))
+        return WrongExpectedSequence(first.chain, first.sequence, conflict.actual)
 
-    def _lost(self, envelopes: Sequence[Envelope], heads: Mapping[str, Head], conflict: _Conflict) -> EventLogError:
-        head = heads[envelopes[0].chain]
-        if conflict.actual is None and conflict.duplicate:
-            return EventRefused(f"an event of this decision on {head.chain} has an id that the log has already")
-        if self._direct and conflict.actual is not None and len(heads) == 1:
-            self._floors[head.chain] = conflict.actual
-        return WrongExpectedSequence(head.chain, head.sequence, conflict.actual)
+    def _remember(self, sequences: Mapping[str, int]) -> None:
+        if self.direct:
+            self._floors.update(sequences)
+
+    async def head(self, chain: str) -> Head:
+        message = await self._last(chain)
+        if message is None:
+            return Head(chain)
+        event = _event(message)
+        return Head(chain, event.sequence, event.version, event.hash)
+
+    async def read_chain(self, chain: str) -> list[RecordedEvent]:
+        head = await self._last(chain)
+        if head is None:
+            return []
+        events: list[RecordedEvent] = []
+        deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+        after = 0
+        while after < head.sequence:
+            messages = await self._direct_batch(chain, after + 1)
+            for message in messages:
+                if message.sequence > head.sequence:
+                    break
+                events.append(_event(message))
+                after = message.sequence
+            if not messages:
+                # A replica that is behind the leader that named the head.
+                if time.monotonic() > deadline:
+                    raise LogUnavailable(f"{chain} could not be read up to {head.sequence}")
+                await asyncio.sleep(STALE_PAUSE_SECONDS)
+        return events
+
+    async def _direct_batch(self, subject: str, sequence: int) -> list[StoredMessage]:
+        """Messages of a subject from a sequence on, as many as come in one answer."""
+        request = json.dumps({"seq": sequence, "next_by_subj": subject, "batch": CHAIN_BATCH}).encode()
+        answers = await self._patiently(lambda: self._connection.collect(f"$JS.API.DIRECT.GET.{EVENTS}", request))
+        messages = []
+        previous = 0
+        for answer in answers:
+            headers = answer.headers or {}
+            # A message that got lost on the way ends what can be used of the answer.
+            if "Status" in headers or int(headers["Nats-Last-Sequence"]) != previous:
+                break
+            messages.append(read_direct(headers, answer.data))
+            previous = messages[-1].sequence
+        return messages
+
+    async def read(
+        self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
+    ) -> AsyncIterator[RecordedEvent]:
+        last = (await self.state()).last_sequence
+        end = last if until is None else min(until, last)
+        if end <= after:
+            return
+        async with self._reader(after, subjects) as reader:
+            await reader.open(READ_TIMEOUT_SECONDS)
+            while reader.pending and reader.last_sequence < end:
+                messages = await reader.next_batch(READ_BATCH, READ_TIMEOUT_SECONDS)
+                if not messages:
+                    raise LogUnavailable(f"no event after {reader.last_sequence} within {READ_TIMEOUT_SECONDS:g} s")
+                for message in messages:
+                    if message.sequence > end:
+                        return
+                    event = self._event_or_none(message)
+                    if event is not None:
+                        yield event
+
+    async def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
+        async with self._reader(after, subjects) as reader:
+            while not reader.is_closed:
+                for message in await reader.next_batch(READ_BATCH):
+                    event = self._event_or_none(message)
+                    if event is not None:
+                        yield event
+
+    @asynccontextmanager
+    async def _reader(self, after: int, subjects: Sequence[str]) -> AsyncIterator[OrderedReader]:
+        filters = () if SUBJECTS in subjects else tuple(subjects)
+        reader = OrderedReader(self._connection, EVENTS, after, filters, buffer_messages=READ_BATCH * 4)
+        self._readers.add(reader)
+        try:
+            yield reader
+        finally:
+            self._readers.discard(reader)
+            await reader.close()
+
+    def _event_or_none(self, message: StoredMessage) -> RecordedEvent | None:
+        try:
+            return _event(message)
+        except LogRegressed as error:
+            # It changes nothing, as no writer of ours sent it; `milepost audit verify` names it.
+            self.skipped += 1
+            log.error("event.unreadable", extra={"sequence": message.sequence, "error": str(error)})
+            return None
+
+    async def last_sequence(self) -> int:
+        return (await self.state()).last_sequence
+
+    async def state(self) -> StreamState:
+        """Where EVENTS stands. `created` is its identity.
+
+        Raises:
+            LogMisconfigured: there is no stream.
+        """
+        return await self._patiently(lambda: stream_state(self._connection, EVENTS))
+
+    async def close(self) -> None:
+        """End whoever follows. The connection stays with whoever made it."""
+        for reader in list(self._readers):
+            await reader.close()
+
+    async def _last(self, subject: str) -> StoredMessage | None:
+        """The last message of a subject or chain, from the leader or from a replica that is not behind."""
+        if not self.direct:
+            return await self._get({"last_by_subj": subject})
+        deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+        while True:
+            answer = await self._patiently(lambda: self._connection.request(f"$JS.API.DIRECT.GET.{EVENTS}.{subject}"))
+            headers = answer.headers or {}
+            message = None if "Status" in headers else read_direct(headers, answer.data)
+            if (message.sequence if message is not None else 0) >= self._floors.get(subject, 0):
+                return message
+            if time.monotonic() > deadline:
+                raise LogUnavailable(
+                    f"the head of {subject} is behind {self._floors[subject]} on the replica that answers"
+                )
+            await asyncio.sleep(STALE_PAUSE_SECONDS)
+
+    async def _get(self, request: dict[str, Any]) -> StoredMessage | None:
+        """Read one message from the leader."""
+        try:
+            return await self._patiently(lambda: get_message(self._connection, EVENTS, request))
+        except ApiError as error:
+            raise _meaning(error) from error
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await patiently(self._connection, ask, READ_TIMEOUT_SECONDS)
+
+
+class _Message(NamedTuple):
+    subject: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def _messages(envelopes: Sequence[Envelope], heads: Mapping[str, Head]) -> list[_Message]:
+    """What to send: the first event of each chain carries the check of its head."""
+    messages = []
+    unchecked = dict(heads)
+    for envelope in envelopes:
+        headers = {**envelope.headers, "Nats-Msg-Id": envelope.headers["ce-id"]}
+        head = unchecked.pop(envelope.chain, None)
+        if head is not None:
+            headers[_EXPECTED] = str(head.sequence)
+            if envelope.chain != envelope.subject:
+                headers[_EXPECTED_SUBJECT] = envelope.chain
+        messages.append(_Message(envelope.subject, envelope.body, headers))
+    return messages
+
+
+def _as_batch(messages: Sequence[_Message]) -> list[_Message]:
+    """Add the headers of an atomic batch. Each try has an id of its own; the events in it keep theirs."""
+    batch = uuid.uuid4().hex
+    numbered = [
+        message._replace(headers={**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)})
+        for number, message in enumerate(messages, 1)
+    ]
+    numbered[-1].headers["Nats-Batch-Commit"] = "1"
+    return numbered
+
+
+def _meaning(error: ApiError) -> Exception:
+    """What a refusal of JetStream means to the caller of an append."""
+    if error.err_code in _WRONG_LAST_SEQUENCE:
+        match = _LAST_SEQUENCE.search(error.description)
+        return _Conflict(int(match[1]) if match else None, duplicate=False)
+    if error.err_code == _BATCH_HAS_DUPLICATE:
+        return _Conflict(None, duplicate=True)
+    if error.err_code in _FULL:
+        return LogFull(f"the log is full: {error.description}; free disk space or raise its limit")
+    if error.err_code in _TOO_LARGE:
+        return EventRefused(f"the log refuses the event: {error.description}")
+    if error.err_code in (_BATCHES_DISABLED, _STREAM_NOT_FOUND):
+        return LogMisconfigured(f"{error.description}; the stream {EVENTS} is not as it must be")
+    if error.err_code in _TRY_AGAIN or error.code == _UNAVAILABLE:
+        return LogUnavailable(error.description)
+    return error
+
+
+def _event(message: StoredMessage) -> RecordedEvent:
+    try:
+        return record(message.sequence, message.subject, message.headers, message.body, server_time(message.time))
+    except NotAnEvent as error:
+        raise LogRegressed(str(error)) from error

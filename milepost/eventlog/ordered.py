@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import nats.errors
 from nats.aio.client import Client
@@ -22,6 +22,7 @@ from nats.aio.subscription import Subscription as ClientSubscription
 
 from milepost.eventlog import LogUnavailable
 from milepost.eventlog.connection import ApiError, Connection
+from milepost.eventlog.messages import StoredMessage
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +34,6 @@ SILENCE_SECONDS = 10.0
 # The server forgets the consumer when its reader has been gone this long.
 INACTIVE_SECONDS = 60
 MAXIMUM_BACKOFF_SECONDS = 1.0
-
-
-class StoredMessage(NamedTuple):
-    """A message as it stands in a stream.
-
-    Attributes:
-        sequence: its position in the stream.
-        subject: where it was published.
-        headers: as stored, without what the server adds.
-        body: empty when only headers were asked for.
-        time: the server's clock, nanoseconds since 1970.
-        pending: how many messages of the same subjects were behind it when it was sent.
-    """
-
-    sequence: int
-    subject: str
-    headers: dict[str, str]
-    body: bytes
-    time: int
-    pending: int
 
 
 @dataclass(slots=True)
@@ -107,6 +88,10 @@ class OrderedReader:
         self._backoff = 0.05
         self._closed = False
         self._forget_renewal = connection.on_renewal(self._arrived.set)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     async def open(self, timeout_seconds: float) -> None:
         """Make the consumer now. Afterwards `pending` is known.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from milepost.eventlog import LogMisconfigured, LogUnavailable
+from milepost.eventlog import BUCKETS, LogMisconfigured, LogUnavailable
 from milepost.eventlog.connection import ApiError, Connection
+from milepost.eventlog.messages import parse_nanoseconds
 
 EVENTS = "EVENTS"
 TELEMETRY = "TELEMETRY"
@@ -98,6 +98,28 @@ def telemetry_configuration(settings: StreamSettings) -> dict[str, Any]:
     }
 
 
+def bucket_configuration(bucket: str, seconds: float, settings: StreamSettings) -> dict[str, Any]:
+    """Configure a bucket of `KeyValue`, whose values are gone after some seconds."""
+    return {
+        "name": f"KV_{bucket}",
+        "subjects": [f"$KV.{bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": int(seconds * _NANOSECONDS),
+        "max_msgs_per_subject": 1,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "num_replicas": settings.replicas,
+        "duplicate_window": int(min(seconds, 120.0) * _NANOSECONDS),
+        "deny_delete": True,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+
+
 # Settings that an administrator may choose freely; everything else in a configuration must be as we state it.
 _FREE = {
     EVENTS: frozenset({"description"}),
@@ -140,14 +162,16 @@ def configuration_differences(wanted: Mapping[str, Any], found: Mapping[str, Any
 
 
 async def ensure_streams(connection: Connection, settings: StreamSettings | None = None) -> None:
-    """Make EVENTS and TELEMETRY where they are missing, and verify the settings of both.
+    """Make EVENTS, TELEMETRY and the buckets where they are missing, and verify the settings of all.
 
     Raises:
         LogMisconfigured: a stream is there with settings that would lose history, or cannot be made.
         LogUnavailable: the server does not answer.
     """
     settings = settings or StreamSettings()
-    for configuration in (events_configuration(settings), telemetry_configuration(settings)):
+    configurations = [events_configuration(settings), telemetry_configuration(settings)]
+    configurations += [bucket_configuration(bucket, seconds, settings) for bucket, seconds in BUCKETS.items()]
+    for configuration in configurations:
         await ensure_stream(connection, configuration)
 
 
@@ -209,19 +233,9 @@ async def stream_state(connection: Connection, name: str) -> StreamState:
         raise LogUnavailable(f"the stream {name} cannot be read: {error.description}") from error
     state = answer["state"]
     return StreamState(
-        created=_nanoseconds(answer["created"]),
+        created=parse_nanoseconds(answer["created"]),
         first_sequence=state["first_seq"],
         last_sequence=state["last_seq"],
         message_count=state["messages"],
         byte_count=state["bytes"],
     )
-
-
-def _nanoseconds(text: str) -> int:
-    """Nanoseconds since 1970 of an RFC 3339 time, whose fraction `datetime` would cut."""
-    whole, _, rest = text.partition(".")
-    fraction = "".join(character for character in rest if character.isdigit()) if rest.endswith("Z") else ""
-    if not fraction and rest:
-        return int(datetime.fromisoformat(text).timestamp() * 1_000_000) * 1000
-    seconds = int(datetime.fromisoformat(whole.removesuffix("Z") + "+00:00").timestamp())
-    return seconds * _NANOSECONDS + int(fraction.ljust(9, "0")[:9] or 0)

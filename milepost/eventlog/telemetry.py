@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 
 from milepost.eventlog import LogFull
 from milepost.eventlog.connection import REQUEST_TIMEOUT_SECONDS, ApiError, Connection, parse_answer
-from milepost.eventlog.ordered import OrderedReader, StoredMessage
+from milepost.eventlog.messages import StoredMessage
+from milepost.eventlog.ordered import OrderedReader
 from milepost.eventlog.streams import TELEMETRY, StreamState, stream_state
 
 __all__ = [
