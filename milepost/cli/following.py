@@ -56,7 +56,7 @@ def follow(client: Client, name: str, timeout: float | None = None) -> Iterator[
     while True:
         now = time.monotonic()
         if deadline is not None and now > deadline:
-            raise TimeoutError(f"{name} is still {output.runtime_status(view.runtime.status)}")
+            raise TimeoutError(f"{name} is still {output.enum_word(view.runtime, 'status')}")
         ended_at = (ended_at or now) if view.ended else None
         if ended_at is not None and (now - ended_at > SETTLE_SECONDS or _settled(view)):
             return
@@ -117,7 +117,7 @@ def progress_line(trial: trial_api.Trial) -> str:
 
 def status_line(runtime: runtime_api.Runtime) -> str:
     """Say what a runtime is doing and why."""
-    words = [output.runtime_status(runtime.status), output.runtime_phase(runtime.phase)]
+    words = [output.enum_word(runtime, "status"), output.enum_word(runtime, "phase")]
     return f"{runtime.runtime_id} {' '.join(words)}" + (f": {runtime.reason}" if runtime.reason else "")
 
 

@@ -9,14 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from milepost.api.event.v1 import common_pb2 as common
-from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
+from milepost.protojson import enum_words, to_json
 
 TABLE = "table"
 JSON = "json"
@@ -27,21 +25,14 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def message_json(message: Message) -> Any:
-    """Turn a message into what `json.dumps` takes."""
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-
-
 def print_json(value: Message | Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(message_json(value) if isinstance(value, Message) else value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(to_json(value) if isinstance(value, Message) else value, indent=2, ensure_ascii=False))
 
 
 def print_json_line(value: Message | Any) -> None:
     """Print one JSON document on one line, at once: for streams."""
-    click.echo(json.dumps(message_json(value) if isinstance(value, Message) else value, ensure_ascii=False))
+    click.echo(json.dumps(to_json(value) if isinstance(value, Message) else value, ensure_ascii=False))
     sys.stdout.flush()
 
 
@@ -61,40 +52,16 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{name.ljust(width)}  {value}")
 
 
-def runtime_status(number: runtime_api.RuntimeStatus) -> str:
-    """Name a status by the word users know: `Started`."""
-    return _word(runtime_api.RuntimeStatus.Name(number), "RUNTIME_STATUS_").capitalize()
-
-
-def runtime_phase(number: runtime_api.RuntimePhase) -> str:
-    return _word(runtime_api.RuntimePhase.Name(number), "RUNTIME_PHASE_")
+def enum_word(message: Message, field: str) -> str:
+    """Name the value of an enum field in a word, `Started` or `RUNNING`; empty where it is unspecified."""
+    enum: Any = message.DESCRIPTOR.fields_by_name[field].enum_type
+    return enum_words(enum).get(getattr(message, field)) or ""
 
 
 def trial_status(trial: trial_api.Trial) -> str:
-    """Name a status by the word users know, with the reason of waiting: `Waiting (queued)`."""
-    word = _word(trial_api.TrialStatus.Name(trial.status), "TRIAL_STATUS_").capitalize()
-    if trial.waiting_reason:
-        waiting = _word(trial_api.WaitingReason.Name(trial.waiting_reason), "WAITING_REASON_").lower()
-        return f"{word} ({waiting})"
-    return word
-
-
-def failure(number: common.FailureReason) -> str:
-    return _word(common.FailureReason.Name(number), "FAILURE_REASON_") if number else ""
-
-
-def enum_word(message: Message, field: str) -> str:
-    """Name the value of an enum field without the prefix of its enum; empty where it is unspecified."""
-    number = getattr(message, field)
-    if not number:
-        return ""
-    enum: Any = message.DESCRIPTOR.fields_by_name[field].enum_type
-    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return enum.values_by_number[number].name.removeprefix(prefix)
-
-
-def _word(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix)
+    """Name the status of a trial, with the reason of waiting: `Waiting (queued)`."""
+    waiting = enum_word(trial, "waiting_reason").lower()
+    return enum_word(trial, "status") + (f" ({waiting})" if waiting else "")
 
 
 def duration(value: Duration | float) -> str:

@@ -23,6 +23,7 @@ from milepost.cli.exits import Exit
 from milepost.cli.following import ProgressPrinter, View, follow, progress_line
 from milepost.cli.output import JSON, say
 from milepost.client import Client
+from milepost.protojson import to_json
 
 SCOPES = {"instance": options.SCOPE_INSTANCE, "deployment": options.SCOPE_DEPLOYMENT}
 STOP_MODES = {"graceful": common.STOP_MODE_GRACEFUL, "abrupt": common.STOP_MODE_ABRUPT}
@@ -90,7 +91,7 @@ def start(client: Client, configuration: str, wait: bool, validate_only: bool, r
 
 
 def _print_configuration(started: runtime_api.Runtime, form: str) -> None:
-    resolved = output.message_json(started.configuration)
+    resolved = to_json(started.configuration)
     if form == JSON:
         output.print_json(resolved)
     else:
@@ -120,7 +121,7 @@ def _print_list(answer: runtime_api.ListRuntimesResponse, form: str) -> None:
         [
             (
                 item.runtime_id, item.display_name,
-                output.runtime_status(item.status), output.runtime_phase(item.phase),
+                output.enum_word(item, "status"), output.enum_word(item, "phase"),
                 f"{item.trials.completed}/{item.trial_count}", output.moment(item.create_time), item.created_by,
             )
             for item in answer.runtimes
@@ -154,10 +155,10 @@ def print_runtime(item: runtime_api.Runtime, form: str) -> None:
         [
             ("id", item.runtime_id),
             ("name", item.display_name),
-            ("status", output.runtime_status(item.status)),
-            ("phase", output.runtime_phase(item.phase)),
+            ("status", output.enum_word(item, "status")),
+            ("phase", output.enum_word(item, "phase")),
             ("reason", item.reason),
-            ("failure", output.failure(item.failure_reason)),
+            ("failure", output.enum_word(item, "failure_reason")),
             ("since", output.moment(item.change_time)),
             ("by", item.changed_by),
             ("created", f"{output.moment(item.create_time)} by {item.created_by}"),
@@ -197,8 +198,8 @@ def _follow_to_end(
             if form == JSON:
                 output.print_json_line(
                     {
-                        "runtime": output.message_json(view.runtime),
-                        "trials": list(map(output.message_json, view.trials.values())),
+                        "runtime": to_json(view.runtime),
+                        "trials": list(map(to_json, view.trials.values())),
                     }
                 )
             else:
@@ -297,7 +298,7 @@ def delete(client: Client, name: str, force: bool, yes: bool) -> None:
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete {name} with its snapshots, metrics and logs?", abort=True, err=True)
     deleted = client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=name, force=force)).runtime
-    say(f"{deleted.name} is {output.runtime_phase(deleted.phase)}")
+    say(f"{deleted.name} is {output.enum_word(deleted, 'phase')}")
 
 
 @runtime.command()

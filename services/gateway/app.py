@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from milepost.errors import InvalidArgument, Violation
+from milepost.protojson import from_json, from_query, message_class_of, to_json
 from services.gateway import routes
 from services.gateway.exports import FORMATS, convert
 from services.gateway.feed import Feed, FeedResponse, parse_token, subscribe
@@ -43,7 +44,6 @@ from services.gateway.problems import (
     problem_response,
     refusal,
 )
-from services.gateway.protojson import from_json, from_query, message_class_of, to_json
 from services.gateway.routes import Answer, Route
 
 MAXIMUM_STREAMS = 1_000

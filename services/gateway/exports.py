@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
-from services.gateway.protojson import to_json_number
+from milepost.protojson import to_json_number
 
 # format -> (media type, file ending)
 FORMATS = {

@@ -24,8 +24,8 @@ from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from milepost.errors import InvalidArgument, Violation
+from milepost.protojson import from_query, is_repeated, message_class_of, to_json
 from services.gateway.problems import from_rpc_error
-from services.gateway.protojson import from_query, is_repeated, message_class_of, to_json
 from services.gateway.routes import Topic, method_of
 
 # What may wait for one client, in bytes. Beyond it the topics wait, and with them their services' flow control.

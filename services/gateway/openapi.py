@@ -7,11 +7,11 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from milepost.protojson import DURATION, TIMESTAMP, enum_words, is_map, is_repeated, map_value, real_oneof
 from services.gateway import routes
 from services.gateway.exports import FORMATS
 from services.gateway.guards import CSRF_HEADER
 from services.gateway.problems import MEDIA_TYPE
-from services.gateway.protojson import DURATION, TIMESTAMP, enum_words, is_map, is_repeated, map_value, real_oneof
 from services.gateway.routes import Answer, Route
 
 AS_OF = "milepost.api.event.v1.AsOf"

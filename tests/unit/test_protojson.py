@@ -17,7 +17,7 @@ from milepost.api.metric.v1 import metric_service_pb2
 from milepost.api.runtime.v1 import runtime_service_pb2
 from milepost.api.trial.v1 import trial_service_pb2
 from milepost.errors import InvalidArgument
-from services.gateway.protojson import from_json, from_query, to_json
+from milepost.protojson import from_json, from_query, to_json
 
 
 def test_statuses_are_the_words_users_know_and_other_enums_lose_their_prefix() -> None:

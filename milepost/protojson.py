@@ -1,4 +1,4 @@
-"""Between protobuf messages and the JSON of the HTTP API.
+"""Between protobuf messages and JSON, as the HTTP API and the command line have it.
 
 The rules, for both directions:
 
