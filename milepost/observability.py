@@ -43,7 +43,9 @@ def metrics_wanted(environment: Mapping[str, str] = os.environ) -> bool:
 def _wanted(environment: Mapping[str, str], signal: str) -> bool:
     if not INSTALLED or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
-    return bool(environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+    return bool(
+        environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    )
 
 
 def configure(service: str, *, attributes: Attributes | None = None, prometheus: bool = False) -> Callable[[], None]:

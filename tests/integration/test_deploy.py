@@ -1,0 +1,100 @@
+"""What is in deploy/ is well formed, and says the same as the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from milepost.settings import SETTINGS
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+BIN = Path(sys.executable).parent
+SERVICES = ("runtime", "trials", "metrics", "gateway")
+VARIABLES = {setting.variable for setting in SETTINGS}
+
+
+def kustomize(overlay: str) -> str:
+    command = [str(BIN / "kubectl"), "kustomize", str(DEPLOY / "kubernetes" / "overlays" / overlay)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize("overlay", ["development", "production"])
+def test_overlays_build_and_fit_the_schemas_of_kubernetes(overlay: str, tmp_path: Path) -> None:
+    """Every resource but KubeRay's own passes the strict schemas."""
+    rendered = tmp_path / "all.yaml"
+    rendered.write_text(kustomize(overlay))
+    command = [str(BIN / "kubernetes-validate"), "--strict", str(rendered)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stdout + result.stderr
+    passed = len(re.findall(r"passed for resource", result.stdout + result.stderr))
+    resources = [r for r in yaml.safe_load_all(rendered.read_text()) if r["kind"] != "RayCluster"]
+    assert passed == len(resources)
+
+
+def test_every_service_of_kubernetes_is_probed_confined_and_bounded() -> None:
+    """Non-root, read-only root, no capabilities, limits, all three probes."""
+    deployments = [r for r in yaml.safe_load_all(kustomize("production")) if r["kind"] == "Deployment"]
+    assert {d["metadata"]["name"] for d in deployments} == set(SERVICES)
+    for deployment in deployments:
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+        assert {"readinessProbe", "livenessProbe", "startupProbe"} <= container.keys()
+        assert deployment["spec"]["replicas"] >= 2
+
+
+def test_the_compose_file_fits_its_schema() -> None:
+    """The schema is the one of the compose specification."""
+    command = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_compose_runs_two_of_each_service_and_three_nodes_of_the_log() -> None:
+    """The topology that docs/operations.md describes."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert {name for name in services if name.startswith("nats-")} == {"nats-0", "nats-1", "nats-2"}
+    for name in SERVICES:
+        assert services[name]["command"] == [f"services.{name}"]
+        assert services[name]["deploy"]["replicas"] == 2
+        assert services[name]["read_only"] is True
+
+
+def variables_of(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_environment_files_name_settings_that_exist() -> None:
+    """A renamed setting does not go unnoticed in a deployment."""
+    for path in sorted((DEPLOY / "env").glob("*.env")):
+        unknown = {name for name in variables_of(path) if name.startswith("MILEPOST_")} - VARIABLES
+        assert not unknown, f"{path.name}: {unknown}"
+
+
+def test_kubernetes_and_compose_set_the_same_variables() -> None:
+    """They differ in addresses only."""
+    compose = set().union(*(variables_of(path) for path in (DEPLOY / "env").glob("*.env")))
+    kubernetes: set[str] = set()
+    for resource in yaml.safe_load_all(kustomize("production")):
+        if resource["kind"] == "ConfigMap" and resource["metadata"]["name"].startswith("milepost-common"):
+            kubernetes |= set(resource["data"])
+        if resource["kind"] == "Deployment":
+            kubernetes |= {e["name"] for e in resource["spec"]["template"]["spec"]["containers"][0].get("env", [])}
+    assert compose - kubernetes <= {"MILEPOST_LOG_LEVEL"}
+    assert kubernetes <= VARIABLES
+
+
+def test_the_nodes_of_the_log_lose_nothing_at_a_power_cut() -> None:
+    """`sync_interval: always` in every configuration of NATS that is shipped."""
+    for path in (DEPLOY / "nats" / "nats.conf", DEPLOY / "kubernetes" / "base" / "nats.conf"):
+        assert re.search(r"^\s*sync_interval: always$", path.read_text(), re.MULTILINE), path
