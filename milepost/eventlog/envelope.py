@@ -106,8 +106,10 @@ def record(
     """Read a stored message.
 
     Raises:
-        NotAnEvent: headers that every event has are missing or unreadable.
+        NotAnEvent: headers that every event has are missing or unreadable, or it was sent for another subject.
     """
+    if headers.get("ce-subject") != subject:
+        raise NotAnEvent(f"the message {sequence} on {subject} was sent for {headers.get('ce-subject')}")
     try:
         return RecordedEvent(
             sequence=sequence,

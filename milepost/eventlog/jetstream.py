@@ -27,6 +27,8 @@ from milepost.eventlog import (
     RecordedEvent,
     WrongExpectedSequence,
 )
+from milepost.eventlog.chain import UnreadableMessage
+from milepost.eventlog.codec import chain_hash
 from milepost.eventlog.connection import ApiError, Backoff, Connection, connect, parse_answer, patiently
 from milepost.eventlog.envelope import Envelope, NotAnEvent, appended, record, seal, server_time
 from milepost.eventlog.keyvalue import JetStreamKeyValue
@@ -104,7 +106,7 @@ class JetStreamLog:
     async def append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:
         envelopes = seal(events, expected)
         heads = {head.chain: head for head in expected}
-        messages = _messages(envelopes, heads)
+        messages = _sealed_messages(envelopes, heads)
         deadline = time.monotonic() + self._append_timeout_seconds
         pauses = Backoff(deadline)
         while True:
@@ -246,6 +248,12 @@ class JetStreamLog:
     async def read(
         self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
     ) -> AsyncIterator[RecordedEvent]:
+        async for message in self._messages(after, until, subjects):
+            event = self._event_or_none(message)
+            if event is not None:
+                yield event
+
+    async def _messages(self, after: int, until: int | None, subjects: Sequence[str]) -> AsyncIterator[StoredMessage]:
         last = (await self.state()).last_sequence
         end = last if until is None else min(until, last)
         if end <= after:
@@ -259,9 +267,19 @@ class JetStreamLog:
                 for message in messages:
                     if message.sequence > end:
                         return
-                    event = self._event_or_none(message)
-                    if event is not None:
-                        yield event
+                    yield message
+
+    async def examine(
+        self, after: int = 0, until: int | None = None
+    ) -> AsyncIterator[RecordedEvent | UnreadableMessage]:
+        """Read a range as `read` does, but show what is no event instead of skipping it."""
+        async for message in self._messages(after, until, (SUBJECTS,)):
+            try:
+                yield _event(message)
+            except LogRegressed as error:
+                digest = chain_hash(message.headers, message.body)
+                time = server_time(message.time)
+                yield UnreadableMessage(message.sequence, message.subject, time, digest, str(error))
 
     async def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
         async with self._reader(after, subjects) as reader:
@@ -341,7 +359,7 @@ class _Message(NamedTuple):
     headers: dict[str, str]
 
 
-def _messages(envelopes: Sequence[Envelope], heads: Mapping[str, Head]) -> list[_Message]:
+def _sealed_messages(envelopes: Sequence[Envelope], heads: Mapping[str, Head]) -> list[_Message]:
     """What to send: the first event of each chain carries the check of its head."""
     messages = []
     unchecked = dict(heads)
