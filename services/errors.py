@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,7 +104,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(
                 self._unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
             )
-        if handler.unary_stream is not None:
+        # Watching health is no generator, and needs nothing of this.
+        if handler.unary_stream is not None and inspect.isasyncgenfunction(handler.unary_stream):
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
             )

@@ -12,6 +12,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.access import Access, loopback_access
 from services.errors import ErrorInterceptor
 from services.telemetry import ObservingInterceptor
 
@@ -30,7 +31,8 @@ HealthCheck = Callable[[], Awaitable[str | None]]
 class Server:
     """One listening gRPC server. Health is SERVING only while every dependency is.
 
-    `register` adds servicers to the `grpc.aio.Server`; `names` are the full names of the services.
+    `register` adds servicers to the `grpc.aio.Server`; `names` are the full names of the services. Without `access`
+    it serves loopback only, and asks for no tokens.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Server:
         names: Sequence[str],
         check: HealthCheck,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        access: Access | None = None,
     ) -> None:
+        access = access or loopback_access(listen)
         self._listen = listen
         self._names = tuple(names)
         self._check = check
+        self._tls = access.tls
         self._server = grpc.aio.server(
-            interceptors=[ObservingInterceptor(), *interceptors, ErrorInterceptor()],
+            interceptors=[ObservingInterceptor(), access.interceptor, *interceptors, ErrorInterceptor()],
             maximum_concurrent_rpcs=MAXIMUM_CONCURRENT_RPCS,
             options=[
                 # With port reuse two servers bind one port and clients see either.
@@ -71,7 +76,10 @@ class Server:
             SystemExit: the port is taken; the message says which.
         """
         try:
-            self.port = self._server.add_insecure_port(self._listen)
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(self._listen)
+            else:
+                self.port = self._server.add_secure_port(self._listen, self._tls.server_credentials())
         except RuntimeError as error:
             raise SystemExit(
                 f"cannot listen on {self._listen}: the port is in use or the address is not of this machine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
@@ -90,7 +91,8 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
                 handler.request_deserializer,
                 handler.response_serializer,
             )
-        if handler.unary_stream is not None:
+        # Watching health is no generator, and needs nothing of this.
+        if handler.unary_stream is not None and inspect.isasyncgenfunction(handler.unary_stream):
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(handler.unary_stream, method, str(parent)),
                 handler.request_deserializer,

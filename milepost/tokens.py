@@ -1,0 +1,385 @@
+"""Who may call: tokens of people and programs, kept as hashes in `tokens.json` of the data directory.
+
+Three kinds, told apart by their first letters:
+
+- `mp_<id>_<secret>`: made by `milepost token create`. The file holds the SHA-256 of the whole token.
+- `mps_<secret>`: what services show each other. One secret, in a file that only their user can read.
+- `mpt_<claims>_<signature>`: bound to one attempt; signed with a secret of the services, so nothing is stored.
+
+A secret has 256 random bits, so one round of SHA-256 is as good as a slow hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+TOKENS_FILE = "tokens.json"
+KEYS_DIRECTORY = "keys"
+SERVICE_TOKEN_FILE = "service.token"
+TRAINER_KEY_FILE = "trainer-tokens.key"
+SECRET_BYTES = 32
+MAXIMUM_TOKENS = 10_000
+MAXIMUM_TOKEN_CHARACTERS = 512
+DEFAULT_ACTIVE_RUNTIMES = 1_000
+TRAINER_TOKEN_LIFETIME = timedelta(days=90)
+
+# No colon: names with one (`local:ann`, `service:runtime`) are given by Milepost.
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
+_RESERVED_NAMES = frozenset({"anonymous@loopback", "unauthenticated"})
+
+Clock = Callable[[], datetime]
+
+
+class Role(StrEnum):
+    """What a token lets its holder do. Each of the first three may do what those before it may."""
+
+    # Read everything.
+    VIEWER = "viewer"
+    # Start, stop, resume, clone.
+    OPERATOR = "operator"
+    # Delete and verify too.
+    ADMIN = "admin"
+    # Read the runtime it is bound to. Given to attempts, never to people.
+    TRAINER = "trainer"
+    # What services ask of each other. Given to services, never to people.
+    SERVICE = "service"
+    # Everything: whoever calls over loopback where no token is asked for could do it without us too.
+    LOCAL = "local"
+
+
+PEOPLE_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+
+
+class TokenError(Exception):
+    """A token cannot be made, found or read. The message says why and what to do."""
+
+
+class InvalidToken(Exception):
+    """The token is unknown, malformed, revoked or expired. Callers are not told which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known about a token of a person or a program. Times are RFC 3339 in UTC; empty: never."""
+
+    id: str
+    name: str
+    role: Role
+    sha256: str
+    created_time: str
+    created_by: str
+    expire_time: str = ""
+    revoked_time: str = ""
+    # Runtimes in progress that its holder may have at once.
+    max_active_runtimes: int = DEFAULT_ACTIVE_RUNTIMES
+
+    def is_live(self, now: datetime) -> bool:
+        return not self.revoked_time and not (self.expire_time and datetime.fromisoformat(self.expire_time) <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a verified token belongs to.
+
+    Attributes:
+        actor: the name that goes into events.
+        runtime_id: the runtime a trainer is bound to; empty for everybody else.
+    """
+
+    actor: str
+    role: Role
+    token_id: str = ""
+    runtime_id: str = ""
+    max_active_runtimes: int = DEFAULT_ACTIVE_RUNTIMES
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class TokenStore:
+    """The tokens of a data directory. Changes of the file by others are seen at the next call."""
+
+    def __init__(self, data_dir: Path, clock: Clock = now_utc) -> None:
+        self._path = data_dir / TOKENS_FILE
+        self._clock = clock
+        self._stamp: tuple[int, int, int] | None = None
+        self._tokens: dict[str, Token] = {}
+
+    def create(
+        self,
+        name: str,
+        role: Role,
+        *,
+        created_by: str,
+        lifetime: timedelta | None = None,
+        max_active_runtimes: int = DEFAULT_ACTIVE_RUNTIMES,
+    ) -> tuple[Token, str]:
+        """Make a token. Returns what is kept of it, and the token itself, which is shown this once only.
+
+        Raises:
+            TokenError: the name is taken by a live token or not allowed, or the role is not one for people.
+        """
+        if not _NAME.fullmatch(name) or name in _RESERVED_NAMES:
+            raise TokenError("a name has 1 to 63 letters, digits or . _ @ -, begins with a letter or digit")
+        if role not in PEOPLE_ROLES:
+            raise TokenError(f"tokens for people have one of the roles {', '.join(PEOPLE_ROLES)}")
+        if max_active_runtimes < 1:
+            raise TokenError("the number of runtimes in progress must be at least 1")
+        now = self._clock()
+        with self._exclusively() as tokens:
+            if any(token.name == name and token.is_live(now) for token in tokens.values()):
+                raise TokenError(
+                    f"there is a token named {name} already; revoke it first: milepost token revoke {name}"
+                )
+            if len(tokens) >= MAXIMUM_TOKENS:
+                raise TokenError(f"there are {MAXIMUM_TOKENS} tokens already")
+            token_id = secrets.token_hex(6)
+            text = f"mp_{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
+            token = Token(
+                id=token_id,
+                name=name,
+                role=role,
+                sha256=_hash(text),
+                created_time=_format(now),
+                created_by=created_by,
+                expire_time=_format(now + lifetime) if lifetime is not None else "",
+                max_active_runtimes=max_active_runtimes,
+            )
+            tokens[token_id] = token
+        return token, text
+
+    def list(self) -> list[Token]:
+        """Return all tokens, revoked and expired ones included, oldest first."""
+        self._reload()
+        return sorted(self._tokens.values(), key=lambda token: (token.created_time, token.id))
+
+    def has_live_tokens(self) -> bool:
+        now = self._clock()
+        return any(token.is_live(now) for token in self.list())
+
+    def revoke(self, name_or_id: str) -> Token:
+        """End a token at once, by its id or the name of its holder. Returns it.
+
+        Raises:
+            TokenError: no live token has that name or id.
+        """
+        now = self._clock()
+        with self._exclusively() as tokens:
+            for token in tokens.values():
+                if name_or_id in (token.id, token.name) and token.is_live(now):
+                    tokens[token.id] = replace(token, revoked_time=_format(now))
+                    return tokens[token.id]
+        raise TokenError(f"there is no live token {name_or_id}; see: milepost token list")
+
+    def verify(self, text: str) -> Identity:
+        """Say whose token this is.
+
+        Raises:
+            InvalidToken: nobody's, or it is revoked or expired.
+            TokenError: the file of tokens cannot be read.
+        """
+        self._reload()
+        parts = text.split("_", 2)
+        token = self._tokens.get(parts[1]) if len(parts) == 3 and parts[0] == "mp" else None
+        # An unknown id takes as long as a wrong secret.
+        known = hmac.compare_digest(_hash(text), token.sha256 if token else "0" * 64)
+        if token is None or not known or not token.is_live(self._clock()):
+            raise InvalidToken
+        return Identity(token.name, token.role, token.id, max_active_runtimes=token.max_active_runtimes)
+
+    def _reload(self) -> None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._tokens = None, {}
+            return
+        except OSError as error:
+            raise TokenError(f"{self._path} cannot be read: {error.strerror}") from error
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if stamp != self._stamp:
+            require_private(self._path, status.st_mode)
+            self._tokens = _read(self._path)
+            self._stamp = stamp
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[dict[str, Token]]:
+        """Change the tokens: nobody else does meanwhile, and readers see all of the change or none."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._path.with_name(TOKENS_FILE + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._stamp = None
+            self._reload()
+            tokens = dict(self._tokens)
+            yield tokens
+            content = json.dumps({"tokens": [asdict(token) for token in tokens.values()]}, indent=2) + "\n"
+            write_private(self._path, content.encode())
+        finally:
+            os.close(lock)
+
+
+def _read(path: Path) -> dict[str, Token]:
+    try:
+        entries = json.loads(path.read_text())["tokens"]
+        tokens = [Token(**{**entry, "role": Role(entry["role"])}) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TokenError(
+            f"{path} is not a file of tokens ({type(error).__name__}); restore it from a backup"
+        ) from error
+    return {token.id: token for token in tokens}
+
+
+class ServiceToken:
+    """The secret that services show each other, in `keys/service.token` of their data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        text = secret_file(data_dir / KEYS_DIRECTORY / SERVICE_TOKEN_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
+        self.text = f"mps_{text}"
+
+    def verify(self, text: str) -> Identity:
+        """Raises InvalidToken unless it is this token."""
+        if not hmac.compare_digest(_hash(text), _hash(self.text)):
+            raise InvalidToken
+        return Identity("service", Role.SERVICE)
+
+
+class TrainerTokens:
+    """Tokens bound to one attempt. The signature stands for the claims; the key is in `keys/`."""
+
+    def __init__(self, data_dir: Path, clock: Clock = now_utc) -> None:
+        text = secret_file(data_dir / KEYS_DIRECTORY / TRAINER_KEY_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
+        self._key = text.encode()
+        self._clock = clock
+
+    def create(self, runtime_id: str, trial: int, attempt: int, lifetime: timedelta = TRAINER_TOKEN_LIFETIME) -> str:
+        expires = int((self._clock() + lifetime).timestamp())
+        claims = base64.urlsafe_b64encode(f"{runtime_id}/{trial}/{attempt}/{expires}".encode()).decode()
+        return f"mpt_{claims}.{self._sign(claims)}"
+
+    def verify(self, text: str) -> Identity:
+        """Raises InvalidToken: it is not signed with our key, or expired."""
+        claims, _, signature = text.removeprefix("mpt_").rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(claims).encode()):
+            raise InvalidToken
+        try:
+            runtime_id, trial, attempt, expires = base64.urlsafe_b64decode(claims).decode().split("/")
+        except (ValueError, binascii.Error) as error:
+            raise InvalidToken from error
+        if int(expires) <= self._clock().timestamp():
+            raise InvalidToken
+        actor = f"trainer:{runtime_id}/{trial}/{attempt}"
+        return Identity(actor, Role.TRAINER, actor, runtime_id, max_active_runtimes=0)
+
+    def _sign(self, claims: str) -> str:
+        return hmac.new(self._key, claims.encode(), hashlib.sha256).hexdigest()
+
+
+class Verifier:
+    """Says whose token something is, whatever its kind."""
+
+    def __init__(self, store: TokenStore, service: ServiceToken, trainers: TrainerTokens) -> None:
+        self.store = store
+        self._service = service
+        self._trainers = trainers
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Verifier:
+        """Verify by the files of a data directory. Makes the secrets of the services where they are missing."""
+        return cls(TokenStore(data_dir), ServiceToken(data_dir), TrainerTokens(data_dir))
+
+    def verify(self, text: str) -> Identity:
+        """Say whose token this is.
+
+        Raises:
+            InvalidToken: nobody's, or it is revoked or expired.
+            TokenError: the file of tokens cannot be read.
+        """
+        if len(text) > MAXIMUM_TOKEN_CHARACTERS or not text.isascii():
+            raise InvalidToken
+        if text.startswith("mps_"):
+            return self._service.verify(text)
+        if text.startswith("mpt_"):
+            return self._trainers.verify(text)
+        return self.store.verify(text)
+
+
+def secret_file(path: Path, make: Callable[[], str]) -> str:
+    """Read a secret from a file, after making it where there is none. Of several makers at once one wins.
+
+    Raises:
+        TokenError: the file cannot be read or made, or others can read it.
+    """
+    try:
+        make_private_directory(path.parent)
+        if not path.exists():
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+            _write(temporary, (make() + "\n").encode())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        require_private(path, path.stat().st_mode)
+        text = path.read_text().strip()
+    except OSError as error:
+        raise TokenError(f"{path} cannot be read or made: {error.strerror}") from error
+    if not text:
+        raise TokenError(f"{path} is empty; remove it and start again")
+    return text
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a folder that only this user can enter."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file that only this user can read. After a power cut it is the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    _write(temporary, content)
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def require_private(path: Path, mode: int) -> None:
+    """Raise TokenError if anybody but its owner may read or write the file."""
+    if mode & 0o077:
+        raise TokenError(f"{path} can be read by others; run: chmod 600 {path}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _format(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")

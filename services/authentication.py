@@ -1,0 +1,314 @@
+"""Who calls: verified from the token of a call, before any handler sees it. Everything without a rule is refused."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+from grpc_status import rpc_status
+
+from milepost.errors import MilepostError, PermissionDenied, Unauthenticated, Unavailable
+from milepost.tokens import Identity, InvalidToken, Role, TokenError, Verifier
+from services import limits
+from services.authorization import Kind, Rule, authorize, authorize_request, is_open, resources_of
+from services.errors import status_of
+
+log = logging.getLogger(__name__)
+
+ANONYMOUS = "anonymous@loopback"
+UNAUTHENTICATED = "unauthenticated"
+READ_RATE = limits.Rate(per_second=2_000, burst=4_000)
+COMMAND_RATE = limits.Rate(per_second=500, burst=1_000)
+MAXIMUM_STREAMS = 1_500
+MAXIMUM_STREAMS_PER_CALLER = 1_500
+# Anybody may watch health: those streams must not take the places of the others.
+MAXIMUM_HEALTH_STREAMS = 100
+
+_LOCAL_USER = re.compile(r"^local:[A-Za-z0-9._-]{1,64}$")
+_SERVICE = re.compile(r"^service:[a-z]{1,32}$")
+_PEER = re.compile(r"^[0-9A-Fa-f:.\[\]]{1,64}$")
+
+
+class Result(StrEnum):
+    """What became of a call. The same words as `AccessResult`."""
+
+    ALLOWED = "ALLOWED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Somebody did, or failed to do, something that matters."""
+
+    result: Result
+    actor: str
+    operation: str
+    resource: str
+    peer: str
+
+
+class Observer(Protocol):
+    """Takes notice of who did what. Never waits, never fails."""
+
+    def observe(self, observation: Observation) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is behind the call that is being handled.
+
+    Attributes:
+        actor: what goes into events as `mp-actor`: the name of a token, `local:<user>` for the command line on
+            loopback, `anonymous@loopback` otherwise; a name that is only claimed begins with `unverified:`.
+        verified: a token says who it is.
+        peer: address the call came from.
+    """
+
+    actor: str
+    role: Role
+    verified: bool
+    identity: Identity
+    peer: str = ""
+
+    @property
+    def max_active_runtimes(self) -> int:
+        return self.identity.max_active_runtimes
+
+
+def anonymous(claimed: str = "") -> Caller:
+    """Describe a caller without a token on loopback, where whoever can call could do the same without us."""
+    if _LOCAL_USER.fullmatch(claimed):
+        actor = claimed
+    elif claimed:
+        actor = "unverified:" + re.sub(r"[^A-Za-z0-9._@:-]", "?", claimed)[:64]
+    else:
+        actor = ANONYMOUS
+    return Caller(actor, Role.LOCAL, False, Identity(actor, Role.LOCAL, max_active_runtimes=1 << 31))
+
+
+_current: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+def current_caller() -> Caller:
+    """Return who is behind the call being handled. Outside of calls: the anonymous caller on loopback."""
+    return _current.get() or anonymous()
+
+
+class Authenticator:
+    """Decides who is calling from the metadata of a call.
+
+    `required`: calls without a token are refused. Otherwise they are let in, which is for servers that listen on
+    loopback only. Without a verifier no token is valid.
+    """
+
+    def __init__(self, verifier: Verifier | None, *, required: bool) -> None:
+        self._verifier = verifier
+        self._required = required
+
+    def identify(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+        """Say who is calling.
+
+        Raises:
+            Unauthenticated: there is no token and one is asked for, or it is not valid.
+            Unavailable: tokens cannot be verified now.
+        """
+        values = {key: value for key, value in metadata if isinstance(value, str)}
+        authorization = values.get("authorization")
+        claimed = values.get("mp-actor", "")
+        if authorization is None:
+            if self._required:
+                raise Unauthenticated(
+                    "this server asks for a token: set MILEPOST_TOKEN, or sign in", reason="TOKEN_MISSING"
+                )
+            return anonymous(claimed)
+        identity = self.verify(authorization)
+        actor = claimed if identity.role is Role.SERVICE and _SERVICE.fullmatch(claimed) else identity.actor
+        return Caller(actor, identity.role, True, identity)
+
+    def verify(self, authorization: str) -> Identity:
+        """Verify the value of an `authorization` header. Raises as `identify` does."""
+        scheme, _, token = authorization.partition(" ")
+        try:
+            if scheme.lower() != "bearer" or self._verifier is None:
+                raise InvalidToken
+            return self._verifier.verify(token.strip())
+        except InvalidToken as error:
+            raise Unauthenticated(
+                "the token is unknown, revoked or expired; see `milepost token list`", reason="TOKEN_INVALID"
+            ) from error
+        except TokenError as error:
+            log.error("tokens.unreadable", extra={"problem": str(error)})
+            raise Unavailable("tokens cannot be verified now", reason="TOKENS_UNREADABLE") from error
+
+
+class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
+    """Outermost: identifies, authorizes, limits, observes. Only health is open."""
+
+    def __init__(self, authenticator: Authenticator, observer: Observer) -> None:
+        self._authenticator = authenticator
+        self._observer = observer
+        self._reads = limits.RateLimiter(READ_RATE)
+        self._commands = limits.RateLimiter(COMMAND_RATE)
+        self._streams = limits.Slots(MAXIMUM_STREAMS, MAXIMUM_STREAMS_PER_CALLER, "streams")
+        self._health_streams = limits.Slots(MAXIMUM_HEALTH_STREAMS, MAXIMUM_HEALTH_STREAMS, "streams of health")
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method
+        if is_open(method):
+            return self._open(await continuation(handler_call_details))
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        caller: Caller | None = None
+        try:
+            caller = self._authenticator.identify(metadata)
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                # An unknown method: whoever is known may be told so.
+                return handler
+            rule = authorize(caller.identity, method)
+            (self._reads if rule.kind is Kind.READ else self._commands).take(caller.actor)
+        except MilepostError as error:
+            return self._refusal(error, method, caller, metadata)
+        call = _Call(self, caller, rule, method, metadata)
+        return _wrapped(handler, call)
+
+    def _open(self, handler: Any) -> grpc.RpcMethodHandler:
+        """Let a call of health through; its streams are few."""
+        if handler is None or handler.unary_stream is None:
+            return handler
+
+        async def watch(request: Any, context: grpc.aio.ServicerContext) -> None:
+            try:
+                self._health_streams.take(ANONYMOUS)
+            except MilepostError as error:
+                await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
+            try:
+                await handler.unary_stream(request, context)
+            finally:
+                self._health_streams.release(ANONYMOUS)
+
+        return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
+
+    def _refusal(
+        self, error: MilepostError, method: str, caller: Caller | None, metadata: tuple[tuple[str, str | bytes], ...]
+    ) -> grpc.RpcMethodHandler:
+        async def refuse(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            self.observe_refusal(error, method, caller, "", _peer(context, metadata))
+            await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
+            yield b""
+
+        # A handler of streams begins without waiting for a request that may never come.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def observe_refusal(
+        self, error: MilepostError, method: str, caller: Caller | None, resource: str, peer: str
+    ) -> None:
+        if isinstance(error, Unauthenticated):
+            result = Result.UNAUTHENTICATED
+        elif isinstance(error, PermissionDenied):
+            result = Result.PERMISSION_DENIED
+        else:
+            return
+        actor = caller.actor if caller is not None else UNAUTHENTICATED
+        self._observer.observe(Observation(result, actor, method.lstrip("/"), resource, peer))
+
+    def begin(self, call: _Call, request: Any, context: grpc.aio.ServicerContext) -> Caller:
+        """Look at the request of a call; refuse it, or say who is behind it."""
+        peer = _peer(context, call.metadata)
+        caller = Caller(call.caller.actor, call.caller.role, call.caller.verified, call.caller.identity, peer)
+        resources = resources_of(call.rule, request) if hasattr(request, "DESCRIPTOR") else []
+        resource = ",".join(resources)[:256]
+        try:
+            authorize_request(caller.identity, call.rule, request)
+        except PermissionDenied as error:
+            self.observe_refusal(error, call.method, caller, resource, peer)
+            raise
+        if call.rule.kind is not Kind.READ:
+            self._observer.observe(Observation(Result.ALLOWED, caller.actor, call.method.lstrip("/"), resource, peer))
+        return caller
+
+    def take_stream(self, caller: Caller) -> None:
+        self._streams.take(caller.actor)
+
+    def release_stream(self, caller: Caller) -> None:
+        self._streams.release(caller.actor)
+
+    def check_still_valid(self, call: _Call) -> None:
+        """Raise Unauthenticated if the token of a call has ended meanwhile."""
+        self._authenticator.identify(call.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    interceptor: AuthenticationInterceptor
+    caller: Caller
+    rule: Rule
+    method: str
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def _wrapped(handler: Any, call: _Call) -> grpc.RpcMethodHandler:
+    codecs = (handler.request_deserializer, handler.response_serializer)
+    if handler.unary_unary is not None:
+        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, call), *codecs)
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, call), *codecs)
+    if handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, call), *codecs)
+    raise NotImplementedError("streams of requests with a single answer are not used")
+
+
+def _unary(behaviour: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            caller = call.interceptor.begin(call, request, context)
+        except MilepostError as error:
+            await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
+        token = _current.set(caller)
+        try:
+            return await behaviour(request, context)
+        finally:
+            _current.reset(token)
+
+    return handle
+
+
+def _stream(behaviour: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        taken = False
+        try:
+            caller = call.interceptor.begin(call, request, context)
+            _current.set(caller)
+            call.interceptor.take_stream(caller)
+            taken = True
+            async with aclosing(behaviour(request, context)) as responses:
+                async for response in responses:
+                    call.interceptor.check_still_valid(call)
+                    yield response
+        except MilepostError as error:
+            await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
+        finally:
+            if taken:
+                call.interceptor.release_stream(call.caller)
+
+    return handle
+
+
+def _peer(context: grpc.aio.ServicerContext, metadata: tuple[tuple[str, str | bytes], ...]) -> str:
+    """Name the caller's address; behind the gateway also the one the gateway saw, which anybody may claim."""
+    address = re.sub(r"^ipv[46]:", "", context.peer() or "").replace("%5B", "[").replace("%5D", "]")
+    host = address.rpartition(":")[0] or address
+    behind = next((value for key, value in metadata if key == "mp-peer" and isinstance(value, str)), "")
+    return f"{host} for {behind}" if _PEER.fullmatch(behind) else host

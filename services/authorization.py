@@ -1,0 +1,155 @@
+"""What each RPC asks of its caller: one table. An RPC that is not in it is refused to everybody."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from google.protobuf.message import Message
+
+from milepost.errors import PermissionDenied
+from milepost.tokens import Identity, Role
+
+HEALTH = "/grpc.health.v1.Health/"
+
+
+class Kind(Enum):
+    """What limits an RPC counts against, and whether it leaves an access fact."""
+
+    READ = "read"
+    # Changes something, or takes much out: always leaves an access fact.
+    COMMAND = "command"
+    EXPORT = "export"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an RPC asks.
+
+    Attributes:
+        role: the least role that may call it.
+        resource: the field of the request that names what it is about, a name or several.
+        trainer: an attempt may call it too, for its own runtime.
+    """
+
+    role: Role
+    kind: Kind = Kind.READ
+    resource: str = ""
+    trainer: bool = False
+
+
+def _read(resource: str = "") -> Rule:
+    return Rule(Role.VIEWER, resource=resource, trainer=bool(resource))
+
+
+def _command(role: Role, resource: str = "name") -> Rule:
+    return Rule(role, Kind.COMMAND, resource)
+
+
+def _export(resource: str) -> Rule:
+    return Rule(Role.VIEWER, Kind.EXPORT, resource)
+
+
+RUNTIMES = "/milepost.api.runtime.v1.RuntimeService/"
+AUDIT = "/milepost.api.audit.v1.AuditService/"
+TRIALS = "/milepost.api.trial.v1.TrialService/"
+METRICS = "/milepost.api.metric.v1.MetricService/"
+LOGS = "/milepost.api.log.v1.LogService/"
+ACCESS = "/milepost.api.access.v1.AccessService/"
+
+RULES: dict[str, Rule] = {
+    RUNTIMES + "StartRuntime": _command(Role.OPERATOR, ""),
+    RUNTIMES + "GetRuntime": _read("name"),
+    RUNTIMES + "ListRuntimes": _read(),
+    RUNTIMES + "WatchRuntimes": _read("name"),
+    RUNTIMES + "PreviewStop": _read("name"),
+    RUNTIMES + "StopRuntime": _command(Role.OPERATOR),
+    RUNTIMES + "ResumeRuntime": _command(Role.OPERATOR),
+    RUNTIMES + "CloneRuntime": _command(Role.OPERATOR),
+    RUNTIMES + "DeleteRuntime": _command(Role.ADMIN),
+    RUNTIMES + "ListSnapshots": _read("parent"),
+    RUNTIMES + "ListEvents": _read("parent"),
+    RUNTIMES + "WatchEvents": _read("parent"),
+    RUNTIMES + "StopTrial": _command(Role.OPERATOR),
+    RUNTIMES + "ResumeTrial": _command(Role.OPERATOR),
+    AUDIT + "ReplayEvents": _export("parent"),
+    AUDIT + "GetStateAt": _read("name"),
+    AUDIT + "DiffStates": _read("name"),
+    # It reads everything there is, which takes minutes on a large log.
+    AUDIT + "VerifyLog": _command(Role.OPERATOR, "parent"),
+    AUDIT + "ExportBundle": _export("name"),
+    TRIALS + "GetTrial": _read("name"),
+    TRIALS + "ListTrials": _read("parent"),
+    TRIALS + "WatchTrials": _read("parent"),
+    TRIALS + "ListAttempts": _read("parent"),
+    TRIALS + "CompareTrials": _read("names"),
+    METRICS + "ListSeries": _read("parent"),
+    METRICS + "QuerySeries": _read("parents"),
+    METRICS + "StreamSeries": _read("parents"),
+    METRICS + "ExportSeries": _export("parents"),
+    METRICS + "GetCompleteness": _read("parent"),
+    METRICS + "VerifyStored": _command(Role.OPERATOR, "parent"),
+    METRICS + "PurgeRuntime": _command(Role.SERVICE),
+    LOGS + "QueryLogs": _read("parent"),
+    LOGS + "StreamLogs": _read("parent"),
+    LOGS + "ListLogFacets": _read("parent"),
+    ACCESS + "GetCaller": Rule(Role.VIEWER, trainer=True),
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _read(),
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _read(),
+}
+
+_RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+
+
+def is_open(method: str) -> bool:
+    """Say whether anybody may call a method: health, and nothing else."""
+    return method.startswith(HEALTH)
+
+
+def authorize(identity: Identity, method: str) -> Rule:
+    """Return the rule of a method if this caller may call it at all. A trainer's request is looked at later.
+
+    Raises:
+        PermissionDenied: the role is not enough, or the method has no rule.
+    """
+    rule = RULES.get(method)
+    if rule is None:
+        raise PermissionDenied(f"{method} is not open to anybody", reason="NO_RULE")
+    if identity.role is Role.LOCAL:
+        allowed = True
+    elif identity.role is Role.SERVICE:
+        allowed = rule.role in (Role.VIEWER, Role.SERVICE)
+    elif identity.role is Role.TRAINER:
+        allowed = rule.trainer
+    else:
+        allowed = rule.role in _RANKS and _RANKS[identity.role] >= _RANKS[rule.role]
+    if not allowed:
+        raise PermissionDenied(
+            f"{identity.actor} has the role {identity.role}, this needs {rule.role}",
+            reason="ROLE_TOO_LOW",
+            metadata={"role": identity.role, "needed": rule.role},
+        )
+    return rule
+
+
+def authorize_request(identity: Identity, rule: Rule, request: Message) -> None:
+    """Keep an attempt to its own runtime.
+
+    Raises:
+        PermissionDenied: the request names another runtime, or none.
+    """
+    if identity.role is not Role.TRAINER or not rule.resource:
+        return
+    names = resources_of(rule, request)
+    own = re.compile(rf"runtimes/{re.escape(identity.runtime_id)}(/trials/[0-9]+(/snapshots/[a-z0-9-]+)?)?")
+    if not names or not all(own.fullmatch(name) for name in names):
+        raise PermissionDenied("an attempt may read its own runtime only", reason="ANOTHER_RUNTIME")
+
+
+def resources_of(rule: Rule, request: Message) -> list[str]:
+    """Name what a request is about."""
+    if not rule.resource:
+        return []
+    value = getattr(request, rule.resource)
+    return [value] if isinstance(value, str) else list(value)

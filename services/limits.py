@@ -1,0 +1,98 @@
+"""How much a caller may ask for: calls a second by kind, streams at once. Every number is a setting of a service."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from milepost.errors import ResourceExhausted
+
+# Callers that are remembered; the one that was silent longest is forgotten first, and begins anew with a full bucket.
+MAXIMUM_CALLERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Calls a second on the long run, and how many may come at once."""
+
+    per_second: float
+    burst: float
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    time: float
+
+
+class RateLimiter:
+    """A token bucket for each caller.
+
+    Each call takes one token; tokens come back at the rate. Time is that of a clock that never goes back.
+    """
+
+    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, caller: str) -> None:
+        """Count a call.
+
+        Raises:
+            ResourceExhausted: the caller is over its rate; the metadata says after how many seconds to come back.
+        """
+        now = self._clock()
+        bucket = self._buckets.pop(caller, None) or _Bucket(self._rate.burst, now)
+        self._buckets[caller] = bucket
+        if len(self._buckets) > MAXIMUM_CALLERS:
+            self._buckets.popitem(last=False)
+        bucket.tokens = min(self._rate.burst, bucket.tokens + (now - bucket.time) * self._rate.per_second)
+        bucket.time = now
+        if bucket.tokens < 1:
+            wait = (1 - bucket.tokens) / self._rate.per_second
+            raise ResourceExhausted(
+                f"more than {self._rate.per_second:g} calls a second; come back in {wait:.2f} s",
+                reason="RATE_EXCEEDED",
+                metadata={"retry_after_seconds": f"{wait:.3f}"},
+            )
+        bucket.tokens -= 1
+
+
+class Slots:
+    """At most so many things at once, in all and for each caller."""
+
+    def __init__(self, total: int, per_caller: int, what: str) -> None:
+        self._total = total
+        self._per_caller = per_caller
+        self._what = what
+        self._used = 0
+        self._by_caller: dict[str, int] = {}
+
+    @property
+    def used(self) -> int:
+        return self._used
+
+    def take(self, caller: str) -> None:
+        """Take a slot; give it back with `release`.
+
+        Raises:
+            ResourceExhausted: none is free.
+        """
+        mine = self._by_caller.get(caller, 0)
+        if mine >= self._per_caller:
+            raise ResourceExhausted(
+                f"{self._per_caller} {self._what} are open for this caller already", reason="TOO_MANY_STREAMS"
+            )
+        if self._used >= self._total:
+            raise ResourceExhausted(f"{self._total} {self._what} are open already", reason="TOO_MANY_STREAMS")
+        self._used += 1
+        self._by_caller[caller] = mine + 1
+
+    def release(self, caller: str) -> None:
+        self._used -= 1
+        self._by_caller[caller] -= 1
+        if not self._by_caller[caller]:
+            del self._by_caller[caller]

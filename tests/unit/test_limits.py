@@ -1,0 +1,42 @@
+"""Rates and slots of callers."""
+
+from __future__ import annotations
+
+import pytest
+
+from milepost.errors import ResourceExhausted
+from services.limits import MAXIMUM_CALLERS, Rate, RateLimiter, Slots
+
+
+def test_a_caller_over_its_rate_is_told_when_to_come_back() -> None:
+    now = 0.0
+    limiter = RateLimiter(Rate(per_second=2, burst=3), lambda: now)
+    for _ in range(3):
+        limiter.take("ann")
+    with pytest.raises(ResourceExhausted) as refused:
+        limiter.take("ann")
+    assert refused.value.metadata["retry_after_seconds"] == "0.500"
+    limiter.take("bob")
+    now = 0.5
+    limiter.take("ann")
+
+
+def test_the_memory_of_callers_is_bounded() -> None:
+    limiter = RateLimiter(Rate(1, 1), lambda: 0.0)
+    for number in range(MAXIMUM_CALLERS + 10):
+        limiter.take(str(number))
+    assert len(limiter._buckets) == MAXIMUM_CALLERS
+
+
+def test_slots_are_bounded_in_all_and_for_each() -> None:
+    slots = Slots(total=3, per_caller=2, what="streams")
+    slots.take("ann")
+    slots.take("ann")
+    with pytest.raises(ResourceExhausted):
+        slots.take("ann")
+    slots.take("bob")
+    with pytest.raises(ResourceExhausted):
+        slots.take("cem")
+    slots.release("ann")
+    slots.take("cem")
+    assert slots.used == 3
