@@ -118,3 +118,22 @@ vendor-tests:
 clean: ## Remove what was generated; .venv and data stay
 	@rm -rf dist build out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis services/gateway/web/vendor tests/browser/vendor
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# --- supply chain
+
+SUPPLY := .venv-supply/bin
+
+.venv-supply: deploy/supply.txt
+	@$(PYTHON) -m venv .venv-supply && $(SUPPLY)/pip install -q -q --disable-pip-version-check -r deploy/supply.txt 2>/dev/null && touch .venv-supply
+
+.PHONY: sbom
+sbom: .venv-supply ## Write out/sbom.json: what is shipped, as CycloneDX
+	@mkdir -p out && $(SUPPLY)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o out/sbom.json requirements.lock 2>/dev/null && echo out/sbom.json
+
+.PHONY: licenses
+licenses: install .venv-supply ## Write out/licenses.csv: the licence of every dependency
+	@mkdir -p out && $(SUPPLY)/pip-licenses --python=$(BIN)/python --from=mixed --format=csv --order=license --ignore-packages milepost > out/licenses.csv && echo out/licenses.csv
+
+.PHONY: audit
+audit: .venv-supply ## Look the locked dependencies up in the list of known vulnerabilities (needs the network)
+	@$(SUPPLY)/pip-audit --disable-pip --no-deps -r requirements.lock
