@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     TRIALS + "WatchTrials": _read("parent"),
     TRIALS + "ListAttempts": _read("parent"),
     TRIALS + "CompareTrials": _read("names"),
+    TRIALS + "ListEstimates": _read("parent"),
     METRICS + "ListSeries": _read("parent"),
     METRICS + "QuerySeries": _read("parents"),
     METRICS + "StreamSeries": _read("parents"),

@@ -160,6 +160,12 @@ ROUTES: tuple[Route, ...] = (
         "List the attempts of a trial",
         {"parent": TRIAL},
     ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/estimates",
+        "TrialService.ListEstimates",
+        "List the estimates of the end that were given",
+        {"parent": TRIAL},
+    ),
     _read("/trials:compare", "TrialService.CompareTrials", "Compare 2 to 10 trials"),
     _read(
         "/runtimes/{runtime}/trials/{trial}/series",

@@ -434,3 +434,37 @@ class CompareTrialsResponse(_message.Message):
     trials: _containers.RepeatedCompositeFieldContainer[Trial]
     differing_parameters: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., differing_parameters: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListEstimatesRequest(_message.Message):
+    __slots__ = ("parent",)
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    def __init__(self, parent: _Optional[str] = ...) -> None: ...
+
+class IssuedEstimate(_message.Message):
+    __slots__ = ("time", "attempt", "step", "finish_time", "finish_time_low", "finish_time_high", "error_percent")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_LOW_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_HIGH_FIELD_NUMBER: _ClassVar[int]
+    ERROR_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    attempt: int
+    step: int
+    finish_time: _timestamp_pb2.Timestamp
+    finish_time_low: _timestamp_pb2.Timestamp
+    finish_time_high: _timestamp_pb2.Timestamp
+    error_percent: float
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time_low: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time_high: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error_percent: _Optional[float] = ...) -> None: ...
+
+class ListEstimatesResponse(_message.Message):
+    __slots__ = ("estimates", "median_error_percent", "worst_error_percent")
+    ESTIMATES_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_ERROR_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    WORST_ERROR_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    estimates: _containers.RepeatedCompositeFieldContainer[IssuedEstimate]
+    median_error_percent: float
+    worst_error_percent: float
+    def __init__(self, estimates: _Optional[_Iterable[_Union[IssuedEstimate, _Mapping]]] = ..., median_error_percent: _Optional[float] = ..., worst_error_percent: _Optional[float] = ...) -> None: ...

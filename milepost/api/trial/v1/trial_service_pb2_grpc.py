@@ -59,6 +59,11 @@ class TrialServiceStub(object):
                 request_serializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsResponse.FromString,
                 _registered_method=True)
+        self.ListEstimates = channel.unary_unary(
+                '/milepost.api.trial.v1.TrialService/ListEstimates',
+                request_serializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesResponse.FromString,
+                _registered_method=True)
 
 
 class TrialServiceServicer(object):
@@ -96,6 +101,13 @@ class TrialServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEstimates(self, request, context):
+        """The estimates of the end that were given while a trial ran, and how far off they were.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrialServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +135,11 @@ def add_TrialServiceServicer_to_server(servicer, server):
                     servicer.CompareTrials,
                     request_deserializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsRequest.FromString,
                     response_serializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsResponse.SerializeToString,
+            ),
+            'ListEstimates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEstimates,
+                    request_deserializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +277,33 @@ class TrialService(object):
             '/milepost.api.trial.v1.TrialService/CompareTrials',
             milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsRequest.SerializeToString,
             milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.CompareTrialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEstimates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.trial.v1.TrialService/ListEstimates',
+            milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesRequest.SerializeToString,
+            milepost_dot_api_dot_trial_dot_v1_dot_trial__service__pb2.ListEstimatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

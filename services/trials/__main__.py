@@ -1,0 +1,62 @@
+"""Entry point of the trial service: `python -m services.trials`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from milepost.api.trial.v1 import trial_service_pb2
+from milepost.api.trial.v1.trial_service_pb2_grpc import add_TrialServiceServicer_to_server
+from milepost.eventlog import EventLogError
+from milepost.eventlog.jetstream import JetStreamLog, StreamSettings, connect, ensure_streams
+from milepost.eventlog.telemetry import Telemetry
+from milepost.settings import Settings
+from services.access import open_access
+from services.checkpoints import CheckpointStore
+from services.server import Server, wait_for_signal
+from services.settings import load
+from services.telemetry import configure_logging, start_observing
+from services.trials.live import FORM, LiveViews
+from services.trials.service import TrialService
+
+NAME = trial_service_pb2.DESCRIPTOR.services_by_name["TrialService"].full_name
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    async with await connect(settings["nats_url"], name="trials") as connection:
+        await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
+        event_log = JetStreamLog(connection)
+        checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
+        live = LiveViews(event_log, Telemetry(connection), checkpoints)
+        await live.start()
+
+        async def check() -> str | None:
+            return await live.problem() if connection.is_connected else "not connected to the event log"
+
+        server = Server(
+            settings["trials_listen"],
+            lambda grpc_server: add_TrialServiceServicer_to_server(TrialService(live), grpc_server),
+            [NAME],
+            check,
+            access=open_access(settings, "trials"),
+        )
+        await server.start()
+        await wait_for_signal()
+        await server.stop()
+        await live.stop()
+        await event_log.close()
+
+
+if __name__ == "__main__":
+    settings = load(program="milepost trials")
+    configure_logging("trials", settings["log_level"])
+    finish = start_observing("trials", settings["monitoring_listen"])
+    try:
+        asyncio.run(serve(settings))
+    except EventLogError as error:
+        sys.exit(f"the event log cannot be used: {error}")
+    finally:
+        finish()

@@ -1,0 +1,369 @@
+"""The views as they are now: follows both streams, tells watchers what changed, checkpoints, and looks into the past."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import orjson
+
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.errors import OutOfRange, Unavailable
+from milepost.eventlog import EventLogError
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamState, Telemetry, parse_telemetry_subject
+from services.checkpoints import Checkpoint, CheckpointStore, Codec
+from services.trials.queries import Scope
+from services.trials.views import CHECKPOINT_CLASSES, Key, Position, RuntimeView, TrialView, Views, nanoseconds
+
+ALL_STEPS = "telemetry.*.*.*.steps"
+# Messages that are folded before others get their turn.
+BATCH = 200
+# How long a read waits for the views to get where the caller has been.
+WAIT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_EVENTS = 10_000
+# Batches that are read when there is no checkpoint: older ones only say where running trials were long ago.
+REBUILD_BATCHES = 200_000
+RESTART_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+# Told of each change: the trial, and whether an event (not telemetry) is behind it.
+Listener = Callable[[Key, bool], None]
+
+CODEC = Codec(CHECKPOINT_CLASSES)
+FORM = f"trials-{CODEC.form}"
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Identities of the two streams: their creation times. Other ones: positions of before mean nothing."""
+
+    events: int
+    telemetry: int
+
+
+class LiveViews:
+    """The read model of this process.
+
+    Args:
+        checkpoints: None: none are kept.
+    """
+
+    def __init__(
+        self,
+        event_log: JetStreamLog,
+        telemetry: Telemetry,
+        checkpoints: CheckpointStore | None = None,
+    ) -> None:
+        self.views = Views()
+        self._log = event_log
+        self._telemetry = telemetry
+        self._checkpoints = checkpoints
+        self._streams = Streams(0, 0)
+        self._listeners: list[Listener] = []
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._events_ready = asyncio.Event()
+        self._telemetry_ready = asyncio.Event()
+        # Records of the last checkpoint, and what changed since.
+        self._records: dict[object, bytes] = {}
+        self._writing = asyncio.Lock()
+
+    # --- life
+
+    async def start(self) -> None:
+        """Load the newest checkpoint and follow both streams from there."""
+        state = await self._telemetry.state()
+        self._streams = Streams((await self._log.state()).created, state.created)
+        checkpoint = await asyncio.to_thread(self._newest) if self._checkpoints is not None else None
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        elif state.last_sequence > REBUILD_BATCHES:
+            self.views.telemetry_sequence = max(state.first_sequence - 1, state.last_sequence - REBUILD_BATCHES)
+        self._tasks = [
+            asyncio.create_task(self._forever(self._follow_events)),
+            asyncio.create_task(self._forever(self._follow_telemetry)),
+            asyncio.create_task(self._forever(self._keep_checkpoints)),
+        ]
+
+    async def stop(self) -> None:
+        """Stop following, and leave a checkpoint."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._write_checkpoint()
+
+    async def problem(self) -> str | None:
+        """Say why reads would not be right; None: they are."""
+        if not self._events_ready.is_set():
+            return f"catching up with the event log, at {self.views.events_sequence}"
+        if not self._telemetry_ready.is_set():
+            return f"catching up with telemetry, at {self.views.telemetry_sequence}"
+        return None
+
+    async def _forever(self, run: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await run()
+            except (EventLogError, OSError) as error:
+                log.warning("trials.follower_restarts", extra={"follower": run.__name__, "error": str(error)})
+            except Exception:  # the outermost loop of this task: a bug must be seen and must not end the service
+                log.exception("trials.follower_failed", extra={"follower": run.__name__})
+            await asyncio.sleep(RESTART_SECONDS)
+
+    # --- following
+
+    async def _follow_events(self) -> None:
+        last = await self._log.last_sequence()
+        if self.views.events_sequence >= last:
+            self._events_ready.set()
+        folded = 0
+        async for event in self._log.follow(self.views.events_sequence):
+            for key in self.views.apply_event(event):
+                self._changed(key, True)
+            self._advanced()
+            if event.sequence >= last:
+                self._events_ready.set()
+            folded += 1
+            if folded % BATCH == 0:
+                await asyncio.sleep(0)
+            if event.sequence % CHECKPOINT_EVENTS == 0:
+                await self._write_checkpoint()
+
+    async def _follow_telemetry(self) -> None:
+        async with self._telemetry.consume(self.views.telemetry_sequence, (ALL_STEPS,), headers_only=True) as reader:
+            await reader.open(WAIT_SECONDS)
+            while True:
+                if not reader.pending:
+                    self._telemetry_ready.set()
+                for message in await reader.next_batch(BATCH):
+                    self._take(message)
+                self._advanced()
+                await asyncio.sleep(0)
+
+    def _take(self, message: StoredMessage) -> None:
+        key = apply_message(self.views, message)
+        if key is not None:
+            self._changed(key, False)
+
+    def _changed(self, key: Key, by_event: bool) -> None:
+        for listener in self._listeners:
+            listener(key, by_event)
+
+    def _advanced(self) -> None:
+        if not self._waiters:
+            return
+        views = self.views
+        waiting = self._waiters
+        self._waiters = []
+        for events, telemetry, future in waiting:
+            if future.done():
+                continue
+            if views.events_sequence >= events and views.telemetry_sequence >= telemetry:
+                future.set_result(None)
+            else:
+                self._waiters.append((events, telemetry, future))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call a function at each change of a trial. Returns what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def reach(self, events: int = 0, telemetry: int = 0) -> None:
+        """Wait until the views have caught up with the start and are at least here.
+
+        Raises:
+            Unavailable: not in time.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._events_ready.wait()
+                await self._telemetry_ready.wait()
+                if self.views.events_sequence >= events and self.views.telemetry_sequence >= telemetry:
+                    return
+                self._waiters.append((events, telemetry, future))
+                await future
+        except TimeoutError:
+            text = f"the views are at {self.views.events_sequence}/{self.views.telemetry_sequence} and have not reached {events}/{telemetry}"
+            raise Unavailable(text, reason="VIEWS_BEHIND") from None
+
+    # --- checkpoints
+
+    async def _keep_checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            await self._write_checkpoint()
+
+    async def _write_checkpoint(self) -> None:
+        """Write what the views hold. Only what changed is encoded anew; the disk is waited for in a thread."""
+        if self._checkpoints is None or not self._events_ready.is_set():
+            return
+        async with self._writing:
+            if self._encode_changes():
+                await self._store(self._checkpoints)
+
+    def _encode_changes(self) -> bool:
+        """Encode what changed since the last checkpoint. Returns whether anything did."""
+        views, changes = self.views, self.views.changes
+        for runtime_id in changes.runtimes:
+            self._records[runtime_id] = _record("runtime", runtime_id, views.runtimes[runtime_id])
+        for key in changes.trials:
+            self._records[key] = _record("trial", key.runtime_id, views.trials[key])
+        for key in changes.positions:
+            self._records["position", key] = _record("position", key.runtime_id, [key.trial, views.positions[key]])
+        changed = changes.any
+        changes.clear()
+        return changed
+
+    async def _store(self, checkpoints: CheckpointStore) -> None:
+        views = self.views
+        position = {
+            "events_stream": self._streams.events,
+            "telemetry_stream": self._streams.telemetry,
+            "telemetry_sequence": views.telemetry_sequence,
+            "telemetry_time": views.telemetry_time,
+            "events_time": views.events_time,
+        }
+        records, sequence = list(self._records.values()), views.events_sequence
+        try:
+            await asyncio.to_thread(checkpoints.write, sequence, position, records)
+        except OSError as error:
+            log.warning("checkpoint.not_written", extra={"error": str(error)})
+
+    def _newest(self) -> Checkpoint | None:
+        assert self._checkpoints is not None
+        checkpoint = self._checkpoints.newest()
+        return checkpoint if checkpoint is not None and self._is_ours(checkpoint) else None
+
+    def _is_ours(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.position["events_stream"] == self._streams.events
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        load(self.views, checkpoint, "")
+        if checkpoint.position["telemetry_stream"] != self._streams.telemetry:
+            self.views.telemetry_sequence = 0
+        changes = self.views.changes
+        changes.runtimes.update(self.views.runtimes)
+        changes.trials.update(self.views.trials)
+        changes.positions.update(self.views.positions)
+        log.info(
+            "checkpoint.restored",
+            extra={"events_sequence": self.views.events_sequence, "trials": len(self.views.trials)},
+        )
+
+    # --- the past
+
+    async def at(self, as_of: AsOf, scope: Scope) -> tuple[Views, int]:
+        """Return the views of a scope as of a moment, and that moment in nanoseconds since 1970.
+
+        Raises:
+            OutOfRange: the moment lies behind the end of the log.
+        """
+        moment = nanoseconds(as_of.time.ToDatetime(UTC)) if as_of.HasField("time") else 0
+        last = await self._log.last_sequence()
+        until = as_of.events_sequence or last
+        if until > last:
+            raise OutOfRange(f"the log ends at {last}", reason="PAST_THE_END")
+        if not moment and not as_of.telemetry_sequence:
+            moment_of_telemetry = await self._time_of(until)
+        else:
+            moment_of_telemetry = moment
+        views = await asyncio.to_thread(self._nearest, until, as_of.telemetry_sequence, moment_of_telemetry, scope)
+        async for event in self._log.read(views.events_sequence, until, _event_subjects(scope)):
+            if moment and nanoseconds(event.recorded_time) > moment:
+                break
+            views.apply_event(event)
+        await self._replay_telemetry(views, as_of.telemetry_sequence, moment_of_telemetry, scope)
+        return views, moment_of_telemetry or max(views.events_time, views.telemetry_time)
+
+    async def _time_of(self, sequence: int) -> int:
+        async for event in self._log.read(sequence - 1, sequence):
+            return nanoseconds(event.recorded_time)
+        return 0
+
+    async def _replay_telemetry(self, views: Views, until: int, moment: int, scope: Scope) -> None:
+        state: StreamState = await self._telemetry.state()
+        end = min(until or state.last_sequence, state.last_sequence)
+        if end <= views.telemetry_sequence:
+            return
+        subject = f"telemetry.{scope.runtime_id or '*'}.{scope.trial or '*'}.*.steps"
+        async with self._telemetry.consume(views.telemetry_sequence, (subject,), headers_only=True) as reader:
+            await reader.open(WAIT_SECONDS)
+            await _replay(views, reader, end, moment)
+
+    def _nearest(self, until: int, telemetry: int, moment: int, scope: Scope) -> Views:
+        """Load the newest checkpoint that lies before a moment in both streams; empty views where there is none."""
+        views = Views()
+        sequences = self._checkpoints.sequences() if self._checkpoints is not None else []
+        while sequences and self._checkpoints is not None:
+            checkpoint = self._checkpoints.newest(at_most=min(until, sequences.pop()))
+            if checkpoint is None:
+                break
+            position = checkpoint.position
+            before = not telemetry or position["telemetry_sequence"] <= telemetry
+            early = not moment or max(position["telemetry_time"], position["events_time"]) <= moment
+            same = position["telemetry_stream"] == self._streams.telemetry
+            if before and early and same and self._is_ours(checkpoint) and (telemetry or moment):
+                load(views, checkpoint, scope.runtime_id)
+                break
+        return views
+
+
+def apply_message(views: Views, message: StoredMessage) -> Key | None:
+    """Fold one message of TELEMETRY. Returns the trial that it moved; None: none."""
+    runtime_id, number, attempt, _ = parse_telemetry_subject(message.subject)
+    return views.apply_telemetry(message.sequence, message.time, Key(runtime_id, number), attempt, message.headers)
+
+
+async def _replay(views: Views, reader: OrderedReader, end: int, moment: int) -> None:
+    while reader.pending:
+        messages = await reader.next_batch(BATCH, WAIT_SECONDS)
+        if not messages:
+            raise Unavailable("telemetry cannot be read at the moment")
+        for message in messages:
+            if message.sequence > end or (moment and message.time > moment):
+                return
+            apply_message(views, message)
+
+
+def _event_subjects(scope: Scope) -> tuple[str, ...]:
+    return (f"events.{scope.runtime_id}.>",) if scope.runtime_id else ("events.>",)
+
+
+def _record(kind: str, runtime_id: str, content: object) -> bytes:
+    """One line of a checkpoint. It begins with the runtime, so that others are passed over without being decoded."""
+    return orjson.dumps([runtime_id, kind]) + b"\t" + CODEC.encode(content)
+
+
+def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> None:
+    """Fill views from a checkpoint; only with one runtime if it is named."""
+    prefix = orjson.dumps([runtime_id])[:-1] + b"," if runtime_id else b""
+    for record in checkpoint.records:
+        if prefix and not record.startswith(prefix):
+            continue
+        head, _, content = record.partition(b"\t")
+        owner, kind = orjson.loads(head)
+        value: Any = CODEC.decode(content)
+        if kind == "runtime":
+            runtime: RuntimeView = value
+            views.runtimes[owner] = runtime
+        elif kind == "trial":
+            view: TrialView = value
+            views.trials[view.key] = view
+        else:
+            number, position = value
+            assert isinstance(position, Position)
+            views.positions[Key(owner, number)] = position
+    views.runtimes = dict(sorted(views.runtimes.items(), key=lambda item: item[1].created_sequence))
+    views.events_sequence = checkpoint.sequence
+    views.telemetry_sequence = checkpoint.position["telemetry_sequence"]
+    views.telemetry_time = checkpoint.position["telemetry_time"]
+    views.events_time = checkpoint.position["events_time"]
+    views.revision += 1

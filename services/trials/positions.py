@@ -1,0 +1,223 @@
+"""Where the newest attempt of each trial is, folded from the headers of its step batches alone.
+
+Everything here is of one attempt and does not know the events, so it does not matter which of the two streams is read
+faster. Which position counts is decided where it is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from services.trials.eta import StepTimes, observe, restart
+
+# The instance that speaks for the attempt.
+SOURCE = "rank-0"
+LAST_VALUE = "mp-last-"
+PHASES = frozenset({"starting", "training", "evaluating", "snapshotting", "skipping", "finishing"})
+# Batches that throughput is computed from.
+MAXIMUM_RATES = 32
+# And no more than the newest so many seconds of them.
+RATE_SECONDS = 30.0
+
+
+class MalformedHeaders(ValueError):
+    """The headers are not those of a step batch."""
+
+
+@dataclass(slots=True)
+class Rate:
+    """Steps of one batch, and the seconds they took without evaluations and snapshots."""
+
+    seconds: float
+    steps: int
+    # Median time of a step within the batch. None: not said.
+    step_seconds: float | None
+    # Samples per step. None: unknown.
+    samples: float | None
+
+
+@dataclass(slots=True)
+class Position:
+    """The last position an attempt told, and its speed. Times are nanoseconds since 1970 by the server's clock."""
+
+    attempt: int
+    sequence: int = 0
+    number: int = 0
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    epoch_batches: int | None = None
+    phase: str = ""
+    evaluation_batch: int = 0
+    evaluation_batches: int | None = None
+    skipped: int = 0
+    to_skip: int | None = None
+    last_values: dict[str, float] = field(default_factory=dict)
+    # When the position was told, and when it last moved at all.
+    time: int = 0
+    advance_time: int = 0
+    step_time: int = 0
+    # Seconds since 1970 by the trainer's clock, and the least difference of the two clocks that was seen.
+    trainer_time: float = 0.0
+    clock_offset: float = math.inf
+    busy_seconds: float = 0.0
+    times: StepTimes = field(default_factory=StepTimes)
+    rates: list[Rate] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the headers of one step batch say."""
+
+    source: str
+    number: int
+    step: int
+    epoch: int
+    batch: int
+    epoch_batches: int | None
+    phase: str
+    evaluation_batch: int
+    evaluation_batches: int | None
+    skipped: int
+    to_skip: int | None
+    trainer_time: float
+    busy_seconds: float
+    step_seconds: float | None
+    samples: float | None
+    last_values: dict[str, float]
+
+
+def parse_headers(headers: Mapping[str, str]) -> Told:
+    """Read the headers of a step batch.
+
+    Raises:
+        MalformedHeaders: one is missing or is not a number.
+    """
+    phase = headers.get("mp-phase", "")
+    step_ms = _optional_decimal(headers, "mp-step-ms")
+    return Told(
+        source=headers.get("mp-source", ""),
+        number=_integer(headers, "mp-number"),
+        step=_integer(headers, "mp-step"),
+        epoch=_integer(headers, "mp-epoch"),
+        batch=_integer(headers, "mp-batch"),
+        epoch_batches=_optional_integer(headers, "mp-epoch-batches"),
+        phase=phase if phase in PHASES else "",
+        evaluation_batch=_optional_integer(headers, "mp-eval-batch") or 0,
+        evaluation_batches=_optional_integer(headers, "mp-eval-batches"),
+        skipped=_optional_integer(headers, "mp-skipped") or 0,
+        to_skip=_optional_integer(headers, "mp-to-skip"),
+        trainer_time=_decimal(headers, "mp-time") / 1000,
+        busy_seconds=(_optional_decimal(headers, "mp-busy-ms") or 0.0) / 1000,
+        step_seconds=step_ms / 1000 if step_ms is not None else None,
+        samples=_optional_decimal(headers, "mp-samples"),
+        last_values={
+            name.removeprefix(LAST_VALUE): _value(text) for name, text in headers.items() if name.startswith(LAST_VALUE)
+        },
+    )
+
+
+def advance(position: Position | None, attempt: int, sequence: int, time: int, told: Told) -> Position | None:
+    """Take in one batch of an attempt; None: it says nothing new about where the newest attempt is.
+
+    `time` is the server's clock, nanoseconds since 1970. The position given is changed in place.
+    """
+    if told.source != SOURCE or (position is not None and attempt < position.attempt):
+        return None
+    if position is None or attempt > position.attempt:
+        position = Position(attempt)
+    elif told.number <= position.number:
+        return None
+    _measure(position, told)
+    before = (position.step, position.batch, position.evaluation_batch, position.skipped, position.phase)
+    if told.step != position.step:
+        position.step_time = time
+    position.step, position.epoch, position.batch = told.step, told.epoch, told.batch
+    position.epoch_batches, position.phase = told.epoch_batches, told.phase
+    position.evaluation_batch, position.evaluation_batches = told.evaluation_batch, told.evaluation_batches
+    position.skipped, position.to_skip = told.skipped, told.to_skip
+    position.last_values.update(told.last_values)
+    position.number, position.sequence, position.time = told.number, sequence, time
+    position.trainer_time = told.trainer_time
+    position.clock_offset = min(position.clock_offset, time / 1e9 - told.trainer_time)
+    after = (position.step, position.batch, position.evaluation_batch, position.skipped, position.phase)
+    if before != after or position.advance_time == 0:
+        position.advance_time = time
+    return position
+
+
+def _measure(position: Position, told: Told) -> None:
+    """Fold the speed. A missing number means that the time before is not known."""
+    position.busy_seconds += told.busy_seconds
+    if told.number != position.number + 1:
+        restart(position.times)
+    before = position.times.last_time
+    steps = told.step - position.step
+    observe(position.times, told.trainer_time, told.step, told.busy_seconds)
+    if before is None or steps <= 0:
+        return
+    seconds = max(0.0, told.trainer_time - before - told.busy_seconds)
+    position.rates.append(Rate(seconds, steps, told.step_seconds, told.samples))
+    del position.rates[:-MAXIMUM_RATES]
+
+
+def recent_rates(position: Position) -> list[Rate]:
+    """Return the newest batches that have steps, as far back as throughput looks."""
+    kept: list[Rate] = []
+    seconds = 0.0
+    for rate in reversed(position.rates):
+        kept.append(rate)
+        seconds += rate.seconds
+        if seconds >= RATE_SECONDS:
+            break
+    return kept
+
+
+def step_quantile(rates: list[Rate], share: float) -> float | None:
+    """Return the time of a step below which `share` of the recent steps lie; None: not known."""
+    known = sorted((rate.step_seconds, rate.steps) for rate in rates if rate.step_seconds is not None)
+    wanted = share * sum(steps for _, steps in known)
+    passed = 0
+    for seconds, steps in known:
+        passed += steps
+        if passed >= wanted:
+            return seconds
+    return None
+
+
+def usual_samples(rates: list[Rate]) -> float | None:
+    """Return the usual samples per step; None: unknown."""
+    samples = [rate.samples for rate in rates if rate.samples is not None]
+    return median(samples) if samples else None
+
+
+def _value(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise MalformedHeaders(f"{text!r} is not a number") from None
+
+
+def _decimal(headers: Mapping[str, str], name: str) -> float:
+    value = _value(headers.get(name, ""))
+    if not math.isfinite(value):
+        raise MalformedHeaders(f"{name} is not a number")
+    return value
+
+
+def _optional_decimal(headers: Mapping[str, str], name: str) -> float | None:
+    return _decimal(headers, name) if name in headers else None
+
+
+def _integer(headers: Mapping[str, str], name: str) -> int:
+    text = headers.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise MalformedHeaders(f"{name} is {text!r}, not a whole number")
+    return int(text)
+
+
+def _optional_integer(headers: Mapping[str, str], name: str) -> int | None:
+    return _integer(headers, name) if name in headers else None

@@ -1,0 +1,264 @@
+"""Names, filters, orders and pages of trials. Pure."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from milepost.api.trial.v1 import trial_service_pb2 as api
+from milepost.errors import InvalidArgument, Violation
+from milepost.protojson import enum_words
+from services.filters import Term, parse_filter
+from services.trials.messages import best_of, completion_percent, status_of
+from services.trials.views import Key, TrialView, Views, elapsed_nanoseconds, estimate_trial, step_of
+
+_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
+_TRIAL_NAME = re.compile(rf"runtimes/(?P<runtime>{_ID})/trials/(?P<trial>[1-9][0-9]{{0,8}})")
+_RUNTIME_NAME = re.compile(rf"runtimes/(?P<runtime>{_ID})")
+ALL = "runtimes/-"
+
+DEFAULT_PAGE = 100
+MAXIMUM_PAGE = 1_000
+
+_STATUS_WORDS = enum_words(api.TrialStatus.DESCRIPTOR)
+_WAITING_WORDS = enum_words(api.WaitingReason.DESCRIPTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The trials a call is about: all, those of a runtime, or one."""
+
+    runtime_id: str = ""
+    trial: int = 0
+
+    @property
+    def is_one_runtime(self) -> bool:
+        return bool(self.runtime_id) and not self.trial
+
+    def holds(self, key: Key) -> bool:
+        return (not self.runtime_id or key.runtime_id == self.runtime_id) and (
+            not self.trial or key.trial == self.trial
+        )
+
+
+def parse_trial_name(name: str, field: str = "name") -> Key:
+    """Read `runtimes/{runtime_id}/trials/{trial}`.
+
+    Raises:
+        InvalidArgument: it is not such a name.
+    """
+    match = _TRIAL_NAME.fullmatch(name)
+    if match is None:
+        raise InvalidArgument([Violation(field, "must be runtimes/{runtime_id}/trials/{trial}")])
+    return Key(match["runtime"], int(match["trial"]))
+
+
+def parse_parent(parent: str, trial_allowed: bool = False) -> Scope:
+    """Read `runtimes/{runtime_id}`, `runtimes/-`, or, where allowed, the name of a trial.
+
+    Raises:
+        InvalidArgument: it is none of them.
+    """
+    if parent == ALL:
+        return Scope()
+    match = _RUNTIME_NAME.fullmatch(parent)
+    if match is not None:
+        return Scope(match["runtime"])
+    if trial_allowed:
+        match = _TRIAL_NAME.fullmatch(parent)
+        if match is not None:
+            return Scope(match["runtime"], int(match["trial"]))
+    forms = "runtimes/{runtime_id}, runtimes/- for all" + (", or the name of a trial" if trial_allowed else "")
+    raise InvalidArgument([Violation("parent", f"must be {forms}")])
+
+
+# --- filters --------------------------------------------------------------------------------------------------------
+
+# (views, trial, now) -> the text a term compares with
+Read = Callable[[Views, TrialView, int], str]
+
+_FIELDS: dict[str, Read] = {
+    "status": lambda views, view, now: _STATUS_WORDS[status_of(view)[0]] or "",
+    "waiting_reason": lambda views, view, now: _WAITING_WORDS[status_of(view)[1]] or "",
+    "runtime": lambda views, view, now: view.runtime_id,
+    "trial": lambda views, view, now: str(view.number),
+    "step": lambda views, view, now: str(step_of(view, views.position_of(view))),
+    "completion": lambda views, view, now: _text(_completion(views, view)),
+    "elapsed": lambda views, view, now: str(elapsed_nanoseconds(view, now) / 1e9),
+    "best": lambda views, view, now: _text(_best(views, view)),
+    "attempt": lambda views, view, now: str(view.state.attempt),
+}
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _completion(views: Views, view: TrialView) -> float | None:
+    return completion_percent(step_of(view, views.position_of(view)), view.state.plan.total_steps)
+
+
+def _best(views: Views, view: TrialView) -> float | None:
+    best = best_of(view, views.runtimes[view.runtime_id])
+    return best.value if best is not None else None
+
+
+def _parameter(name: str) -> Read:
+    def read(views: Views, view: TrialView, now: int) -> str:
+        text = view.parameters.get(name, "")
+        return str(json.loads(text)) if text.startswith('"') else text
+
+    return read
+
+
+def _reader(term: Term) -> Read:
+    if not term.field:
+        return lambda views, view, now: f"{view.runtime_id} {view.reason}"
+    if term.field.startswith("parameters."):
+        return _parameter(term.field.removeprefix("parameters."))
+    read = _FIELDS.get(term.field)
+    if read is None:
+        known = ", ".join([*_FIELDS, "parameters.<name>"])
+        raise InvalidArgument([Violation("filter", f"{term.field} is not one of {known}")])
+    return read
+
+
+def compile_filter(text: str) -> Callable[[Views, TrialView, int], bool] | None:
+    """Return what tells whether a trial is accepted; None: all are.
+
+    Raises:
+        InvalidArgument: the filter is not understood.
+    """
+    conditions = [(term, _reader(term)) for term in parse_filter(text)]
+    if not conditions:
+        return None
+    return lambda views, view, now: all(term.accepts(read(views, view, now)) for term, read in conditions)
+
+
+# --- orders ---------------------------------------------------------------------------------------------------------
+
+# (views, trial, now) -> number by which trials are ordered, ascending
+Rank = Callable[[Views, TrialView, int], float]
+
+_LAST = math.inf
+
+
+def _or_last(value: float | None) -> float:
+    return _LAST if value is None else value
+
+
+def _remaining(views: Views, view: TrialView, now: int) -> float:
+    rest = estimate_trial(view, views.position_of(view), now)
+    return _or_last(rest.seconds if rest is not None else None)
+
+
+_ORDERS: dict[str, Rank] = {
+    "status": lambda views, view, now: float(status_of(view)[0]),
+    "completion": lambda views, view, now: _or_last(_completion(views, view)),
+    "best": lambda views, view, now: _or_last(_best(views, view)),
+    "elapsed": lambda views, view, now: elapsed_nanoseconds(view, now) / 1e9,
+    "remaining": _remaining,
+    "step": lambda views, view, now: float(step_of(view, views.position_of(view))),
+    "start_time": lambda views, view, now: view.start_time / 1e9 if view.start_time else _LAST,
+}
+
+
+def parse_order(text: str) -> tuple[Rank | None, bool]:
+    """Read `<field>` or `<field> desc`. Returns what ranks (None: by trial) and whether it descends.
+
+    Raises:
+        InvalidArgument: there is no such order.
+    """
+    match = re.fullmatch(r"\s*(?:(?P<field>[a-z_]+)(?P<desc>\s+desc)?|)\s*", text)
+    field = match["field"] if match is not None else None
+    if match is None or (field is not None and field != "trial" and field not in _ORDERS):
+        known = ", ".join(["trial", *_ORDERS])
+        raise InvalidArgument([Violation("order_by", f"must be one of {known}, each with or without desc")])
+    return (_ORDERS.get(field) if field else None), match["desc"] is not None
+
+
+# (rank, newest runtime first, trial number): no two trials have the same.
+Place = tuple[float, int, int]
+
+
+def place_of(views: Views, view: TrialView, rank: Rank | None, descending: bool, now: int) -> Place:
+    """Return where a trial stands in an order. Without a value it stands last, either way."""
+    created = views.runtimes[view.runtime_id].created_sequence
+    if rank is None:
+        return (0.0, created, -view.number) if descending else (0.0, -created, view.number)
+    value = rank(views, view, now)
+    return (-value if descending and value != _LAST else value, -created, view.number)
+
+
+# --- pages ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    views: list[TrialView]
+    next_token: str
+    total_size: int
+
+
+def page_size_of(size: int) -> int:
+    """Return the size of a page.
+
+    Raises:
+        InvalidArgument: it is negative or too large.
+    """
+    if not 0 <= size <= MAXIMUM_PAGE:
+        raise InvalidArgument([Violation("page_size", f"must be from 0 to {MAXIMUM_PAGE}")])
+    return size or DEFAULT_PAGE
+
+
+def list_page(views: Views, scope: Scope, request: api.ListTrialsRequest, now: int) -> Page:
+    """Return one page of the trials of a scope.
+
+    Raises:
+        InvalidArgument: filter, order, size or token are not understood.
+    """
+    accepts = compile_filter(request.filter)
+    rank, descending = parse_order(request.order_by)
+    size = page_size_of(request.page_size)
+    digest = _digest(request)
+    after = _parse_token(request.page_token, digest) if request.page_token else None
+    candidates = [view for view in _candidates(views, scope) if accepts is None or accepts(views, view, now)]
+    placed = sorted((place_of(views, view, rank, descending, now), view.key) for view in candidates)
+    start = bisect.bisect_right(placed, (after, Key("\U0010ffff", 0))) if after is not None else 0
+    chosen = placed[start : start + size]
+    more = start + size < len(placed)
+    return Page([views.trials[key] for _, key in chosen], _token(chosen[-1][0], digest) if more else "", len(placed))
+
+
+def _candidates(views: Views, scope: Scope) -> Sequence[TrialView]:
+    if scope.runtime_id:
+        runtime = views.runtimes.get(scope.runtime_id)
+        return [views.trials[Key(scope.runtime_id, number)] for number in runtime.trials] if runtime is not None else []
+    return [view for view in views.trials.values() if not views.runtimes[view.runtime_id].deleted]
+
+
+def _digest(request: api.ListTrialsRequest) -> str:
+    """A page token holds only for the call it was given for."""
+    return hashlib.sha256(json.dumps([request.parent, request.filter, request.order_by]).encode()).hexdigest()[:12]
+
+
+def _token(place: Place, digest: str) -> str:
+    # JSON has no infinity: the last place is null.
+    value = None if place[0] == _LAST else place[0]
+    return base64.urlsafe_b64encode(json.dumps([digest, value, *place[1:]]).encode()).decode().rstrip("=")
+
+
+def _parse_token(token: str, digest: str) -> Place:
+    try:
+        given, value, created, number = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        if given != digest:
+            raise ValueError
+        return (_LAST if value is None else float(value), int(created), int(number))
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument([Violation("page_token", "is not one that this call has given")]) from error

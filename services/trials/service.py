@@ -1,0 +1,164 @@
+"""TrialService over gRPC: translates between messages and the views."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from statistics import median
+
+import grpc
+
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.api.trial.v1 import trial_service_pb2 as api
+from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
+from milepost.domain import trial
+from milepost.errors import InvalidArgument, NotFound, Violation
+from services.trials.live import LiveViews
+from services.trials.messages import render_attempt, render_trial, to_duration, to_estimate, to_timestamp, trial_name
+from services.trials.queries import Scope, list_page, parse_parent, parse_trial_name
+from services.trials.views import (
+    IssuedEstimate,
+    Key,
+    TrialView,
+    Views,
+    elapsed_nanoseconds,
+    estimate_runtime,
+)
+from services.trials.watches import Position, Watch
+
+COMPARE_LEAST, COMPARE_MOST = 2, 10
+MAXIMUM_SEQUENCE = 2**53 - 1
+# Estimates given before this share of the run do not count.
+JUDGED_FROM = 0.2
+
+
+class TrialService(rpc.TrialServiceServicer):
+    """Reads of trials. `clock` returns nanoseconds since 1970."""
+
+    def __init__(self, live: LiveViews, clock: Callable[[], int] = time.time_ns) -> None:
+        self._live = live
+        self._clock = clock
+
+    async def GetTrial(self, request: api.GetTrialRequest, context: grpc.aio.ServicerContext) -> api.GetTrialResponse:
+        key = parse_trial_name(request.name)
+        views, now = await self._moment(request.min_sequence, request.as_of, Scope(key.runtime_id, key.trial))
+        return api.GetTrialResponse(trial=render_trial(views, _find(views, key), now))
+
+    async def ListTrials(
+        self, request: api.ListTrialsRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListTrialsResponse:
+        scope = parse_parent(request.parent)
+        views, now = await self._moment(request.min_sequence, request.as_of, scope)
+        if scope.runtime_id and scope.runtime_id not in views.runtimes:
+            raise NotFound(f"there is no runtime {scope.runtime_id}", reason="RUNTIME_NOT_FOUND")
+        page = list_page(views, scope, request, now)
+        response = api.ListTrialsResponse(
+            trials=[render_trial(views, view, now, request.brief) for view in page.views],
+            next_page_token=page.next_token,
+            total_size=page.total_size,
+            events_sequence=views.events_sequence,
+            telemetry_sequence=views.telemetry_sequence,
+        )
+        if scope.runtime_id:
+            runtime = views.runtimes[scope.runtime_id]
+            response.elapsed.CopyFrom(to_duration(elapsed_nanoseconds(runtime, now)))
+            estimate = to_estimate(estimate_runtime(views, runtime, now), now)
+            if estimate is not None:
+                response.estimate.CopyFrom(estimate)
+        return response
+
+    async def WatchTrials(
+        self, request: api.WatchTrialsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[api.WatchTrialsResponse]:
+        scope = parse_parent(request.parent, trial_allowed=True)
+        _check_sequence("after_events_sequence", request.after_events_sequence)
+        _check_sequence("after_telemetry_sequence", request.after_telemetry_sequence)
+        await self._live.reach(request.after_events_sequence, request.after_telemetry_sequence)
+        if scope.trial:
+            _find(self._live.views, Key(scope.runtime_id, scope.trial))
+        elif scope.runtime_id and scope.runtime_id not in self._live.views.runtimes:
+            raise NotFound(f"there is no runtime {scope.runtime_id}", reason="RUNTIME_NOT_FOUND")
+        resumed = request.after_events_sequence or request.after_telemetry_sequence
+        after = Position(request.after_events_sequence, request.after_telemetry_sequence) if resumed else None
+        async for response in Watch(self._live, scope, after, request.brief, self._clock).responses():
+            yield response
+
+    async def ListAttempts(
+        self, request: api.ListAttemptsRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListAttemptsResponse:
+        key = parse_trial_name(request.parent, "parent")
+        views, _ = await self._moment(0, request.as_of, Scope(key.runtime_id, key.trial))
+        return api.ListAttemptsResponse(attempts=[render_attempt(a) for a in _find(views, key).attempts])
+
+    async def CompareTrials(
+        self, request: api.CompareTrialsRequest, context: grpc.aio.ServicerContext
+    ) -> api.CompareTrialsResponse:
+        if not COMPARE_LEAST <= len(request.names) <= COMPARE_MOST:
+            raise InvalidArgument([Violation("names", f"must be {COMPARE_LEAST} to {COMPARE_MOST} names")])
+        keys = [parse_trial_name(name, f"names[{index}]") for index, name in enumerate(request.names)]
+        if len(set(keys)) != len(keys):
+            raise InvalidArgument([Violation("names", "must be different from each other")])
+        views, now = await self._moment(0, AsOf(), Scope())
+        chosen = [_find(views, key) for key in keys]
+        names = sorted({name for view in chosen for name in view.parameters})
+        differing = [name for name in names if len({view.parameters.get(name) for view in chosen}) > 1]
+        trials = [render_trial(views, view, now) for view in chosen]
+        return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)
+
+    async def ListEstimates(
+        self, request: api.ListEstimatesRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListEstimatesResponse:
+        key = parse_trial_name(request.parent, "parent")
+        views, _ = await self._moment(0, AsOf(), Scope(key.runtime_id, key.trial))
+        view = _find(views, key)
+        response = api.ListEstimatesResponse(estimates=[_issued(view, estimate) for estimate in view.estimates])
+        errors = [
+            abs(e.error_percent) for e in response.estimates if e.HasField("error_percent") and _is_judged(view, e.step)
+        ]
+        if errors:
+            response.median_error_percent, response.worst_error_percent = median(errors), max(errors)
+        return response
+
+    async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope) -> tuple[Views, int]:
+        """Return the views to read from, and the moment at which."""
+        _check_sequence("min_sequence", min_sequence)
+        _check_sequence("as_of.events_sequence", as_of.events_sequence)
+        _check_sequence("as_of.telemetry_sequence", as_of.telemetry_sequence)
+        await self._live.reach(min_sequence)
+        if as_of.HasField("time") and (as_of.events_sequence or as_of.telemetry_sequence):
+            raise InvalidArgument([Violation("as_of", "must have either sequences or a time")])
+        if as_of.HasField("time") or as_of.events_sequence or as_of.telemetry_sequence:
+            return await self._live.at(as_of, scope)
+        return self._live.views, self._clock()
+
+
+def _check_sequence(field: str, value: int) -> None:
+    if not 0 <= value <= MAXIMUM_SEQUENCE:
+        raise InvalidArgument([Violation(field, f"must be from 0 to {MAXIMUM_SEQUENCE}")])
+
+
+def _find(views: Views, key: Key) -> TrialView:
+    view = views.trials.get(key)
+    if view is None:
+        raise NotFound(f"there is no {trial_name(key)}", reason="TRIAL_NOT_FOUND")
+    return view
+
+
+def _is_judged(view: TrialView, step: int) -> bool:
+    return step >= JUDGED_FROM * (view.state.plan.total_steps or 0)
+
+
+def _issued(view: TrialView, estimate: IssuedEstimate) -> api.IssuedEstimate:
+    message = api.IssuedEstimate(
+        time=to_timestamp(estimate.time),
+        attempt=estimate.attempt,
+        step=estimate.step,
+        finish_time=to_timestamp(estimate.finish),
+        finish_time_low=to_timestamp(estimate.low),
+        finish_time_high=to_timestamp(estimate.high),
+    )
+    ended = next((a.end_time for a in view.attempts if a.number == estimate.attempt), 0)
+    completed = isinstance(view.state.situation, trial.Completed) and view.state.attempt == estimate.attempt
+    if completed and ended > estimate.time:
+        message.error_percent = 100 * (ended - estimate.finish) / (ended - estimate.time)
+    return message

@@ -1,0 +1,404 @@
+"""What trials look like: status, progress, lineage, markers, time; given a history."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.trial.v1 import trial_service_pb2 as api
+from services.trials.messages import completion_percent
+from services.trials.views import APPLY
+from tests.trial_history import History, committed
+
+# Headers whose names are no identifiers.
+NAN_LOSS: dict[str, Any] = {"last-train/loss": "nan"}
+HALF_LOSS: dict[str, Any] = {"last-train/loss": "0.5"}
+
+
+def test_every_fact_of_a_trial_is_folded() -> None:
+    payloads = facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
+    assert {kind.__name__ for kind in APPLY} == {field.message_type.name for field in payloads if field.message_type}
+
+
+# --- status
+
+
+def test_a_new_trial_is_waiting_because_it_is_queued() -> None:
+    trial = History().requested().trial()
+    assert (trial.status, trial.waiting_reason) == (api.TRIAL_STATUS_WAITING, api.WAITING_REASON_QUEUED)
+    assert trial.name == "runtimes/rt-test/trials/1"
+    assert trial.progress.step == 0
+    assert not trial.HasField("estimate")
+
+
+def test_a_launched_trial_is_running_and_starting() -> None:
+    trial = History().requested().control(facts.AttemptLaunched(attempt=1)).trial()
+    assert trial.status == api.TRIAL_STATUS_RUNNING
+    assert trial.progress.phase == api.PROGRESS_PHASE_STARTING
+
+
+def test_a_crashed_trial_waits_for_its_retry_and_says_when() -> None:
+    history = History().requested().running()
+    history.attempt(
+        1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_FAILED, cause=common.EXIT_CAUSE_SIGNAL, last_step=7)
+    )
+    retry = facts.RetryScheduled(attempt=1, retry=1, max_retries=2, cause=common.EXIT_CAUSE_SIGNAL)
+    retry.not_before_time.FromJsonString("2026-01-31T10:01:00Z")
+    trial = history.control(retry).trial()
+    assert (trial.status, trial.waiting_reason) == (api.TRIAL_STATUS_WAITING, api.WAITING_REASON_RETRYING)
+    assert trial.retry_time.ToJsonString() == "2026-01-31T10:01:00Z"
+    assert trial.progress.step == 7
+
+
+def test_a_stopped_trial_waits_and_keeps_the_step_it_reached() -> None:
+    history = History().requested().running(total_steps=100)
+    history.batch(37)
+    history.control(facts.AttemptFenced(attempt=1, reason=facts.FENCE_REASON_ABRUPT_STOP, last_step=37))
+    trial = history.control(facts.TrialStopped(attempt=1, lost_steps=37)).trial()
+    assert (trial.status, trial.waiting_reason) == (api.TRIAL_STATUS_WAITING, api.WAITING_REASON_STOPPED)
+    assert trial.progress.step == 37
+    assert not trial.HasField("throughput")
+
+
+def test_a_failed_trial_says_why() -> None:
+    history = History().requested().running()
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_FAILED, cause=common.EXIT_CAUSE_DETERMINISTIC))
+    failed = facts.TrialFailed(attempt=1, reason=common.FAILURE_REASON_DETERMINISTIC_ERROR, detail="no such file")
+    trial = history.control(failed).trial()
+    assert trial.status == api.TRIAL_STATUS_FAILED
+    assert trial.failure_reason == common.FAILURE_REASON_DETERMINISTIC_ERROR
+    assert "no such file" in trial.reason
+    assert trial.end_time.seconds > 0
+
+
+def test_a_fact_of_a_fenced_attempt_changes_nothing() -> None:
+    history = History().requested().running(total_steps=10)
+    history.control(facts.AttemptFenced(attempt=1, last_step=4))
+    before = history.trial()
+    assert history.attempt(1, facts.EpochCompleted(epoch=0, step=9)).trial() == before
+
+
+# --- progress
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "percent"),
+    [
+        (0, 1000, 0.0),
+        (1, 3000, 0.0),
+        (999, 1000, 99.9),
+        (9_999, 10_000, 99.9),
+        (1, 3, 33.3),
+        (3, 3, 100.0),
+        (5, 3, 100.0),
+    ],
+)
+def test_completion_is_floored_to_a_tenth(step: int, total: int, percent: float) -> None:
+    assert completion_percent(step, total) == percent
+
+
+def test_without_a_total_there_is_no_completion() -> None:
+    history = History().requested().running()
+    history.batch(400)
+    trial = history.trial()
+    assert trial.progress.step == 400
+    assert not trial.progress.HasField("total_steps")
+    assert not trial.progress.HasField("completion_percent")
+
+
+def test_a_batch_moves_step_batch_epoch_and_last_values() -> None:
+    history = History().requested().running(total_steps=1000)
+    history.batch(450, epoch=0, batch=450, epoch_batches=500, **NAN_LOSS)
+    trial = history.trial()
+    assert trial.progress.batch_text == "E0 450/500"
+    assert trial.progress.completion_percent == 45.0
+    assert str(trial.last_values["train/loss"]) == "nan"
+    assert trial.telemetry_sequence == 1
+
+
+def test_evaluation_batches_are_shown_while_it_evaluates() -> None:
+    history = History().requested().running(total_steps=1000)
+    history.attempt(1, facts.EvaluationStarted(step=250, batch_count=40))
+    assert history.trial().progress.batch_text == "E0 eval 0/40"
+    history.batch(250, phase="evaluating", eval_batch=12, eval_batches=40)
+    assert history.trial().progress.batch_text == "E0 eval 12/40"
+    history.attempt(1, facts.EvaluationCompleted(step=250, duration_seconds=3.0))
+    history.batch(260, batch=260)
+    assert history.trial().progress.batch_text == "E0 260"
+
+
+def test_skipping_data_after_a_resume_is_shown() -> None:
+    history = History().requested().running(total_steps=1000)
+    history.batch(0, phase="skipping", skipped=12_000, to_skip=400_000)
+    trial = history.trial()
+    assert trial.progress.batch_text == "skipping data 12,000/400,000"
+    assert trial.progress.phase == api.PROGRESS_PHASE_SKIPPING
+
+
+def test_batches_of_other_ranks_and_repeated_batches_move_nothing() -> None:
+    history = History().requested().running(total_steps=1000)
+    history.batch(100)
+    assert history.batch(150, source="rank-1") is None
+    assert history.batch(50, number=1) is None
+    assert history.trial().progress.step == 100
+
+
+def test_a_batch_that_cannot_be_read_is_counted() -> None:
+    history = History().requested().running()
+    assert history.batch(1, epoch="x") is None
+    assert history.views.malformed_batches == 1
+    assert history.trial().progress.step == 0
+
+
+def test_telemetry_that_is_ahead_of_the_events_counts_once_they_arrive() -> None:
+    history = History().requested().control(facts.AttemptLaunched(attempt=1))
+    assert history.batch(5) is None
+    assert history.trial().progress.step == 0
+    history.attempt(1, facts.AttemptStarted())
+    assert history.trial().progress.step == 5
+
+
+def test_a_plan_may_be_declared_again() -> None:
+    history = History().requested().running(total_steps=1000)
+    history.batch(300)
+    history.attempt(1, facts.PlanDeclared(total_steps=400))
+    assert history.trial().progress.completion_percent == 75.0
+
+
+# --- markers
+
+
+def _planned(trial: api.Trial, kind: int) -> list[int]:
+    return [marker.step for marker in trial.markers if marker.planned and marker.kind == kind]
+
+
+def _actual(trial: api.Trial, kind: int) -> list[int]:
+    return [marker.step for marker in trial.markers if not marker.planned and marker.kind == kind]
+
+
+def test_planned_markers_give_way_to_those_that_happened() -> None:
+    history = History().requested().running(total_steps=1000, eval_every_steps=250, steps_per_epoch=500)
+    assert _planned(history.trial(), api.MARKER_KIND_EVALUATION) == [250, 500, 750, 1000]
+    assert _planned(history.trial(), api.MARKER_KIND_EPOCH_END) == [500, 1000]
+    history.attempt(
+        1, facts.EvaluationStarted(step=250), facts.EvaluationCompleted(step=250, values={"eval/loss": 2.5})
+    )
+    history.batch(300)
+    trial = history.trial()
+    assert _planned(trial, api.MARKER_KIND_EVALUATION) == [500, 750, 1000]
+    assert _actual(trial, api.MARKER_KIND_EVALUATION) == [250]
+    assert next(m for m in trial.markers if not m.planned).values["eval/loss"] == 2.5
+
+
+def test_epoch_ends_are_planned_from_the_last_real_one_so_partial_batches_do_not_shift_them() -> None:
+    history = History().requested().running(total_steps=300, steps_per_epoch=100)
+    history.attempt(1, facts.EpochCompleted(epoch=0, step=97))
+    trial = history.trial()
+    assert _planned(trial, api.MARKER_KIND_EPOCH_END) == [197, 297]
+    assert [m.epoch for m in trial.markers if m.planned] == [1, 2]
+
+
+def test_an_interrupted_evaluation_leaves_no_marker() -> None:
+    history = History().requested().running(total_steps=100)
+    history.attempt(1, facts.EvaluationStarted(step=50), facts.EvaluationCompleted(step=50, interrupted=True))
+    assert _actual(history.trial(), api.MARKER_KIND_EVALUATION) == []
+
+
+def test_planned_markers_of_a_kind_are_limited() -> None:
+    history = History().requested().running(total_steps=1_000_000, eval_every_steps=10)
+    assert len(_planned(history.trial(), api.MARKER_KIND_EVALUATION)) == 500
+
+
+# --- lineage
+
+
+def test_a_resume_cuts_everything_after_the_snapshot() -> None:
+    history = History().requested().running(total_steps=1000)
+    snapshot = committed(400, epoch=0, batch=400)
+    history.attempt(1, snapshot)
+    history.attempt(
+        1, facts.EvaluationStarted(step=420), facts.EvaluationCompleted(step=420, values={"eval/loss": 0.1})
+    )
+    history.batch(437, **HALF_LOSS)
+    history.control(facts.AttemptFenced(attempt=1, reason=facts.FENCE_REASON_EXITED, last_step=437))
+    history.control(facts.RetryScheduled(attempt=1, retry=1))
+    history.running(2, snapshot, total_steps=1000)
+    trial = history.trial()
+    assert trial.progress.step == 400
+    assert (trial.progress.epoch, trial.progress.batch) == (0, 400)
+    assert [(s.attempt, s.first_step, s.last_step) for s in trial.lineage] == [(1, 1, 400), (2, 401, 0)]
+    assert [(r.attempt, r.first_step, r.last_step) for r in trial.redone] == [(1, 400, 437)]
+    assert _actual(trial, api.MARKER_KIND_EVALUATION) == []
+    assert _actual(trial, api.MARKER_KIND_SNAPSHOT) == [400]
+    assert not trial.HasField("best")
+    assert not trial.last_values
+    assert "resumed from step 400" in trial.hints
+    history.batch(410, attempt=2)
+    assert history.trial().progress.step == 410
+
+
+def test_late_telemetry_of_an_abandoned_attempt_moves_nothing() -> None:
+    history = History().requested().running(total_steps=1000)
+    snapshot = committed(400)
+    history.attempt(1, snapshot)
+    history.control(facts.AttemptFenced(attempt=1, last_step=437), facts.RetryScheduled(attempt=1))
+    history.running(2, snapshot)
+    history.batch(405, attempt=2)
+    assert history.batch(437, attempt=1) is None
+    assert history.trial().progress.step == 405
+
+
+def test_the_lineage_of_an_ended_trial_is_closed() -> None:
+    history = History().requested().running(total_steps=10)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_COMPLETED, last_step=10))
+    trial = history.control(facts.TrialCompleted(attempt=1, last_step=10)).trial()
+    assert trial.status == api.TRIAL_STATUS_COMPLETED
+    assert [(s.first_step, s.last_step) for s in trial.lineage] == [(1, 10)]
+    assert trial.progress.completion_percent == 100.0
+    assert not [m for m in trial.markers if m.planned]
+
+
+def test_the_best_value_is_that_of_the_configured_metric() -> None:
+    best = config.KeepBest(metric="eval/accuracy", mode=config.METRIC_MODE_MAX)
+    history = History().requested(config.RuntimeConfiguration(snapshots=config.SnapshotPolicy(keep_best=best)))
+    history.running(total_steps=100)
+    for step, value in ((10, 0.5), (20, 0.9), (30, float("nan")), (40, 0.7)):
+        values = {"eval/accuracy": value}
+        history.attempt(1, facts.EvaluationStarted(step=step), facts.EvaluationCompleted(step=step, values=values))
+    trial = history.trial()
+    assert (trial.best.metric, trial.best.value, trial.best.step) == ("eval/accuracy", 0.9, 20)
+
+
+# --- time
+
+
+def test_elapsed_counts_running_time_only() -> None:
+    history = History().requested().after(100).running(total_steps=100)
+    history.after(30).control(facts.AttemptFenced(attempt=1, last_step=5), facts.TrialStopped(attempt=1))
+    history.after(1_000)
+    assert history.trial().elapsed.seconds == 30
+    history.control(facts.TrialResumeRequested()).after(50).running(2).after(12)
+    assert history.trial().elapsed.seconds == 42
+
+
+def test_an_estimate_comes_when_warm_and_goes_when_stalled() -> None:
+    history = History().requested().running(total_steps=1_000)
+    assert not history.trial().HasField("estimate")
+    for step in range(10, 110, 10):
+        history.after(1.0).batch(step)
+    trial = history.trial()
+    assert trial.estimate.remaining.seconds == pytest.approx(90, abs=2)
+    assert (
+        trial.estimate.remaining_low.seconds
+        <= trial.estimate.remaining.seconds
+        <= trial.estimate.remaining_high.seconds
+    )
+    assert trial.throughput.steps_per_second == pytest.approx(10)
+    history.after(200)
+    trial = history.trial()
+    assert not trial.HasField("estimate")
+    assert "no progress for 3 m 20 s" in trial.hints
+
+
+def test_clocks_that_differ_by_an_hour_do_not_shift_the_estimate() -> None:
+    for ahead in (-3_600.0, 3_600.0):
+        history = History(clock_ahead=ahead).requested().running(total_steps=1_000)
+        for step in range(10, 110, 10):
+            history.after(1.0).batch(step)
+        assert history.trial().estimate.remaining.seconds == pytest.approx(90, abs=2)
+
+
+def test_a_trial_that_is_stopping_has_no_estimate() -> None:
+    history = History().requested().running(total_steps=1_000)
+    for step in range(10, 110, 10):
+        history.after(1.0).batch(step)
+    history.control(facts.TrialStopRequested(mode=common.STOP_MODE_GRACEFUL))
+    assert not history.trial().HasField("estimate")
+
+
+def test_estimates_are_kept_with_the_step_at_which_they_were_given() -> None:
+    history = History().requested().running(total_steps=1_000)
+    for step in range(5, 1_005, 5):
+        history.after(0.5).batch(step)
+    estimates = history.view().estimates
+    assert 90 <= len(estimates) <= 101
+    assert all(b.step - a.step >= 10 for a, b in pairwise(estimates))
+    ended = history.nanoseconds
+    assert all(abs(ended - e.finish) < 2e9 for e in estimates)
+
+
+# --- instances and hints
+
+
+def test_instances_of_the_current_attempt_are_shown_with_their_health() -> None:
+    history = History().requested().running()
+    history.attempt(1, facts.InstanceStarted(rank=0, host="a", process_id=42, devices=["cpu"]))
+    history.attempt(1, facts.InstanceReadinessChanged(rank=0, ready=True))
+    history.control(facts.InstanceHealthChanged(attempt=1, rank=0, health=common.HEALTH_UNHEALTHY, reason="silent"))
+    trial = history.after(65).trial()
+    assert (trial.instances[0].host, trial.instances[0].ready) == ("a", True)
+    assert trial.instances[0].health == common.HEALTH_UNHEALTHY
+    assert "no contact with instance 0 for 1 m 5 s" in trial.hints
+
+
+def test_an_alert_is_a_hint_until_a_resume_goes_back_before_it() -> None:
+    history = History().requested().running()
+    snapshot = committed(3_000)
+    alert = facts.AlertRaised(kind=facts.ALERT_KIND_NON_FINITE, series="train/loss", step=3_210)
+    alert.message = "train/loss is NaN since step 3,210"
+    history.attempt(1, snapshot, alert)
+    assert alert.message in history.trial().hints
+    history.control(facts.AttemptFenced(attempt=1, last_step=3_300), facts.RetryScheduled(attempt=1))
+    assert alert.message not in history.running(2, snapshot).trial().hints
+
+
+def test_dropped_telemetry_is_named() -> None:
+    history = History().requested().running()
+    history.attempt(1, facts.TelemetryDropped(kind="steps", batch_count=2, item_count=4_096))
+    assert "4,096 points dropped by the sender" in history.trial().hints
+
+
+def test_a_brief_trial_has_no_markers_and_no_instances() -> None:
+    history = History().requested().running(total_steps=100, eval_every_steps=10)
+    history.attempt(1, facts.InstanceStarted(rank=0))
+    trial = history.trial(brief=True)
+    assert not trial.markers
+    assert not trial.instances
+    assert trial.progress.total_steps == 100
+
+
+def test_folding_the_same_history_again_gives_the_same_trial() -> None:
+    def fold() -> bytes:
+        history = History().requested().running(total_steps=100, eval_every_steps=10)
+        for step in range(1, 60):
+            history.after(0.5).batch(step)
+        history.attempt(1, committed(50))
+        return history.trial().SerializeToString(deterministic=True)
+
+    assert fold() == fold()
+
+
+def test_the_order_in_which_the_two_streams_are_read_does_not_matter() -> None:
+    def fold(telemetry_first: bool) -> bytes:
+        history = History().requested().control(facts.AttemptLaunched(attempt=1))
+        if telemetry_first:
+            history.batch(20)
+            history.attempt(1, facts.AttemptStarted(), facts.PlanDeclared(total_steps=100))
+        else:
+            history.attempt(1, facts.AttemptStarted(), facts.PlanDeclared(total_steps=100))
+            history.batch(20)
+        return history.trial().SerializeToString(deterministic=True)
+
+    assert fold(True) == fold(False)
+
+
+def test_deleting_a_runtime_hides_its_trials_and_keeps_them() -> None:
+    history = History().requested().runtime(runtime_facts.DeleteRequested())
+    assert history.views.runtimes["rt-test"].deleted
+    assert history.trial().trial == 1
