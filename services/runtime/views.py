@@ -112,8 +112,10 @@ class Views:
         # Everything up to here is folded.
         self.sequence = 0
         self.skipped = 0
-        # Grows with every change; caches of lists compare it.
-        self.revision = 0
+        # Grows when a runtime comes, goes, or changes its status or phase; sorted lists compare it.
+        self.list_revision = 0
+        # Sequences of events that had no right to be where they are, of all runtimes.
+        self.ignored: set[int] = set()
         self._listeners: list[Listener] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
@@ -123,7 +125,6 @@ class Views:
         """Fold one event. Events of unknown types are skipped and counted; their chain cannot be decided here."""
         view = self._fold(event)
         self.sequence = event.sequence
-        self.revision += 1
         if self._waiters:
             self._wake_waiters()
         if view is not None:
@@ -139,7 +140,7 @@ class Views:
             view = RuntimeView(subject.runtime_id, Head(runtime_chain(subject.runtime_id)))
             self.runtimes[subject.runtime_id] = view
         view.sequence = event.sequence
-        before = (view.state.status, view.phase)
+        before = (view.state.status, view.phase, view.state.deleting)
         reference = Reference(event.sequence, event.id, event.recorded_time, event.actor)
         chain: RuntimeView | TrialView = view if subject.trial is None else self._trial(view, subject.trial)
         chain.head = event.head
@@ -154,14 +155,30 @@ class Views:
             fold_trial(chain, payload, subject.attempt, reference)
         else:
             fold_runtime(chain, payload, reference)
-        if (view.state.status, view.phase) != before:
+        if (view.state.status, view.phase, view.state.deleting) != before:
             view.changed, view.reason = reference, sentence(payload)
+            self.list_revision += 1
+        if chain.ignored and chain.ignored[-1] == event.sequence:
+            self.ignored.add(event.sequence)
         return view
 
     def _trial(self, view: RuntimeView, number: int) -> TrialView:
         if number not in view.trials:
             view.trials[number] = TrialView(number, Head(trial_chain(view.runtime_id, number)))
         return view.trials[number]
+
+    def active(self) -> list[RuntimeView]:
+        """List the runtimes that are not at rest, oldest first."""
+        at_rest = (None, runtime.Phase.ENDED, runtime.Phase.DELETED)
+        return [view for view in self.runtimes.values() if view.state.phase not in at_rest]
+
+    def snapshot(self, name: str) -> api.Snapshot | None:
+        """Find a committed snapshot by `runtimes/{runtime}/trials/{trial}/snapshots/{snapshot}`; None: there is none."""
+        _, runtime_id, _, number, _, snapshot_id = name.split("/")
+        view = self.runtimes.get(runtime_id)
+        one = view.trials.get(int(number)) if view is not None else None
+        found = one.snapshots.get(snapshot_id) if one is not None else None
+        return found if found is not None and found.state == api.SNAPSHOT_STATE_COMMITTED else None
 
     async def follow(self, event_log: EventLog) -> None:
         """Fold everything after what is folded, then each new event, for ever."""

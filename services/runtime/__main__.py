@@ -1,0 +1,48 @@
+"""Entry point of the runtime service: `python -m services.runtime`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from milepost.eventlog.streams import StreamSettings
+from services import settings as service_settings
+from services.access import open_access
+from services.runtime import host
+from services.runtime.application import Application, Options
+from services.server import wait_for_signal
+from services.settings import Settings
+from services.telemetry import configure_logging, start_observing
+
+
+def options(settings: Settings) -> Options:
+    """Read what this service needs from its settings."""
+    return Options(
+        listen=settings["runtime_listen"],
+        data_dir=settings.data_dir,
+        nats_url=settings["nats_url"],
+        metrics_address=settings["metrics_address"],
+        ray_address=settings["ray_address"],
+        streams=StreamSettings(replicas=int(settings["replicas"])),
+        capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),
+        secrets=host.secrets(settings.data_dir),
+        access=open_access(settings, "runtime"),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    application = Application(options(settings))
+    await application.start()
+    try:
+        await application.run_until(wait_for_signal())
+    finally:
+        await application.stop()
+
+
+if __name__ == "__main__":
+    settings = service_settings.load(program="milepost runtime service")
+    configure_logging("runtime", settings["log_level"])
+    shutdown = start_observing("runtime", settings["monitoring_listen"])
+    try:
+        asyncio.run(serve(settings))
+    finally:
+        shutdown()

@@ -1,0 +1,191 @@
+"""The composition root of the runtime service: builds its parts, starts them, ends them. Tests start it too."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from milepost.api.audit.v1 import audit_service_pb2_grpc
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
+from milepost.api.metric.v1 import metric_service_pb2_grpc
+from milepost.api.runtime.v1 import runtime_service_pb2_grpc
+from milepost.errors import Unavailable
+from milepost.eventlog.connection import connect
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.keyvalue import JetStreamKeyValue
+from milepost.eventlog.streams import StreamSettings, ensure_streams
+from services.access import Access
+from services.runtime.audit import AuditService
+from services.runtime.decisions import Decisions
+from services.runtime.events import Events
+from services.runtime.launchers import AttemptKey, External, Launcher
+from services.runtime.launchers.local import LocalLauncher
+from services.runtime.lease import Lease
+from services.runtime.liveness import SUBJECTS, Liveness
+from services.runtime.placement_policy import Capacity
+from services.runtime.preflight import Preflight
+from services.runtime.purge import Purger
+from services.runtime.requests import Requests
+from services.runtime.scheduler import Scheduler, Surroundings
+from services.runtime.service import RuntimeService
+from services.runtime.snapshots import SnapshotStorage
+from services.runtime.views import Views
+from services.server import Server
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("milepost.api.runtime.v1.RuntimeService", "milepost.api.audit.v1.AuditService")
+PURGE_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What differs between installations of the runtime service."""
+
+    listen: str
+    data_dir: Path
+    nats_url: str
+    metrics_address: str
+    capacity: Capacity
+    ray_address: str = ""
+    streams: StreamSettings = field(default_factory=StreamSettings)
+    secrets: Callable[[str], str | None] = lambda name: None
+    access: Access | None = None
+    # What the local launcher runs; empty: the trainer of this installation.
+    trainer_command: tuple[str, ...] = ()
+
+
+class Application:
+    """A running runtime service."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.views = Views()
+        self.liveness = Liveness()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Connect, read the log, listen, and begin to schedule.
+
+        Raises:
+            EventLogError: the log cannot be had, or its settings would lose history.
+            SystemExit: the port is taken.
+        """
+        options = self._options
+        self._failed = asyncio.get_running_loop().create_future()
+        self._connection = await connect(options.nats_url, name="milepost runtime service")
+        await ensure_streams(self._connection, options.streams)
+        self._log = JetStreamLog(self._connection)
+        end = await self._log.last_sequence()
+        self._spawn(self.views.follow(self._log), "views")
+        await self.views.wait_for(end, timeout_seconds=600.0)
+        self._build()
+        self._server = Server(options.listen, self._register, SERVICES, self._check, access=options.access)
+        self.port = await self._server.start()
+        beats = await self._connection.subscribe(SUBJECTS)
+        self._connection.on_renewal(self.liveness.listen_anew)
+        self._spawn(self.liveness.listen(beats), "heartbeats")
+        self._spawn(self.scheduler.run(), "scheduler")
+
+    def _build(self) -> None:
+        options = self._options
+        key_value = JetStreamKeyValue(self._connection)
+        self.decisions = Decisions(self._log, self.views)
+        self._local = LocalLauncher(options.data_dir, options.capacity, options.trainer_command or None)
+        launchers: dict[config.Launcher, Launcher] = {
+            config.LAUNCHER_LOCAL: self._local,
+            config.LAUNCHER_EXTERNAL: External(),
+        }
+        storage = SnapshotStorage(options.data_dir)
+        surroundings = Surroundings(
+            options.data_dir, options.nats_url, socket.gethostname(), options.ray_address, options.secrets
+        )
+        self._metrics_channel = grpc.aio.insecure_channel(options.metrics_address)
+        purger = Purger(options.data_dir, storage, self._purge_metrics)
+        self.scheduler = Scheduler(
+            self.views,
+            self.decisions,
+            launchers,
+            Lease(key_value),
+            self.liveness,
+            storage,
+            purger,
+            surroundings,
+        )
+        events = Events(self._log, self.views)
+        self._runtime_service = RuntimeService(
+            self.views,
+            self.decisions,
+            Requests(key_value),
+            Preflight(launchers),
+            storage,
+            events,
+            lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),
+        )
+        self._audit_service = AuditService(self.views, events)
+
+    def _register(self, server: grpc.aio.Server) -> None:
+        runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
+
+    async def _purge_metrics(self, runtime_id: str) -> tuple[int, int]:
+        stub = metric_service_pb2_grpc.MetricServiceStub(self._metrics_channel)
+        request = metric_api.PurgeRuntimeRequest(name=f"runtimes/{runtime_id}")
+        try:
+            answer = await stub.PurgeRuntime(
+                request, timeout=PURGE_TIMEOUT_SECONDS, metadata=(("mp-actor", "service:runtime"),)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"the metric service: {error.code().name}: {error.details()}") from error
+        return answer.point_count, answer.log_line_count
+
+    async def _check(self) -> str | None:
+        if not self._connection.is_connected:
+            return "not connected to NATS"
+        end = await self._log.last_sequence()
+        behind = end - self.views.sequence
+        return f"the read model is {behind} events behind" if behind > 1_000 else None
+
+    # --- running
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._on_done)
+        self._tasks.append(task)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        """End the service when one of its parts ends by itself: a new start reads the log again."""
+        if task.cancelled() or self._failed is None or self._failed.done():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} ended by itself")
+        self._failed.set_exception(error)
+
+    async def run_until(self, stopped: Awaitable[None]) -> None:
+        """Return when something says stop, or raise what made a part of the service end."""
+        assert self._failed is not None, "start it first"
+        waiter = asyncio.ensure_future(stopped)
+        await asyncio.wait([waiter, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            waiter.cancel()
+            self._failed.result()
+
+    async def stop(self) -> None:
+        """End in order. Trainers stay."""
+        await self._server.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._local.close()
+        await self._metrics_channel.close(None)
+        await self._log.close()
+        await self._connection.close()

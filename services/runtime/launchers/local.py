@@ -1,0 +1,364 @@
+"""Attempts as processes of this machine: one driver in a session and process group of its own for each.
+
+What is known of an attempt lies in its folder, so a service that starts again sees what an earlier one started:
+
+    attempt.json   `AttemptLaunch`, what the driver is told
+    attempt.lock   locked (flock) by the driver from before it begins until it and all that inherited the lock are gone
+    process.json   pid and start time of the driver
+    exit.json      `AttemptEnded`, the last word of a driver that ended by itself
+    driver.log     what the driver printed
+
+The lock is taken before the process exists and handed to it, so at no instant can a second one be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
+from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from services.runtime.control_policy import Exit, Process
+from services.runtime.launchers import AttemptKey, LaunchFailed, processes
+from services.runtime.placement_policy import Capacity
+
+log = logging.getLogger(__name__)
+
+MARK = "MILEPOST_ATTEMPT_DIRECTORY"
+KILL_SECONDS = 10.0
+POLL_SECONDS = 0.25
+
+# What of the environment of the service a driver gets; everything else is kept from it.
+_PASSED = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+    }
+    | {
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+    }
+)
+_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "RAY_", "HF_HOME", "TORCH_", "XDG_")
+
+
+@dataclass(slots=True)
+class _Known:
+    """A process that runs, or that ran."""
+
+    pid: int
+    start: int
+    # Only of a child of this service.
+    child: subprocess.Popen[bytes] | None = None
+    watched: bool = False
+    # Set when it is gone.
+    exit: Exit | None = None
+
+
+class LocalLauncher:
+    """Starts drivers on this machine."""
+
+    def __init__(self, data_dir: Path, capacity: Capacity, command: tuple[str, ...] | None = None) -> None:
+        """Look at the attempts below a data directory.
+
+        Args:
+            command: what to run, before `--launch <file>`; by default the trainer of this installation.
+        """
+        self._data_dir = data_dir
+        self._capacity = capacity
+        # Without the current folder on the path: a user's own `trainer.py` must not take our place.
+        self._command = command or (sys.executable, "-P", "-m", "trainer")
+        self._known: dict[AttemptKey, _Known] = {}
+        self._listeners: list[Callable[[AttemptKey], None]] = []
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    def capacity(self) -> Capacity | None:
+        return self._capacity
+
+    def on_change(self, listener: Callable[[AttemptKey], None]) -> None:
+        self._listeners.append(listener)
+
+    async def close(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    # --- seeing
+
+    def observe(self, key: AttemptKey) -> tuple[Process, Exit]:
+        known = self._known.get(key)
+        if known is None:
+            known = self._find(key)
+            if known is None:
+                return Process.ABSENT, Exit()
+            self._known[key] = known
+            log.info("attempt.adopted", extra=_fields(key, pid=known.pid, gone=known.exit is not None))
+        if known.exit is not None:
+            return Process.GONE, known.exit
+        self._watch(key, known)
+        return Process.RUNNING, Exit()
+
+    def _find(self, key: AttemptKey) -> _Known | None:
+        """Find what an earlier service left of an attempt."""
+        folder = key.directory(self._data_dir)
+        recorded = _read_process(folder)
+        if _is_locked(folder):
+            pid = recorded[0] if recorded else _holder(folder)
+            found = processes.info(pid) if pid else None
+            if found is not None and (recorded is None or found.start == recorded[1]):
+                return _Known(found.pid, found.start)
+            # The driver is gone, something it started holds on: `kill` ends it.
+            return _Known(recorded[0] if recorded else 0, recorded[1] if recorded else 0)
+        if recorded is None and not (folder / "exit.json").exists():
+            return None
+        pid, start = recorded or (0, 0)
+        return _Known(pid, start, exit=_exit_of(folder, None))
+
+    def _watch(self, key: AttemptKey, known: _Known) -> None:
+        if known.watched:
+            return
+        known.watched = True
+        watcher = asyncio.get_running_loop().create_task(self._wait(key, known))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _wait(self, key: AttemptKey, known: _Known) -> None:
+        """Wait until a driver is gone, then say so."""
+        folder = key.directory(self._data_dir)
+        await _wait_for_exit(known)
+        # What it started may outlive it; the attempt is over all the same.
+        code = await asyncio.to_thread(known.child.wait) if known.child is not None else None
+        known.exit = known.exit or _exit_of(folder, code)
+        log.info(
+            "attempt.exited",
+            extra=_fields(key, pid=known.pid, code=code, cause=common.ExitCause.Name(known.exit.cause)),
+        )
+        for listener in self._listeners:
+            listener(key)
+
+    # --- starting
+
+    async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
+        try:
+            await asyncio.to_thread(self._launch, key, launch, environment)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            message = "the disk of the data directory is full" if full else f"{error.strerror or error}"
+            raise LaunchFailed(f"the process could not be started: {message}") from error
+        process, _ = self.observe(key)
+        log.info("attempt.launched", extra=_fields(key, pid=self._known[key].pid, process=process.value))
+
+    def _launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
+        folder = key.directory(self._data_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "attempt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            if _read_process(folder) is not None:
+                return
+            text = json_format.MessageToJson(launch, preserving_proto_field_name=True)
+            _write(folder / "attempt.json", text.encode())
+            child = self._spawn(folder, lock, environment)
+            found = processes.info(child.pid)
+            start = found.start if found is not None else 0
+            _write(folder / "process.json", json.dumps({"pid": child.pid, "start": start}).encode())
+            self._known[key] = _Known(child.pid, start, child)
+        finally:
+            os.close(lock)
+
+    def _spawn(self, folder: Path, lock: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with (folder / "driver.log").open("ab") as output:
+            return subprocess.Popen(
+                [*self._command, "--launch", str(folder / "attempt.json")],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env={**_clean_environment(), **environment, MARK: str(folder)},
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+
+    # --- ending
+
+    async def kill(self, key: AttemptKey) -> None:
+        folder = key.directory(self._data_dir)
+        known = self._known.get(key) or self._find(key)
+        if known is None:
+            return
+        deadline = time.monotonic() + KILL_SECONDS
+        while members := await asyncio.to_thread(self._members, folder, known):
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                log.error("attempt.kill_failed", extra=_fields(key, pids=sorted(members)))
+                return
+            await asyncio.sleep(0.02)
+        if known.child is not None:
+            await asyncio.to_thread(known.child.wait)
+        if known.exit is None:
+            known.exit = Exit(common.EXIT_CAUSE_KILLED, "killed by Milepost")
+        self._known[key] = known
+
+    def _members(self, folder: Path, known: _Known) -> set[int]:
+        leader = processes.info(known.pid) if known.pid else None
+        same = leader is not None and leader.start == known.start and leader.alive
+        return processes.family(known.pid if same else None, f"{MARK}={folder}")
+
+
+def _clean_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    root = str(Path(__file__).resolve().parents[3])
+    if not root.endswith("site-packages"):
+        # A checkout that is not installed.
+        kept["PYTHONPATH"] = root
+    kept["PYTHONUNBUFFERED"] = "1"
+    return kept
+
+
+async def _wait_for_exit(known: _Known) -> None:
+    """Return when a process is gone, child or not."""
+    if known.pid == 0:
+        return
+    try:
+        descriptor = os.pidfd_open(known.pid)
+    except (AttributeError, OSError):
+        await _poll_for_exit(known)
+        return
+    try:
+        found = processes.info(known.pid)
+        if found is None or found.start != known.start:
+            return
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _poll_for_exit(known: _Known) -> None:
+    while True:
+        found = processes.info(known.pid)
+        if found is None or found.start != known.start or not found.alive:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _exit_of(folder: Path, code: int | None) -> Exit:
+    """Read how a driver ended: its own word first, then its exit code."""
+    try:
+        ended = json_format.Parse((folder / "exit.json").read_text(), AttemptEnded(), ignore_unknown_fields=True)
+        return Exit(ended.cause, ended.detail)
+    except (OSError, json_format.ParseError, UnicodeDecodeError):
+        pass
+    if code is None:
+        return Exit()
+    if code < 0:
+        return Exit(common.EXIT_CAUSE_SIGNAL, f"the driver was killed by {_signal_name(-code)}")
+    return Exit(
+        common.EXIT_CAUSE_EXCEPTION, f"the driver left with exit code {code}{_last_line(folder / 'driver.log')}"
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f": {lines[-1][:300]}" if lines else ""
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / "attempt.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _holder(folder: Path) -> int | None:
+    """Find a driver whose start was not recorded because the service died at that instant."""
+    file = f"{folder / 'attempt.json'}".encode()
+    for process in processes.all_processes():
+        with contextlib.suppress(OSError):
+            if (
+                file in (processes.PROC / str(process.pid) / "cmdline").read_bytes().split(b"\0")
+                and process.session == process.pid
+            ):
+                return process.pid
+    return None
+
+
+def _read_process(folder: Path) -> tuple[int, int] | None:
+    try:
+        recorded = json.loads((folder / "process.json").read_text())
+        return int(recorded["pid"]), int(recorded["start"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _fields(key: AttemptKey, **more: object) -> dict[str, object]:
+    return {"runtime": key.runtime_id, "trial": key.trial, "attempt": key.attempt, **more}

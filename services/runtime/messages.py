@@ -1,0 +1,148 @@
+"""From views and recorded events to the messages of the contract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import recorded_event_pb2 as events_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.domain import runtime, trial
+from milepost.domain.sentences import sentence
+from milepost.eventlog import RecordedEvent, codec, parse_subject
+from services.runtime.views import RuntimeView
+
+log = logging.getLogger(__name__)
+
+STATUSES = {
+    runtime.Status.STARTED: api.RUNTIME_STATUS_STARTED,
+    runtime.Status.ABORTED: api.RUNTIME_STATUS_ABORTED,
+    runtime.Status.FAILED: api.RUNTIME_STATUS_FAILED,
+    runtime.Status.COMPLETED: api.RUNTIME_STATUS_COMPLETED,
+}
+
+PHASES: dict[runtime.Phase, api.RuntimePhase] = {
+    phase: getattr(api, f"RUNTIME_PHASE_{phase.value}") for phase in runtime.Phase
+}
+
+
+def runtime_message(view: RuntimeView, with_text: bool = False) -> api.Runtime:
+    """Describe a runtime. `with_text` adds the configuration as the client gave it."""
+    state = view.state
+    message = api.Runtime(
+        name=f"runtimes/{view.runtime_id}",
+        runtime_id=view.runtime_id,
+        display_name=state.configuration.name if state.configuration is not None else "",
+        status=STATUSES[state.status] if state.status is not None else api.RUNTIME_STATUS_UNSPECIFIED,
+        phase=PHASES[view.phase] if view.phase is not None else api.RUNTIME_PHASE_UNSPECIFIED,
+        reason=view.reason,
+        failure_reason=state.failure_reason,
+        configuration=state.configuration,
+        configuration_digest=state.configuration_digest,
+        trials=trial_counts(view),
+        trial_count=state.trial_count,
+        cloned_from=view.cloned_from,
+        health=state.health,
+        ready=state.ready,
+        purge_remaining=state.purge_remaining,
+        sequence=view.sequence,
+        etag=str(view.head.sequence),
+        deleted=state.deleting,
+    )
+    _set_times(message, view)
+    if state.configuration is not None:
+        message.labels.update(state.configuration.labels)
+    if state.pending is not None and state.phase is runtime.Phase.QUEUED:
+        message.pending_reason, message.queue_position = state.pending.reason, state.pending.position
+        if state.pending.detail:
+            message.reason = f"{message.reason}{'; ' if message.reason else ''}{_pending_words(view)}"
+    if state.stop is not None:
+        message.stop_mode = state.stop.mode
+        message.stop_deadline_time.FromDatetime(state.stop.deadline_time)
+    if with_text:
+        message.configuration_text = view.configuration_text
+    return message
+
+
+def _pending_words(view: RuntimeView) -> str:
+    pending = view.state.pending
+    return f"number {pending.position} in the queue, {pending.detail}" if pending is not None else ""
+
+
+def _set_times(message: api.Runtime, view: RuntimeView) -> None:
+    if view.created is not None:
+        message.create_time.FromDatetime(view.created.time)
+        message.created_by = view.created.actor
+    if view.started is not None:
+        message.start_time.FromDatetime(view.started.time)
+    if view.ended is not None:
+        message.end_time.FromDatetime(view.ended.time)
+    if view.changed is not None:
+        message.change_time.FromDatetime(view.changed.time)
+        message.changed_by = view.changed.actor
+        message.change_event_id = view.changed.event_id
+        message.change_sequence = view.changed.sequence
+    deleted = view.last.get("DeleteRequested")
+    if deleted is not None:
+        message.delete_time.FromDatetime(deleted.time)
+
+
+def trial_counts(view: RuntimeView) -> api.TrialCounts:
+    """Count the trials by the four words."""
+    counts = api.TrialCounts()
+    for one in view.trials.values():
+        match one.state.situation:
+            case trial.Active():
+                counts.running += 1
+            case trial.Completed():
+                counts.completed += 1
+            case trial.Failed():
+                counts.failed += 1
+            case trial.Queued() | trial.Retrying() | trial.Stopped():
+                counts.waiting += 1
+    return counts
+
+
+def event_message(event: RecordedEvent, ignored: Collection[int] = ()) -> events_api.RecordedEvent:
+    """Describe an event of the log. One of a type that this version does not know has no payload."""
+    message = events_api.RecordedEvent(
+        sequence=event.sequence,
+        subject=event.subject,
+        event_id=event.id,
+        type=event.type,
+        actor=event.actor,
+        cause=event.cause,
+        version=event.version,
+        previous_hash=event.previous_hash,
+        hash=event.hash,
+        traceparent=event.traceparent,
+        source=event.source,
+        ignored=event.sequence in ignored,
+        repeat_count=1,
+        last_sequence=event.sequence,
+    )
+    message.event_time.FromDatetime(event.time)
+    message.recorded_time.FromDatetime(event.recorded_time)
+    subject = parse_subject(event.subject)
+    if not subject.is_platform:
+        message.runtime_id, message.trial = subject.runtime_id, subject.trial or 0
+        message.attempt = subject.attempt or 0
+    try:
+        payload = codec.decode(event.type, event.body)
+    except codec.UnknownEventType:
+        message.message = f"An event of a type that this version does not know: {event.type}"
+        return message
+    message.scope, message.category = codec.scope_of(event.type), codec.category_of(event.type)
+    message.message = sentence(payload)
+    if not message.attempt:
+        message.attempt = getattr(payload, "attempt", 0)
+    _set_payload(message, event)
+    return message
+
+
+def _set_payload(message: events_api.RecordedEvent, event: RecordedEvent) -> None:
+    area, _ = codec.TYPES[event.type]
+    field: Message = getattr(message, f"{area}_event")
+    field.MergeFromString(event.body)

@@ -1,0 +1,58 @@
+"""Remove what a deleted runtime left: snapshots, metrics, logs, and its folder. The audit trail stays."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.domain import runtime
+from milepost.errors import MilepostError
+from services.runtime.snapshots import SnapshotStorage
+from services.runtime.views import RuntimeView
+
+log = logging.getLogger(__name__)
+
+# Removes points and log lines of a runtime; returns how many of each.
+PurgeMetrics = Callable[[str], Awaitable[tuple[int, int]]]
+
+
+class Purger:
+    """Removes everything it can, and says what it could not. Given again it goes on with the rest."""
+
+    def __init__(self, data_dir: Path, storage: SnapshotStorage, purge_metrics: PurgeMetrics) -> None:
+        self._data_dir = data_dir
+        self._storage = storage
+        self._purge_metrics = purge_metrics
+
+    async def purge(self, view: RuntimeView) -> runtime.ReportPurged:
+        """Remove what is left of a runtime and report on it."""
+        remaining: list[str] = []
+        snapshot_count = snapshot_bytes = point_count = line_count = 0
+        for one in view.trials.values():
+            for snapshot in one.snapshots.values():
+                if snapshot.state == api.SNAPSHOT_STATE_DELETED:
+                    continue
+                try:
+                    await self._storage.remove(snapshot.uri)
+                    snapshot_count += 1
+                    snapshot_bytes += snapshot.byte_count
+                except (OSError, MilepostError) as error:
+                    remaining.append(f"{snapshot.name}: {error}")
+        try:
+            point_count, line_count = await self._purge_metrics(view.runtime_id)
+        except MilepostError as error:
+            remaining.append(f"metrics and logs: {error.message}")
+        if not remaining:
+            folder = self._data_dir / "runtimes" / view.runtime_id
+            try:
+                await asyncio.to_thread(shutil.rmtree, folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                remaining.append(f"{folder}: {error.strerror}")
+        log.info("runtime.purged", extra={"runtime": view.runtime_id, "remaining": remaining})
+        return runtime.ReportPurged(snapshot_count, snapshot_bytes, point_count, line_count, tuple(remaining))

@@ -1,0 +1,470 @@
+"""RuntimeService: translates requests into commands and views into answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from milepost import configuration as configurations
+from milepost import ids, observability
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.api.runtime.v1 import runtime_service_pb2_grpc
+from milepost.domain import runtime, trial
+from milepost.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Violation
+from services.authentication import current_caller
+from services.runtime import listing, names
+from services.runtime.decisions import Behind, Decisions
+from services.runtime.events import Events
+from services.runtime.messages import runtime_message
+from services.runtime.preflight import Preflight
+from services.runtime.previews import preview
+from services.runtime.requests import Requests
+from services.runtime.scheduler import create_commands
+from services.runtime.snapshots import SnapshotStorage
+from services.runtime.views import RuntimeView, Views
+
+# Trials that are created together with their runtime; the scheduler creates the others.
+CREATED_WITH_RUNTIME = 500
+LONGEST_STOP_SECONDS = 86_400.0
+
+
+class RuntimeService(runtime_service_pb2_grpc.RuntimeServiceServicer):
+    """The commands and queries on runtimes."""
+
+    def __init__(
+        self,
+        views: Views,
+        decisions: Decisions,
+        requests: Requests,
+        preflight: Preflight,
+        storage: SnapshotStorage,
+        events: Events,
+        current_step: Callable[[str, int, int], int],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._views = views
+        self._decisions = decisions
+        self._requests = requests
+        self._preflight = preflight
+        self._storage = storage
+        self._events = events
+        self._current_step = current_step
+        self._lists = listing.Lists(views)
+        self._clock = clock
+
+    # --- start, clone
+
+    async def StartRuntime(
+        self, request: api.StartRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.StartRuntimeResponse:
+        text, configuration = _given(request)
+        if request.runtime_id and not ids.is_runtime_id(request.runtime_id):
+            raise InvalidArgument([Violation("runtime_id", "must be rt- and 26 characters of base32 (0-9, a-v)")])
+        await self._preflight.check(configuration)
+        if request.validate_only:
+            return api.StartRuntimeResponse(runtime=_dry(configuration), sequence=self._views.sequence)
+        view = await self._start(request, request.runtime_id, text, configuration, "")
+        return api.StartRuntimeResponse(runtime=runtime_message(view), sequence=view.sequence)
+
+    async def CloneRuntime(
+        self, request: api.CloneRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.CloneRuntimeResponse:
+        old = self._known(names.runtime_id(request.name), show_deleted=True)
+        plain = configurations.to_plain(_configuration(old))
+        if request.display_name:
+            plain["name"] = request.display_name
+        if request.configuration_changes_text:
+            changes = _changes(request.configuration_changes_text)
+            plain = configurations.merge(plain, changes)
+        configuration = configurations.resolve(plain)
+        await self._preflight.check(configuration)
+        if request.validate_only:
+            return api.CloneRuntimeResponse(runtime=_dry(configuration))
+        text = configurations.canonical_json(configuration)
+        view = await self._start(request, "", text, configuration, old.runtime_id)
+        return api.CloneRuntimeResponse(runtime=runtime_message(view))
+
+    async def _start(
+        self, request: Any, wanted_id: str, text: str, configuration: RuntimeConfiguration, cloned_from: str
+    ) -> RuntimeView:
+        self._check_quota()
+        command = runtime.RequestRuntime(
+            runtime_id="",
+            configuration_text=text,
+            configuration=configuration,
+            configuration_digest=configurations.digest(configuration),
+            trial_count=len(configurations.expand(configuration)),
+            request_id=request.request_id,
+            cloned_from=cloned_from,
+        )
+
+        async def act(runtime_id: str) -> int:
+            return await self._request(runtime_id, command, _behind(request))
+
+        done = await self._requests.once(request, current_caller().actor, wanted_id or ids.new_runtime_id(), act)
+        return self._known(done.runtime_id, show_deleted=True)
+
+    async def _request(self, runtime_id: str, command: runtime.RequestRuntime, behind: Behind) -> int:
+        configuration = command.configuration
+        known = self._views.runtimes.get(runtime_id)
+        if known is not None and known.state.exists:
+            # Its trials may exist already; what is missing the scheduler creates.
+            decided = await self._decisions.decide(runtime_id, {None: [_with_id(command, runtime_id)]}, behind)
+            return decided.sequence or known.sequence
+        numbers = tuple(range(1, min(command.trial_count, CREATED_WITH_RUNTIME) + 1))
+        commands: dict[int | None, list[object]] = {None: [_with_id(command, runtime_id)]}
+        commands |= create_commands(runtime_id, configuration, numbers)
+        if configuration.launcher == config.LAUNCHER_EXTERNAL:
+            # Its process runs already: it gets its attempt with the answer.
+            commands[None].append(runtime.AllocateResources(runtime.Allocation(0.0, 0.0, (), "", 0.0)))
+            commands[1].append(trial.LaunchAttempt(1, None))
+        return (await self._decisions.decide(runtime_id, commands, behind)).sequence
+
+    def _check_quota(self) -> None:
+        caller = current_caller()
+        mine = sum(1 for v in self._views.active() if v.created is not None and v.created.actor == caller.actor)
+        if mine >= caller.max_active_runtimes:
+            raise ResourceExhausted(
+                f"{caller.actor} has {mine} active runtimes, the most it may have", reason="RUNTIME_QUOTA"
+            )
+
+    # --- stop, resume, delete
+
+    async def PreviewStop(
+        self, request: api.PreviewStopRequest, context: grpc.aio.ServicerContext
+    ) -> api.PreviewStopResponse:
+        view = self._known(names.runtime_id(request.name))
+        if request.trial < 0 or (request.trial and request.trial not in view.trials):
+            raise NotFound(f"{view.runtime_id} has no trial {request.trial}", reason="TRIAL_NOT_FOUND")
+        return preview(view, request.trial, self._current_step, self._clock())
+
+    async def StopRuntime(
+        self, request: api.StopRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.StopRuntimeResponse:
+        runtime_id = names.runtime_id(request.name)
+        view = self._known(runtime_id)
+        _check_etag(view, request.etag)
+        mode = _stop_mode(view, request.mode)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.StopRuntime(mode, self._deadline(view, request), _reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.StopRuntimeResponse(runtime=runtime_message(view))
+
+    async def StopTrial(
+        self, request: api.StopTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.StopTrialResponse:
+        runtime_id, number = names.trial_name(request.name)
+        view = self._known_trial(runtime_id, number)
+        mode = _stop_mode(view, request.mode)
+
+        async def act(runtime_id: str) -> int:
+            command = trial.StopTrial(mode, self._deadline(view, request), _reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.StopTrialResponse(runtime=runtime_message(view))
+
+    def _deadline(self, view: RuntimeView, request: Any) -> datetime:
+        seconds = _configuration(view).limits.stop_deadline_seconds
+        if request.HasField("deadline"):
+            seconds = _seconds(request.deadline, "deadline")
+        return self._clock() + timedelta(seconds=seconds)
+
+    async def ResumeRuntime(
+        self, request: api.ResumeRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.ResumeRuntimeResponse:
+        runtime_id = names.runtime_id(request.name)
+        view = self._known(runtime_id)
+        _check_etag(view, request.etag)
+        continuation = _continuation(view, request.configuration_changes_text)
+
+        async def act(runtime_id: str) -> int:
+            trials = self._resumable(view, continuation)
+            command = _resume_command(trials, request.snapshot_id, continuation)
+            # What the state does not allow is refused before files are read.
+            runtime.decide(view.state, command)
+            if not view.state.in_progress:
+                await self._check_snapshots(view, trials, request.snapshot_id)
+            return await self._resume(view, command, _behind(request))
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.ResumeRuntimeResponse(runtime=runtime_message(view))
+
+    async def _resume(self, view: RuntimeView, command: runtime.ResumeRuntime, behind: Behind) -> int:
+        commands: dict[int | None, list[object]] = {None: [command]}
+        if _configuration(view).launcher == config.LAUNCHER_EXTERNAL and not view.state.in_progress:
+            one = view.trials[1].state
+            choice = await self._storage.choose(one)
+            commands[None].append(runtime.AllocateResources(runtime.Allocation(0.0, 0.0, (), "", 0.0)))
+            commands[1] = [trial.ResumeTrial(extends=True), trial.LaunchAttempt(one.attempt + 1, choice.snapshot)]
+        return (await self._decisions.decide(view.runtime_id, commands, behind)).sequence
+
+    def _resumable(self, view: RuntimeView, continuation: configurations.Continuation | None) -> tuple[int, ...]:
+        """Choose the trials that a resume of the runtime takes up again."""
+        kinds: tuple[type, ...] = (trial.Stopped, trial.Queued, trial.Retrying)
+        if view.state.status is runtime.Status.FAILED:
+            kinds += (trial.Failed,)
+        if continuation is not None and continuation.extends:
+            kinds += (trial.Completed,)
+        chosen = tuple(number for number, one in sorted(view.trials.items()) if isinstance(one.state.situation, kinds))
+        if not chosen and not view.state.in_progress and view.state.status is not runtime.Status.COMPLETED:
+            raise FailedPrecondition(
+                f"runtime {view.runtime_id} has no trial that could be resumed", reason="NOTHING_TO_RESUME"
+            )
+        return chosen
+
+    async def _check_snapshots(self, view: RuntimeView, trials: tuple[int, ...], snapshot_id: str) -> None:
+        """Refuse a resume in which no trial could go on, with the cause."""
+        if snapshot_id and len(trials) != 1:
+            raise InvalidArgument(
+                [Violation("snapshot_id", f"names one snapshot for {len(trials)} trials; resume the trial")]
+            )
+        causes = []
+        for number in trials:
+            cause = await self._why_not(view, number, snapshot_id)
+            if not cause:
+                return
+            causes.append(cause)
+        if causes:
+            raise FailedPrecondition("; ".join(causes), reason="NO_VALID_SNAPSHOT")
+
+    async def _why_not(self, view: RuntimeView, number: int, snapshot_id: str) -> str:
+        """Say why a trial cannot go on. Empty: it can."""
+        state = view.trials[number].state
+        trial.decide(state, trial.ResumeTrial(snapshot_id, extends=True))
+        candidates = trial.restorable_snapshots(state)
+        if snapshot_id:
+            candidates = [record for record in candidates if record.snapshot_id == snapshot_id]
+        elif not state.lineage:
+            # It never began, so it loses nothing by starting at the beginning.
+            return ""
+        if not candidates:
+            return f"trial {number} has no snapshot to go on from; clone the runtime to start again"
+        problems = []
+        for record in candidates:
+            problem = await self._storage.verify(record)
+            if not problem:
+                return ""
+            problems.append(problem)
+        return f"trial {number} has no valid snapshot: {'; '.join(problems)}"
+
+    async def ResumeTrial(
+        self, request: api.ResumeTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.ResumeTrialResponse:
+        runtime_id, number = names.trial_name(request.name)
+        view = self._known_trial(runtime_id, number)
+
+        async def act(runtime_id: str) -> int:
+            commands: dict[int | None, list[object]] = {number: [trial.ResumeTrial(request.snapshot_id)]}
+            trial.decide(view.trials[number].state, commands[number][0])
+            if isinstance(view.trials[number].state.situation, trial.Stopped | trial.Failed):
+                await self._check_snapshots(view, (number,), request.snapshot_id)
+            if not view.state.in_progress:
+                commands = {None: [runtime.ResumeRuntime((number,), request.snapshot_id)]}
+            elif view.state.stop is not None:
+                raise FailedPrecondition(f"runtime {runtime_id} is stopping", reason="RUNTIME_STOPPING")
+            return (await self._decisions.decide(runtime_id, commands, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.ResumeTrialResponse(runtime=runtime_message(view))
+
+    async def DeleteRuntime(
+        self, request: api.DeleteRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.DeleteRuntimeResponse:
+        runtime_id = names.runtime_id(request.name)
+        view = self._known(runtime_id, show_deleted=True)
+        if not view.state.deleting:
+            _check_etag(view, request.etag)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.DeleteRuntime(self._clock(), request.force)
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.DeleteRuntimeResponse(runtime=runtime_message(view))
+
+    # --- queries
+
+    async def GetRuntime(
+        self, request: api.GetRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.GetRuntimeResponse:
+        runtime_id = names.runtime_id(request.name)
+        if request.HasField("as_of") and request.as_of.ByteSize():
+            view = await self._events.runtime_as_of(runtime_id, request.as_of)
+            return api.GetRuntimeResponse(runtime=runtime_message(view, with_text=True))
+        await self._views.wait_for(request.min_sequence)
+        view = self._known(runtime_id, request.show_deleted)
+        return api.GetRuntimeResponse(runtime=runtime_message(view, with_text=True))
+
+    async def ListRuntimes(
+        self, request: api.ListRuntimesRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListRuntimesResponse:
+        if request.HasField("as_of") and request.as_of.ByteSize():
+            views = await self._events.views_as_of(request.as_of)
+            return listing.Lists(views).page(request)
+        await self._views.wait_for(request.min_sequence)
+        return self._lists.page(request)
+
+    async def WatchRuntimes(
+        self, request: api.WatchRuntimesRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[api.WatchRuntimesResponse]:
+        wanted = names.runtime_id(request.name) if request.name else ""
+        if wanted:
+            self._known(wanted, show_deleted=True)
+        async for response in listing.watch(self._views, wanted, request.filter, request.after_sequence):
+            yield response
+
+    async def ListSnapshots(
+        self, request: api.ListSnapshotsRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListSnapshotsResponse:
+        runtime_id, number = names.runtime_or_trial(request.parent)
+        view = self._known_trial(runtime_id, number) if number else self._known(runtime_id)
+        shown = [
+            snapshot
+            for one in view.trials.values()
+            if number in (0, one.number)
+            for snapshot in one.snapshots.values()
+            if request.show_deleted or snapshot.state == api.SNAPSHOT_STATE_COMMITTED
+        ]
+        shown.sort(key=lambda s: (s.commit_time.ToNanoseconds(), s.step), reverse=True)
+        return api.ListSnapshotsResponse(snapshots=shown, sequence=view.sequence)
+
+    async def ListEvents(
+        self, request: api.ListEventsRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListEventsResponse:
+        return await self._events.page(request)
+
+    async def WatchEvents(
+        self, request: api.WatchEventsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[api.WatchEventsResponse]:
+        async for response in self._events.watch(request):
+            yield response
+
+    # --- finding
+
+    def _known(self, runtime_id: str, show_deleted: bool = False) -> RuntimeView:
+        view = self._views.runtimes.get(runtime_id)
+        if view is None or not view.state.exists:
+            raise NotFound(f"there is no runtime {runtime_id}", reason="RUNTIME_NOT_FOUND")
+        if view.state.deleting and not show_deleted:
+            raise NotFound(f"runtime {runtime_id} is deleted", reason="RUNTIME_DELETED")
+        return view
+
+    def _known_trial(self, runtime_id: str, number: int) -> RuntimeView:
+        view = self._known(runtime_id)
+        if number not in view.trials:
+            raise NotFound(f"runtime {runtime_id} has no trial {number}", reason="TRIAL_NOT_FOUND")
+        return view
+
+
+def _given(request: api.StartRuntimeRequest) -> tuple[str, RuntimeConfiguration]:
+    """Return the configuration as given, as text, and as resolved."""
+    match request.WhichOneof("source"):
+        case "configuration_text":
+            return request.configuration_text, configurations.resolve_text(request.configuration_text)
+        case "configuration":
+            configuration = configurations.resolve_message(request.configuration)
+            return configurations.canonical_json(configuration), configuration
+        case _:
+            raise InvalidArgument([Violation("configuration_text", "is required, or configuration")])
+
+
+def _dry(configuration: RuntimeConfiguration) -> api.Runtime:
+    """Answer a request that is only to be judged."""
+    return api.Runtime(
+        display_name=configuration.name,
+        configuration=configuration,
+        configuration_digest=configurations.digest(configuration),
+        trial_count=len(configurations.expand(configuration)),
+    )
+
+
+def _behind(request: Any) -> Behind:
+    cause = f"request:{request.request_id}" if request.request_id else ""
+    return Behind(current_caller().actor, cause, observability.current_traceparent())
+
+
+def _with_id(command: runtime.RequestRuntime, runtime_id: str) -> runtime.RequestRuntime:
+    return runtime.RequestRuntime(
+        runtime_id,
+        command.configuration_text,
+        command.configuration,
+        command.configuration_digest,
+        command.trial_count,
+        command.request_id,
+        command.cloned_from,
+    )
+
+
+def _configuration(view: RuntimeView) -> RuntimeConfiguration:
+    assert view.state.configuration is not None, "an existing runtime has a configuration"
+    return view.state.configuration
+
+
+def _changes(text: str) -> dict[str, Any]:
+    try:
+        return configurations.parse_text(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            [Violation("configuration_changes_text", v.description) for v in error.violations]
+        ) from error
+
+
+def _continuation(view: RuntimeView, text: str) -> configurations.Continuation | None:
+    return configurations.continue_with(_configuration(view), _changes(text)) if text.strip() else None
+
+
+def _resume_command(
+    trials: tuple[int, ...], snapshot_id: str, continuation: configurations.Continuation | None
+) -> runtime.ResumeRuntime:
+    if continuation is None or not continuation.changed_fields:
+        return runtime.ResumeRuntime(trials, snapshot_id)
+    return runtime.ResumeRuntime(
+        trials,
+        snapshot_id,
+        continuation.configuration,
+        configurations.digest(continuation.configuration),
+        continuation.changed_fields,
+        continuation.extends,
+    )
+
+
+def _check_etag(view: RuntimeView, etag: str) -> None:
+    if etag and etag != str(view.head.sequence):
+        raise Aborted(f"runtime {view.runtime_id} has changed since it was read", reason="ETAG_MISMATCH")
+
+
+def _stop_mode(view: RuntimeView, mode: common.StopMode) -> common.StopMode:
+    if mode not in common.StopMode.values():
+        raise InvalidArgument([Violation("mode", f"{mode} is not a known value")])
+    if mode == common.STOP_MODE_ABRUPT and _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+        raise FailedPrecondition(
+            "Milepost did not start this process and cannot kill it; ask for a graceful stop",
+            reason="EXTERNAL_LAUNCHER",
+        )
+    return mode or common.STOP_MODE_GRACEFUL
+
+
+def _reason(text: str) -> str:
+    if len(text) > 1_000 or any(ord(c) < 32 and c not in "\n\t" for c in text):
+        raise InvalidArgument(
+            [Violation("reason", "must be text of at most 1,000 characters without control characters")]
+        )
+    return text
+
+
+def _seconds(value: Duration, field: str) -> float:
+    seconds = value.seconds + value.nanos / 1e9
+    if not 0 < seconds <= LONGEST_STOP_SECONDS:
+        raise InvalidArgument([Violation(field, f"must be above 0 and at most {LONGEST_STOP_SECONDS:,.0f} seconds")])
+    return seconds

@@ -1,0 +1,202 @@
+"""A runtime service in this process, on a real nats-server, with scripted trainers in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from grpc_status import rpc_status
+
+from milepost.api.event.v1 import recorded_event_pb2 as events_api
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
+from milepost.api.metric.v1 import metric_service_pb2_grpc
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from services.runtime.application import Application, Options
+from services.runtime.launchers import processes
+from services.runtime.launchers.local import MARK
+from services.runtime.placement_policy import Capacity
+from tests.servers import NatsServer
+
+TRAINER = (sys.executable, str(Path(__file__).resolve().parents[2] / "scripted_trainer.py"))
+ROOT = Path(__file__).resolve().parents[3]
+DEADLINE_SECONDS = 60.0
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    """A configuration for a scripted trainer, in its plain form."""
+    configuration: dict[str, Any] = {
+        "name": "scripted",
+        "entrypoint": "tests.scripted:train",
+        "parameters": {"steps": 20, "step_seconds": 0.01, "snapshot_every": 5},
+        "retries": {"max_retries": 2, "backoff_seconds": 0.1},
+    }
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(configuration.get(key), dict):
+            configuration[key] = {**configuration[key], **value}
+        else:
+            configuration[key] = value
+    return configuration
+
+
+def text(**changes: Any) -> str:
+    return json.dumps(plain(**changes))
+
+
+class Metrics(metric_service_pb2_grpc.MetricServiceServicer):
+    """A metric service that has nothing but a count of what was purged."""
+
+    def __init__(self) -> None:
+        self.purged: list[str] = []
+
+    async def PurgeRuntime(self, request: Any, context: grpc.aio.ServicerContext) -> metric_api.PurgeRuntimeResponse:
+        self.purged.append(request.name)
+        return metric_api.PurgeRuntimeResponse(point_count=5, log_line_count=7)
+
+
+@dataclass
+class Stack:
+    """What a test talks to."""
+
+    application: Application
+    stub: Any
+    data_dir: Path
+    metrics: Metrics
+
+    async def start(self, **changes: Any) -> api.Runtime:
+        answer = await self.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=text(**changes)))
+        return answer.runtime
+
+    async def get(self, name: str) -> api.Runtime:
+        answer = await self.stub.GetRuntime(api.GetRuntimeRequest(name=name, show_deleted=True))
+        return answer.runtime
+
+    async def wait(self, name: str, condition: Callable[[api.Runtime], bool], what: str) -> api.Runtime:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            runtime = await self.get(name)
+            if condition(runtime):
+                return runtime
+            assert time.monotonic() < deadline, f"{what}; instead:\n{runtime}\n" + "\n".join(await self.story(name))
+            await asyncio.sleep(0.02)
+
+    async def wait_phase(self, name: str, phase: api.RuntimePhase) -> api.Runtime:
+        return await self.wait(name, lambda r: r.phase == phase, f"phase {api.RuntimePhase.Name(phase)}")
+
+    async def wait_ended(self, name: str) -> api.Runtime:
+        return await self.wait_phase(name, api.RUNTIME_PHASE_ENDED)
+
+    async def events(self, name: str) -> list[events_api.RecordedEvent]:
+        answer = await self.stub.ListEvents(api.ListEventsRequest(parent=name, page_size=1000))
+        return list(answer.events)
+
+    async def types(self, name: str) -> list[str]:
+        return [event.type.split(".")[2] for event in await self.events(name)]
+
+    async def wait_event(self, name: str, kind: str, count: int = 1) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (await self.types(name)).count(kind) < count:
+            assert time.monotonic() < deadline, f"{count} x {kind}; instead:\n" + "\n".join(await self.story(name))
+            await asyncio.sleep(0.02)
+
+    async def story(self, name: str) -> list[str]:
+        return [f"{e.sequence} {e.trial or '-'} {e.actor} {e.message}" for e in await self.events(name)]
+
+    def attempt_folder(self, runtime_id: str, trial: int = 1, attempt: int = 1) -> Path:
+        return self.data_dir / "runtimes" / runtime_id / f"trial-{trial}" / f"attempt-{attempt}"
+
+    def starts(self, runtime_id: str) -> dict[str, int]:
+        """How often the process of each attempt was started."""
+        folder = self.data_dir / "runtimes" / runtime_id
+        return {
+            str(p.parent.relative_to(folder)): len(p.read_text().split())
+            for p in folder.glob("trial-*/attempt-*/starts")
+        }
+
+    def trainer_pid(self, runtime_id: str, trial: int = 1, attempt: int = 1) -> int:
+        return int(json.loads((self.attempt_folder(runtime_id, trial, attempt) / "process.json").read_text())["pid"])
+
+
+def trainers_below(data_dir: Path) -> list[int]:
+    """Every process that carries the mark of an attempt below a data directory."""
+    mark = f"{MARK}={data_dir}".encode()
+    found = []
+    for process in processes.all_processes():
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(entry.startswith(mark) for entry in environment):
+            found.append(process.pid)
+    return found
+
+
+def kill_trainers(data_dir: Path) -> None:
+    for pid in trainers_below(data_dir):
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            continue
+
+
+def options(nats: NatsServer, data_dir: Path, **changes: Any) -> Options:
+    settings: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "data_dir": data_dir,
+        "nats_url": nats.url,
+        "metrics_address": "127.0.0.1:1",
+        "capacity": Capacity("test-host", 8.0, 32.0, (0, 1)),
+        "trainer_command": TRAINER,
+    }
+    return Options(**{**settings, **changes})
+
+
+@asynccontextmanager
+async def running(nats: NatsServer, data_dir: Path, **changes: Any) -> AsyncIterator[Stack]:
+    """A runtime service for the length of a block. Trainers that are left are killed."""
+    metrics = Metrics()
+    server = grpc.aio.server()
+    metric_service_pb2_grpc.add_MetricServiceServicer_to_server(metrics, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    application = Application(options(nats, data_dir, metrics_address=f"127.0.0.1:{port}", **changes))
+    await application.start()
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{application.port}")
+    stopping = application.stop
+    stopped = False
+
+    async def stop_once() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            await stopping()
+
+    application.stop = stop_once  # type: ignore[method-assign]
+    try:
+        yield Stack(application, RuntimeServiceStub(channel), data_dir, metrics)
+    finally:
+        await channel.close(None)
+        await application.stop()
+        await server.stop(None)
+        kill_trainers(data_dir)
+
+
+def refusal(error: grpc.aio.AioRpcError) -> tuple[str, str]:
+    """Return the code and the reason of an error."""
+    from google.rpc import error_details_pb2
+
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            break
+    return error.code().name, info.reason

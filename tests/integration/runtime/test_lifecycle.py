@@ -1,0 +1,165 @@
+"""Runtimes from request to end, on a real log with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from tests.integration.runtime.harness import Stack, refusal, running, trainers_below
+from tests.servers import NatsServer
+
+LONG = {"parameters": {"steps": 100_000}}
+
+
+@pytest.fixture
+async def stack(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with running(nats_server, tmp_path / "data") as stack:
+        yield stack
+
+
+async def test_a_runtime_is_started_trains_and_completes(stack: Stack) -> None:
+    started = await stack.start()
+    assert started.status == api.RUNTIME_STATUS_STARTED
+    assert started.phase == api.RUNTIME_PHASE_QUEUED
+    ended = await stack.wait_ended(started.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(started.name)
+    assert ended.trials.completed == 1
+    types = await stack.types(started.name)
+    control = ["runtime_requested", "trial_created", "resources_allocated", "attempt_launched"]
+    assert types[:4] == control
+    assert types[-3:] == ["trial_completed", "runtime_completed", "resources_released"]
+    assert types.count("snapshot_committed") == 4
+    assert stack.starts(started.runtime_id) == {"trial-1/attempt-1": 1}
+
+
+async def test_an_abrupt_stop_ends_as_aborted_and_a_resume_goes_on_from_the_snapshot(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_event(runtime.name, "snapshot_committed", 2)
+    stopped = await stack.stub.StopRuntime(
+        api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT, reason="enough")
+    )
+    assert stopped.runtime.phase == api.RUNTIME_PHASE_STOPPING
+    aborted = await stack.wait_ended(runtime.name)
+    assert aborted.status == api.RUNTIME_STATUS_ABORTED
+    assert aborted.trials.waiting == 1
+    assert trainers_below(stack.data_dir) == []
+    newest = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=runtime.name))).snapshots[0]
+
+    changes = json.dumps({"parameters": {"steps": newest.step + 10}})
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name, configuration_changes_text=changes))
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(runtime.name)
+    launches = [
+        e.trial_event.attempt_launched
+        for e in await stack.events(runtime.name)
+        if e.type.endswith("attempt_launched.v1")
+    ]
+    assert [launch.snapshot_step for launch in launches] == [0, newest.step]
+
+
+async def test_a_graceful_stop_saves_everything(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"steps": 100_000, "snapshot_every": 0})
+    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_RUNNING)
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name))
+    aborted = await stack.wait_ended(runtime.name)
+    assert aborted.status == api.RUNTIME_STATUS_ABORTED, await stack.story(runtime.name)
+    stopped = [e.trial_event.trial_stopped for e in await stack.events(runtime.name) if "trial_stopped" in e.type]
+    assert [fact.lost_steps for fact in stopped] == [0]
+
+
+async def test_a_killed_trainer_is_retried_from_its_snapshot(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"steps": 30, "fail_at": 12, "how": "kill"})
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(runtime.name)
+    events = await stack.events(runtime.name)
+    retry = next(e.trial_event.retry_scheduled for e in events if "retry_scheduled" in e.type)
+    assert retry.cause == common.EXIT_CAUSE_SIGNAL
+    launches = [e.trial_event.attempt_launched for e in events if "attempt_launched" in e.type]
+    assert [launch.snapshot_step for launch in launches] == [0, 10]
+
+
+async def test_a_trainer_that_keeps_dying_makes_the_runtime_fail(stack: Stack) -> None:
+    runtime = await stack.start(
+        parameters={"steps": 30, "fail_at": 3, "how": "kill", "fail_attempts": 99, "snapshot_every": 0}
+    )
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_FAILED
+    assert ended.failure_reason == common.FAILURE_REASON_CRASHED
+    assert stack.starts(runtime.runtime_id) == {f"trial-1/attempt-{n}": 1 for n in (1, 2, 3)}
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
+    assert refusal(error.value) == ("FAILED_PRECONDITION", "NO_VALID_SNAPSHOT")
+
+
+async def test_a_deterministic_failure_is_not_retried(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"fail_at": 2, "how": "deterministic"})
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_FAILED
+    assert ended.failure_reason == common.FAILURE_REASON_DETERMINISTIC_ERROR
+    assert "attempt_launched" in await stack.types(runtime.name)
+    assert "retry_scheduled" not in await stack.types(runtime.name)
+
+
+async def test_a_silent_trainer_is_lost_after_the_grace_and_replaced(stack: Stack) -> None:
+    runtime = await stack.start(
+        parameters={"steps": 30, "fail_at": 7, "how": "silent"}, limits={"heartbeat_grace_seconds": 1}
+    )
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(runtime.name)
+    fence = next(e.trial_event.attempt_fenced for e in await stack.events(runtime.name) if "attempt_fenced" in e.type)
+    assert fence.cause == common.EXIT_CAUSE_LOST
+
+
+async def test_a_stop_while_queued_needs_no_process(stack: Stack) -> None:
+    first = await stack.start(**LONG, resources={"cpus_per_worker": 8})
+    await stack.wait_phase(first.name, api.RUNTIME_PHASE_RUNNING)
+    second = await stack.start(**LONG, resources={"cpus_per_worker": 8})
+    waiting = await stack.wait(second.name, lambda r: r.queue_position == 1, "a place in the queue")
+    assert waiting.phase == api.RUNTIME_PHASE_QUEUED
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=second.name))
+    ended = await stack.wait_ended(second.name)
+    assert ended.status == api.RUNTIME_STATUS_ABORTED
+    assert stack.starts(second.runtime_id) == {}
+
+
+async def test_a_deleted_runtime_is_purged_and_its_trail_stays(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_event(runtime.name, "snapshot_committed")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=runtime.name))
+    assert refusal(error.value) == ("FAILED_PRECONDITION", "RUNTIME_IN_PROGRESS")
+    await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=runtime.name, force=True))
+    deleted = await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_DELETED)
+    assert deleted.deleted
+    assert not (stack.data_dir / "runtimes" / runtime.runtime_id).exists()
+    assert stack.metrics.purged == [runtime.name]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stack.stub.GetRuntime(api.GetRuntimeRequest(name=runtime.name))
+    assert refusal(error.value) == ("NOT_FOUND", "RUNTIME_DELETED")
+    purged = next(e.runtime_event.runtime_purged for e in await stack.events(runtime.name) if "purged" in e.type)
+    assert (purged.point_count, purged.log_line_count, list(purged.remaining)) == (5, 7, [])
+
+
+async def test_trainers_survive_a_restart_of_the_service(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with running(nats_server, tmp_path / "data") as stack:
+        runtime = await stack.start(**LONG)
+        await stack.wait_event(runtime.name, "snapshot_committed")
+        pid = stack.trainer_pid(runtime.runtime_id)
+        await stack.application.stop()
+        async with running(nats_server, tmp_path / "data") as again:
+            await again.wait_event(runtime.name, "snapshot_committed", 4)
+            assert again.trainer_pid(runtime.runtime_id) == pid
+            os.kill(pid, signal.SIGKILL)
+            await again.wait_event(runtime.name, "attempt_launched", 2)
+            assert again.starts(runtime.runtime_id)["trial-1/attempt-1"] == 1
+            await again.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+            ended = await again.wait_ended(runtime.name)
+            assert ended.status == api.RUNTIME_STATUS_ABORTED
