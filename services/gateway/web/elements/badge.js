@@ -1,0 +1,16 @@
+// Whether what one sees is live.
+import { html } from '../html.js'
+
+const texts = {
+  live: ['Live', 'Changes are shown as they happen'],
+  connecting: ['Connecting', 'Opening the live stream'],
+  reconnecting: ['Reconnecting', 'The stream was lost. What you see is as of then; nothing is missed'],
+  paused: ['Paused', 'This tab was in the background. It goes on where it was'],
+  past: ['Past', 'You look at a past moment'],
+}
+
+export function Badge({ connection }) {
+  const state = connection.value
+  const [word, explanation] = texts[state] ?? [state, '']
+  return html`<span class="badge" data-state=${state} title=${explanation} role="status"><span class="dot"></span>${word}</span>`
+}

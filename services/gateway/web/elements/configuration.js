@@ -1,0 +1,63 @@
+// The configuration as resolved, as given, and against that of another runtime.
+import { html, useEffect, useSignal } from '../html.js'
+import { get } from '../api.js'
+import { compare, flatten, inline } from '../functions/configuration.js'
+import { parameter, setParameters } from '../state/location.js'
+import { Copy } from './button.js'
+import { Problem } from './dialog.js'
+
+export function Configuration({ state }) {
+  const runtime = state.runtime.value
+  const against = parameter('against')
+  const others = useSignal([])
+  const other = useSignal(null)
+  const error = useSignal(null)
+  const onlyDifferent = useSignal(true)
+  useEffect(() => {
+    get('/runtimes', { page_size: 100 }).then(
+      (answer) => (others.value = (answer.runtimes ?? []).filter((one) => one.runtime_id !== state.id)),
+      (failure) => (error.value = failure),
+    )
+  }, [])
+  useEffect(() => {
+    other.value = null
+    if (against) get(`/runtimes/${encodeURIComponent(against)}`).then((answer) => (other.value = answer.runtime), (failure) => (error.value = failure))
+  }, [against])
+  return html`<div class="configuration">
+    <div class="events-bar">
+      <label class="field inline"><span>Compare with</span>
+        <select value=${against} onChange=${(event) => setParameters({ against: event.target.value })}>
+          <option value="">nothing</option>
+          ${against && !others.value.some((one) => one.runtime_id === against) && html`<option value=${against}>${against}</option>`}
+          ${others.value.map((one) => html`<option value=${one.runtime_id}>${one.display_name} · ${one.runtime_id}</option>`)}
+        </select></label>
+      ${other.value && html`<label class="check"><input type="checkbox" checked=${onlyDifferent.value} onChange=${() => (onlyDifferent.value = !onlyDifferent.value)} /> Only what differs</label>`}
+      <span class="faint digest">${runtime.configuration_digest}<${Copy} text=${runtime.configuration_digest} title="Copy the digest" /></span>
+    </div>
+    <${Problem} error=${error.value} />
+    ${other.value ? html`<${Difference} left=${runtime} right=${other.value} onlyDifferent=${onlyDifferent.value} />` : html`<${Single} runtime=${runtime} />`}
+  </div>`
+}
+
+function Single({ runtime }) {
+  return html`<div class="configuration-single">
+    <div class="table-frame"><table class="plain paths"><tbody>${flatten(stripped(runtime.configuration)).map(([path, value]) => html`<tr key=${path}><th scope="row"><code>${path}</code></th><td><code>${inline(value)}</code></td></tr>`)}</tbody></table></div>
+    ${runtime.configuration_text && html`<details><summary>As given</summary><pre tabindex="0">${runtime.configuration_text}</pre></details>`}
+  </div>`
+}
+
+export function Difference({ left, right, onlyDifferent }) {
+  const rows = compare(stripped(left.configuration), stripped(right.configuration))
+  const shown = onlyDifferent ? rows.filter((row) => row.differs) : rows
+  if (shown.length === 0) return html`<p class="faint">The two configurations are the same.</p>`
+  return html`<div class="table-frame"><table class="plain paths difference">
+    <thead><tr><th scope="col">Field</th><th scope="col">${left.display_name}</th><th scope="col">${right.display_name}</th></tr></thead>
+    <tbody>${shown.map((row) => html`<tr key=${row.path} data-differs=${row.differs}><th scope="row"><code>${row.path}</code></th><td><code>${inline(row.left)}</code></td><td><code>${inline(row.right)}</code></td></tr>`)}</tbody>
+  </table></div>`
+}
+
+/** Without what is not set: it says nothing. */
+function stripped(value) {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== null && inner !== '' && !(typeof inner === 'object' && !Array.isArray(inner) && Object.keys(inner).length === 0)).map(([key, inner]) => [key, stripped(inner)]))
+}

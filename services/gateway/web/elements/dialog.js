@@ -1,0 +1,50 @@
+// A dialog: the browser's own, opened as long as it is in the tree. Esc closes it.
+import { html, useEffect, useRef } from '../html.js'
+import { Icon } from './icon.js'
+
+export function Dialog({ title, onClose, wide, children }) {
+  const element = useRef(null)
+  useEffect(() => {
+    const dialog = element.current
+    const before = document.activeElement
+    dialog.showModal()
+    return () => {
+      dialog.close()
+      before?.focus?.()
+    }
+  }, [])
+  const onBackdrop = (event) => event.target === element.current && onClose()
+  return html`<dialog
+    ref=${element}
+    class=${wide ? 'wide' : ''}
+    aria-label=${title}
+    onCancel=${(event) => {
+      event.preventDefault()
+      onClose()
+    }}
+    onMouseDown=${onBackdrop}
+  >
+    <div class="dialog-box">
+      <header>
+        <h2>${title}</h2>
+        <button type="button" class="quiet" onClick=${onClose} aria-label="Close"><${Icon} name="close" /></button>
+      </header>
+      ${children}
+    </div>
+  </dialog>`
+}
+
+/** The server's words, with every violation. */
+export function Problem({ error }) {
+  if (!error) return null
+  return html`<div class="problem" role="alert">
+    <${Icon} name="warning" />
+    <div>
+      <p>${error.message}</p>
+      ${error.violations?.length > 0 &&
+      html`<ul>
+        ${error.violations.map((one) => html`<li><code>${one.field}</code> ${one.description}</li>`)}
+      </ul>`}
+    </div>
+  </div>`
+}

@@ -1,0 +1,90 @@
+// Name, status, why it is so, since when, by whom; what one can do about it.
+import { html } from '../html.js'
+import { title, words } from '../functions/format.js'
+import { setParameters } from '../state/location.js'
+import { Copy } from './button.js'
+import { Icon } from './icon.js'
+import { At } from './live_time.js'
+import { RuntimeStatus, Tag, TrialStatus } from './status.js'
+
+export function Header({ state, open }) {
+  const runtime = state.runtime.value
+  const trial = state.trial.value
+  return html`<section class="header" aria-label="Runtime">
+    <div class="header-main">
+      <div class="header-title">
+        <h1>${runtime.display_name || runtime.runtime_id}</h1>
+        <${RuntimeStatus} runtime=${runtime} />
+        ${runtime.phase && runtime.phase !== 'ENDED' && html`<span class="phase">${title(runtime.phase)}${runtime.phase === 'RUNNING' && trial?.progress?.phase ? ` · ${words(trial.progress.phase)}` : ''}</span>`}
+        ${runtime.health && runtime.health !== 'HEALTHY' && runtime.status === 'Started' && html`<${Tag} tone="warning">${title(runtime.health)}<//>`}
+        ${runtime.configuration?.launcher === 'EXTERNAL' && html`<${Tag}>External<//>`}
+      </div>
+      <p class="because">
+        ${runtime.failure_reason && html`<strong>${title(runtime.failure_reason)}: </strong>`}<span class="reason">${runtime.reason}</span>
+        ${runtime.change_time && html`<span class="faint"> · since <${At} time=${runtime.change_time} />${runtime.changed_by ? ` by ${runtime.changed_by}` : ''}</span>`}
+      </p>
+      <${Hints} state=${state} />
+    </div>
+    <div class="header-side">
+      ${open && html`<${Commands} runtime=${runtime} open=${open} />`}
+      <span class="id">${runtime.runtime_id}<${Copy} text=${runtime.runtime_id} title="Copy the id" /></span>
+    </div>
+    ${state.trials.value.length > 1 && html`<${TrialSelector} state=${state} />`}
+  </section>`
+}
+
+function Commands({ runtime, open }) {
+  const started = runtime.status === 'Started'
+  const external = runtime.configuration?.launcher === 'EXTERNAL'
+  const stopping = started && ['STOPPING', 'TERMINATING'].includes(runtime.phase)
+  const ended = ['Aborted', 'Failed'].includes(runtime.status)
+  return html`<div class="commands">
+    ${started && html`<button type="button" class="button danger" disabled=${stopping} onClick=${() => open('stop')}><${Icon} name="stop" /><span>${stopping ? 'Stopping…' : 'Stop'}</span></button>`}
+    ${stopping && runtime.stop_mode === 'GRACEFUL' && html`<button type="button" class="button" onClick=${() => open('stop')} title="Stop at once instead">Stop at once</button>`}
+    ${ended && !external && html`<button type="button" class="button primary" onClick=${() => open('resume')}><${Icon} name="play" /><span>Resume</span></button>`}
+    ${runtime.status === 'Completed' && !external && html`<button type="button" class="button" onClick=${() => open('resume')} title="With a larger total"><${Icon} name="play" /><span>Continue</span></button>`}
+    <button type="button" class="button" onClick=${() => open('clone')}><${Icon} name="copy" /><span>Clone</span></button>
+    <a class="button" href=${`/runtimes/${runtime.runtime_id}/audit`}><${Icon} name="history" /><span>Audit</span></a>
+    <button type="button" class="button only-icon" onClick=${() => open('delete')} title="Delete" aria-label="Delete"><${Icon} name="trash" /></button>
+  </div>`
+}
+
+/** What one should know, none of it a state. */
+function Hints({ state }) {
+  const runtime = state.runtime.value
+  const trial = state.trial.value
+  const hints = [...(trial?.hints ?? [])]
+  if (runtime.phase === 'QUEUED' && runtime.pending_reason) {
+    hints.unshift(`${words(runtime.pending_reason)}${runtime.queue_position ? `, number ${runtime.queue_position} in the queue` : ''}`)
+  }
+  for (const [topic, text] of Object.entries(state.stream?.problems.value ?? {})) hints.push(`no live ${topic}: ${text}`)
+  if (runtime.cloned_from) hints.push(`clone of ${runtime.cloned_from}`)
+  if (hints.length === 0) return null
+  return html`<ul class="hints">${hints.map((hint) => html`<li key=${hint} data-tone=${/NaN|Inf|no contact|no progress|no live|corrupt/i.test(hint) ? 'warning' : 'neutral'}>${hint}</li>`)}</ul>`
+}
+
+function TrialSelector({ state }) {
+  const trials = state.trials.value
+  const selected = state.trial.value
+  if (trials.length > 12) {
+    return html`<label class="trial-select field inline"><span>Trial</span><select value=${selected?.trial} onChange=${(event) => choose(state, Number(event.target.value))}>
+      ${trials.map((trial) => html`<option value=${trial.trial}>${trial.trial} · ${trial.status}</option>`)}
+    </select></label>`
+  }
+  return html`<div class="trial-tabs" role="group" aria-label="Trial">
+    ${trials.map(
+      (trial) => html`<button type="button" key=${trial.trial} aria-pressed=${trial.trial === selected?.trial} onClick=${() => choose(state, trial.trial)} title=${parameters(trial)}>
+        <span>Trial ${trial.trial}</span><${TrialStatus} trial=${trial} small />
+      </button>`,
+    )}
+  </div>`
+}
+
+function parameters(trial) {
+  return Object.entries(trial.searched_parameters ?? {}).map(([key, value]) => `${key} = ${value}`).join(', ')
+}
+
+function choose(state, trial) {
+  setParameters({ trial })
+  state.openTrial()
+}

@@ -1,0 +1,66 @@
+// How far it is: steps, batches, time, speed.
+import { html } from '../html.js'
+import { clock, count, duration, percent, rate, span } from '../functions/format.js'
+import { BatchMonitor } from './batch_monitor.js'
+import { Elapsed, Remaining } from './live_time.js'
+import { StepMonitor } from './step_monitor.js'
+
+export function Monitors({ state }) {
+  const trial = state.trial.value
+  if (!trial) return html`<section class="monitors card" aria-label="Progress"><p class="faint">There is no trial yet.</p></section>`
+  const progress = trial.progress ?? {}
+  return html`<section class="monitors card" aria-label="Progress">
+    <div class="figures">
+      <div class="figure main">
+        <span class="figure-label">Step</span>
+        <span class="figure-value"><b>${count(progress.step ?? 0)}</b>${progress.total_steps ? html`<span class="of"> / ${count(progress.total_steps)}</span>` : html`<span class="of"> steps, total unknown</span>`}</span>
+      </div>
+      ${progress.total_steps && html`<div class="figure"><span class="figure-label">Completed</span><span class="figure-value">${percent(progress.completion_percent)}</span></div>`}
+      <div class="figure">
+        <span class="figure-label">Elapsed</span>
+        <span class="figure-value"><${Elapsed} seconds=${trial.elapsed} at=${state.receivedAt.get(trial.trial)} runs=${trial.status === 'Running' && !state.past} /></span>
+      </div>
+      <${EstimatedTime} state=${state} trial=${trial} />
+      <${Speed} trial=${trial} />
+    </div>
+    <${StepMonitor} state=${state} trial=${trial} />
+    <${BatchMonitor} trial=${trial} />
+    <${Completeness} state=${state} />
+  </section>`
+}
+
+function EstimatedTime({ state, trial }) {
+  const estimate = trial.estimate
+  const at = state.receivedAt.get(trial.trial)
+  const several = state.trials.value.length > 1
+  const running = trial.status === 'Running'
+  const unknown = running ? 'not known yet' : trial.status === 'Completed' ? 'done' : 'not running'
+  return html`<div class="figure estimate">
+    <span class="figure-label">Estimated time</span>
+    <span class="figure-value">${estimate ? html`<${Remaining} estimate=${estimate} at=${at} />` : html`<span class="faint small-value">${unknown}</span>`}</span>
+    ${estimate && html`<span class="figure-note">${range(estimate)}${estimate.finish_time && html`done at ${clock(estimate.finish_time, new Date(), false)}`}</span>`}
+    ${several && state.estimate.value && html`<span class="figure-note">all trials: ${duration(state.estimate.value.remaining)}</span>`}
+  </div>`
+}
+
+function range({ remaining_low: low, remaining_high: high }) {
+  if (low == null || high == null || duration(low) === duration(high)) return ''
+  return `${duration(low)} to ${duration(high)}, `
+}
+
+function Speed({ trial }) {
+  const speed = trial.throughput
+  if (!speed?.steps_per_second) return null
+  return html`<div class="figure speed">
+    <span class="figure-label">Throughput</span>
+    <span class="figure-value">${rate(speed.steps_per_second)}<span class="unit"> steps/s</span></span>
+    <span class="figure-note">${speed.samples_per_second != null && html`${rate(speed.samples_per_second)} samples/s · `}step p50 ${span(speed.step_seconds_p50)} · p95 ${span(speed.step_seconds_p95)}</span>
+  </div>`
+}
+
+function Completeness({ state }) {
+  const answer = state.completeness.value
+  if (!answer?.message) return null
+  const whole = !answer.gap_count && !answer.dropped_points
+  return html`<p class="completeness" data-whole=${whole}><span class="tick" aria-hidden="true">${whole ? '✓' : '!'}</span> ${answer.message}</p>`
+}

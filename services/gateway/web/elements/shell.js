@@ -1,0 +1,49 @@
+// What every page has: the bar at the top, the theme, the help.
+import { html, useSignal } from '../html.js'
+import { theme } from '../state/preferences.js'
+import { useKeys } from '../state/keyboard.js'
+import { Badge } from './badge.js'
+import { Dialog } from './dialog.js'
+import { Icon, Mark } from './icon.js'
+
+const themes = { system: ['light', 'system', 'System colours'], light: ['dark', 'sun', 'Light'], dark: ['system', 'moon', 'Dark'] }
+
+const keys = [
+  ['?', 'this help'],
+  ['/', 'search or filter'],
+  ['j k', 'next and previous row'],
+  ['Enter', 'open'],
+  ['Esc', 'back'],
+  ['s', 'smoothing on and off'],
+  ['l', 'next scale: linear, log, symlog'],
+  ['x', 'next x axis: step, relative time, wall time, epoch'],
+  ['r', 'reset zoom'],
+  ['Space', 'play and pause (audit)'],
+  ['← →', 'step through points or events'],
+  ['drag', 'zoom a chart; double click goes back; Ctrl + wheel zooms; Shift + drag pans'],
+]
+
+export function Shell({ page, connection, crumbs, children }) {
+  const help = useSignal(false)
+  useKeys({ '?': () => (help.value = true) })
+  const [nextTheme, themeIcon, themeName] = themes[theme.value] ?? themes.system
+  return html`<a class="skip" href="#main">Skip to content</a>
+    <header class="bar">
+      <a class="brand" href="/" aria-label="Milepost, all runtimes"><${Mark} /><span>Milepost</span></a>
+      <nav aria-label="Main">
+        <a href="/" aria-current=${page === 'runtimes' ? 'page' : undefined}>Runtimes</a>
+        <a href="/trials" aria-current=${page === 'trials' ? 'page' : undefined}>Trials</a>
+      </nav>
+      <div class="crumbs">${crumbs}</div>
+      ${connection && html`<${Badge} connection=${connection} />`}
+      <button type="button" class="quiet round" onClick=${() => (theme.value = nextTheme)} title=${`${themeName}. Click: ${nextTheme}`} aria-label=${`Theme: ${themeName}`}>
+        <${Icon} name=${themeIcon} />
+      </button>
+      <button type="button" class="quiet round" onClick=${() => (help.value = true)} title="Keyboard (?)" aria-label="Help"><${Icon} name="help" /></button>
+    </header>
+    <main id="main" tabindex="-1">${children}</main>
+    ${help.value &&
+    html`<${Dialog} title="Keyboard" onClose=${() => (help.value = false)}>
+      <dl class="keys">${keys.map(([key, text]) => html`<dt>${key.split(' ').map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${text}</dd>`)}</dl>
+    <//>`}`
+}

@@ -1,0 +1,114 @@
+// Trials: five columns that are always there, others if one wants them.
+import { html, useSignal } from '../html.js'
+import { count, duration, percent, value as number } from '../functions/format.js'
+import { numbers } from '../functions/wire.js'
+import { scalar } from '../functions/configuration.js'
+import { navigate, parameter, setParameters } from '../state/location.js'
+import { Empty } from './empty.js'
+import { Icon } from './icon.js'
+import { Elapsed, Remaining } from './live_time.js'
+import { TrialStatus } from './status.js'
+
+const compareLimit = 10
+
+const fixed = [
+  { name: 'number', label: 'Trial Number', key: (trial) => trial.trial },
+  { name: 'status', label: 'Trial Status', key: (trial) => trial.status },
+  { name: 'completion', label: 'Completion percentage', key: (trial) => trial.progress?.completion_percent ?? -1 },
+  { name: 'elapsed', label: 'Elapsed time', key: (trial) => trial.elapsed ?? 0 },
+  { name: 'estimated', label: 'Estimated time', key: (trial) => trial.estimate?.remaining ?? Infinity },
+]
+
+function optionalColumns(trials) {
+  const searched = [...new Set(trials.flatMap((trial) => Object.keys(trial.searched_parameters ?? {})))]
+  return [
+    { name: 'step', label: 'Step', key: (trial) => trial.progress?.step ?? 0, text: (trial) => count(trial.progress?.step ?? 0) },
+    { name: 'loss', label: 'Last loss', key: (trial) => numbers(trial.last_values)['train/loss'] ?? Infinity, text: (trial) => number(numbers(trial.last_values)['train/loss']) },
+    { name: 'best', label: 'Best value', key: (trial) => trial.best?.value ?? Infinity, text: (trial) => (trial.best?.metric ? `${number(trial.best.value)} at ${count(trial.best.step)}` : '–') },
+    { name: 'attempts', label: 'Attempts', key: (trial) => trial.attempt_count ?? 0, text: (trial) => count(trial.attempt_count ?? 0) },
+    { name: 'reason', label: 'Why', key: (trial) => trial.reason, text: (trial) => trial.reason },
+    ...searched.map((name) => ({ name: `p:${name}`, label: name, key: (trial) => scalar(trial.parameters?.[name] ?? ''), text: (trial) => trial.parameters?.[name] ?? '' })),
+  ]
+}
+
+/** `trials` is a signal of a list. `everywhere`: trials of several runtimes, with a column that says of which. */
+export function TrialTable({ trials, state, open, everywhere, receivedAt }) {
+  const chosen = useSignal([])
+  const all = trials.value
+  const optional = optionalColumns(all)
+  const shownNames = parameter('columns').split(',').filter(Boolean)
+  const extra = optional.filter((column) => shownNames.includes(column.name))
+  const runtimeColumn = { name: 'runtime', label: 'Runtime', key: (trial) => trial.runtime_id, text: (trial) => html`<a href=${`/runtimes/${trial.runtime_id}`}>${trial.runtime_id}</a>` }
+  const columns = [...fixed, ...(everywhere ? [runtimeColumn] : []), ...extra]
+  const [sortName, down] = sorting()
+  const sorted = sortTrials(all, columns.find((column) => column.name === sortName), down)
+  const toggle = (name) => {
+    const has = chosen.value.includes(name)
+    if (!has && chosen.value.length >= compareLimit) return
+    chosen.value = has ? chosen.value.filter((one) => one !== name) : [...chosen.value, name]
+  }
+  if (all.length === 0) return html`<${Empty} title="No trials yet" />`
+  return html`<div class="trials">
+    <div class="events-bar">
+      <details class="columns"><summary>Columns</summary><div class="columns-list">${optional.map(
+        (column) => html`<label class="check"><input type="checkbox" checked=${shownNames.includes(column.name)} onChange=${() => setParameters({ columns: (shownNames.includes(column.name) ? shownNames.filter((one) => one !== column.name) : [...shownNames, column.name]).join(',') })} />${column.label}</label>`,
+      )}</div></details>
+      ${chosen.value.length > 1 && html`<a class="button small" href=${`/trials?compare=${chosen.value.map((name) => name.replace(/^runtimes\/(.*)\/trials\//, '$1/')).join(',')}`}>Compare ${chosen.value.length}</a>`}
+      ${chosen.value.length === 1 && html`<span class="faint">Choose at least two to compare</span>`}
+    </div>
+    <div class="table-frame" tabindex="0" role="region" aria-label="Trials"><table class="plain wide trials-table">
+      <thead><tr><th class="choose"><span class="off-screen">Compare</span></th>${columns.map((column) => html`<${HeadCell} key=${column.name} column=${column} sortName=${sortName} down=${down} />`)}<th><span class="off-screen">Commands</span></th></tr></thead>
+      <tbody>${sorted.map(
+        (trial) => html`<${TrialRow} key=${trial.name} trial=${trial} columns=${columns.slice(fixed.length)} at=${(state?.receivedAt ?? receivedAt).get(everywhere ? trial.name : trial.trial)} chosen=${chosen.value.includes(trial.name)} toggle=${toggle} state=${state} open=${open} />`,
+      )}</tbody>
+    </table></div>
+  </div>`
+}
+
+function sorting() {
+  const [name, direction] = (parameter('sort') || 'number').split(' ')
+  return [name, direction === 'desc']
+}
+
+export function sortTrials(trials, column, down) {
+  if (!column) return trials
+  const sorted = trials.toSorted((a, b) => {
+    const [x, y] = [column.key(a), column.key(b)]
+    return typeof x === 'number' && typeof y === 'number' ? x - y : String(x).localeCompare(String(y))
+  })
+  return down ? sorted.reverse() : sorted
+}
+
+function HeadCell({ column, sortName, down }) {
+  const active = column.name === sortName
+  const sort = () => setParameters({ sort: active && !down ? `${column.name} desc` : column.name === 'number' ? '' : column.name })
+  return html`<th scope="col" aria-sort=${active ? (down ? 'descending' : 'ascending') : 'none'}><button type="button" class="sort" onClick=${sort}>${column.label}${active ? html`<${Icon} name="down" size=${12} />` : ''}</button></th>`
+}
+
+function TrialRow({ trial, columns, at, chosen, toggle, state, open }) {
+  const running = trial.status === 'Running'
+  const part = trial.progress?.completion_percent
+  const href = state ? undefined : `/runtimes/${trial.runtime_id}?trial=${trial.trial}`
+  const show = () => {
+    if (href) return navigate(href)
+    setParameters({ trial: trial.trial })
+    state.openTrial()
+    return window.scrollTo({ top: 0, behavior: 'smooth' })
+  }
+  return html`<tr data-status=${trial.status} data-current=${state?.trial.value?.trial === trial.trial}>
+    <td class="choose"><input type="checkbox" checked=${chosen} onChange=${() => toggle(trial.name)} aria-label=${`Choose trial ${trial.trial} to compare`} /></td>
+    <td class="number"><button type="button" class="link" onClick=${show}>${trial.trial}</button></td>
+    <td><${TrialStatus} trial=${trial} small /></td>
+    <td class="completion"><span class="number">${part === null || part === undefined ? '–' : percent(part)}</span><span class="tiny-track" data-status=${trial.status}><span style=${{ transform: `scaleX(${(part ?? 0) / 100})` }}></span></span></td>
+    <td class="number"><${Elapsed} seconds=${trial.elapsed} at=${at} runs=${running} /></td>
+    <td class="number">${running ? html`<${Remaining} estimate=${trial.estimate} at=${at} />` : trial.status === 'Completed' ? duration(0) : '–'}</td>
+    ${columns.map((column) => html`<td key=${column.name}>${column.text(trial)}</td>`)}
+    <td class="row-actions">${open && state && html`<${TrialCommands} trial=${trial} open=${open} />`}</td>
+  </tr>`
+}
+
+function TrialCommands({ trial, open }) {
+  if (trial.status === 'Running') return html`<button type="button" class="quiet" onClick=${() => open('stop', { trial: trial.trial })} title="Stop this trial" aria-label=${`Stop trial ${trial.trial}`}><${Icon} name="stop" /></button>`
+  if (['Failed', 'Waiting'].includes(trial.status) && trial.waiting_reason !== 'QUEUED') return html`<button type="button" class="quiet" onClick=${() => open('resume', { trial: trial.trial })} title="Resume this trial" aria-label=${`Resume trial ${trial.trial}`}><${Icon} name="play" /></button>`
+  return null
+}

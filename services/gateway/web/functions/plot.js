@@ -1,0 +1,153 @@
+// From series to the aligned columns a chart draws. Pure.
+import { nonFinite, positions } from './series.js'
+import { smooth } from './smoothing.js'
+
+/** Columns of a trace, in this order. An abandoned tail has the line alone. */
+export const lineageColumns = ['max', 'min', 'line', 'smooth']
+
+const titles = { 'train/learning_rate': 'Learning rate', 'train/grad_norm': 'Gradient norm', 'train/loss': 'Training loss' }
+
+/** "train/grad_norm" -> "Gradient norm"; others by their last part. */
+export function titleOf(key) {
+  if (titles[key]) return titles[key]
+  const text = key.split('/').slice(1).join(' / ').replaceAll('_', ' ') || key
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+/** The smoothing a chart begins with: loss curves only. */
+export function smoothedByDefault(key) {
+  return /(^|\/|_)loss$/.test(key)
+}
+
+/** Fixed charts first, then evaluation, then by prefix, system last: [{name, keys}]. */
+export function groupKeys(keys, fixed) {
+  const groups = new Map()
+  for (const key of keys.filter((one) => !fixed.includes(one)).sort()) {
+    const prefix = key.includes('/') ? key.split('/')[0] : 'other'
+    groups.set(prefix, [...(groups.get(prefix) ?? []), key])
+  }
+  const rank = (prefix) => ({ eval: 0, system: 2 })[prefix] ?? 1
+  const names = { eval: 'Evaluation', train: 'Training', system: 'System' }
+  return [...groups.entries()]
+    .sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b))
+    .map(([prefix, list]) => ({ prefix, name: names[prefix] ?? prefix.charAt(0).toUpperCase() + prefix.slice(1), keys: list }))
+}
+
+/**
+ * What to draw of `list` (decoded series).
+ *
+ * `contexts` maps a parent to {origin, perEpoch, colour}. Returns {data, traces, odd}: `data` is the columns for uPlot, x
+ * first; a trace is {series, xs, colour, superseded, first} where `first` is its first column.
+ */
+export function plot(list, { axis, scale, weight, contexts }) {
+  const ordered = [...list.filter((one) => one.superseded), ...list.filter((one) => !one.superseded)]
+  const traces = ordered.map((series) => {
+    const context = contexts.get(series.parent) ?? {}
+    return { series, xs: positions(series, axis, context), colour: context.colour ?? 0, superseded: series.superseded }
+  })
+  const xs = traces.length === 1 ? traces[0].xs : union(traces.map((trace) => trace.xs))
+  const place = traces.length === 1 ? (trace, values) => values : aligner(xs)
+  const data = [xs]
+  for (const trace of traces) {
+    trace.first = data.length
+    const columns = trace.superseded ? [drawable(trace.series.lasts, scale)] : lineage(trace, scale, weight)
+    for (const values of columns) data.push(place(trace, values))
+  }
+  const odd = traces.flatMap((trace) => nonFinite(trace.series).map((one) => ({ ...one, x: trace.xs[one.index], superseded: trace.superseded, colour: trace.colour })))
+  return { data, traces, odd }
+}
+
+function lineage(trace, scale, weight) {
+  const { series, xs } = trace
+  const nothing = new Array(xs.length).fill(null)
+  const banded = series.counts.some((count) => count > 1)
+  trace.smooth = weight > 0 ? smooth(xs, series.lasts, weight) : undefined
+  return [
+    banded ? drawable(series.maxs, scale) : nothing,
+    banded ? drawable(series.mins, scale) : nothing,
+    drawable(series.lasts, scale),
+    trace.smooth ? drawable(trace.smooth, scale) : nothing,
+  ]
+}
+
+/** What a scale can show; null is a gap. */
+function drawable(values, scale) {
+  return values.map((value) => (Number.isFinite(value) && (scale !== 'log' || value > 0) ? value : null))
+}
+
+function union(lists) {
+  const all = new Set()
+  for (const list of lists) for (const x of list) all.add(x)
+  return Float64Array.from(all).sort()
+}
+
+/** Values of a trace at all positions; undefined, which is no gap, where it has none. */
+function aligner(xs) {
+  const index = new Map()
+  xs.forEach((x, i) => index.set(x, i))
+  return (trace, values) => {
+    const aligned = new Array(xs.length)
+    trace.xs.forEach((x, i) => {
+      aligned[index.get(x)] = values[i]
+    })
+    return aligned
+  }
+}
+
+/** Range of an axis with some room around it. */
+export function padded(low, high, scale) {
+  if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return scale === 'log' ? [0.1, 10] : [0, 1]
+  if (scale === 'log') return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.05, high * (high / low) ** 0.05]
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1
+  return [low - room, high + room]
+}
+
+/** A power of ten below which the symmetric logarithm is linear: a thousandth of the largest value. */
+export function linearBelow(list) {
+  let largest = 0
+  for (const series of list) {
+    for (const values of [series.mins, series.maxs]) for (const value of values) if (Math.abs(value) > largest) largest = Math.abs(value)
+  }
+  return largest > 0 ? 10 ** (Math.floor(Math.log10(largest)) - 3) : 1
+}
+
+/** Index of the position nearest to `x`; -1 without positions. */
+export function nearestIndex(xs, x) {
+  if (xs.length === 0) return -1
+  let low = 0
+  let high = xs.length - 1
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (xs[middle] < x) low = middle + 1
+    else high = middle
+  }
+  return low > 0 && x - xs[low - 1] <= xs[low] - x ? low - 1 : low
+}
+
+/** Steps that lie between two positions of the axis, over all lines: {from, to}. */
+export function stepsBetween(traces, low, high, axis) {
+  if (axis === 'step') return { from: Math.max(0, Math.ceil(low)), to: Math.max(1, Math.floor(high)) }
+  let from = Infinity
+  let to = -Infinity
+  for (const { xs, series } of traces) {
+    for (let i = 0; i < xs.length; i += 1) {
+      if (xs[i] < low || xs[i] > high) continue
+      from = Math.min(from, series.firstSteps[i])
+      to = Math.max(to, series.lastSteps[i])
+    }
+  }
+  return from <= to ? { from, to } : null
+}
+
+/** Where a step is on the axis, by the line that comes nearest to it. */
+export function positionOf(traces, step, axis) {
+  if (axis === 'step') return step
+  let best
+  for (const { xs, series } of traces) {
+    const i = nearestIndex(series.lastSteps, step)
+    if (i === -1) continue
+    const distance = Math.abs(series.lastSteps[i] - step)
+    if (!best || distance < best.distance) best = { distance, x: xs[i] }
+  }
+  return best?.x
+}

@@ -1,0 +1,120 @@
+// The configuration of a runtime as a form: fields with their kind, and what makes a configuration of what was typed. Pure.
+import { scalar } from './configuration.js'
+
+/** Groups of fields. `path` is that of `RuntimeConfiguration`; a test compares it with the contract. */
+export const groups = [
+  {
+    title: 'What',
+    open: true,
+    fields: [
+      { path: 'name', label: 'Name', kind: 'text', required: true, hint: 'Free text' },
+      { path: 'entrypoint', label: 'Entrypoint', kind: 'text', required: true, hint: 'package.module:function or file.py:function' },
+      { path: 'working_directory', label: 'Working directory', kind: 'text', hint: 'Where file.py:function is found' },
+      { path: 'parameters', label: 'Parameters', kind: 'pairs', hint: 'Handed to the entrypoint: numbers, true, false, null or text' },
+      { path: 'labels', label: 'Labels', kind: 'pairs', hint: 'team = nlp' },
+    ],
+  },
+  {
+    title: 'Code and start',
+    fields: [
+      { path: 'code.uri', label: 'Code archive', kind: 'text', hint: 'Empty: importable where the trainer runs' },
+      { path: 'code.digest', label: 'Digest of the archive', kind: 'text', hint: 'sha256:…' },
+      { path: 'initialize_from', label: 'Weights from', kind: 'text', hint: 'runtimes/…/trials/1/snapshots/…' },
+      { path: 'environment', label: 'Environment', kind: 'pairs', hint: 'NAME = value; a secret as secret:NAME' },
+    ],
+  },
+  {
+    title: 'Resources',
+    fields: [
+      { path: 'launcher', label: 'Launcher', kind: 'choice', choices: ['local', 'ray'], hint: 'This machine, or a Ray cluster' },
+      { path: 'resources.workers', label: 'Workers', kind: 'integer', hint: '0: one process without a group' },
+      { path: 'resources.cpus_per_worker', label: 'CPUs per worker', kind: 'number' },
+      { path: 'resources.gpus_per_worker', label: 'GPUs per worker', kind: 'number' },
+      { path: 'resources.memory_gigabytes_per_worker', label: 'Memory per worker, GB', kind: 'number' },
+      { path: 'priority', label: 'Priority', kind: 'integer', hint: 'Higher goes first' },
+    ],
+  },
+  {
+    title: 'Snapshots',
+    fields: [
+      { path: 'snapshots.every_steps', label: 'Every steps', kind: 'integer' },
+      { path: 'snapshots.every_epochs', label: 'Every epochs', kind: 'integer' },
+      { path: 'snapshots.every_minutes', label: 'Every minutes', kind: 'number' },
+      { path: 'snapshots.keep_last', label: 'Keep the last', kind: 'integer' },
+      { path: 'snapshots.keep_best.metric', label: 'Keep the best by', kind: 'text', hint: 'eval/loss' },
+      { path: 'snapshots.keep_best.mode', label: 'Best is', kind: 'choice', choices: ['', 'min', 'max'] },
+      { path: 'snapshots.storage', label: 'Storage', kind: 'text', hint: 'file: or s3: address; empty: the data directory' },
+    ],
+  },
+  {
+    title: 'Search',
+    fields: [
+      { path: 'search.kind', label: 'Kind', kind: 'choice', choices: ['', 'grid', 'random'], hint: 'Empty: one trial' },
+      { path: 'search.space', label: 'Space', kind: 'lists', hint: 'learning_rate = 0.001, 0.003' },
+      { path: 'search.max_trials', label: 'At most trials', kind: 'integer' },
+      { path: 'search.max_concurrent_trials', label: 'At once', kind: 'integer' },
+      { path: 'search.seed', label: 'Seed', kind: 'integer' },
+      { path: 'search.on_trial_failure', label: 'When one fails', kind: 'choice', choices: ['', 'continue', 'stop'] },
+    ],
+  },
+  {
+    title: 'Retries and limits',
+    fields: [
+      { path: 'retries.max_retries', label: 'Retries', kind: 'integer' },
+      { path: 'retries.backoff_seconds', label: 'Wait before the first, s', kind: 'number' },
+      { path: 'limits.max_duration_seconds', label: 'Longest running time, s', kind: 'number' },
+      { path: 'limits.heartbeat_grace_seconds', label: 'Lost after silence of, s', kind: 'number' },
+      { path: 'limits.stop_deadline_seconds', label: 'Stop deadline, s', kind: 'number' },
+      { path: 'limits.log_megabytes', label: 'Log quota, MB', kind: 'integer' },
+    ],
+  },
+]
+
+/** Pairs typed one a line, "name = value" or "name: value": [[name, text]]. */
+export function pairs(text) {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .map((line) => {
+      const at = line.search(/[=:]/)
+      return at === -1 ? [line, ''] : [line.slice(0, at).trim(), line.slice(at + 1).trim()]
+    })
+}
+
+/** What was typed, {path: text}, as a configuration: only what was given; the server fills in the rest. */
+export function configurationOf(typed) {
+  const configuration = {}
+  for (const { fields } of groups) {
+    for (const field of fields) {
+      const text = (typed[field.path] ?? '').trim()
+      if (text !== '') put(configuration, field.path, valueOf(field, text))
+    }
+  }
+  return configuration
+}
+
+function valueOf(field, text) {
+  if (field.kind === 'integer' || field.kind === 'number') return Number.isFinite(Number(text)) ? Number(text) : text
+  if (field.kind === 'lists') return Object.fromEntries(pairs(text).map(([name, values]) => [name, values.split(',').map((one) => scalar(one.trim()))]))
+  if (field.kind !== 'pairs') return text
+  if (field.path === 'environment') return Object.fromEntries(pairs(text).map(([name, value]) => [name, value.startsWith('secret:') ? { secret: value.slice(7) } : value]))
+  if (field.path === 'labels') return Object.fromEntries(pairs(text))
+  return Object.fromEntries(pairs(text).map(([name, value]) => [name, scalar(value)]))
+}
+
+function put(target, path, value) {
+  const parts = path.split('.')
+  const last = parts.pop()
+  let inner = target
+  for (const part of parts) inner = inner[part] ??= {}
+  inner[last] = value
+}
+
+/** The violations that belong to a field: its own path and what lies inside it. */
+export function violationsOf(violations, path) {
+  return (violations ?? []).filter(({ field }) => {
+    const plain = field.replace(/^configuration(_text)?\.?/, '')
+    return plain === path || plain.startsWith(`${path}.`) || plain.startsWith(`${path}[`)
+  })
+}

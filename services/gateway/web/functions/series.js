@@ -1,0 +1,159 @@
+// Columns of one series as a chart holds them: buckets that are aligned to powers of two, so that live points fold
+// into the same buckets the server would answer with.
+import { column } from './wire.js'
+
+/** Columns of a `SeriesData` message. */
+export function decode(message) {
+  const length = (message.first_steps ?? []).length
+  const zeros = () => new Array(length).fill(0)
+  const counted = (name) => (message[name]?.length ? message[name].slice() : zeros())
+  return {
+    parent: message.parent,
+    key: message.key,
+    attempt: message.attempt ?? 0,
+    superseded: Boolean(message.superseded),
+    raw: Boolean(message.raw),
+    width: message.bucket_width || 1,
+    firstSteps: (message.first_steps ?? []).slice(),
+    lastSteps: (message.last_steps ?? []).slice(),
+    mins: column(message, 'mins').slice(),
+    maxs: column(message, 'maxs').slice(),
+    means: column(message, 'means').slice(),
+    lasts: column(message, 'lasts').slice(),
+    counts: counted('counts'),
+    nans: counted('nan_counts'),
+    positives: counted('positive_infinity_counts'),
+    negatives: counted('negative_infinity_counts'),
+    times: counted('last_times_ms'),
+    attempts: counted('attempts'),
+  }
+}
+
+/** A series without points yet. */
+export function empty(parent, key) {
+  return decode({ parent, key, raw: true, bucket_width: 1 })
+}
+
+const merged = {
+  min: (a, b) => (Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.min(a, b)),
+  max: (a, b) => (Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.max(a, b)),
+}
+
+function finiteCount(series, i) {
+  return series.counts[i] - series.nans[i] - series.positives[i] - series.negatives[i]
+}
+
+/** Fold one point into the last bucket, or begin a new one. Steps must not go back. Changes `series`. */
+export function addPoint(series, step, value, time, attempt) {
+  const last = series.firstSteps.length - 1
+  const isFinite = Number.isFinite(value)
+  const sameBucket = last >= 0 && !series.raw && Math.floor(series.lastSteps[last] / series.width) === Math.floor(step / series.width)
+  if (!sameBucket) {
+    series.firstSteps.push(step)
+    series.lastSteps.push(step)
+    series.mins.push(isFinite ? value : NaN)
+    series.maxs.push(isFinite ? value : NaN)
+    series.means.push(isFinite ? value : NaN)
+    series.lasts.push(value)
+    series.counts.push(1)
+    series.nans.push(Number.isNaN(value) ? 1 : 0)
+    series.positives.push(value === Infinity ? 1 : 0)
+    series.negatives.push(value === -Infinity ? 1 : 0)
+    series.times.push(time)
+    series.attempts.push(attempt)
+    return
+  }
+  if (isFinite) {
+    const before = finiteCount(series, last)
+    series.mins[last] = merged.min(series.mins[last], value)
+    series.maxs[last] = merged.max(series.maxs[last], value)
+    series.means[last] = before === 0 ? value : series.means[last] + (value - series.means[last]) / (before + 1)
+  }
+  series.counts[last] += 1
+  if (Number.isNaN(value)) series.nans[last] += 1
+  if (value === Infinity) series.positives[last] += 1
+  if (value === -Infinity) series.negatives[last] += 1
+  series.lasts[last] = value
+  series.lastSteps[last] = step
+  series.times[last] = time
+  series.attempts[last] = attempt
+}
+
+/** Double the bucket width until there are no more than `limit` buckets. Returns a new series, or the same one. */
+export function widen(series, limit) {
+  let current = series
+  while (current.firstSteps.length > limit) current = twiceAsWide(current)
+  return current
+}
+
+function twiceAsWide(series) {
+  const width = series.width * 2
+  const wide = { ...empty(series.parent, series.key), attempt: series.attempt, superseded: series.superseded, raw: false, width }
+  for (let i = 0; i < series.firstSteps.length; i += 1) {
+    const last = wide.firstSteps.length - 1
+    if (last >= 0 && Math.floor(wide.firstSteps[last] / width) === Math.floor(series.firstSteps[i] / width)) mergeInto(wide, last, series, i)
+    else copyBucket(wide, series, i)
+  }
+  return wide
+}
+
+const columnNames = ['firstSteps', 'lastSteps', 'mins', 'maxs', 'means', 'lasts', 'counts', 'nans', 'positives', 'negatives', 'times', 'attempts']
+
+function copyBucket(wide, series, i) {
+  for (const name of columnNames) wide[name].push(series[name][i])
+}
+
+function mergeInto(wide, last, series, i) {
+  const before = finiteCount(wide, last)
+  const more = finiteCount(series, i)
+  wide.mins[last] = merged.min(wide.mins[last], series.mins[i])
+  wide.maxs[last] = merged.max(wide.maxs[last], series.maxs[i])
+  if (before === 0) wide.means[last] = series.means[i]
+  else if (more > 0) wide.means[last] = (wide.means[last] * before + series.means[i] * more) / (before + more)
+  for (const name of ['counts', 'nans', 'positives', 'negatives']) wide[name][last] += series[name][i]
+  for (const name of ['lasts', 'lastSteps', 'times', 'attempts']) wide[name][last] = series[name][i]
+}
+
+/** Everything after `step` away: a later attempt went on from there. Returns a new series. */
+export function cutAfter(series, step) {
+  let keep = series.lastSteps.length
+  while (keep > 0 && series.lastSteps[keep - 1] > step) keep -= 1
+  if (keep === series.lastSteps.length) return series
+  const cut = { ...series }
+  for (const name of columnNames) cut[name] = series[name].slice(0, keep)
+  return cut
+}
+
+/** Index of the bucket whose last step is nearest to `step`; -1 if there is none. */
+export function nearest(series, step) {
+  const steps = series.lastSteps
+  if (steps.length === 0) return -1
+  let low = 0
+  let high = steps.length - 1
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (steps[middle] < step) low = middle + 1
+    else high = middle
+  }
+  if (low > 0 && step - steps[low - 1] <= steps[low] - step) return low - 1
+  return low
+}
+
+/** Values against what: one number per bucket. `origin` is ms since 1970 of the first point, `perEpoch` steps. */
+export function positions(series, axis, { origin = 0, perEpoch = 0 } = {}) {
+  if (axis === 'time') return series.times.map((time) => (time - origin) / 1000)
+  if (axis === 'wall') return series.times.map((time) => time / 1000)
+  if (axis === 'epoch' && perEpoch > 0) return series.lastSteps.map((step) => step / perEpoch)
+  return series.lastSteps
+}
+
+/** Points that are not finite: [{step, index, kind}], kind one of nan, positive, negative. */
+export function nonFinite(series) {
+  const found = []
+  for (let i = 0; i < series.counts.length; i += 1) {
+    if (series.nans[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'nan', count: series.nans[i] })
+    if (series.positives[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'positive', count: series.positives[i] })
+    if (series.negatives[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'negative', count: series.negatives[i] })
+  }
+  return found
+}

@@ -1,0 +1,27 @@
+// Event ids of the live stream: `events=1204;metrics=99120;trials=1204/99120`, one position a topic. Pure.
+
+/** {events: ["1204"], trials: ["1204", "99120"]} */
+export function parseToken(token) {
+  const positions = {}
+  for (const piece of (token ?? '').split(';')) {
+    const at = piece.indexOf('=')
+    if (at > 0) positions[piece.slice(0, at)] = piece.slice(at + 1).split('/').map(decodeURIComponent)
+  }
+  return positions
+}
+
+/** The reverse. Positions of nothing (zero, empty) are left out: such a topic begins anew. */
+export function formatToken(positions) {
+  return Object.keys(positions)
+    .sort()
+    .filter((topic) => positions[topic].some((part) => part !== undefined && String(part) !== '' && String(part) !== '0'))
+    .map((topic) => `${topic}=${positions[topic].map((part) => encodeURIComponent(String(part ?? 0))).join('/')}`)
+    .join(';')
+}
+
+/** The token with the positions of `changes`; null forgets a topic's. */
+export function moveToken(token, changes) {
+  const positions = { ...parseToken(token), ...changes }
+  for (const [topic, position] of Object.entries(changes)) if (position === null) delete positions[topic]
+  return formatToken(positions)
+}

@@ -1,0 +1,274 @@
+// The series of the charts on a page: asked for together, kept live, asked for again when one zooms.
+import { signal } from '../vendor/signals.js'
+import { get } from '../api.js'
+import { number } from '../functions/wire.js'
+import { addPoint, cutAfter, decode, empty, nearest, widen } from '../functions/series.js'
+
+export const bucketLimit = 1000
+const keysAtOnce = 100
+const repaintInterval = 120
+const zoomPause = 120
+const retryPause = 3_000
+
+/**
+ * `parents` are names of trials. `charts` maps a key to a signal of {overview, detail, loading, error}: lists of decoded
+ * series, one per trial (and abandoned tail). The overview covers everything; the detail only `view`, {from, to} in steps.
+ */
+export class SeriesStore {
+  constructor({ asOf } = {}) {
+    this.asOf = asOf ?? {}
+    this.parents = []
+    this.charts = new Map()
+    this.view = signal(null)
+    this.superseded = signal(true)
+    // While one has zoomed: the range moves along with the newest step.
+    this.following = signal(false)
+    this.position = 0
+    this.queries = 0
+    // Whether `position` is that of an answer, so that the stream can begin there.
+    this.ready = false
+    this.onReady = () => {}
+  }
+
+  #wanted = new Set()
+  #buffer = []
+  #inFlight = 0
+  #dirty = new Set()
+  #paintTimer
+  #zoomTimer
+  #reloadTimer
+  #generation = 0
+  #zoomGeneration = 0
+  #attempts = new Map()
+  #disposed = false
+
+  dispose() {
+    this.#disposed = true
+    clearTimeout(this.#paintTimer)
+    clearTimeout(this.#zoomTimer)
+    clearTimeout(this.#reloadTimer)
+  }
+
+  /** The signal of a chart. The series are asked for with whatever else is asked for in the same moment. */
+  chart(key) {
+    let chart = this.charts.get(key)
+    if (!chart) {
+      chart = signal({ overview: [], detail: null, loading: true, error: '' })
+      this.charts.set(key, chart)
+      if (this.parents.length > 0) this.#want(key)
+    }
+    return chart
+  }
+
+  /** Show other trials: everything is asked for again. Returns when the answer is there. */
+  async setParents(parents) {
+    if (parents.join() === this.parents.join()) return
+    this.parents = parents
+    this.position = 0
+    this.ready = false
+    this.#attempts.clear()
+    this.#buffer = []
+    for (const chart of this.charts.values()) chart.value = { overview: [], detail: null, loading: true, error: '' }
+    await this.reload()
+  }
+
+  /** Ask for all charts again. */
+  async reload() {
+    const keys = [...this.charts.keys()]
+    if (keys.length === 0 || this.parents.length === 0) return
+    this.#generation += 1
+    await this.#load(keys)
+    if (this.view.peek()) await this.#loadDetail()
+  }
+
+  /** Zoom to steps from..to, or with null show everything. */
+  zoom(view) {
+    this.#zoomGeneration += 1
+    this.view.value = view
+    clearTimeout(this.#zoomTimer)
+    if (view) this.#zoomTimer = setTimeout(() => this.#loadDetail(), zoomPause)
+    else for (const chart of this.charts.values()) if (chart.peek().detail) chart.value = { ...chart.peek(), detail: null }
+  }
+
+  setSuperseded(shown) {
+    if (this.superseded.peek() === shown) return
+    this.superseded.value = shown
+    this.reload()
+  }
+
+  /** A `StreamSeriesResponse`. */
+  receive(message) {
+    if (message.cut?.parent) this.#cut(message.cut)
+    if (message.telemetry_sequence) this.position = Math.max(this.position, message.telemetry_sequence)
+    if (!message.blocks?.length) return
+    if (this.#inFlight > 0) this.#buffer.push(message)
+    if (this.following.peek()) this.#moveAlong(message.blocks)
+    for (const block of message.blocks) this.#fold(block, message.telemetry_sequence)
+    this.#paintSoon()
+  }
+
+  #moveAlong(blocks) {
+    const view = this.view.peek()
+    const newest = Math.max(...blocks.map((block) => block.steps.at(-1) ?? 0))
+    if (view && newest > view.to) this.view.value = { from: view.from + newest - view.to, to: newest }
+  }
+
+  #want(key) {
+    this.#wanted.add(key)
+    if (this.#wanted.size > 1) return
+    queueMicrotask(() => {
+      const keys = [...this.#wanted]
+      this.#wanted.clear()
+      this.#load(keys).then(() => this.view.peek() && this.#loadDetail(keys))
+    })
+  }
+
+  async #query(keys, range) {
+    this.queries += 1
+    const parts = []
+    for (let i = 0; i < keys.length; i += keysAtOnce) parts.push(keys.slice(i, i + keysAtOnce))
+    const answers = await Promise.all(
+      parts.map((part) =>
+        get('/series:query', {
+          parents: this.parents,
+          keys: part,
+          bucket_count: bucketLimit,
+          include_superseded: this.superseded.peek(),
+          min_telemetry_sequence: this.position || undefined,
+          ...range,
+          ...this.asOf,
+        }),
+      ),
+    )
+    return { series: answers.flatMap((answer) => answer.series ?? []), position: Math.min(...answers.map((answer) => answer.telemetry_sequence ?? 0)) }
+  }
+
+  async #load(keys) {
+    const generation = this.#generation
+    this.#inFlight += 1
+    try {
+      const { series, position } = await this.#query(keys, {})
+      if (generation !== this.#generation || this.#disposed) return
+      if (!this.ready) {
+        this.ready = true
+        this.position = position
+        this.onReady()
+      }
+      for (const key of keys) this.#place(key, series.filter((one) => one.key === key).map(decode), position)
+    } catch (error) {
+      if (generation !== this.#generation || this.#disposed) return
+      for (const key of keys) this.#change(key, { loading: false, error: error.message })
+      this.#reloadSoon(retryPause)
+    } finally {
+      this.#inFlight -= 1
+      if (this.#inFlight === 0) this.#buffer = []
+    }
+  }
+
+  /** What came in while the question was under way is added, from where the answer ends. */
+  #place(key, overview, position) {
+    const chart = this.charts.get(key)
+    chart.value = { ...chart.peek(), overview, loading: false, error: '', position }
+    for (const message of this.#buffer) {
+      if (message.telemetry_sequence <= position) continue
+      for (const block of message.blocks) if (block.key === key) this.#foldInto(chart, block)
+    }
+  }
+
+  async #loadDetail(only) {
+    const view = this.view.peek()
+    if (!view || this.parents.length === 0) return
+    const zoomed = this.#zoomGeneration
+    const keys = only ?? [...this.charts.keys()]
+    const range = { first_step: Math.max(0, Math.ceil(view.from)), last_step: Math.max(1, Math.floor(view.to)) }
+    try {
+      const { series } = await this.#query(keys, range)
+      if (zoomed !== this.#zoomGeneration || this.#disposed) return
+      for (const key of keys) this.#change(key, { detail: series.filter((one) => one.key === key).map(decode), error: '' })
+    } catch (error) {
+      if (zoomed !== this.#zoomGeneration || this.#disposed) return
+      for (const key of keys) this.#change(key, { error: error.message })
+    }
+  }
+
+  #change(key, changes) {
+    const chart = this.charts.get(key)
+    if (chart) chart.value = { ...chart.peek(), ...changes }
+  }
+
+  #fold(block, sequence) {
+    const chart = this.charts.get(block.key)
+    const state = chart?.peek()
+    // Not there yet: the answer that is under way has it, or the buffer does.
+    if (!state || state.position === undefined || sequence <= state.position) return
+    this.#foldInto(chart, block)
+  }
+
+  #foldInto(chart, block) {
+    const newest = this.#attempts.get(block.parent) ?? 0
+    if ((block.attempt ?? 0) < newest) return
+    const state = chart.peek()
+    const lineage = (one) => one.parent === block.parent && !one.superseded
+    let series = state.overview.find(lineage)
+    if (!series) {
+      series = empty(block.parent, block.key)
+      state.overview.push(series)
+    }
+    const odd = new Map(block.values_non_finite ?? [])
+    const last = series.lastSteps.at(-1) ?? -1
+    if (block.steps.length > 0 && block.steps[0] <= last) {
+      // Late points, sent again by whoever found them: only the server can put them in their place.
+      this.#reloadSoon()
+      return
+    }
+    block.steps.forEach((step, i) => addPoint(series, step, number(odd.get(i) ?? block.values[i]), block.times_ms[i], block.attempt))
+    if (series.firstSteps.length > bucketLimit) state.overview[state.overview.indexOf(series)] = widen(series, bucketLimit)
+    this.#followDetail(state, block)
+    this.#dirty.add(chart)
+  }
+
+  /** Live points inside the range one has zoomed to. */
+  #followDetail(state, block) {
+    const view = this.view.peek()
+    if (!state.detail || !view || block.steps.at(-1) < view.from || block.steps[0] > view.to) return
+    const series = state.detail.find((one) => one.parent === block.parent && !one.superseded)
+    if (!series || block.steps[0] <= (series.lastSteps.at(-1) ?? -1)) return
+    const odd = new Map(block.values_non_finite ?? [])
+    block.steps.forEach((step, i) => {
+      if (step <= view.to) addPoint(series, step, number(odd.get(i) ?? block.values[i]), block.times_ms[i], block.attempt)
+    })
+    if (series.firstSteps.length > bucketLimit) state.detail[state.detail.indexOf(series)] = widen(series, bucketLimit)
+  }
+
+  #cut({ parent, attempt, restored_step: step }) {
+    const newest = this.#attempts.get(parent) ?? 0
+    if (attempt <= newest) return
+    this.#attempts.set(parent, attempt)
+    for (const chart of this.charts.values()) {
+      const state = chart.peek()
+      chart.value = { ...state, overview: state.overview.map((one) => (one.parent === parent && !one.superseded ? cutAfter(one, step) : one)) }
+    }
+    // The tail that was cut off comes back as an abandoned one.
+    this.#reloadSoon()
+  }
+
+  #reloadSoon(pause = 400) {
+    clearTimeout(this.#reloadTimer)
+    this.#reloadTimer = setTimeout(() => this.reload(), pause)
+  }
+
+  #paintSoon() {
+    this.#paintTimer ??= setTimeout(() => {
+      this.#paintTimer = undefined
+      for (const chart of this.#dirty) chart.value = { ...chart.peek() }
+      this.#dirty.clear()
+    }, repaintInterval)
+  }
+}
+
+/** The step that is drawn nearest to `step` in the first series of a chart, or undefined. */
+export function nearestStep(chart, step) {
+  const series = (chart.detail ?? chart.overview)[0]
+  const index = series ? nearest(series, step) : -1
+  return index === -1 ? undefined : series.lastSteps[index]
+}

@@ -1,0 +1,81 @@
+// All trials of all runtimes, and a few of them side by side.
+import { batch, signal } from '../vendor/signals.js'
+import { get } from '../api.js'
+import { Stream } from '../stream.js'
+
+const pageSize = 500
+const paintPause = 250
+
+export class TrialList {
+  constructor() {
+    this.trials = signal([])
+    this.receivedAt = new Map()
+    this.total = signal(0)
+    this.error = signal(null)
+    this.loading = signal(true)
+    this.stream = new Stream('/stream', { trials: ({ trial }) => trial && this.#receive(trial) })
+    this.connection = this.stream.state
+  }
+
+  #pending = new Map()
+  #timer
+  #next = ''
+
+  close() {
+    this.stream.close()
+    clearTimeout(this.#timer)
+  }
+
+  async show(filter) {
+    this.filter = filter
+    try {
+      const answer = await get('/runtimes/-/trials', { page_size: pageSize, filter, brief: true })
+      if (filter !== this.filter) return
+      const now = performance.now()
+      for (const trial of answer.trials ?? []) this.receivedAt.set(trial.name, now)
+      batch(() => {
+        this.trials.value = answer.trials ?? []
+        this.total.value = answer.total_size ?? 0
+        this.loading.value = false
+        this.error.value = null
+      })
+      this.#next = answer.next_page_token ?? ''
+      this.stream.subscribe(['trials'])
+    } catch (error) {
+      this.error.value = error
+      this.loading.value = false
+    }
+  }
+
+  get hasMore() {
+    return this.#next !== ''
+  }
+
+  async more() {
+    const answer = await get('/runtimes/-/trials', { page_size: pageSize, filter: this.filter, brief: true, page_token: this.#next })
+    this.#next = answer.next_page_token ?? ''
+    this.trials.value = [...this.trials.peek(), ...(answer.trials ?? [])]
+  }
+
+  #receive(trial) {
+    this.#pending.set(trial.name, trial)
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      const pending = this.#pending
+      this.#pending = new Map()
+      const now = performance.now()
+      const known = new Set(this.trials.peek().map((one) => one.name))
+      for (const name of pending.keys()) this.receivedAt.set(name, now)
+      const changed = this.trials.peek().map((one) => pending.get(one.name) ?? one)
+      // With a filter only the server knows whether a new trial belongs here.
+      const fresh = this.filter ? [] : [...pending.values()].filter((one) => !known.has(one.name))
+      this.trials.value = [...fresh, ...changed]
+    }, paintPause)
+  }
+}
+
+/** `rt-1/2` -> `runtimes/rt-1/trials/2`. */
+export function fullName(short) {
+  const at = short.lastIndexOf('/')
+  return `runtimes/${short.slice(0, at)}/trials/${short.slice(at + 1)}`
+}

@@ -1,0 +1,160 @@
+// The live stream: one connection a page, resumed from the last id it saw, closed while the tab is hidden.
+import { signal } from './vendor/signals.js'
+import { address } from './functions/query.js'
+import { parser } from './functions/sse.js'
+import { moveToken } from './functions/token.js'
+
+const firstWait = 250
+const longestWait = 4_000
+// The server sends something at least every 10 s.
+const silenceLimit = 25_000
+// Browsers allow six connections to one server: tabs that nobody looks at must not hold them.
+const hiddenLimit = 30_000
+
+/**
+ * Topics of one path. `handlers` maps a topic to a function of the message. `state` is a signal: connecting, live,
+ * reconnecting or paused; `problems` maps topics that ended for good to the server's words.
+ */
+export class Stream {
+  constructor(path, handlers) {
+    this.path = path
+    this.handlers = handlers
+    this.state = signal('connecting')
+    this.problems = signal({})
+    this.topics = []
+    this.query = {}
+    this.token = ''
+    this.closed = false
+    document.addEventListener('visibilitychange', this.#onVisibility)
+    window.addEventListener('online', this.#onOnline)
+  }
+
+  #wake = () => {}
+  #abort = new AbortController()
+  #hiddenTimer
+  #running = false
+  #version = 0
+  #lost = new Set()
+
+  /**
+   * Ask for these topics. `positions` says where they begin ({metrics: [99120]}); those that were asked for before go on
+   * where they are.
+   */
+  subscribe(topics, query = {}, positions = {}) {
+    this.token = moveToken(this.token, positions)
+    const same = topics.join() === this.topics.join() && JSON.stringify(query) === JSON.stringify(this.query)
+    this.topics = topics
+    this.query = query
+    if (same && Object.keys(positions).length === 0) return
+    this.#version += 1
+    this.#abort.abort()
+    if (!this.#running) this.#run()
+  }
+
+  close() {
+    this.closed = true
+    document.removeEventListener('visibilitychange', this.#onVisibility)
+    window.removeEventListener('online', this.#onOnline)
+    clearTimeout(this.#hiddenTimer)
+    this.#abort.abort()
+    this.#wake()
+  }
+
+  #onOnline = () => this.#wake()
+
+  #onVisibility = () => {
+    clearTimeout(this.#hiddenTimer)
+    if (document.hidden) {
+      this.#hiddenTimer = setTimeout(() => {
+        this.state.value = 'paused'
+        this.#abort.abort()
+      }, hiddenLimit)
+    } else if (this.state.peek() === 'paused') {
+      this.state.value = 'connecting'
+      this.#wake()
+    }
+  }
+
+  async #run() {
+    this.#running = true
+    let failures = 0
+    while (!this.closed) {
+      if (this.state.peek() === 'paused') {
+        await this.#sleep()
+        continue
+      }
+      const version = this.#version
+      const heard = await this.#connect()
+      if (this.closed || version !== this.#version || this.state.peek() === 'paused') continue
+      failures = heard ? 1 : failures + 1
+      this.state.value = 'reconnecting'
+      await this.#sleep(Math.min(longestWait, firstWait * 2 ** Math.min(failures - 1, 6)) * (0.8 + 0.4 * Math.random()))
+    }
+  }
+
+  #sleep(milliseconds) {
+    return new Promise((resolve) => {
+      const timer = milliseconds === undefined ? undefined : setTimeout(resolve, milliseconds)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  /** Read until the connection ends. Returns whether anything came. */
+  async #connect() {
+    const abort = new AbortController()
+    this.#abort = abort
+    const headers = { accept: 'text/event-stream' }
+    if (this.token) headers['last-event-id'] = this.token
+    let heard = false
+    let silence
+    const listen = () => {
+      clearTimeout(silence)
+      silence = setTimeout(() => abort.abort(), silenceLimit)
+    }
+    listen()
+    try {
+      const url = address(`/api/v1${this.path}`, { topics: this.topics.join(','), ...this.query })
+      const response = await fetch(url, { headers, signal: abort.signal, cache: 'no-store' })
+      if (!response.ok) return false
+      this.#lost.clear()
+      this.#showLive()
+      const feed = parser()
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+      for (;;) {
+        const { value, done } = await reader.read()
+        if (done || abort.signal.aborted) return heard
+        heard = true
+        listen()
+        for (const message of feed(value)) this.#deliver(message)
+      }
+    } catch (error) {
+      // A connection that ends or is refused is a TypeError, by our own hand an AbortError.
+      if (error.name !== 'AbortError' && !(error instanceof TypeError)) throw error
+      return heard
+    } finally {
+      clearTimeout(silence)
+    }
+  }
+
+  #showLive() {
+    this.state.value = this.#lost.size > 0 ? 'reconnecting' : 'live'
+  }
+
+  #deliver(message) {
+    const content = JSON.parse(message.data)
+    if (message.event === 'feed') {
+      if (content.state === 'live') this.#lost.delete(content.topic)
+      else this.#lost.add(content.topic)
+      this.#showLive()
+    } else if (message.event === 'problem') {
+      this.problems.value = { ...this.problems.peek(), [content.topic]: content.detail || content.title }
+    } else {
+      this.handlers[message.event]?.(content)
+    }
+    // Only after the message was used: what fails in between comes again.
+    if (message.id !== undefined) this.token = message.id
+  }
+}
