@@ -7,10 +7,15 @@ import { padded, positionOf } from '../functions/plot.js'
 export const timings = []
 const timingsKept = 256
 
+/** Colours as the canvas takes them: what the style sheet makes of a meaning, resolved by an element that has it. */
 function colours(element) {
-  const style = getComputedStyle(element)
-  const read = (name) => style.getPropertyValue(name).trim()
-  return {
+  const probe = element.appendChild(document.createElement('i'))
+  const font = getComputedStyle(element).fontFamily
+  const read = (name) => {
+    probe.style.color = `var(${name})`
+    return getComputedStyle(probe).color
+  }
+  const palette = {
     text: read('--muted'),
     grid: read('--grid'),
     superseded: read('--superseded'),
@@ -18,8 +23,10 @@ function colours(element) {
     evaluation: read('--marker-evaluation'),
     bad: read('--failed'),
     series: Array.from({ length: 10 }, (_, i) => read(`--series-${i + 1}`)),
-    font: `11px ${read('--font')}`,
+    font: `11px ${font}`,
   }
+  probe.remove()
+  return palette
 }
 
 /**

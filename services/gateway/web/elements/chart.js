@@ -222,11 +222,11 @@ function savePicture(chart, name, file) {
   picture.width = drawn.width
   picture.height = drawn.height + 32 * ratio
   const ctx = picture.getContext('2d')
-  const style = getComputedStyle(chart.root)
-  ctx.fillStyle = style.getPropertyValue('--surface')
+  const style = getComputedStyle(chart.root.closest('.card'))
+  ctx.fillStyle = style.backgroundColor
   ctx.fillRect(0, 0, picture.width, picture.height)
-  ctx.fillStyle = style.getPropertyValue('--ink')
-  ctx.font = `600 ${14 * ratio}px ${style.getPropertyValue('--font')}`
+  ctx.fillStyle = style.color
+  ctx.font = `600 ${14 * ratio}px ${style.fontFamily}`
   ctx.fillText(`${titleOf(name)} (${name})`, 12 * ratio, 22 * ratio)
   ctx.drawImage(drawn, 0, 32 * ratio)
   picture.toBlob((blob) => save(blob, file), 'image/png')

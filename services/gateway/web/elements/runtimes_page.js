@@ -129,7 +129,8 @@ function Rows({ list, open, chosen, filter }) {
   const [first, last] = range.value
   const shown = ids.slice(first, last)
   useEffect(() => {
-    const timer = setTimeout(() => list.wantSparks(shown), 150)
+    list.onTrials = () => list.wantSparks(shown)
+    const timer = setTimeout(list.onTrials, 150)
     return () => clearTimeout(timer)
   })
   const move = (by) => {

@@ -14,9 +14,9 @@ export function titleOf(key) {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-/** The smoothing a chart begins with: loss curves only. */
+/** Whether a chart is smoothed unless one says otherwise: losses of training steps, which jump from batch to batch. */
 export function smoothedByDefault(key) {
-  return /(^|\/|_)loss$/.test(key)
+  return /(^|\/|_)loss$/.test(key) && !/^(eval|valid|validation|test)\//.test(key)
 }
 
 /** Fixed charts first, then evaluation, then by prefix, system last: [{name, keys}]. */

@@ -79,10 +79,19 @@ export function addPoint(series, step, value, time, attempt) {
   series.attempts[last] = attempt
 }
 
-/** Double the bucket width until there are no more than `limit` buckets. Returns a new series, or the same one. */
+/** The width that the server would choose for a range of steps: the least power of two that needs no more than `limit` buckets. */
+export function bucketWidth(first, last, limit) {
+  let width = 1
+  while (Math.floor(last / width) - Math.floor(first / width) + 1 > limit) width *= 2
+  return width
+}
+
+/** Make the buckets of a series that has more than `limit` of them wider. Returns a new series, or the same one. */
 export function widen(series, limit) {
+  if (series.firstSteps.length <= limit) return series
+  const wanted = bucketWidth(series.firstSteps[0], series.lastSteps.at(-1), limit)
   let current = series
-  while (current.firstSteps.length > limit) current = twiceAsWide(current)
+  while (current.width < wanted) current = twiceAsWide(current)
   return current
 }
 

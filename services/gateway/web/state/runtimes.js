@@ -21,6 +21,7 @@ export class RuntimeList {
     this.rows = new Map()
     this.filter = ''
     this.hold = false
+    this.onTrials = () => {}
     this.stream = new Stream('/stream', {
       runtimes: (message) => this.#receiveRuntime(message),
       trials: (message) => message.trial && this.#receiveTrial(message.trial),
@@ -142,6 +143,7 @@ export class RuntimeList {
       const pending = [...this.#pending.values()]
       this.#pending.clear()
       batch(() => pending.forEach((one) => this.#paint(one)))
+      this.onTrials()
     }, rowPause)
   }
 
