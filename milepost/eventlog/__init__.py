@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+EVENTS = "EVENTS"
+TELEMETRY = "TELEMETRY"
 SUBJECTS = "events.>"
 PLATFORM_SUBJECT = "events.platform.access"
 # The most events that one decision may have: they are one atomic batch.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from milepost.eventlog import EventLogError, EventRefused, LogUnavailable
+from milepost.eventlog.credentials import inbox_prefix_of
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +150,8 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     token: str | None = None,
+    credentials: Path | None = None,
+    tls_ca: Path | None = None,
 ) -> Connection:
     """Connect to NATS, waiting for a server that is still starting.
 
@@ -154,11 +160,19 @@ async def connect(
         name: shown by the server's monitoring.
         timeout_seconds: how long to wait for the first connection. Afterwards it reconnects for ever.
         inbox_prefix: subject prefix of replies, for users whose permissions name one.
+        credentials: file with the credentials of a user, see `milepost.eventlog.credentials`. It names the inbox too,
+            and is read again at every reconnect. A server that asks for none ignores it.
+        tls_ca: PEM file with the authority that signed the server's certificate, for `tls://` addresses.
 
     Raises:
-        LogUnavailable: no server answered in time.
+        LogUnavailable: no server answered in time, or none let this user in.
+        InvalidCredentials: the file of credentials cannot be used.
     """
     options: dict[str, Any] = {"name": name, "inbox_prefix": inbox_prefix}
+    if credentials is not None:
+        options |= {"user_credentials": str(credentials), "inbox_prefix": inbox_prefix_of(credentials)}
+    if tls_ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=str(tls_ca))
     options |= {
         key: value for key, value in (("user", user), ("password", password), ("token", token)) if value is not None
     }
@@ -179,6 +193,7 @@ class Connection:
         self._options = options
         self._client = Client()
         self._closing = False
+        self._problem = ""
         self._reopening: asyncio.Task[None] | None = None
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[], None]] = []
@@ -189,6 +204,11 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         return self._client.is_connected
+
+    @property
+    def address(self) -> str:
+        """Where the servers are, without what stands before the host."""
+        return ", ".join(re.sub(r"//[^/@]*@", "//", server) for server in self._servers)
 
     @property
     def client(self) -> Client:
@@ -206,7 +226,7 @@ class Connection:
                 await self._open()
         except TimeoutError as error:
             raise LogUnavailable(
-                f"no NATS server answered at {', '.join(self._servers)} within {timeout_seconds:g} s"
+                f"no NATS server answered at {self.address} within {timeout_seconds:g} s{self._problem}"
             ) from error
 
     async def _open(self) -> None:
@@ -227,6 +247,7 @@ class Connection:
                     closed_cb=self._on_closed,
                     **self._options,
                 )
+                self._problem = ""
                 self._client = client
                 self._inbox = client.new_inbox()
                 await client.subscribe(
@@ -236,10 +257,13 @@ class Connection:
                     await subscription.attach(client)
                 return
             except (OSError, nats.errors.Error) as error:
-                log.info("nats.connect_failed", extra={"error": str(error)})
+                # The error's text may hold the address, and with it a password.
+                log.info("nats.connect_failed", extra={"address": self.address, "error": type(error).__name__})
                 await asyncio.sleep(RECONNECT_WAIT_SECONDS)
 
     async def _on_error(self, error: Exception) -> None:
+        if "Authorization" in str(error):
+            self._problem = " (Authorization Violation: it does not know this user, or the credentials have expired)"
         if self._closing or isinstance(error, OSError | nats.errors.StaleConnectionError):
             log.debug("nats.error", extra={"error": str(error)})
         else:
@@ -287,7 +311,7 @@ class Connection:
         while not self._client.is_connected:
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closing:
-                raise LogUnavailable(f"there is no connection to {', '.join(self._servers)}")
+                raise LogUnavailable(f"there is no connection to {self.address}{self._problem}")
             await asyncio.sleep(min(0.02, remaining))
 
     async def request(

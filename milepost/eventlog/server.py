@@ -8,6 +8,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from milepost.eventlog.credentials import Authority
+
 # What JetStream may use of the free space: a disk that is really full gives no answer at all until a restart.
 DISK_SHARE = 0.8
 MAXIMUM_PAYLOAD_BYTES = 1 << 20
@@ -52,6 +54,7 @@ def write_nats_config(
     host: str = "127.0.0.1",
     maximum_store_bytes: int | None = None,
     ports_directory: Path | None = None,
+    authority: Authority | None = None,
 ) -> Path:
     """Write the configuration of a single server and return its path.
 
@@ -63,6 +66,7 @@ def write_nats_config(
         host: address of both listeners. It is written always: without it the server listens everywhere.
         maximum_store_bytes: limit of all streams together; None: see `storage_limit`.
         ports_directory: where the server writes `nats-server_<pid>.ports` with the ports in use.
+        authority: whose users may connect; None: whoever can reach it.
     """
     store_directory.mkdir(parents=True, exist_ok=True)
     limit = storage_limit(store_directory) if maximum_store_bytes is None else maximum_store_bytes
@@ -82,6 +86,8 @@ def write_nats_config(
         lines.insert(1, f"http: {_quoted(f'{host}:{monitoring_port}')}")
     if ports_directory is not None:
         lines.append(f"ports_file_dir: {_quoted(str(ports_directory.resolve()))}")
+    if authority is not None:
+        lines += authority.server_configuration()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

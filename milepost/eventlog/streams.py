@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.eventlog import BUCKETS, LogMisconfigured, LogUnavailable
+from milepost.eventlog import BUCKETS, EVENTS, TELEMETRY, LogMisconfigured, LogUnavailable
 from milepost.eventlog.connection import ApiError, Connection
 from milepost.eventlog.messages import parse_nanoseconds
-
-EVENTS = "EVENTS"
-TELEMETRY = "TELEMETRY"
 
 _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND = 10059
