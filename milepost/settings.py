@@ -46,6 +46,8 @@ SETTINGS = (
     Setting("clickhouse_url", "", "address of a ClickHouse server; empty: embedded, in the data directory"),
     Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
     Setting("authentication", "loopback", "`loopback`: on loopback no token is needed; `required`: it is everywhere"),
+    Setting("tokens_file", "", "file of the tokens of people and programs; empty: tokens.json in the data directory"),
+    Setting("keys_dir", "", "folder of the keys of the services; empty: keys in the data directory"),
     Setting("tls_certificate", "", "PEM file with the certificate chain of the servers; empty: no TLS"),
     Setting("tls_key", "", "PEM file with the key of that certificate"),
     Setting("tls_client_ca", "", "PEM file with the authority whose certificates callers must show; empty: none"),
@@ -88,6 +90,14 @@ class Settings(Mapping[str, str]):
     @property
     def data_dir(self) -> Path:
         return Path(self["data_dir"]).expanduser().absolute()
+
+    @property
+    def tokens_file(self) -> Path:
+        return Path(self["tokens_file"] or self.data_dir / "tokens.json").expanduser().absolute()
+
+    @property
+    def keys_dir(self) -> Path:
+        return Path(self["keys_dir"] or self.data_dir / "keys").expanduser().absolute()
 
 
 def collect(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:

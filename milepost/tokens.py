@@ -1,4 +1,4 @@
-"""Who may call: tokens of people and programs, kept as hashes in `tokens.json` of the data directory.
+"""Who may call: tokens of people and programs, kept as hashes in a file, `tokens.json` of the data directory.
 
 Three kinds, told apart by their first letters:
 
@@ -27,8 +27,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-TOKENS_FILE = "tokens.json"
-KEYS_DIRECTORY = "keys"
 SERVICE_TOKEN_FILE = "service.token"
 TRAINER_KEY_FILE = "trainer-tokens.key"
 SECRET_BYTES = 32
@@ -112,10 +110,10 @@ def now_utc() -> datetime:
 
 
 class TokenStore:
-    """The tokens of a data directory. Changes of the file by others are seen at the next call."""
+    """The tokens of a file. Changes of the file by others are seen at the next call."""
 
-    def __init__(self, data_dir: Path, clock: Clock = now_utc) -> None:
-        self._path = data_dir / TOKENS_FILE
+    def __init__(self, path: Path, clock: Clock = now_utc) -> None:
+        self._path = path
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, Token] = {}
@@ -212,7 +210,7 @@ class TokenStore:
             raise TokenError(f"{self._path} cannot be read: {error.strerror}") from error
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if stamp != self._stamp:
-            require_private(self._path, status.st_mode)
+            require_private(self._path)
             self._tokens = _read(self._path)
             self._stamp = stamp
 
@@ -220,7 +218,7 @@ class TokenStore:
     def _exclusively(self) -> Iterator[dict[str, Token]]:
         """Change the tokens: nobody else does meanwhile, and readers see all of the change or none."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._path.with_name(TOKENS_FILE + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._stamp = None
@@ -245,10 +243,10 @@ def _read(path: Path) -> dict[str, Token]:
 
 
 class ServiceToken:
-    """The secret that services show each other, in `keys/service.token` of their data directory."""
+    """The secret that services show each other, in `service.token` of their folder of keys."""
 
-    def __init__(self, data_dir: Path) -> None:
-        text = secret_file(data_dir / KEYS_DIRECTORY / SERVICE_TOKEN_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
+    def __init__(self, keys_dir: Path) -> None:
+        text = secret_file(keys_dir / SERVICE_TOKEN_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
         self.text = f"mps_{text}"
 
     def verify(self, text: str) -> Identity:
@@ -259,10 +257,10 @@ class ServiceToken:
 
 
 class TrainerTokens:
-    """Tokens bound to one attempt. The signature stands for the claims; the key is in `keys/`."""
+    """Tokens bound to one attempt. The signature stands for the claims; the key is in the folder of keys."""
 
-    def __init__(self, data_dir: Path, clock: Clock = now_utc) -> None:
-        text = secret_file(data_dir / KEYS_DIRECTORY / TRAINER_KEY_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
+    def __init__(self, keys_dir: Path, clock: Clock = now_utc) -> None:
+        text = secret_file(keys_dir / TRAINER_KEY_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
         self._key = text.encode()
         self._clock = clock
 
@@ -298,9 +296,9 @@ class Verifier:
         self._trainers = trainers
 
     @classmethod
-    def of(cls, data_dir: Path) -> Verifier:
-        """Verify by the files of a data directory. Makes the secrets of the services where they are missing."""
-        return cls(TokenStore(data_dir), ServiceToken(data_dir), TrainerTokens(data_dir))
+    def of(cls, tokens_file: Path, keys_dir: Path) -> Verifier:
+        """Verify by the files of an installation. Makes the secrets of the services where they are missing."""
+        return cls(TokenStore(tokens_file), ServiceToken(keys_dir), TrainerTokens(keys_dir))
 
     def verify(self, text: str) -> Identity:
         """Say whose token this is.
@@ -335,7 +333,7 @@ def secret_file(path: Path, make: Callable[[], str]) -> str:
                 pass
             finally:
                 temporary.unlink()
-        require_private(path, path.stat().st_mode)
+        require_private(path)
         text = path.read_text().strip()
     except OSError as error:
         raise TokenError(f"{path} cannot be read or made: {error.strerror}") from error
@@ -371,9 +369,13 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def require_private(path: Path, mode: int) -> None:
-    """Raise TokenError if anybody but its owner may read or write the file."""
-    if mode & 0o077:
+def require_private(path: Path) -> None:
+    """Raise TokenError if others may read or write the file.
+
+    A file of somebody else that a group may read is one that was handed to this process, as Kubernetes does it.
+    """
+    status = path.stat()
+    if status.st_mode & (0o077 if status.st_uid == os.geteuid() else 0o037):
         raise TokenError(f"{path} can be read by others; run: chmod 600 {path}")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from milepost.settings import Settings
 from milepost.tokens import TokenError, Verifier
 from services.authentication import AuthenticationInterceptor, Authenticator, Observation, Observer
 from services.exposure import Tls, check_exposure, is_loopback, tls_of
@@ -29,7 +28,7 @@ class Access:
     tls: Tls | None = None
 
 
-def open_access(settings: Mapping[str, str], service: str, observer: Observer | None = None) -> Access:
+def open_access(settings: Settings, service: str, observer: Observer | None = None) -> Access:
     """Guard the address `<service>_listen` as the settings say.
 
     Raises:
@@ -40,7 +39,7 @@ def open_access(settings: Mapping[str, str], service: str, observer: Observer | 
     if settings["authentication"] not in (LOOPBACK, REQUIRED):
         raise SystemExit(f"--authentication is {LOOPBACK} or {REQUIRED}, not {settings['authentication']}")
     try:
-        verifier = Verifier.of(Path(settings["data_dir"]).expanduser().absolute())
+        verifier = Verifier.of(settings.tokens_file, settings.keys_dir)
         check_exposure(f"the {service} service", listen, tls, verifier.store.has_live_tokens())
     except TokenError as error:
         raise SystemExit(str(error)) from error

@@ -1,6 +1,6 @@
 """Who may do what on the NATS server: keys, users and their permissions, as JWTs that the server verifies by itself.
 
-Three keys, in the `keys` folder of the data directory. The *operator* is named in the server's configuration and signs
+Three keys, in the folder of keys. The *operator* is named in the server's configuration and signs
 the account. The *account* holds the streams; it is known by its public key, which also names its folder on disk. A
 *signing key* of the account signs users: one for each service, and one for each attempt, made at its launch. So a new
 user needs neither a change of the server's configuration nor a service that must be up to let it in.
@@ -22,7 +22,7 @@ from typing import Any
 import nkeys
 
 from milepost.eventlog import BUCKETS, EVENTS, TELEMETRY
-from milepost.tokens import KEYS_DIRECTORY, make_private_directory, require_private, secret_file, write_private
+from milepost.tokens import make_private_directory, require_private, secret_file, write_private
 
 AUTHORITY_FILE = "nats-authority.json"
 SERVICES = ("runtime", "trials", "metrics")
@@ -197,8 +197,8 @@ class Authority:
         ]
 
 
-def open_authority(data_dir: Path, store_directory: Path | None = None) -> Authority:
-    """Read the keys of a data directory, after making them where there are none.
+def open_authority(keys_dir: Path, store_directory: Path | None = None) -> Authority:
+    """Read the keys of a folder, after making them where there are none.
 
     If `store_directory` holds the streams of an account already, new keys take that account over: with the keys lost,
     the history is not.
@@ -207,19 +207,19 @@ def open_authority(data_dir: Path, store_directory: Path | None = None) -> Autho
         TokenError: the file cannot be read or made, or others can read it.
         InvalidCredentials: it is not a file of keys.
     """
-    path = data_dir / KEYS_DIRECTORY / AUTHORITY_FILE
+    path = keys_dir / AUTHORITY_FILE
     return _parse(path, secret_file(path, lambda: _make_authority(store_directory)))
 
 
-def find_authority(data_dir: Path) -> Authority | None:
-    """Read the keys of a data directory. None: it has none, so users of its server need no credentials.
+def find_authority(keys_dir: Path) -> Authority | None:
+    """Read the keys of a folder. None: it has none, so users of its server need no credentials.
 
     Raises: as `open_authority`.
     """
-    path = data_dir / KEYS_DIRECTORY / AUTHORITY_FILE
+    path = keys_dir / AUTHORITY_FILE
     if not path.exists():
         return None
-    require_private(path, path.stat().st_mode)
+    require_private(path)
     return _parse(path, path.read_text())
 
 
@@ -251,22 +251,22 @@ def _parse(path: Path, text: str) -> Authority:
     return authority
 
 
-def write_service_credentials(data_dir: Path) -> None:
+def write_service_credentials(keys_dir: Path) -> None:
     """Write the credentials of each service, and of the command line, beside the keys."""
-    authority = open_authority(data_dir)
-    make_private_directory(data_dir / KEYS_DIRECTORY)
+    authority = open_authority(keys_dir)
+    make_private_directory(keys_dir)
     users = {service: service_permissions(service) for service in SERVICES} | {ADMIN: ADMIN_PERMISSIONS}
     for user, permissions in users.items():
-        write_private(credentials_path(data_dir, user), authority.credentials(user, permissions).encode())
+        write_private(credentials_path(keys_dir, user), authority.credentials(user, permissions).encode())
 
 
-def credentials_path(data_dir: Path, user: str) -> Path:
-    return data_dir / KEYS_DIRECTORY / f"nats-{user}.creds"
+def credentials_path(keys_dir: Path, user: str) -> Path:
+    return keys_dir / f"nats-{user}.creds"
 
 
-def find_credentials(data_dir: Path, user: str) -> Path | None:
+def find_credentials(keys_dir: Path, user: str) -> Path | None:
     """Find the credentials of a service or of the command line. None: there are none, so the server asks for none."""
-    path = credentials_path(data_dir, user)
+    path = credentials_path(keys_dir, user)
     return path if path.exists() else None
 
 

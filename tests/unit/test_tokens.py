@@ -28,14 +28,14 @@ def create(store: TokenStore, name: str = "ann", role: Role = Role.OPERATOR, **m
 
 
 def test_a_token_names_its_holder(tmp_path: Path) -> None:
-    store = TokenStore(tmp_path)
+    store = TokenStore(tmp_path / "tokens.json")
     text = create(store)
     identity = store.verify(text)
     assert (identity.actor, identity.role) == ("ann", Role.OPERATOR)
 
 
 def test_the_file_holds_no_token_and_is_for_its_owner_only(tmp_path: Path) -> None:
-    text = create(TokenStore(tmp_path))
+    text = create(TokenStore(tmp_path / "tokens.json"))
     path = tmp_path / "tokens.json"
     assert path.stat().st_mode & 0o777 == 0o600
     assert text.split("_", 2)[2] not in path.read_text()
@@ -46,14 +46,14 @@ def test_the_file_holds_no_token_and_is_for_its_owner_only(tmp_path: Path) -> No
     "change", [lambda t: t[:-1], lambda t: t + "x", lambda t: t.upper(), lambda t: "", lambda t: "mp_"]
 )
 def test_anything_else_is_nobodys(tmp_path: Path, change: object) -> None:
-    store = TokenStore(tmp_path)
+    store = TokenStore(tmp_path / "tokens.json")
     text = create(store)
     with pytest.raises(InvalidToken):
         store.verify(change(text))  # type: ignore[operator]
 
 
 def test_a_revoked_token_ends_at_once_for_readers_that_know_it(tmp_path: Path) -> None:
-    reader, writer = TokenStore(tmp_path), TokenStore(tmp_path)
+    reader, writer = TokenStore(tmp_path / "tokens.json"), TokenStore(tmp_path / "tokens.json")
     text = create(writer)
     assert reader.verify(text).actor == "ann"
     writer.revoke("ann")
@@ -63,7 +63,7 @@ def test_a_revoked_token_ends_at_once_for_readers_that_know_it(tmp_path: Path) -
 
 def test_an_expired_token_is_not_valid(tmp_path: Path) -> None:
     now = NOW
-    store = TokenStore(tmp_path, lambda: now)
+    store = TokenStore(tmp_path / "tokens.json", lambda: now)
     text = create(store, lifetime=timedelta(hours=1))
     store.verify(text)
     now = NOW + timedelta(hours=1)
@@ -73,7 +73,7 @@ def test_an_expired_token_is_not_valid(tmp_path: Path) -> None:
 
 
 def test_a_name_belongs_to_one_live_token(tmp_path: Path) -> None:
-    store = TokenStore(tmp_path)
+    store = TokenStore(tmp_path / "tokens.json")
     create(store)
     with pytest.raises(TokenError, match="revoke it first"):
         create(store)
@@ -85,20 +85,20 @@ def test_a_name_belongs_to_one_live_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "local:ann", "a b", "x" * 64, "anonymous@loopback", "a\n", "../x"])
 def test_names_that_could_be_taken_for_others_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TokenError):
-        create(TokenStore(tmp_path), name)
+        create(TokenStore(tmp_path / "tokens.json"), name)
 
 
 @pytest.mark.parametrize("role", [Role.TRAINER, Role.SERVICE, Role.LOCAL])
 def test_people_get_roles_of_people(tmp_path: Path, role: Role) -> None:
     with pytest.raises(TokenError):
-        create(TokenStore(tmp_path), role=role)
+        create(TokenStore(tmp_path / "tokens.json"), role=role)
 
 
 def test_a_file_that_others_can_read_is_not_used(tmp_path: Path) -> None:
-    create(TokenStore(tmp_path))
+    create(TokenStore(tmp_path / "tokens.json"))
     (tmp_path / "tokens.json").chmod(0o644)
     with pytest.raises(TokenError, match="chmod 600"):
-        TokenStore(tmp_path).list()
+        TokenStore(tmp_path / "tokens.json").list()
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
@@ -106,23 +106,23 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     path.touch(0o600)
     path.write_text(json.dumps({"tokens": [{"id": "x"}]}))
     with pytest.raises(TokenError, match="backup"):
-        TokenStore(tmp_path).list()
+        TokenStore(tmp_path / "tokens.json").list()
 
 
 def test_concurrent_creators_lose_nothing(tmp_path: Path) -> None:
     def work(number: int) -> None:
-        create(TokenStore(tmp_path), f"user-{number}")
+        create(TokenStore(tmp_path / "tokens.json"), f"user-{number}")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(TokenStore(tmp_path).list()) == 8
+    assert len(TokenStore(tmp_path / "tokens.json").list()) == 8
 
 
 def test_services_of_one_data_directory_share_a_secret(tmp_path: Path) -> None:
-    first, second = ServiceToken(tmp_path), ServiceToken(tmp_path)
+    first, second = ServiceToken(tmp_path / "keys"), ServiceToken(tmp_path / "keys")
     assert first.text == second.text
     assert second.verify(first.text) == Identity("service", Role.SERVICE)
     assert (tmp_path / "keys" / "service.token").stat().st_mode & 0o777 == 0o600
@@ -133,7 +133,7 @@ def test_services_of_one_data_directory_share_a_secret(tmp_path: Path) -> None:
 
 def test_a_trainers_token_is_bound_to_its_runtime_and_expires(tmp_path: Path) -> None:
     now = NOW
-    trainers = TrainerTokens(tmp_path, lambda: now)
+    trainers = TrainerTokens(tmp_path / "keys", lambda: now)
     text = trainers.create("rt-a", 1, 2)
     identity = trainers.verify(text)
     assert (identity.actor, identity.role, identity.runtime_id) == ("trainer:rt-a/1/2", Role.TRAINER, "rt-a")
@@ -149,4 +149,4 @@ def test_a_trainers_token_is_bound_to_its_runtime_and_expires(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["mps_", "mpt_", "mpt_.", "mp__", "é", "x" * 1000, "mpt_é.0", "\x00"])
 def test_no_kind_of_token_is_fooled_by_nonsense(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidToken):
-        Verifier.of(tmp_path).verify(text)
+        Verifier.of(tmp_path / "tokens.json", tmp_path / "keys").verify(text)

@@ -14,8 +14,8 @@ import grpc.aio
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from milepost.settings import SETTINGS
-from milepost.tokens import Role, TokenStore, TrainerTokens, Verifier
+from milepost.settings import Settings, collect
+from milepost.tokens import Role, ServiceToken, TokenStore, TrainerTokens
 from services.access import open_access
 from services.authentication import Observation
 from services.server import Server
@@ -67,18 +67,17 @@ class Doors:
         self.observations.append(observation)
 
     def token(self, role: Role, name: str = "") -> str:
-        return TokenStore(self.data_dir).create(name or role, role, created_by="local:test")[1]
+        return TokenStore(self.data_dir / "tokens.json").create(name or role, role, created_by="local:test")[1]
 
     def trainer_token(self, runtime_id: str) -> str:
-        return TrainerTokens(self.data_dir).create(runtime_id, 1, 1)
+        return TrainerTokens(self.data_dir / "keys").create(runtime_id, 1, 1)
 
     def service_token(self) -> str:
-        return Verifier.of(self.data_dir)._service.text
+        return ServiceToken(self.data_dir / "keys").text
 
 
-def settings_of(data_dir: Path, **changes: str) -> dict[str, str]:
-    values = {setting.name: setting.default for setting in SETTINGS}
-    return {**values, "data_dir": str(data_dir), "runtime_listen": "127.0.0.1:0", **changes}
+def settings_of(data_dir: Path, **changes: str) -> Settings:
+    return collect({"data_dir": str(data_dir), "runtime_listen": "127.0.0.1:0", **changes}, {})
 
 
 @asynccontextmanager

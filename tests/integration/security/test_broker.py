@@ -53,25 +53,25 @@ MINE = ("rt-a", 1, 1)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     directory = tmp_path_factory.mktemp("broker")
-    authority = open_authority(directory)
-    write_service_credentials(directory)
+    authority = open_authority(directory / "keys")
+    write_service_credentials(directory / "keys")
     with running_nats(directory, authority=authority) as server:
         yield server
 
 
 @pytest.fixture
 def authority(server: NatsServer) -> Authority:
-    found = find_authority(server.directory)
+    found = find_authority(server.directory / "keys")
     assert found is not None
     return found
 
 
 async def service(server: NatsServer, name: str) -> Connection:
-    return await connect(server.url, credentials=find_credentials(server.directory, name))
+    return await connect(server.url, credentials=find_credentials(server.directory / "keys", name))
 
 
 async def attempt(server: NatsServer, folder: Path, *identity: object) -> Connection:
-    authority = find_authority(server.directory)
+    authority = find_authority(server.directory / "keys")
     assert authority is not None
     path = folder / f"{'_'.join(map(str, identity))}.creds"
     path.write_text(authority.attempt_credentials(*identity))  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ async def is_refused(connection: Connection, subject: str, body: bytes = b"") ->
 async def test_strangers_do_not_get_in(server: NatsServer, tmp_path: Path) -> None:
     with pytest.raises(LogUnavailable, match="Authorization Violation"):
         await connect(server.url, timeout_seconds=2)
-    other = open_authority(tmp_path)
+    other = open_authority(tmp_path / "keys")
     path = tmp_path / "other.creds"
     path.write_text(other.attempt_credentials(*MINE))
     with pytest.raises(LogUnavailable, match="Authorization Violation"):
@@ -293,8 +293,8 @@ async def test_the_command_line_may_do_what_repairs_need(server: NatsServer, run
 
 
 async def test_credentials_live_on_through_a_restart_of_the_server(tmp_path: Path) -> None:
-    authority = open_authority(tmp_path)
-    write_service_credentials(tmp_path)
+    authority = open_authority(tmp_path / "keys")
+    write_service_credentials(tmp_path / "keys")
     with running_nats(tmp_path, authority=authority) as server:
         connection = await service(server, "runtime")
         await ensure_streams(connection)
@@ -307,9 +307,9 @@ async def test_credentials_live_on_through_a_restart_of_the_server(tmp_path: Pat
 
 
 async def test_with_lost_keys_new_ones_take_the_history_over(tmp_path: Path) -> None:
-    write_service_credentials(tmp_path)
+    write_service_credentials(tmp_path / "keys")
     subject = runtime_subject("rt-a")
-    with running_nats(tmp_path, authority=open_authority(tmp_path)) as server:
+    with running_nats(tmp_path, authority=open_authority(tmp_path / "keys")) as server:
         connection = await service(server, "runtime")
         await ensure_streams(connection)
         await JetStreamLog(connection).append([fact(subject)], [Head(subject)])
@@ -317,8 +317,8 @@ async def test_with_lost_keys_new_ones_take_the_history_over(tmp_path: Path) -> 
         server.stop()
         for path in (tmp_path / "keys").iterdir():
             path.unlink()
-        server.config["authority"] = open_authority(tmp_path, server.store_directory)
-        write_service_credentials(tmp_path)
+        server.config["authority"] = open_authority(tmp_path / "keys", server.store_directory)
+        write_service_credentials(tmp_path / "keys")
         server.start()
         connection = await service(server, "runtime")
         assert (await JetStreamLog(connection).head(subject)).version == 1
@@ -326,30 +326,30 @@ async def test_with_lost_keys_new_ones_take_the_history_over(tmp_path: Path) -> 
 
 
 def test_keys_and_credentials_are_for_their_owner_only(tmp_path: Path) -> None:
-    write_service_credentials(tmp_path)
+    write_service_credentials(tmp_path / "keys")
     for path in (tmp_path / "keys").iterdir():
         assert path.stat().st_mode & 0o777 == 0o600, path
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
     path = tmp_path / "keys" / "nats-authority.json"
     path.chmod(0o644)
     with pytest.raises(TokenError, match="chmod 600"):
-        find_authority(tmp_path)
+        find_authority(tmp_path / "keys")
     path.chmod(0o600)
     path.write_text("{}")
     with pytest.raises(InvalidCredentials):
-        find_authority(tmp_path)
+        find_authority(tmp_path / "keys")
 
 
 def test_a_signing_key_is_all_that_the_runtime_service_needs(tmp_path: Path) -> None:
-    whole = open_authority(tmp_path)
+    whole = open_authority(tmp_path / "keys")
     part = replace(whole, operator_seed="", system_account="")
     assert "BEGIN NATS USER JWT" in part.attempt_credentials(*MINE)
 
 
 async def test_an_open_server_takes_credentials_as_well(tmp_path: Path) -> None:
-    write_service_credentials(tmp_path)
+    write_service_credentials(tmp_path / "keys")
     with running_nats(tmp_path) as server:
-        connection = await connect(server.url, credentials=credentials_path(tmp_path, "runtime"))
+        connection = await connect(server.url, credentials=credentials_path(tmp_path / "keys", "runtime"))
         with suppress(EventLogError):
             await ensure_streams(connection)
         assert await JetStreamLog(connection).last_sequence() == 0

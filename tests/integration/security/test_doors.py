@@ -63,7 +63,7 @@ async def test_nobody_gets_in_without_a_token(doors: Doors, channel: grpc.aio.Ch
 
 async def test_nobody_gets_in_with_a_token_that_is_not_valid(doors: Doors, channel: grpc.aio.Channel) -> None:
     revoked = doors.token(Role.ADMIN)
-    TokenStore(doors.data_dir).revoke("admin")
+    TokenStore(doors.data_dir / "tokens.json").revoke("admin")
     for token in ("mp_x_y", revoked, "mps_", "mpt_a.b", "x" * 4000):
         for method in METHODS[:: 7 if token != revoked else 1]:
             assert await call(channel, method, request_of(method), token) is Code.UNAUTHENTICATED, method.full_name
