@@ -30,6 +30,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.endpoints import Endpoints
+from milepost.transport import ClientTls, open_channel, token_from
 
 Update = TypeVar("Update")
 
@@ -157,8 +158,14 @@ class Client:
     logs: Service
 
     def __init__(self, endpoints: Endpoints | None = None, *, actor: str = "", token: str = "") -> None:
-        """Connect lazily. Without endpoints they are looked up as `milepost.endpoints.find` says."""
+        """Connect lazily. Without endpoints they are looked up as `milepost.endpoints.find` says.
+
+        Without a token it is `MILEPOST_TOKEN`, or in the file `MILEPOST_TOKEN_FILE`. To other machines it goes by TLS
+        only; `MILEPOST_TLS_CA` is the authority to trust there, besides those of the system.
+        """
         self.endpoints = endpoints or endpoints_module.find()
+        self._tls = ClientTls.from_environment()
+        token = token or token_from()
         metadata = [("mp-actor", actor or f"local:{_user()}")]
         if token:
             metadata.append(("authorization", f"Bearer {token}"))
@@ -169,9 +176,10 @@ class Client:
 
     def _channel(self, address: str) -> grpc.Channel:
         if address not in self._channels:
-            self._channels[address] = grpc.insecure_channel(
+            self._channels[address] = open_channel(
                 address,
-                options=[
+                self._tls,
+                [
                     ("grpc.max_receive_message_length", MAXIMUM_MESSAGE_BYTES),
                     # A service that is restarted is found again soon.
                     ("grpc.initial_reconnect_backoff_ms", 100),

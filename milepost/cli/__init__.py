@@ -9,7 +9,7 @@ import sys
 import click
 
 from milepost import errors
-from milepost.cli import audit, doctor, metrics, runtimes, stack, trials
+from milepost.cli import audit, doctor, metrics, runtimes, stack, tokens, trials
 from milepost.cli.exits import Exit, exit_of
 from milepost.cli.output import say
 
@@ -28,6 +28,7 @@ cli.add_command(runtimes.runtime)
 cli.add_command(trials.trial)
 cli.add_command(metrics.metrics)
 cli.add_command(audit.audit)
+cli.add_command(tokens.token)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What users of the NATS server may do, tried on a real one: each attempt its own subjects, each service its own part."""
+"""What users of the NATS server may do, tried on a real one: attempts their own subjects, services their own part."""
 
 from __future__ import annotations
 
