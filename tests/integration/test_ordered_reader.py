@@ -106,14 +106,22 @@ async def test_messages_that_got_lost_on_the_way_are_read_again(
     assert calls > 500
 
 
+async def remove_consumer(connection: Connection, stream: str, reader: OrderedReader) -> None:
+    """Remove it while a request of the reader waits there, so that the server tells the reader."""
+    async with asyncio.timeout(SECONDS):
+        while not (await connection.request_api(f"CONSUMER.INFO.{stream}.{reader._consumer}"))["num_waiting"]:
+            await asyncio.sleep(0.01)
+    await connection.request_api(f"CONSUMER.DELETE.{stream}.{reader._consumer}")
+
+
 async def test_a_consumer_that_somebody_removed_is_made_again(connection: Connection, stream: str) -> None:
     await fill(connection, stream, 30)
     async with OrderedReader(connection, stream, 0) as reader:
         sequences = await take(reader, 5, maximum=5)
-        await connection.request_api(f"CONSUMER.DELETE.{stream}.{reader._consumer}")
+        await remove_consumer(connection, stream, reader)
         sequences += await take(reader, 25)
         assert sequences == list(range(1, 31))
-        await connection.request_api(f"CONSUMER.DELETE.{stream}.{reader._consumer}")
+        await remove_consumer(connection, stream, reader)
         await connection.publish(f"{stream}.0", b"later")
         assert await take(reader, 1) == [31]
 
@@ -127,7 +135,7 @@ async def test_silence_of_the_server_is_noticed(
     async with OrderedReader(connection, stream, 0) as reader:
         assert await take(reader, 3) == [1, 2, 3]
         monkeypatch.setattr(reader, "_receive_status", lambda *_: None)
-        await connection.request_api(f"CONSUMER.DELETE.{stream}.{reader._consumer}")
+        await remove_consumer(connection, stream, reader)
         await connection.publish(f"{stream}.0", b"later")
         assert await take(reader, 1) == [4]
 
