@@ -57,6 +57,19 @@ class ApiError(EventLogError):
         self.description = description
 
 
+class _Client(Client):
+    """The client, with the hot spot of reading headers taken out: it checks each letter of each name."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        headers = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, separator, value = line.partition(":")
+            if separator:
+                headers[name.strip()] = value.strip()
+        return headers
+
+
 @dataclass(slots=True)
 class _Waiting:
     """Somebody who waits for answers."""
@@ -191,7 +204,7 @@ class Connection:
         self.generation = 0
         self._servers = servers
         self._options = options
-        self._client = Client()
+        self._client: Client = _Client()
         self._closing = False
         self._problem = ""
         self._reopening: asyncio.Task[None] | None = None
@@ -231,7 +244,7 @@ class Connection:
 
     async def _open(self) -> None:
         while True:
-            client = Client()
+            client = _Client()
             try:
                 await client.connect(
                     servers=list(self._servers),

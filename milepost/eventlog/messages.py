@@ -71,10 +71,10 @@ def read_direct(headers: Mapping[str, str], body: bytes) -> StoredMessage:
 def parse_headers(raw: bytes) -> dict[str, str]:
     """Read a stored block of headers: a line of version, then `name: value` lines."""
     headers = {}
-    for line in raw.split(b"\r\n")[1:]:
-        name, separator, value = line.partition(b":")
+    for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, separator, value = line.partition(":")
         if separator:
-            headers[name.strip().decode("ascii", "replace")] = value.strip().decode("utf-8", "replace")
+            headers[name.strip()] = value.strip()
     return headers
 
 
