@@ -7,7 +7,7 @@ Pure: no clock, no random, no I/O. Times and ids come in with the commands. Fact
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
-from milepost.domain.decider import Fact
+from milepost.domain.decider import Fact, replace
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 
 # --- states ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ own subject). Pure: no clock, no random, no I/O. Facts are the messages of `tria
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain.decider import Fact
+from milepost.domain.decider import Fact, replace
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 
 # --- states ---------------------------------------------------------------------------------------------------------
@@ -273,17 +273,19 @@ def _instance_exited(state: Trial, fact: facts.InstanceExited) -> Trial:
     return _with_active(state, running_ranks=active.running_ranks - {fact.rank}, ready=active.ready - {fact.rank})
 
 
-def _stepped(state: Trial, fact: Any) -> Trial:
+def _stepped(state: Trial, fact: Any, **changes: Any) -> Trial:
     active = state.active
-    return _with_active(state, last_step=max(active.last_step, fact.step)) if active else state
+    if active is None or (not changes and fact.step <= active.last_step):
+        return state
+    return _with_active(state, last_step=max(active.last_step, fact.step), **changes)
 
 
 def _evaluation_started(state: Trial, fact: facts.EvaluationStarted) -> Trial:
-    return _with_active(_stepped(state, fact), open_evaluation_step=fact.step)
+    return _stepped(state, fact, open_evaluation_step=fact.step)
 
 
 def _evaluation_completed(state: Trial, fact: facts.EvaluationCompleted) -> Trial:
-    return _with_active(_stepped(state, fact), open_evaluation_step=None)
+    return _stepped(state, fact, open_evaluation_step=None)
 
 
 def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
