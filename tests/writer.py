@@ -53,7 +53,9 @@ class Writer:
         last = await self.append(runtime_subject(self.runtime_id), requested)
         for number in range(1, trials + 1):
             created = facts.TrialCreated(
-                runtime_id=self.runtime_id, trial=number, parameters={"learning_rate": str(number / 1000), "batch": "32"}
+                runtime_id=self.runtime_id,
+                trial=number,
+                parameters={"learning_rate": str(number / 1000), "batch": "32"},
             )
             last = await self.control(created, trial=number)
         return last
