@@ -340,7 +340,7 @@ async def test_topics_are_merged_and_an_id_resumes_each_where_it_was(
             if event.topic == "events":
                 assert event.data["caught_up"]
                 break
-    resumed = {rpc: request for rpc, request in answers.asked[2:]}
+    resumed = dict(answers.asked[2:])
     assert resumed["RuntimeService.WatchEvents"].after_sequence == 5
     watch = resumed["TrialService.WatchTrials"]
     assert (watch.parent, watch.brief) == ("runtimes/rt-1", True)
