@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import httpx
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
@@ -56,7 +56,7 @@ def _always(message: Any) -> Any:
 
 
 def _refuse(error: Exception) -> Any:
-    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
         await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
     return answer
@@ -101,7 +101,7 @@ async def test_if_match_becomes_the_etag_of_a_command(client: httpx.AsyncClient,
 async def test_series_keep_what_json_cannot_say(client: httpx.AsyncClient, answers: Answers) -> None:
     series = metric_service_pb2.SeriesData(key="train/loss", lasts=[1.5, math.nan, -math.inf], first_steps=[1, 2, 3])
     answers.answers["MetricService.QuerySeries"] = _always(metric_service_pb2.QuerySeriesResponse(series=[series]))
-    params = [("parents", "runtimes/rt-1/trials/1"), ("keys", "train/loss"), ("keys", "eval/loss")]
+    params: Any = [("parents", "runtimes/rt-1/trials/1"), ("keys", "train/loss"), ("keys", "eval/loss")]
     response = await client.get("/api/v1/series:query", params=params)
     document = json.loads(response.text, parse_constant=pytest.fail)
     assert document["series"][0]["lasts"] == [1.5, None, None]
@@ -290,7 +290,7 @@ async def test_all_points_are_exported_in_every_format(client: httpx.AsyncClient
 async def test_an_export_that_is_refused_is_a_problem_and_not_an_empty_file(
     client: httpx.AsyncClient, answers: Answers
 ) -> None:
-    async def refuse(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+    async def refuse(request: Any, context: Any) -> AsyncIterator[Any]:
         await context.abort_with_status(rpc_status.to_status(status_of(errors.NotFound("no such trial"))))
         yield
 
@@ -367,7 +367,7 @@ async def test_an_unfinished_snapshot_is_not_gone_on_from(client: httpx.AsyncCli
 async def test_a_topic_that_ends_for_good_is_a_problem_and_the_others_go_on(
     client: httpx.AsyncClient, answers: Answers
 ) -> None:
-    async def refuse(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+    async def refuse(request: Any, context: Any) -> AsyncIterator[Any]:
         await context.abort_with_status(rpc_status.to_status(status_of(errors.NotFound("no such trial"))))
         yield
 
