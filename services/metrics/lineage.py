@@ -1,0 +1,198 @@
+"""What the metric service knows from EVENTS: lineage, deletions and quotas, at any position of the log.
+
+`Lineages` is a pure fold; `EventFollower` feeds it from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_events
+from milepost.api.event.v1 import trial_events_pb2 as trial_events
+from milepost.domain import trial as trial_decider
+from milepost.domain.decider import Fact
+from milepost.domain.trial import Segment, Trial, cut_lineage
+from milepost.eventlog import EventLog, EventLogError, RecordedEvent, parse_subject
+from milepost.eventlog.codec import UnknownEventType, decode, type_of
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+# Of a trial that the log does not know yet: its first attempt did everything.
+UNKNOWN_LINEAGE = (Segment(1, 1),)
+
+# What changes who owns which steps, or who may say so. Everything else is not even decoded.
+_TRIAL_TYPES = frozenset(
+    type_of(kind())
+    for kind in (
+        trial_events.TrialCreated,
+        trial_events.AttemptLaunched,
+        trial_events.AttemptFenced,
+        trial_events.AttemptStarted,
+        trial_events.AttemptEnded,
+        trial_events.RetryScheduled,
+        trial_events.TrialResumeRequested,
+        trial_events.TrialCompleted,
+        trial_events.TrialFailed,
+        trial_events.TrialStopped,
+    )
+)
+_RUNTIME_TYPES = frozenset(
+    type_of(kind())
+    for kind in (runtime_events.RuntimeRequested, runtime_events.ResumeRequested, runtime_events.DeleteRequested)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An attempt went on from a step: from `restored_step + 1` on the steps are its own."""
+
+    attempt: int
+    restored_step: int
+    events_sequence: int
+
+
+@dataclass(slots=True)
+class _TrialHistory:
+    state: Trial = trial_decider.initial
+    cuts: list[Cut] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Runtime:
+    log_quota_bytes: int | None = None
+    deleted: bool = False
+    trials: dict[int, _TrialHistory] = field(default_factory=dict)
+
+
+class Lineages:
+    """The lineage of every trial, now and at each earlier position of the log."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        # Types that this version does not know; they were skipped.
+        self.unknown_events = 0
+        self._runtimes: dict[str, _Runtime] = {}
+
+    def apply(self, event: RecordedEvent) -> Cut | None:
+        """Fold one event, in order of sequence. Returns the cut that it made, if it made one."""
+        self.sequence = event.sequence
+        if event.type not in _TRIAL_TYPES and event.type not in _RUNTIME_TYPES:
+            return None
+        try:
+            payload = decode(event.type, event.body)
+        except UnknownEventType:
+            self.unknown_events += 1
+            return None
+        subject = parse_subject(event.subject)
+        runtime = self._runtimes.setdefault(subject.runtime_id, _Runtime())
+        if subject.trial is None:
+            _apply_to_runtime(runtime, payload)
+            return None
+        if event.type not in _TRIAL_TYPES:
+            return None
+        history = runtime.trials.setdefault(subject.trial, _TrialHistory())
+        before = history.state.lineage
+        history.state = trial_decider.evolve(history.state, Fact(payload, subject.attempt))
+        if history.state.lineage == before or not isinstance(payload, trial_events.AttemptStarted):
+            return None
+        cut = Cut(payload.attempt, payload.restored_step, event.sequence)
+        history.cuts.append(cut)
+        return cut
+
+    def cuts(self, runtime_id: str, trial: int, sequence: int | None = None) -> list[Cut]:
+        """List the cuts of a trial, oldest first, as of a position of the log (None: now)."""
+        runtime = self._runtimes.get(runtime_id)
+        history = runtime.trials.get(trial) if runtime else None
+        if history is None:
+            return []
+        if sequence is None:
+            return list(history.cuts)
+        return history.cuts[: bisect_right(history.cuts, sequence, key=lambda cut: cut.events_sequence)]
+
+    def lineage(self, runtime_id: str, trial: int, sequence: int | None = None) -> tuple[Segment, ...]:
+        """Say which attempt owns which steps, as of a position of the log (None: now)."""
+        cuts = self.cuts(runtime_id, trial, sequence)
+        if not cuts:
+            return UNKNOWN_LINEAGE
+        lineage: tuple[Segment, ...] = ()
+        for cut in cuts:
+            lineage = cut_lineage(lineage, cut.attempt, cut.restored_step)
+        return lineage
+
+    def attempts(self, runtime_id: str, trial: int, sequence: int | None = None) -> list[int]:
+        """List the attempts that have started."""
+        return [cut.attempt for cut in self.cuts(runtime_id, trial, sequence)] or [1]
+
+    def trials(self, runtime_id: str) -> list[int]:
+        """List the trials of a runtime that the log knows."""
+        runtime = self._runtimes.get(runtime_id)
+        return sorted(runtime.trials) if runtime else []
+
+    def is_deleted(self, runtime_id: str) -> bool:
+        runtime = self._runtimes.get(runtime_id)
+        return runtime is not None and runtime.deleted
+
+    def log_quota_bytes(self, runtime_id: str) -> int | None:
+        """Quota of stored log text of a runtime; None: unknown or none."""
+        runtime = self._runtimes.get(runtime_id)
+        return runtime.log_quota_bytes if runtime else None
+
+
+def _apply_to_runtime(runtime: _Runtime, payload: object) -> None:
+    if isinstance(payload, runtime_events.DeleteRequested):
+        runtime.deleted = True
+        return
+    if isinstance(payload, runtime_events.RuntimeRequested | runtime_events.ResumeRequested) and payload.HasField("configuration"):
+        megabytes = payload.configuration.limits.log_megabytes
+        runtime.log_quota_bytes = megabytes * 1_000_000 if megabytes > 0 else None
+
+
+CutListener = Callable[[str, int, Cut], None]
+
+
+class EventFollower:
+    """Keep `Lineages` at the head of the log."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self.lineages = Lineages()
+        self._log = event_log
+        self._moved = asyncio.Condition()
+        self._listeners: list[CutListener] = []
+
+    def on_cut(self, listener: CutListener) -> None:
+        """Call back with (runtime, trial, cut) at each new cut."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. While the log is away, it waits for it."""
+        while True:
+            try:
+                async for event in self._log.follow(after=self.lineages.sequence):
+                    await self._apply(event)
+            except EventLogError as error:
+                log.warning("lineage.waits", extra={"error": str(error)})
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _apply(self, event: RecordedEvent) -> None:
+        cut = self.lineages.apply(event)
+        if cut is not None:
+            subject = parse_subject(event.subject)
+            assert subject.trial is not None
+            for listener in self._listeners:
+                listener(subject.runtime_id, subject.trial, cut)
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def wait_for(self, sequence: int) -> None:
+        """Return when everything up to a position of the log is folded."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.lineages.sequence >= sequence)
+
+    async def catch_up(self) -> None:
+        """Return when everything is folded that is in the log now."""
+        await self.wait_for(await self._log.last_sequence())

@@ -1,0 +1,231 @@
+"""ClickHouse: embedded (chdb) or a server, the same SQL. The only module that knows its client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect import common
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from milepost.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Violation
+from services.metrics.owner import Ownership
+
+log = logging.getLogger(__name__)
+
+DATABASE = "milepost"
+SCHEMA = Path(__file__).parent / "schema"
+POINTS = "points"
+LOGS = "logs"
+
+# Reads at the same time; further ones wait. Each may use all cores, so more would only compete.
+READERS = 4
+READ_SECONDS = 30
+READ_MEMORY_BYTES = 2 << 30
+# An insert is one block of one part, so that it is there wholly or not at all.
+INSERT_SETTINGS = {
+    "async_insert": "0",
+    "max_insert_block_size": "4000000",
+    "min_insert_block_size_rows": "4000000",
+    "min_insert_block_size_bytes": "4294967296",
+    "max_insert_threads": "1",
+    "input_format_parallel_parsing": "0",
+}
+READ_SETTINGS = {
+    "max_execution_time": str(READ_SECONDS),
+    "max_memory_usage": str(READ_MEMORY_BYTES),
+    "output_format_arrow_string_as_string": "1",
+    "output_format_arrow_compression_method": "none",
+    "optimize_use_projections": "1",
+    "allow_introspection_functions": "0",
+    # From here on the session can neither write nor change a setting.
+    "readonly": "1",
+}
+
+Parameters = Mapping[str, Any]
+
+
+class StoreUnavailable(Unavailable):
+    """ClickHouse cannot be reached or is not open yet. What was being inserted may be stored."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class StoreFailed(Exception):
+    """ClickHouse refused a statement of ours: a bug, or a table that somebody changed."""
+
+
+class Store:
+    """The tables, one client that writes and several that can only read.
+
+    Every method that talks to ClickHouse raises `StoreUnavailable`, `ResourceExhausted`, `DeadlineExceeded` or
+    `StoreFailed`, and nothing of the client library.
+    """
+
+    def __init__(self, writer: Client, readers: list[Client], ownership: Ownership | None) -> None:
+        self._writer = writer
+        self._clients = [writer, *readers]
+        self._ownership = ownership
+        self._free: asyncio.Queue[Client] = asyncio.Queue()
+        for client in readers:
+            self._free.put_nowait(client)
+        self._write_thread = ThreadPoolExecutor(1, "store-writer")
+        self._read_threads = ThreadPoolExecutor(READERS, "store-reader")
+
+    async def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert rows as one block: all of them or none."""
+        await self._write(partial(_insert, self._writer, table, rows))
+
+    async def read(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
+        """Run one SELECT that can change nothing, with bound parameters (`{name:Type}`)."""
+        client = await self._free.get()
+        future = self._read_threads.submit(_select, client, sql, parameters)
+        # The client is free again when the query has ended, not when its caller has gone.
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free.put_nowait, client))
+        return await asyncio.wrap_future(future)
+
+    async def command(self, sql: str, parameters: Parameters | None = None) -> None:
+        """Run a statement that changes rows, with bound parameters."""
+        await self._write(partial(_command, self._writer, sql, parameters))
+
+    async def offset(self, table: str, stream_id: int) -> int:
+        """Read the position up to which a stream is in a table; 0: nothing of it."""
+        rows = await self.read(f"SELECT max(log_seq) AS position FROM {table} WHERE stream_id = {{stream:UInt64}}", {"stream": stream_id})
+        return int(rows["position"][0].as_py() or 0)
+
+    async def check(self) -> None:
+        """Return if ClickHouse answers."""
+        await self.read("SELECT 1")
+
+    async def close(self) -> None:
+        """Let the running insert end, then close. The directory is free for another process afterwards."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._read_threads.shutdown(wait=True, cancel_futures=True)
+        self._write_thread.shutdown(wait=True, cancel_futures=True)
+        for client in self._clients:
+            client.close()
+        if self._ownership is not None:
+            self._ownership.release()
+
+    async def _write(self, call: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._write_thread, call)
+
+
+async def open_embedded(directory: Path) -> Store:
+    """Open the embedded ClickHouse of a directory.
+
+    Raises:
+        DirectoryHeld: another process has it; the message says which.
+        StoreUnavailable: it does not open.
+    """
+    return await asyncio.get_running_loop().run_in_executor(None, _open_embedded, directory)
+
+
+async def open_server(address: str) -> Store:
+    """Connect to a ClickHouse server, `http://user:password@host:8123`.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+    """
+    return await asyncio.get_running_loop().run_in_executor(None, _open_server, address)
+
+
+def _open_embedded(directory: Path) -> Store:
+    ownership = Ownership(directory)
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    # Inserts go through temporary files: they belong on the disk of the data, not on /tmp.
+    for left in temporary.iterdir():
+        left.unlink(missing_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    tempfile.tempdir = None
+    try:
+        return _open(partial(clickhouse_connect.get_client, interface="chdb", path=str(directory / "data")), ownership)
+    except BaseException:
+        ownership.release()
+        raise
+
+
+def _open_server(address: str) -> Store:
+    return _open(partial(clickhouse_connect.get_client, dsn=address, autogenerate_session_id=False), None)
+
+
+def _open(client: Any, ownership: Ownership | None) -> Store:
+    # Settings go to the server as they are: which of them it knows is for it to say.
+    common.set_setting("invalid_setting_action", "send")
+    try:
+        bare = client()
+        bare.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        bare.close()
+        writer = client(database=DATABASE, settings=INSERT_SETTINGS)
+        for path in sorted(SCHEMA.glob("*.sql")):
+            for statement in path.read_text().split(";\n"):
+                if statement.strip():
+                    writer.command(statement)
+        readers = [client(database=DATABASE, settings=READ_SETTINGS) for _ in range(READERS)]
+    except (ClickHouseError, OSError) as error:
+        raise StoreUnavailable(f"ClickHouse does not open: {_first_line(error)}") from error
+    return Store(writer, readers, ownership)
+
+
+def _select(client: Client, sql: str, parameters: Parameters | None) -> pa.Table:
+    try:
+        data = client.raw_query(sql, parameters=dict(parameters or {}), fmt="ArrowStream")
+    except (ClickHouseError, OSError) as error:
+        raise _translated(error) from error
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
+
+
+def _insert(client: Client, table: str, rows: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows.combine_chunks(), max_chunksize=max(1, rows.num_rows))
+    try:
+        client.raw_insert(table, column_names=rows.column_names, insert_block=sink.getvalue(), fmt="ArrowStream")
+    except (ClickHouseError, OSError) as error:
+        raise _translated(error) from error
+
+
+def _command(client: Client, sql: str, parameters: Parameters | None) -> None:
+    try:
+        client.command(sql, parameters=dict(parameters or {}))
+    except (ClickHouseError, OSError) as error:
+        raise _translated(error) from error
+
+
+_NO_SPACE = ("NOT_ENOUGH_SPACE", "No space left on device", "CANNOT_WRITE_TO_FILE_DESCRIPTOR")
+
+
+def _translated(error: Exception) -> Exception:
+    """Say an error of the client in our words."""
+    text = str(error)
+    if "CANNOT_COMPILE_REGEXP" in text or "(CANNOT_COMPILE" in text:
+        return InvalidArgument([Violation("filter.regular_expression", "is not a regular expression that RE2 takes")])
+    if "TIMEOUT_EXCEEDED" in text:
+        return DeadlineExceeded(f"the query took longer than {READ_SECONDS} s; ask for less", reason="QUERY_TOO_SLOW")
+    if "MEMORY_LIMIT_EXCEEDED" in text:
+        return ResourceExhausted("the query needs too much memory; ask for less", reason="QUERY_TOO_LARGE")
+    if any(sign in text for sign in _NO_SPACE):
+        return ResourceExhausted("the disk of ClickHouse is full", reason="STORE_FULL")
+    if isinstance(error, OperationalError | OSError) or not isinstance(error, DatabaseError):
+        return StoreUnavailable(f"ClickHouse does not answer: {_first_line(error)}")
+    return StoreFailed(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
