@@ -61,6 +61,21 @@ class Group:
     values: list[np.ndarray]
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line as it is stored. `index` is its number within its message."""
+
+    index: int
+    time_ms: int
+    level: int
+    rank: int
+    stream: int
+    step: int
+    logger: str
+    text: str
+    display: str
+
+
 @dataclass(slots=True)
 class Batch:
     """One message of TELEMETRY, decoded.
@@ -83,6 +98,8 @@ class Batch:
     note: str = ""
     groups: list[Group] = field(default_factory=list)
     lines: Sequence[telemetry.LogLine] = ()
+    # Those of them that are stored, once that is decided.
+    stored_lines: Sequence[Line] = ()
 
     def without_content(self, kind: str) -> Batch:
         """The same message, of which only the fact that it came is kept."""
@@ -292,21 +309,6 @@ class StepsBlock:
                 "log_time_ms": spread(log_times),
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A log line as it is stored. `index` is its number within its message."""
-
-    index: int
-    time_ms: int
-    level: int
-    rank: int
-    stream: int
-    step: int
-    logger: str
-    text: str
-    display: str
 
 
 def stored_line(index: int, line: telemetry.LogLine) -> Line:

@@ -104,6 +104,11 @@ class Store:
         rows = await self.read(f"SELECT max(log_seq) AS position FROM {table} WHERE stream_id = {{stream:UInt64}}", {"stream": stream_id})
         return int(rows["position"][0].as_py() or 0)
 
+    async def newest_stream(self, table: str) -> int:
+        """Read the identity of the last stream that is in a table; 0: the table is empty."""
+        rows = await self.read(f"SELECT max(stream_id) AS stream FROM {table}")
+        return int(rows["stream"][0].as_py() or 0)
+
     async def check(self) -> None:
         """Return if ClickHouse answers."""
         await self.read("SELECT 1")

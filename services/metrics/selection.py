@@ -1,0 +1,178 @@
+"""Which rows a query is about: ranges of steps by attempt, positions of the log, and their SQL.
+
+Pure. SQL is put together from constant text and numbers of ours; whatever came from outside is a bound parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from milepost.domain.trial import Segment
+from services.metrics.batches import MAXIMUM_STEP
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRef:
+    """A trial of a runtime."""
+
+    runtime_id: str
+    trial: int
+
+    @property
+    def name(self) -> str:
+        return f"runtimes/{self.runtime_id}/trials/{self.trial}"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The steps first..last, both included, that one attempt of a trial logged."""
+
+    trial: TrialRef
+    attempt: int
+    first: int = 0
+    last: int = MAXIMUM_STEP
+
+    def clipped(self, first: int, last: int) -> Piece | None:
+        """Return the part within a range of steps; None: there is none."""
+        clipped = replace(self, first=max(self.first, first), last=min(self.last, last))
+        return clipped if clipped.first <= clipped.last else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pin:
+    """A position of TELEMETRY: rows of earlier streams, and of this stream up to the sequence, are before it."""
+
+    stream_id: int
+    sequence: int
+
+
+def owned_pieces(trial: TrialRef, lineage: Sequence[Segment]) -> list[Piece]:
+    """List what the attempts of a lineage own. A value logged at step 0 belongs to whoever did step 1."""
+    return [
+        Piece(
+            trial,
+            segment.attempt,
+            0 if segment.first_step == 1 else segment.first_step,
+            MAXIMUM_STEP if segment.last_step is None else segment.last_step,
+        )
+        for segment in lineage
+        if segment.last_step is None or segment.last_step >= segment.first_step
+    ]
+
+
+def superseded_pieces(trial: TrialRef, lineage: Sequence[Segment], attempts: Iterable[int]) -> list[Piece]:
+    """List what attempts did that the lineage does not take from them."""
+    owned: dict[int, list[Piece]] = {}
+    for piece in owned_pieces(trial, lineage):
+        owned.setdefault(piece.attempt, []).append(piece)
+    found = []
+    for attempt in attempts:
+        start = 0
+        for piece in sorted(owned.get(attempt, []), key=lambda p: p.first):
+            if piece.first > start:
+                found.append(Piece(trial, attempt, start, piece.first - 1))
+            start = piece.last + 1
+        if start <= MAXIMUM_STEP:
+            found.append(Piece(trial, attempt, start))
+    return found
+
+
+def clip(pieces: Iterable[Piece], first: int, last: int) -> list[Piece]:
+    """Keep what lies within a range of steps."""
+    return [clipped for piece in pieces if (clipped := piece.clipped(first, last)) is not None]
+
+
+def split(pieces: Iterable[Piece], shift: int) -> tuple[list[Piece], list[Piece]]:
+    """Split pieces into whole units of `2**shift` steps and the rest at their ends."""
+    whole, rest = [], []
+    for piece in pieces:
+        first_unit = -(-piece.first >> shift)
+        last_unit = ((piece.last + 1) >> shift) - 1
+        if last_unit < first_unit:
+            rest.append(piece)
+            continue
+        whole.append(replace(piece, first=first_unit << shift, last=((last_unit + 1) << shift) - 1))
+        if piece.first < first_unit << shift:
+            rest.append(replace(piece, last=(first_unit << shift) - 1))
+        if piece.last >= (last_unit + 1) << shift:
+            rest.append(replace(piece, first=(last_unit + 1) << shift))
+    return whole, rest
+
+
+@dataclass(slots=True)
+class Condition:
+    """SQL of a condition with its parameters."""
+
+    sql: str = "1"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+
+def in_pieces(pieces: Sequence[Piece], shift: int = 0, prefix: str = "p") -> Condition:
+    """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch."""
+    column = "step" if shift == 0 else f"bitShiftRight(step, {shift})"
+    together: dict[tuple[str, int, int, int], list[int]] = {}
+    for piece in pieces:
+        together.setdefault((piece.trial.runtime_id, piece.attempt, piece.first, piece.last), []).append(piece.trial.trial)
+    alternatives = []
+    parameters: dict[str, Any] = {}
+    for index, ((runtime_id, attempt, first, last), trials) in enumerate(together.items()):
+        name = f"{prefix}{index}"
+        parameters |= {f"{name}r": runtime_id, f"{name}t": sorted(set(trials)), f"{name}a": attempt}
+        alternative = (
+            f"runtime = {{{name}r:String}} AND trial IN {{{name}t:Array(UInt32)}} AND attempt = {{{name}a:UInt32}}"
+        )
+        if first > 0:
+            alternative += f" AND {column} >= {first >> shift}"
+        if last < MAXIMUM_STEP:
+            alternative += f" AND {column} <= {last >> shift}"
+        alternatives.append(f"({alternative})")
+    return Condition(" OR ".join(alternatives) or "0", parameters)
+
+
+def in_keys(keys: Sequence[str]) -> Condition:
+    """Select the rows of series; without keys, of all series."""
+    return Condition("key IN {keys:Array(String)}", {"keys": list(keys)}) if keys else Condition("key != ''")
+
+
+def before(pin: Pin | None) -> Condition:
+    """Select the rows up to a position; None: all."""
+    if pin is None:
+        return Condition()
+    return Condition(
+        "stream_id < {pin_stream:UInt64} OR (stream_id = {pin_stream:UInt64} AND log_seq <= {pin_sequence:UInt64})",
+        {"pin_stream": pin.stream_id, "pin_sequence": pin.sequence},
+    )
+
+
+def after(pin: Pin) -> Condition:
+    """Select the rows behind a position."""
+    return Condition(
+        "stream_id > {after_stream:UInt64} OR (stream_id = {after_stream:UInt64} AND log_seq > {after_sequence:UInt64})",
+        {"after_stream": pin.stream_id, "after_sequence": pin.sequence},
+    )
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """Select the rows that meet every condition."""
+    parts = [c for c in conditions if c.sql != "1"]
+    parameters: dict[str, Any] = {}
+    for part in parts:
+        parameters |= part.parameters
+    return Condition(" AND ".join(f"({part.sql})" for part in parts) or "1", parameters)
+
+
+def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Join neighbouring numbers into ranges."""
+    first = last = None
+    for number in sorted(set(numbers)):
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = number
+    if first is not None and last is not None:
+        yield first, last

@@ -1,0 +1,342 @@
+"""The writer: from TELEMETRY into ClickHouse, each batch once, whatever crashes.
+
+Two pipelines, steps and logs, each with a position of its own. The position is in the rows it inserts, so data and
+position are one atomic block; nothing else remembers anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from milepost.errors import MilepostError
+from milepost.eventlog import EventLogError, LogUnavailable
+from milepost.eventlog.connection import Connection
+from milepost.eventlog.telemetry import StoredMessage, Telemetry, stored_subject
+from services.metrics.batches import (
+    DUPLICATE,
+    LOGS,
+    PURGED,
+    REJECTED,
+    SETTLED,
+    STEPS,
+    STORED,
+    Batch,
+    LogsBlock,
+    SenderKey,
+    StepsBlock,
+    decode,
+    stored_line,
+)
+from services.metrics.lineage import Lineages
+from services.metrics.live import Hub, Topic
+from services.metrics.quota import DEFAULT_BYTES, Usage, admit
+from services.metrics.records import read_numbers, read_usage
+from services.metrics.senders import Attempt, Senders
+from services.metrics.store import Store, StoreFailed
+
+log = logging.getLogger(__name__)
+
+# One insert takes at most about this much; a single message that is larger is a block of its own.
+MAXIMUM_ROWS = 100_000
+MAXIMUM_BYTES = 64 << 20
+MAXIMUM_MESSAGES = 4_000
+# Messages taken from the reader at once; between them other tasks of the process run.
+TAKE_MESSAGES = 200
+READER_MESSAGES = 1_024
+READER_BYTES = 16 << 20
+# How long rows wait for company. Shorter while somebody watches any trial.
+INSERT_INTERVAL_SECONDS = 0.5
+WATCHED_INSERT_INTERVAL_SECONDS = 0.15
+POLL_SECONDS = 0.1
+TELL_INTERVAL_SECONDS = 5.0
+MAXIMUM_BACKOFF_SECONDS = 5.0
+# A stream that went back to an earlier position is told from the one before by a new id close to its creation time.
+INCARNATIONS = 1_000
+
+OWNERLESS = SenderKey("", 0, 0, "")
+
+
+class Pipeline:
+    """One kind of message, from the stream into its table.
+
+    Attributes:
+        stream_id: identity of the stream that is read.
+        accepted: position of the last message that was decoded and handed to live readers.
+        stored: position of the last message that ClickHouse has.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        store: Store,
+        telemetry: Telemetry,
+        senders: Senders,
+        lineages: Lineages,
+        hub: Hub,
+        tell: Callable[[set[Attempt]], None],
+    ) -> None:
+        self.kind = kind
+        self.table = "points" if kind == STEPS else "logs"
+        self.stream_id = 0
+        self.accepted = 0
+        self.stored = 0
+        # What keeps it from storing at the moment, in words.
+        self.problem: str | None = "starting"
+        self._store = store
+        self._telemetry = telemetry
+        self._senders = senders
+        self._lineages = lineages
+        self._hub = hub
+        self._tell = tell
+        self._usage: dict[str, Usage] = {}
+        self._moved = asyncio.Condition()
+        self._hurry = asyncio.Event()
+
+    # --- positions --------------------------------------------------------------------------------------------------
+
+    async def wait_stored(self, position: int) -> None:
+        """Return when ClickHouse has everything up to a position of the stream."""
+        if self.stored < position:
+            self._hurry.set()
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.stored >= position)
+
+    async def _begin(self) -> None:
+        """Find out where to read on."""
+        state = await self._telemetry.state()
+        newest = await self._store.newest_stream(self.table)
+        self.stream_id = newest if state.created <= newest < state.created + INCARNATIONS else state.created
+        offset = await self._store.offset(self.table, self.stream_id)
+        if offset > state.last_sequence:
+            # The server lost messages that we have, and numbers new ones from there.
+            log.error("telemetry.regressed", extra={"kind": self.kind, "stored": offset, "stream": state.last_sequence})
+            self.stream_id += 1
+            offset = state.last_sequence
+        elif offset and offset + 1 < state.first_sequence:
+            log.warning("telemetry.expired", extra={"kind": self.kind, "stored": offset, "first": state.first_sequence})
+        self.accepted = self.stored = offset
+        log.info("writer.started", extra={"kind": self.kind, "stream": self.stream_id, "position": offset})
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Store what comes until asked to stop; then store what was taken and return."""
+        if not await self._persistently(self._begin, stopping):
+            return
+        subject = f"telemetry.*.*.*.{self.kind}"
+        reader = self._telemetry.consume(
+            self.stored, [subject], buffer_messages=READER_MESSAGES, buffer_bytes=READER_BYTES
+        )
+        inserting: asyncio.Task[None] | None = None
+        block = self._new_block()
+        oldest = 0.0
+        async with reader:
+            while not stopping.is_set():
+                if not _is_full(block):
+                    wait = oldest + self._interval() - time.monotonic() if block.batches else POLL_SECONDS
+                    messages = await reader.next_batch(TAKE_MESSAGES, min(POLL_SECONDS, max(0.0, wait)))
+                    if messages:
+                        if not block.batches:
+                            oldest = time.monotonic()
+                        await self._take(messages, block, stopping)
+                elif inserting is not None:
+                    await inserting
+                if inserting is not None and inserting.done():
+                    await inserting
+                    inserting = None
+                if inserting is None and block.batches and self._is_due(block, oldest):
+                    self._hurry.clear()
+                    inserting = asyncio.create_task(self._insert(block, stopping))
+                    block = self._new_block()
+                elif self._hurry.is_set() and not block.batches and inserting is None:
+                    self._hurry.clear()
+        if inserting is not None:
+            await inserting
+        if block.batches:
+            await self._insert(block, stopping)
+
+    def _new_block(self) -> StepsBlock | LogsBlock:
+        return StepsBlock(self.stream_id) if self.kind == STEPS else LogsBlock(self.stream_id)
+
+    def _interval(self) -> float:
+        return WATCHED_INSERT_INTERVAL_SECONDS if self._hub.is_anything_watched else INSERT_INTERVAL_SECONDS
+
+    def _is_due(self, block: StepsBlock | LogsBlock, oldest: float) -> bool:
+        return _is_full(block) or self._hurry.is_set() or time.monotonic() - oldest >= self._interval()
+
+    async def _persistently(self, call: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> bool:
+        """Call until it succeeds, with growing pauses. False: it did not, and the writer is to stop."""
+        pause = 0.1
+        while True:
+            try:
+                await call()
+                self.problem = None
+                return True
+            except (MilepostError, StoreFailed, EventLogError) as error:
+                self.problem = str(error)
+                log.warning("writer.waits", extra={"kind": self.kind, "error": str(error), "seconds": pause})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause)
+            if stopping.is_set():
+                return False
+            pause = min(MAXIMUM_BACKOFF_SECONDS, pause * 2)
+
+    # --- taking messages --------------------------------------------------------------------------------------------
+
+    async def _take(self, messages: list[StoredMessage], block: StepsBlock | LogsBlock, stopping: asyncio.Event) -> None:
+        batches = [decode(message) for message in messages]
+        if not await self._persistently(lambda: self._load(batches), stopping):
+            return
+        for batch in batches:
+            self._accept(batch, block)
+        self.accepted = batches[-1].sequence
+
+    async def _load(self, batches: list[Batch]) -> None:
+        """Read from ClickHouse what is known of senders that were not heard of before."""
+        attempts = ((b.sender.runtime_id, b.sender.trial, b.sender.attempt) for b in batches if b.number)
+        missing = self._senders.missing(self.kind, attempts)
+        if missing:
+            self._senders.load(self.kind, missing, await read_numbers(self._store, self.kind, missing))
+        if self.kind == LOGS:
+            for runtime_id in {b.sender.runtime_id for b in batches} - self._usage.keys():
+                self._usage[runtime_id] = await read_usage(self._store, runtime_id)
+
+    def _accept(self, batch: Batch, block: StepsBlock | LogsBlock) -> None:
+        """Decide what becomes of a message, and put it into the block."""
+        if batch.number and not self._senders.accept(self.kind, batch.sender, batch.number):
+            batch = batch.without_content(DUPLICATE)
+        elif self._lineages.is_deleted(batch.sender.runtime_id):
+            # The number is settled, but nothing of the runtime is kept, not even that it sent something.
+            self._settle_purged(batch)
+            batch = batch.without_content(PURGED)
+            batch.sender, batch.number, batch.items = OWNERLESS, 0, 0
+        elif batch.kind == REJECTED:
+            log.warning("telemetry.rejected", extra={"sequence": batch.sequence, "note": batch.note})
+        if isinstance(block, StepsBlock):
+            block.add(batch)
+        else:
+            self._add_lines(batch, block)
+        if batch.kind == STORED:
+            self._hub.publish(batch)
+
+    def _settle_purged(self, batch: Batch) -> None:
+        if batch.number:
+            self._senders.settle(self.kind, batch.sender, batch.number)
+            self._tell({_attempt_of(batch.sender)})
+
+    def _add_lines(self, batch: Batch, block: LogsBlock) -> None:
+        if not batch.lines:
+            block.add(batch, [])
+            return
+        runtime_id = batch.sender.runtime_id
+        quota = self._lineages.log_quota_bytes(runtime_id) or DEFAULT_BYTES
+        lines = [stored_line(index, line) for index, line in enumerate(batch.lines)]
+        admitted = admit(self._usage[runtime_id], batch.sender.trial, lines, quota, batch.time_ms)
+        batch.lines, batch.stored_lines = (), admitted.lines
+        block.add(batch, admitted.lines, admitted.text_bytes, admitted.over_quota)
+
+    # --- inserting --------------------------------------------------------------------------------------------------
+
+    async def _insert(self, block: StepsBlock | LogsBlock, stopping: asyncio.Event) -> None:
+        """Insert a block; retry until it is there. On a stop while ClickHouse is away, it is left to the next start."""
+        last = block.batches[-1].sequence
+        rows = await asyncio.get_running_loop().run_in_executor(None, block.table)
+        tried = False
+
+        async def insert() -> None:
+            nonlocal tried
+            # The outcome of a failed insert is unknown. It is one block, so its last position says whether it is there.
+            if tried and await self._store.offset(self.table, self.stream_id) >= last:
+                return
+            tried = True
+            await self._store.insert(self.table, rows)
+
+        if not await self._persistently(insert, stopping):
+            return
+        touched = set()
+        for batch in block.batches:
+            if batch.number and batch.kind in SETTLED:
+                self._senders.settle(self.kind, batch.sender, batch.number)
+            if batch.number:
+                touched.add(_attempt_of(batch.sender))
+        async with self._moved:
+            self.stored = last
+            self._moved.notify_all()
+        self._tell(touched)
+
+
+class Writer:
+    """Both pipelines, and telling senders what is stored."""
+
+    def __init__(self, store: Store, telemetry: Telemetry, connection: Connection, lineages: Lineages) -> None:
+        self._connection = connection
+        self._stopping = asyncio.Event()
+        self._senders = Senders()
+        self._to_tell: set[Attempt] = set()
+        self._something_to_tell = asyncio.Event()
+        self.steps_hub = Hub(self._on_watched)
+        self.logs_hub = Hub()
+        self.steps = Pipeline(STEPS, store, telemetry, self._senders, lineages, self.steps_hub, self._tell)
+        self.logs = Pipeline(LOGS, store, telemetry, self._senders, lineages, self.logs_hub, self._tell)
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from storing, in words; None: nothing."""
+        return self.steps.problem or self.logs.problem
+
+    async def run(self) -> None:
+        """Store until stopped."""
+        async with asyncio.TaskGroup() as group:
+            telling = [group.create_task(self._tell_changes()), group.create_task(self._tell_regularly())]
+            pipelines = [group.create_task(p.run(self._stopping)) for p in (self.steps, self.logs)]
+            await asyncio.wait(pipelines)
+            for task in telling:
+                task.cancel()
+
+    def stop(self) -> None:
+        """Ask it to store what it has taken, and to end."""
+        self._stopping.set()
+
+    def _tell(self, attempts: set[Attempt]) -> None:
+        self._to_tell |= attempts
+        if self._to_tell:
+            self._something_to_tell.set()
+
+    def _on_watched(self, topic: Topic) -> None:
+        self._tell(set(self._senders.attempts_of(*topic)))
+
+    async def _tell_changes(self) -> None:
+        while True:
+            await self._something_to_tell.wait()
+            self._something_to_tell.clear()
+            attempts, self._to_tell = self._to_tell, set()
+            await self._send(attempts)
+
+    async def _tell_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_INTERVAL_SECONDS)
+            self._senders.forget_idle(self._to_tell)
+            self._tell(set(self._senders.recent()))
+
+    async def _send(self, attempts: set[Attempt]) -> None:
+        for runtime_id, trial, attempt in attempts:
+            watched = self.steps_hub.is_watched(runtime_id, trial)
+            message = self._senders.message((runtime_id, trial, attempt), watched)
+            try:
+                await self._connection.publish(stored_subject(runtime_id, trial, attempt), message.SerializeToString())
+            except LogUnavailable as error:
+                # It is said again within seconds.
+                log.info("writer.untold", extra={"error": str(error)})
+                return
+
+
+def _is_full(block: StepsBlock | LogsBlock) -> bool:
+    return block.rows >= MAXIMUM_ROWS or block.bytes >= MAXIMUM_BYTES or len(block.batches) >= MAXIMUM_MESSAGES
+
+
+def _attempt_of(sender: SenderKey) -> Attempt:
+    return sender.runtime_id, sender.trial, sender.attempt
