@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from milepost.eventlog import LogFull
 from milepost.eventlog.connection import REQUEST_TIMEOUT_SECONDS, ApiError, Connection, parse_answer
-from milepost.eventlog.messages import StoredMessage
+from milepost.eventlog.messages import StoredMessage, get_message
 from milepost.eventlog.ordered import OrderedReader
 from milepost.eventlog.streams import TELEMETRY, StreamState, stream_state
 
@@ -91,6 +91,15 @@ class Telemetry:
     async def stream_id(self) -> int:
         """The identity of the stream: its creation time, nanoseconds since 1970. Another one: another stream."""
         return (await self.state()).created
+
+    async def last_sequence(self, kind: str) -> int:
+        """Sequence of the last message of a kind, `steps` or `logs`; 0: there is none.
+
+        Raises:
+            LogUnavailable: no answer in time.
+        """
+        message = await get_message(self._connection, TELEMETRY, {"last_by_subj": f"telemetry.*.*.*.{kind}"})
+        return message.sequence if message else 0
 
     def consume(
         self,

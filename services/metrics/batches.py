@@ -223,7 +223,9 @@ class _Names:
         return self.index.setdefault(name, len(self.index))
 
     def column(self, indices: np.ndarray) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32, copy=False)), pa.array(list(self.index), pa.string()))
+        return pa.DictionaryArray.from_arrays(
+            pa.array(indices.astype(np.int32, copy=False)), pa.array(list(self.index), pa.string())
+        )
 
 
 class StepsBlock:

@@ -54,6 +54,8 @@ class Cut:
     attempt: int
     restored_step: int
     events_sequence: int
+    # By the clock of the log's server, ms since 1970.
+    recorded_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Lineages:
         self.sequence = 0
         # Types that this version does not know; they were skipped.
         self.unknown_events = 0
+        # (time, sequence) of every cut: between them no lineage changes.
+        self._times: list[tuple[int, int]] = []
         self._runtimes: dict[str, _Runtime] = {}
 
     def apply(self, event: RecordedEvent) -> Cut | None:
@@ -100,9 +104,16 @@ class Lineages:
         history.state = trial_decider.evolve(history.state, Fact(payload, subject.attempt))
         if history.state.lineage == before or not isinstance(payload, trial_events.AttemptStarted):
             return None
-        cut = Cut(payload.attempt, payload.restored_step, event.sequence)
+        recorded_ms = int(event.recorded_time.timestamp() * 1000)
+        cut = Cut(payload.attempt, payload.restored_step, event.sequence, recorded_ms)
         history.cuts.append(cut)
+        self._times.append((recorded_ms, event.sequence))
         return cut
+
+    def sequence_at(self, time_ms: int) -> int:
+        """Return a position of the log whose lineages are those of a time by the server's clock."""
+        index = bisect_right(self._times, (time_ms, self.sequence))
+        return self._times[index - 1][1] if index else 0
 
     def cuts(self, runtime_id: str, trial: int, sequence: int | None = None) -> list[Cut]:
         """List the cuts of a trial, oldest first, as of a position of the log (None: now)."""
@@ -147,7 +158,9 @@ def _apply_to_runtime(runtime: _Runtime, payload: object) -> None:
     if isinstance(payload, runtime_events.DeleteRequested):
         runtime.deleted = True
         return
-    if isinstance(payload, runtime_events.RuntimeRequested | runtime_events.ResumeRequested) and payload.HasField("configuration"):
+    if isinstance(payload, runtime_events.RuntimeRequested | runtime_events.ResumeRequested) and payload.HasField(
+        "configuration"
+    ):
         megabytes = payload.configuration.limits.log_megabytes
         runtime.log_quota_bytes = megabytes * 1_000_000 if megabytes > 0 else None
 

@@ -35,7 +35,9 @@ class Ownership:
             raise DirectoryHeld(f"{directory} is in use by {self._holder()}") from error
         os.ftruncate(self._descriptor, 0)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(self._descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}).encode(), 0)
+        os.pwrite(
+            self._descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}).encode(), 0
+        )
 
     def _holder(self) -> str:
         try:

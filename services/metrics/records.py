@@ -93,7 +93,11 @@ async def read_records(store: Store, kind: str, runtime_id: str, trial: int) -> 
     )
     records: dict[SenderKey, SenderRecord] = {}
     for sender, row in zip(_senders(messages), messages.to_pylist(), strict=True):
-        _add(records.setdefault(sender, SenderRecord(sender, kind)), (KINDS if kind == STEPS else LINE_KINDS)[row["outcome"]], row)
+        _add(
+            records.setdefault(sender, SenderRecord(sender, kind)),
+            (KINDS if kind == STEPS else LINE_KINDS)[row["outcome"]],
+            row,
+        )
     rows = await store.read(
         f"SELECT runtime, trial, attempt, source, count() AS items FROM {_of_items(kind)} AND {where} "
         "GROUP BY runtime, trial, attempt, source",
@@ -101,7 +105,9 @@ async def read_records(store: Store, kind: str, runtime_id: str, trial: int) -> 
     )
     for sender, items in zip(_senders(rows), rows["items"].to_pylist(), strict=True):
         records.setdefault(sender, SenderRecord(sender, kind)).stored_items += items
-    incomplete = [(s.runtime_id, s.trial, s.attempt) for s, record in records.items() if record.settled < record.highest]
+    incomplete = [
+        (s.runtime_id, s.trial, s.attempt) for s, record in records.items() if record.settled < record.highest
+    ]
     if incomplete:
         for sender, numbers in (await read_numbers(store, kind, list(dict.fromkeys(incomplete)))).items():
             records[sender].gaps = numbers.gaps()
@@ -135,5 +141,3 @@ def _of_items(kind: str) -> str:
 def _senders(rows: pa.Table) -> list[SenderKey]:
     columns = (rows[name].to_pylist() for name in ("runtime", "trial", "attempt", "source"))
     return [SenderKey(*values) for values in zip(*columns, strict=True)]
-
-

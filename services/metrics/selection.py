@@ -109,13 +109,14 @@ class Condition:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-
 def in_pieces(pieces: Sequence[Piece], shift: int = 0, prefix: str = "p") -> Condition:
     """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch."""
     column = "step" if shift == 0 else f"bitShiftRight(step, {shift})"
     together: dict[tuple[str, int, int, int], list[int]] = {}
     for piece in pieces:
-        together.setdefault((piece.trial.runtime_id, piece.attempt, piece.first, piece.last), []).append(piece.trial.trial)
+        together.setdefault((piece.trial.runtime_id, piece.attempt, piece.first, piece.last), []).append(
+            piece.trial.trial
+        )
     alternatives = []
     parameters: dict[str, Any] = {}
     for index, ((runtime_id, attempt, first, last), trials) in enumerate(together.items()):
@@ -128,6 +129,23 @@ def in_pieces(pieces: Sequence[Piece], shift: int = 0, prefix: str = "p") -> Con
             alternative += f" AND {column} >= {first >> shift}"
         if last < MAXIMUM_STEP:
             alternative += f" AND {column} <= {last >> shift}"
+        alternatives.append(f"({alternative})")
+    return Condition(" OR ".join(alternatives) or "0", parameters)
+
+
+def in_trials(trials: Iterable[TrialRef]) -> Condition:
+    """Select the rows of trials, whatever the attempt; trial 0: of the whole runtime."""
+    numbers: dict[str, set[int]] = {}
+    for trial in trials:
+        numbers.setdefault(trial.runtime_id, set()).add(trial.trial)
+    alternatives = []
+    parameters: dict[str, Any] = {}
+    for index, (runtime_id, of_runtime) in enumerate(numbers.items()):
+        parameters[f"r{index}"] = runtime_id
+        alternative = f"runtime = {{r{index}:String}}"
+        if 0 not in of_runtime:
+            parameters[f"t{index}"] = sorted(of_runtime)
+            alternative += f" AND trial IN {{t{index}:Array(UInt32)}}"
         alternatives.append(f"({alternative})")
     return Condition(" OR ".join(alternatives) or "0", parameters)
 

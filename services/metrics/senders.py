@@ -93,6 +93,8 @@ class Senders:
         if surplus <= 0:
             return
         earliest = self._clock() - IDLE_SECONDS
-        idle = sorted((a.heard_at, key) for key, a in self._attempts.items() if a.heard_at < earliest and key not in in_use)
+        idle = sorted(
+            (a.heard_at, key) for key, a in self._attempts.items() if a.heard_at < earliest and key not in in_use
+        )
         for _, key in idle[:surplus]:
             del self._attempts[key]

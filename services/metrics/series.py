@@ -99,7 +99,9 @@ class SeriesReader:
             known.last_step = max(known.last_step, row["last_step"])
         return found
 
-    async def points(self, pieces: Sequence[Piece], keys: Sequence[str], pin: Pin | None, by_attempt: bool) -> dict[SeriesRef, Points]:
+    async def points(
+        self, pieces: Sequence[Piece], keys: Sequence[str], pin: Pin | None, by_attempt: bool
+    ) -> dict[SeriesRef, Points]:
         """Read every point of pieces, in order of step, equal steps in the order in which they came."""
         if not pieces:
             return {}
@@ -109,18 +111,7 @@ class SeriesReader:
             f"FROM points WHERE {condition.sql} ORDER BY runtime, trial, key, step, stream_id, log_seq",
             condition.parameters,
         )
-        codes, refs = _codes(rows, by_attempt)
-        columns = [_array(rows, name) for name in ("step", "value", "time_ms", "attempt")]
-        # Attempts of one series are interleaved where each of them is a series of its own.
-        order = np.argsort(codes, kind="stable")
-        codes = codes[order]
-        columns = [column[order] for column in columns]
-        starts = np.searchsorted(codes, np.arange(len(refs) + 1))
-        return {
-            ref: Points(*(column[starts[i] : starts[i + 1]] for column in columns))
-            for i, ref in enumerate(refs)
-            if starts[i] < starts[i + 1]
-        }
+        return group_points(rows, by_attempt)
 
     async def buckets(
         self, pieces: Sequence[Piece], keys: Sequence[str], shift: int, pin: Pin, by_attempt: bool
@@ -165,7 +156,8 @@ class SeriesReader:
             if part:
                 condition = all_of(in_pieces(part, unit), in_keys(()), before(pin))
                 table = await self._store.read(
-                    f"SELECT key, {_AGGREGATES} {_EXTREMES} FROM points WHERE {condition.sql} GROUP BY key", condition.parameters
+                    f"SELECT key, {_AGGREGATES} {_EXTREMES} FROM points WHERE {condition.sql} GROUP BY key",
+                    condition.parameters,
                 )
                 rows += table.to_pylist()
         return _summarized(rows)
@@ -206,6 +198,20 @@ def choose_shift(extents: Iterable[Extent], first: int, last: int, bucket_count:
     return bucket_shift(start, end, bucket_count) if end >= start else 0
 
 
+def group_points(rows: pa.Table, by_attempt: bool) -> dict[SeriesRef, Points]:
+    """Take rows with runtime, trial, key, attempt, step, value, time_ms apart into series; their order is kept."""
+    codes, refs = _codes(rows, by_attempt)
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order]
+    columns = [_array(rows, name)[order] for name in ("step", "value", "time_ms", "attempt")]
+    starts: Any = np.searchsorted(codes, np.arange(len(refs) + 1)).tolist()
+    return {
+        ref: Points(*(column[starts[i] : starts[i + 1]] for column in columns))
+        for i, ref in enumerate(refs)
+        if starts[i] < starts[i + 1]
+    }
+
+
 def _array(rows: pa.Table, name: str) -> np.ndarray:
     return rows[name].to_numpy()
 
@@ -223,7 +229,8 @@ def _codes(rows: pa.Table, by_attempt: bool) -> tuple[np.ndarray, list[SeriesRef
     distinct, inverse = np.unique(stacked, axis=0, return_inverse=True)
     runtimes, keys = (c.dictionary.to_pylist() for c in encoded)
     refs = [
-        SeriesRef(TrialRef(runtimes[row[0]], int(row[2])), keys[row[1]], int(row[3]) if by_attempt else 0) for row in distinct
+        SeriesRef(TrialRef(runtimes[row[0]], int(row[2])), keys[row[1]], int(row[3]) if by_attempt else 0)
+        for row in distinct.tolist()
     ]
     return inverse.reshape(-1), refs
 
@@ -249,7 +256,7 @@ def _merged(tables: Sequence[pa.Table], by_attempt: bool) -> dict[SeriesRef, Buc
     if not parts:
         return {}
     merged = merge([_signed(part) for part in parts])
-    starts = np.searchsorted(merged.series, np.arange(len(numbers) + 1))
+    starts: Any = np.searchsorted(merged.series, np.arange(len(numbers) + 1)).tolist()
     return {
         ref: merged.take(np.arange(starts[number], starts[number + 1]))
         for ref, number in numbers.items()
@@ -268,23 +275,30 @@ def _settle(rows: pa.Table, pieces: Sequence[Piece], shift: int, pin: Pin) -> tu
     streams, sequences = _array(rows, "max_stream"), _array(rows, "max_sequence")
     first_streams, first_sequences = _array(rows, "min_stream"), _array(rows, "min_sequence")
     complete = (streams < pin.stream_id) | ((streams == pin.stream_id) & (sequences <= pin.sequence))
-    outside = (first_streams > pin.stream_id) | ((first_streams == pin.stream_id) & (streams == pin.stream_id) & (first_sequences > pin.sequence))
+    outside = (first_streams > pin.stream_id) | (
+        (first_streams == pin.stream_id) & (streams == pin.stream_id) & (first_sequences > pin.sequence)
+    )
     cut = ~complete & ~outside
     if not cut.any():
         return rows.filter(pa.array(complete)), []
-    attempts = np.stack([_array(rows, "trial").astype(np.int64), _array(rows, "attempt").astype(np.int64), _array(rows, "bucket")], axis=1)
+    attempts = np.stack(
+        [_array(rows, "trial").astype(np.int64), _array(rows, "attempt").astype(np.int64), _array(rows, "bucket")],
+        axis=1,
+    )
     runtimes = rows["runtime"].to_pylist()
     cut_buckets: dict[tuple[str, int, int], set[int]] = {}
     for index in np.flatnonzero(cut):
         trial, attempt, bucket = (int(n) for n in attempts[index])
         cut_buckets.setdefault((runtimes[index], trial, attempt), set()).add(bucket)
     reread: list[Piece] = []
-    dropped = np.zeros(len(cut), bool)
+    dropped: np.ndarray = np.zeros(len(cut), bool)
     for (runtime_id, trial, attempt), buckets in cut_buckets.items():
         ranges = list(runs(buckets))
         if len(ranges) > _MAXIMUM_RANGES:
             ranges = [(min(buckets), max(buckets))]
-        of_attempt = (attempts[:, 0] == trial) & (attempts[:, 1] == attempt) & np.array([r == runtime_id for r in runtimes])
+        of_attempt = (
+            (attempts[:, 0] == trial) & (attempts[:, 1] == attempt) & np.array([r == runtime_id for r in runtimes])
+        )
         own = [p for p in pieces if p.trial == TrialRef(runtime_id, trial) and p.attempt == attempt]
         for first, last in ranges:
             dropped |= of_attempt & (attempts[:, 2] >= first) & (attempts[:, 2] <= last)

@@ -101,7 +101,9 @@ class Store:
 
     async def offset(self, table: str, stream_id: int) -> int:
         """Read the position up to which a stream is in a table; 0: nothing of it."""
-        rows = await self.read(f"SELECT max(log_seq) AS position FROM {table} WHERE stream_id = {{stream:UInt64}}", {"stream": stream_id})
+        rows = await self.read(
+            f"SELECT max(log_seq) AS position FROM {table} WHERE stream_id = {{stream:UInt64}}", {"stream": stream_id}
+        )
         return int(rows["position"][0].as_py() or 0)
 
     async def newest_stream(self, table: str) -> int:

@@ -187,7 +187,9 @@ class Pipeline:
 
     # --- taking messages --------------------------------------------------------------------------------------------
 
-    async def _take(self, messages: list[StoredMessage], block: StepsBlock | LogsBlock, stopping: asyncio.Event) -> None:
+    async def _take(
+        self, messages: list[StoredMessage], block: StepsBlock | LogsBlock, stopping: asyncio.Event
+    ) -> None:
         batches = [decode(message) for message in messages]
         if not await self._persistently(lambda: self._load(batches), stopping):
             return

@@ -64,7 +64,7 @@ class LogEntry(_message.Message):
     def __init__(self, cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., level: _Optional[_Union[_telemetry_pb2.LogLevel, str]] = ..., rank: _Optional[int] = ..., stream: _Optional[_Union[_telemetry_pb2.LogStream, str]] = ..., step: _Optional[int] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., superseded: bool = ..., logger: _Optional[str] = ...) -> None: ...
 
 class QueryLogsRequest(_message.Message):
-    __slots__ = ("parent", "filter", "page_size", "cursor", "backwards", "as_of", "skip")
+    __slots__ = ("parent", "filter", "page_size", "cursor", "backwards", "as_of", "skip", "min_telemetry_sequence")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class QueryLogsRequest(_message.Message):
     BACKWARDS_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
+    MIN_TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     parent: str
     filter: LogFilter
     page_size: int
@@ -79,7 +80,8 @@ class QueryLogsRequest(_message.Message):
     backwards: bool
     as_of: _recorded_event_pb2.AsOf
     skip: int
-    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., backwards: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ...) -> None: ...
+    min_telemetry_sequence: int
+    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., backwards: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ..., min_telemetry_sequence: _Optional[int] = ...) -> None: ...
 
 class QueryLogsResponse(_message.Message):
     __slots__ = ("entries", "next_cursor", "total_size", "telemetry_sequence", "first_index")

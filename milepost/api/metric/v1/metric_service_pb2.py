@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from milepost.api.event.v1 import recorded_event_pb2 as milepost_dot_api_dot_event_dot_v1_dot_recorded__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+milepost/api/metric/v1/metric_service.proto\x12\x16milepost.api.metric.v1\x1a*milepost/api/event/v1/recorded_event.proto\"\xb2\x02\n\rSeriesSummary\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x11\n\tlast_step\x18\x04 \x01(\x03\x12\x0c\n\x04last\x18\x05 \x01(\x01\x12\x10\n\x03min\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08min_step\x18\x08 \x01(\x03\x12\x10\n\x08max_step\x18\t \x01(\x03\x12\x11\n\tnan_count\x18\n \x01(\x03\x12\x1f\n\x17positive_infinity_count\x18\x0b \x01(\x03\x12\x1f\n\x17negative_infinity_count\x18\x0c \x01(\x03\x12\x1d\n\x15\x66irst_non_finite_step\x18\r \x01(\x03\x42\x06\n\x04_minB\x06\n\x04_max\"O\n\x11ListSeriesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12*\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"g\n\x12ListSeriesResponse\x12\x35\n\x06series\x18\x01 \x03(\x0b\x32%.milepost.api.metric.v1.SeriesSummary\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\"\x84\x02\n\x12QuerySeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x11\n\tlast_step\x18\x04 \x01(\x03\x12\x14\n\x0c\x62ucket_count\x18\x05 \x01(\x05\x12\x1a\n\x12include_superseded\x18\x06 \x01(\x08\x12*\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\x12*\n\x04\x61xis\x18\x08 \x01(\x0e\x32\x1c.milepost.api.metric.v1.Axis\x12\x1e\n\x16min_telemetry_sequence\x18\t \x01(\x03\"\xe5\x02\n\nSeriesData\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x12\n\nsuperseded\x18\x04 \x01(\x08\x12\x0b\n\x03raw\x18\x05 \x01(\x08\x12\x14\n\x0c\x62ucket_width\x18\x06 \x01(\x03\x12\x13\n\x0b\x66irst_steps\x18\x07 \x03(\x03\x12\x12\n\nlast_steps\x18\x08 \x03(\x03\x12\x0c\n\x04mins\x18\t \x03(\x01\x12\x0c\n\x04maxs\x18\n \x03(\x01\x12\r\n\x05means\x18\x0b \x03(\x01\x12\r\n\x05lasts\x18\x0c \x03(\x01\x12\x0e\n\x06\x63ounts\x18\r \x03(\x03\x12\x12\n\nnan_counts\x18\x0e \x03(\x03\x12 \n\x18positive_infinity_counts\x18\x0f \x03(\x03\x12 \n\x18negative_infinity_counts\x18\x10 \x03(\x03\x12\x15\n\rlast_times_ms\x18\x11 \x03(\x03\x12\x10\n\x08\x61ttempts\x18\x12 \x03(\x05\"~\n\x13QuerySeriesResponse\x12\x32\n\x06series\x18\x01 \x03(\x0b\x32\".milepost.api.metric.v1.SeriesData\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\x12\x17\n\x0f\x65vents_sequence\x18\x03 \x01(\x03\"V\n\x13StreamSeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12 \n\x18\x61\x66ter_telemetry_sequence\x18\x03 \x01(\x03\"k\n\nPointBlock\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x03(\x03\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12\x10\n\x08times_ms\x18\x06 \x03(\x03\"]\n\nLineageCut\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x15\n\rrestored_step\x18\x03 \x01(\x03\x12\x17\n\x0f\x65vents_sequence\x18\x04 \x01(\x03\"\xaa\x01\n\x14StreamSeriesResponse\x12\x32\n\x06\x62locks\x18\x01 \x03(\x0b\x32\".milepost.api.metric.v1.PointBlock\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\x12/\n\x03\x63ut\x18\x03 \x01(\x0b\x32\".milepost.api.metric.v1.LineageCut\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\"|\n\x13\x45xportSeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x1a\n\x12include_superseded\x18\x03 \x01(\x08\x12*\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"%\n\x14\x45xportSeriesResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"(\n\x16GetCompletenessRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"*\n\x0bNumberRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\"\x91\x02\n\x12SenderCompleteness\x12\r\n\x05trial\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0csent_batches\x18\x05 \x01(\x03\x12\x16\n\x0estored_batches\x18\x06 \x01(\x03\x12\x12\n\nsent_items\x18\x07 \x01(\x03\x12\x14\n\x0cstored_items\x18\x08 \x01(\x03\x12\x19\n\x11\x64uplicate_batches\x18\t \x01(\x03\x12\x17\n\x0f\x64ropped_batches\x18\n \x01(\x03\x12\x31\n\x04gaps\x18\x0b \x03(\x0b\x32#.milepost.api.metric.v1.NumberRange\"\xbe\x01\n\x17GetCompletenessResponse\x12;\n\x07senders\x18\x01 \x03(\x0b\x32*.milepost.api.metric.v1.SenderCompleteness\x12\x13\n\x0bsent_points\x18\x02 \x01(\x03\x12\x15\n\rstored_points\x18\x03 \x01(\x03\x12\x11\n\tgap_count\x18\x04 \x01(\x03\x12\x16\n\x0e\x64ropped_points\x18\x05 \x01(\x03\x12\x0f\n\x07message\x18\x06 \x01(\t\"%\n\x13VerifyStoredRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"x\n\x14VerifyStoredResponse\x12\x18\n\x10\x63ompared_batches\x18\x01 \x01(\x03\x12\x17\n\x0f\x63ompared_points\x18\x02 \x01(\x03\x12\x18\n\x10\x64ifference_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x64ifferences\x18\x04 \x03(\t\"#\n\x13PurgeRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14PurgeRuntimeResponse\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x03\x12\x16\n\x0elog_line_count\x18\x02 \x01(\x03*W\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\r\n\tAXIS_STEP\x10\x01\x12\x16\n\x12\x41XIS_RELATIVE_TIME\x10\x02\x12\x12\n\x0e\x41XIS_WALL_TIME\x10\x03\x32\x80\x06\n\rMetricService\x12\x63\n\nListSeries\x12).milepost.api.metric.v1.ListSeriesRequest\x1a*.milepost.api.metric.v1.ListSeriesResponse\x12\x66\n\x0bQuerySeries\x12*.milepost.api.metric.v1.QuerySeriesRequest\x1a+.milepost.api.metric.v1.QuerySeriesResponse\x12k\n\x0cStreamSeries\x12+.milepost.api.metric.v1.StreamSeriesRequest\x1a,.milepost.api.metric.v1.StreamSeriesResponse0\x01\x12k\n\x0c\x45xportSeries\x12+.milepost.api.metric.v1.ExportSeriesRequest\x1a,.milepost.api.metric.v1.ExportSeriesResponse0\x01\x12r\n\x0fGetCompleteness\x12..milepost.api.metric.v1.GetCompletenessRequest\x1a/.milepost.api.metric.v1.GetCompletenessResponse\x12i\n\x0cVerifyStored\x12+.milepost.api.metric.v1.VerifyStoredRequest\x1a,.milepost.api.metric.v1.VerifyStoredResponse\x12i\n\x0cPurgeRuntime\x12+.milepost.api.metric.v1.PurgeRuntimeRequest\x1a,.milepost.api.metric.v1.PurgeRuntimeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+milepost/api/metric/v1/metric_service.proto\x12\x16milepost.api.metric.v1\x1a*milepost/api/event/v1/recorded_event.proto\"\xb2\x02\n\rSeriesSummary\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x11\n\tlast_step\x18\x04 \x01(\x03\x12\x0c\n\x04last\x18\x05 \x01(\x01\x12\x10\n\x03min\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08min_step\x18\x08 \x01(\x03\x12\x10\n\x08max_step\x18\t \x01(\x03\x12\x11\n\tnan_count\x18\n \x01(\x03\x12\x1f\n\x17positive_infinity_count\x18\x0b \x01(\x03\x12\x1f\n\x17negative_infinity_count\x18\x0c \x01(\x03\x12\x1d\n\x15\x66irst_non_finite_step\x18\r \x01(\x03\x42\x06\n\x04_minB\x06\n\x04_max\"O\n\x11ListSeriesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12*\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"g\n\x12ListSeriesResponse\x12\x35\n\x06series\x18\x01 \x03(\x0b\x32%.milepost.api.metric.v1.SeriesSummary\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\"\x84\x02\n\x12QuerySeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x11\n\tlast_step\x18\x04 \x01(\x03\x12\x14\n\x0c\x62ucket_count\x18\x05 \x01(\x05\x12\x1a\n\x12include_superseded\x18\x06 \x01(\x08\x12*\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\x12*\n\x04\x61xis\x18\x08 \x01(\x0e\x32\x1c.milepost.api.metric.v1.Axis\x12\x1e\n\x16min_telemetry_sequence\x18\t \x01(\x03\"\x90\x03\n\nSeriesData\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x12\n\nsuperseded\x18\x04 \x01(\x08\x12\x0b\n\x03raw\x18\x05 \x01(\x08\x12\x14\n\x0c\x62ucket_width\x18\x06 \x01(\x03\x12\x13\n\x0b\x66irst_steps\x18\x07 \x03(\x03\x12\x12\n\nlast_steps\x18\x08 \x03(\x03\x12\x0c\n\x04mins\x18\t \x03(\x01\x12\x0c\n\x04maxs\x18\n \x03(\x01\x12\r\n\x05means\x18\x0b \x03(\x01\x12\r\n\x05lasts\x18\x0c \x03(\x01\x12\x0e\n\x06\x63ounts\x18\r \x03(\x03\x12\x12\n\nnan_counts\x18\x0e \x03(\x03\x12 \n\x18positive_infinity_counts\x18\x0f \x03(\x03\x12 \n\x18negative_infinity_counts\x18\x10 \x03(\x03\x12\x15\n\rlast_times_ms\x18\x11 \x03(\x03\x12\x10\n\x08\x61ttempts\x18\x12 \x03(\x05\x12\x11\n\tpositions\x18\x13 \x03(\x01\x12\x16\n\x0eorigin_time_ms\x18\x14 \x01(\x03\"~\n\x13QuerySeriesResponse\x12\x32\n\x06series\x18\x01 \x03(\x0b\x32\".milepost.api.metric.v1.SeriesData\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\x12\x17\n\x0f\x65vents_sequence\x18\x03 \x01(\x03\"V\n\x13StreamSeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12 \n\x18\x61\x66ter_telemetry_sequence\x18\x03 \x01(\x03\"k\n\nPointBlock\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x03(\x03\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12\x10\n\x08times_ms\x18\x06 \x03(\x03\"]\n\nLineageCut\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x15\n\rrestored_step\x18\x03 \x01(\x03\x12\x17\n\x0f\x65vents_sequence\x18\x04 \x01(\x03\"\xaa\x01\n\x14StreamSeriesResponse\x12\x32\n\x06\x62locks\x18\x01 \x03(\x0b\x32\".milepost.api.metric.v1.PointBlock\x12\x1a\n\x12telemetry_sequence\x18\x02 \x01(\x03\x12/\n\x03\x63ut\x18\x03 \x01(\x0b\x32\".milepost.api.metric.v1.LineageCut\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\"|\n\x13\x45xportSeriesRequest\x12\x0f\n\x07parents\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x1a\n\x12include_superseded\x18\x03 \x01(\x08\x12*\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"%\n\x14\x45xportSeriesResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"(\n\x16GetCompletenessRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"*\n\x0bNumberRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\"\x91\x02\n\x12SenderCompleteness\x12\r\n\x05trial\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0csent_batches\x18\x05 \x01(\x03\x12\x16\n\x0estored_batches\x18\x06 \x01(\x03\x12\x12\n\nsent_items\x18\x07 \x01(\x03\x12\x14\n\x0cstored_items\x18\x08 \x01(\x03\x12\x19\n\x11\x64uplicate_batches\x18\t \x01(\x03\x12\x17\n\x0f\x64ropped_batches\x18\n \x01(\x03\x12\x31\n\x04gaps\x18\x0b \x03(\x0b\x32#.milepost.api.metric.v1.NumberRange\"\xbe\x01\n\x17GetCompletenessResponse\x12;\n\x07senders\x18\x01 \x03(\x0b\x32*.milepost.api.metric.v1.SenderCompleteness\x12\x13\n\x0bsent_points\x18\x02 \x01(\x03\x12\x15\n\rstored_points\x18\x03 \x01(\x03\x12\x11\n\tgap_count\x18\x04 \x01(\x03\x12\x16\n\x0e\x64ropped_points\x18\x05 \x01(\x03\x12\x0f\n\x07message\x18\x06 \x01(\t\"%\n\x13VerifyStoredRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"x\n\x14VerifyStoredResponse\x12\x18\n\x10\x63ompared_batches\x18\x01 \x01(\x03\x12\x17\n\x0f\x63ompared_points\x18\x02 \x01(\x03\x12\x18\n\x10\x64ifference_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x64ifferences\x18\x04 \x03(\t\"#\n\x13PurgeRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14PurgeRuntimeResponse\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x03\x12\x16\n\x0elog_line_count\x18\x02 \x01(\x03*W\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\r\n\tAXIS_STEP\x10\x01\x12\x16\n\x12\x41XIS_RELATIVE_TIME\x10\x02\x12\x12\n\x0e\x41XIS_WALL_TIME\x10\x03\x32\x80\x06\n\rMetricService\x12\x63\n\nListSeries\x12).milepost.api.metric.v1.ListSeriesRequest\x1a*.milepost.api.metric.v1.ListSeriesResponse\x12\x66\n\x0bQuerySeries\x12*.milepost.api.metric.v1.QuerySeriesRequest\x1a+.milepost.api.metric.v1.QuerySeriesResponse\x12k\n\x0cStreamSeries\x12+.milepost.api.metric.v1.StreamSeriesRequest\x1a,.milepost.api.metric.v1.StreamSeriesResponse0\x01\x12k\n\x0c\x45xportSeries\x12+.milepost.api.metric.v1.ExportSeriesRequest\x1a,.milepost.api.metric.v1.ExportSeriesResponse0\x01\x12r\n\x0fGetCompleteness\x12..milepost.api.metric.v1.GetCompletenessRequest\x1a/.milepost.api.metric.v1.GetCompletenessResponse\x12i\n\x0cVerifyStored\x12+.milepost.api.metric.v1.VerifyStoredRequest\x1a,.milepost.api.metric.v1.VerifyStoredResponse\x12i\n\x0cPurgeRuntime\x12+.milepost.api.metric.v1.PurgeRuntimeRequest\x1a,.milepost.api.metric.v1.PurgeRuntimeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.metric.v1.metric_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AXIS']._serialized_start=2813
-  _globals['_AXIS']._serialized_end=2900
+  _globals['_AXIS']._serialized_start=2856
+  _globals['_AXIS']._serialized_end=2943
   _globals['_SERIESSUMMARY']._serialized_start=116
   _globals['_SERIESSUMMARY']._serialized_end=422
   _globals['_LISTSERIESREQUEST']._serialized_start=424
@@ -43,37 +43,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYSERIESREQUEST']._serialized_start=611
   _globals['_QUERYSERIESREQUEST']._serialized_end=871
   _globals['_SERIESDATA']._serialized_start=874
-  _globals['_SERIESDATA']._serialized_end=1231
-  _globals['_QUERYSERIESRESPONSE']._serialized_start=1233
-  _globals['_QUERYSERIESRESPONSE']._serialized_end=1359
-  _globals['_STREAMSERIESREQUEST']._serialized_start=1361
-  _globals['_STREAMSERIESREQUEST']._serialized_end=1447
-  _globals['_POINTBLOCK']._serialized_start=1449
-  _globals['_POINTBLOCK']._serialized_end=1556
-  _globals['_LINEAGECUT']._serialized_start=1558
-  _globals['_LINEAGECUT']._serialized_end=1651
-  _globals['_STREAMSERIESRESPONSE']._serialized_start=1654
-  _globals['_STREAMSERIESRESPONSE']._serialized_end=1824
-  _globals['_EXPORTSERIESREQUEST']._serialized_start=1826
-  _globals['_EXPORTSERIESREQUEST']._serialized_end=1950
-  _globals['_EXPORTSERIESRESPONSE']._serialized_start=1952
-  _globals['_EXPORTSERIESRESPONSE']._serialized_end=1989
-  _globals['_GETCOMPLETENESSREQUEST']._serialized_start=1991
-  _globals['_GETCOMPLETENESSREQUEST']._serialized_end=2031
-  _globals['_NUMBERRANGE']._serialized_start=2033
-  _globals['_NUMBERRANGE']._serialized_end=2075
-  _globals['_SENDERCOMPLETENESS']._serialized_start=2078
-  _globals['_SENDERCOMPLETENESS']._serialized_end=2351
-  _globals['_GETCOMPLETENESSRESPONSE']._serialized_start=2354
-  _globals['_GETCOMPLETENESSRESPONSE']._serialized_end=2544
-  _globals['_VERIFYSTOREDREQUEST']._serialized_start=2546
-  _globals['_VERIFYSTOREDREQUEST']._serialized_end=2583
-  _globals['_VERIFYSTOREDRESPONSE']._serialized_start=2585
-  _globals['_VERIFYSTOREDRESPONSE']._serialized_end=2705
-  _globals['_PURGERUNTIMEREQUEST']._serialized_start=2707
-  _globals['_PURGERUNTIMEREQUEST']._serialized_end=2742
-  _globals['_PURGERUNTIMERESPONSE']._serialized_start=2744
-  _globals['_PURGERUNTIMERESPONSE']._serialized_end=2811
-  _globals['_METRICSERVICE']._serialized_start=2903
-  _globals['_METRICSERVICE']._serialized_end=3671
+  _globals['_SERIESDATA']._serialized_end=1274
+  _globals['_QUERYSERIESRESPONSE']._serialized_start=1276
+  _globals['_QUERYSERIESRESPONSE']._serialized_end=1402
+  _globals['_STREAMSERIESREQUEST']._serialized_start=1404
+  _globals['_STREAMSERIESREQUEST']._serialized_end=1490
+  _globals['_POINTBLOCK']._serialized_start=1492
+  _globals['_POINTBLOCK']._serialized_end=1599
+  _globals['_LINEAGECUT']._serialized_start=1601
+  _globals['_LINEAGECUT']._serialized_end=1694
+  _globals['_STREAMSERIESRESPONSE']._serialized_start=1697
+  _globals['_STREAMSERIESRESPONSE']._serialized_end=1867
+  _globals['_EXPORTSERIESREQUEST']._serialized_start=1869
+  _globals['_EXPORTSERIESREQUEST']._serialized_end=1993
+  _globals['_EXPORTSERIESRESPONSE']._serialized_start=1995
+  _globals['_EXPORTSERIESRESPONSE']._serialized_end=2032
+  _globals['_GETCOMPLETENESSREQUEST']._serialized_start=2034
+  _globals['_GETCOMPLETENESSREQUEST']._serialized_end=2074
+  _globals['_NUMBERRANGE']._serialized_start=2076
+  _globals['_NUMBERRANGE']._serialized_end=2118
+  _globals['_SENDERCOMPLETENESS']._serialized_start=2121
+  _globals['_SENDERCOMPLETENESS']._serialized_end=2394
+  _globals['_GETCOMPLETENESSRESPONSE']._serialized_start=2397
+  _globals['_GETCOMPLETENESSRESPONSE']._serialized_end=2587
+  _globals['_VERIFYSTOREDREQUEST']._serialized_start=2589
+  _globals['_VERIFYSTOREDREQUEST']._serialized_end=2626
+  _globals['_VERIFYSTOREDRESPONSE']._serialized_start=2628
+  _globals['_VERIFYSTOREDRESPONSE']._serialized_end=2748
+  _globals['_PURGERUNTIMEREQUEST']._serialized_start=2750
+  _globals['_PURGERUNTIMEREQUEST']._serialized_end=2785
+  _globals['_PURGERUNTIMERESPONSE']._serialized_start=2787
+  _globals['_PURGERUNTIMERESPONSE']._serialized_end=2854
+  _globals['_METRICSERVICE']._serialized_start=2946
+  _globals['_METRICSERVICE']._serialized_end=3714
 # @@protoc_insertion_point(module_scope)

@@ -88,7 +88,7 @@ class QuerySeriesRequest(_message.Message):
     def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., bucket_count: _Optional[int] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_telemetry_sequence: _Optional[int] = ...) -> None: ...
 
 class SeriesData(_message.Message):
-    __slots__ = ("parent", "key", "attempt", "superseded", "raw", "bucket_width", "first_steps", "last_steps", "mins", "maxs", "means", "lasts", "counts", "nan_counts", "positive_infinity_counts", "negative_infinity_counts", "last_times_ms", "attempts")
+    __slots__ = ("parent", "key", "attempt", "superseded", "raw", "bucket_width", "first_steps", "last_steps", "mins", "maxs", "means", "lasts", "counts", "nan_counts", "positive_infinity_counts", "negative_infinity_counts", "last_times_ms", "attempts", "positions", "origin_time_ms")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,8 @@ class SeriesData(_message.Message):
     NEGATIVE_INFINITY_COUNTS_FIELD_NUMBER: _ClassVar[int]
     LAST_TIMES_MS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     key: str
     attempt: int
@@ -125,7 +127,9 @@ class SeriesData(_message.Message):
     negative_infinity_counts: _containers.RepeatedScalarFieldContainer[int]
     last_times_ms: _containers.RepeatedScalarFieldContainer[int]
     attempts: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, parent: _Optional[str] = ..., key: _Optional[str] = ..., attempt: _Optional[int] = ..., superseded: bool = ..., raw: bool = ..., bucket_width: _Optional[int] = ..., first_steps: _Optional[_Iterable[int]] = ..., last_steps: _Optional[_Iterable[int]] = ..., mins: _Optional[_Iterable[float]] = ..., maxs: _Optional[_Iterable[float]] = ..., means: _Optional[_Iterable[float]] = ..., lasts: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., nan_counts: _Optional[_Iterable[int]] = ..., positive_infinity_counts: _Optional[_Iterable[int]] = ..., negative_infinity_counts: _Optional[_Iterable[int]] = ..., last_times_ms: _Optional[_Iterable[int]] = ..., attempts: _Optional[_Iterable[int]] = ...) -> None: ...
+    positions: _containers.RepeatedScalarFieldContainer[float]
+    origin_time_ms: int
+    def __init__(self, parent: _Optional[str] = ..., key: _Optional[str] = ..., attempt: _Optional[int] = ..., superseded: bool = ..., raw: bool = ..., bucket_width: _Optional[int] = ..., first_steps: _Optional[_Iterable[int]] = ..., last_steps: _Optional[_Iterable[int]] = ..., mins: _Optional[_Iterable[float]] = ..., maxs: _Optional[_Iterable[float]] = ..., means: _Optional[_Iterable[float]] = ..., lasts: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., nan_counts: _Optional[_Iterable[int]] = ..., positive_infinity_counts: _Optional[_Iterable[int]] = ..., negative_infinity_counts: _Optional[_Iterable[int]] = ..., last_times_ms: _Optional[_Iterable[int]] = ..., attempts: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[float]] = ..., origin_time_ms: _Optional[int] = ...) -> None: ...
 
 class QuerySeriesResponse(_message.Message):
     __slots__ = ("series", "telemetry_sequence", "events_sequence")

@@ -1,0 +1,56 @@
+"""Entry point of the metric service: `python -m services.metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import grpc.aio
+
+from milepost.api.log.v1 import log_service_pb2, log_service_pb2_grpc
+from milepost.api.metric.v1 import metric_service_pb2, metric_service_pb2_grpc
+from milepost.eventlog.connection import connect
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.streams import StreamSettings, ensure_streams
+from services.metrics.engine import Engine
+from services.metrics.logs import LogService
+from services.metrics.service import MetricService
+from services.metrics.store import open_embedded, open_server
+from services.server import Server, wait_for_signal
+from services.settings import Settings, load
+from services.telemetry import configure_logging
+
+NAMES = (
+    metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"].full_name,
+    log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
+)
+
+
+async def serve(settings: Settings) -> None:
+    address = settings["clickhouse_url"]
+    open_store = partial(open_server, address) if address else partial(open_embedded, settings.data_dir / "clickhouse")
+    async with await connect(settings["nats_url"], name="metrics") as connection:
+        await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
+        engine = Engine(open_store, connection, JetStreamLog(connection))
+
+        def register(server: grpc.aio.Server) -> None:
+            metric_service_pb2_grpc.add_MetricServiceServicer_to_server(MetricService(engine), server)
+            log_service_pb2_grpc.add_LogServiceServicer_to_server(LogService(engine), server)
+
+        server = Server(settings["metrics_listen"], register, NAMES, engine.health)
+        await engine.start()
+        await server.start()
+        ended = {asyncio.create_task(wait_for_signal()), asyncio.create_task(engine.failed())}
+        done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await server.stop()
+        await engine.stop()
+        for task in done:
+            task.result()
+
+
+if __name__ == "__main__":
+    settings = load(program="milepost metrics")
+    configure_logging("metrics", settings["log_level"])
+    asyncio.run(serve(settings))

@@ -1,0 +1,175 @@
+"""What both services stand on: the store once it is open, the writer, the lineage, and positions in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.errors import OutOfRange, Unavailable
+from milepost.eventlog import EventLog, EventLogError
+from milepost.eventlog.connection import Connection
+from milepost.eventlog.telemetry import Telemetry
+from services.metrics.lineage import EventFollower
+from services.metrics.owner import DirectoryHeld
+from services.metrics.selection import Pin
+from services.metrics.series import SeriesReader
+from services.metrics.store import Store, StoreUnavailable
+from services.metrics.writer import Pipeline, Writer
+
+log = logging.getLogger(__name__)
+
+STANDBY_SECONDS = 1.0
+STOP_SECONDS = 6.0
+
+
+class Moment:
+    """A resolved `AsOf`: what of EVENTS and of TELEMETRY counts. `events_sequence` None: all."""
+
+    def __init__(self, events_sequence: int | None, pin: Pin) -> None:
+        self.events_sequence = events_sequence
+        self.pin = pin
+
+
+class Engine:
+    """Opens the store when it is free, runs the writer, and follows the log."""
+
+    def __init__(self, open_store: Callable[[], Awaitable[Store]], connection: Connection, event_log: EventLog) -> None:
+        self.follower = EventFollower(event_log)
+        self.telemetry = Telemetry(connection)
+        self.connection = connection
+        self._open_store = open_store
+        self._event_log = event_log
+        self._store: Store | None = None
+        self._writer: Writer | None = None
+        self._opened = asyncio.Event()
+        self._standby: str | None = "the service is starting"
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to follow the log, and to store as soon as the store is ours."""
+        self._tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self._run())]
+
+    async def _run(self) -> None:
+        store = await self._acquire()
+        # A deleted runtime must be known as such before its messages are read.
+        await self._caught_up_with_events()
+        writer = Writer(store, self.telemetry, self.connection, self.follower.lineages)
+        self.follower.on_cut(lambda runtime_id, trial, _: writer.steps_hub.wake(runtime_id, trial))
+        self._store, self._writer, self._standby = store, writer, None
+        self._opened.set()
+        await writer.run()
+
+    async def _acquire(self) -> Store:
+        """Open the store; while another process has it, stand by."""
+        while True:
+            try:
+                return await self._open_store()
+            except (DirectoryHeld, StoreUnavailable) as error:
+                if self._standby != str(error):
+                    log.warning("store.standby", extra={"reason": str(error)})
+                self._standby = str(error)
+            await asyncio.sleep(STANDBY_SECONDS)
+
+    async def _caught_up_with_events(self) -> None:
+        while True:
+            try:
+                await self.follower.catch_up()
+                return
+            except EventLogError as error:
+                self._standby = f"the event log does not answer: {error}"
+                await asyncio.sleep(STANDBY_SECONDS)
+
+    async def failed(self) -> None:
+        """Return only by raising what ended one of the parts."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """Store what was taken, and let go of everything."""
+        if self._writer is not None:
+            self._writer.stop()
+        follower, running = self._tasks
+        follower.cancel()
+        if self._writer is None:
+            running.cancel()
+        await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        running.cancel()
+        if self._store is not None:
+            await self._store.close()
+
+    async def health(self) -> str | None:
+        """Say what is wrong; None: events are followed, ClickHouse answers, and telemetry is stored."""
+        if self._standby is not None:
+            return self._standby
+        await self.store.check()
+        await self.telemetry.state()
+        return self.writer.problem
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises `Unavailable` while it is not ours, and says who has it."""
+        if self._store is None:
+            raise Unavailable(f"ClickHouse is not open: {self._standby}", reason="STANDBY")
+        return self._store
+
+    @property
+    def writer(self) -> Writer:
+        if self._writer is None:
+            raise Unavailable(f"ClickHouse is not open: {self._standby}", reason="STANDBY")
+        return self._writer
+
+    @property
+    def series(self) -> SeriesReader:
+        return SeriesReader(self.store)
+
+    def now(self, pipeline: Pipeline) -> Pin:
+        """The position up to which everything is stored."""
+        return Pin(pipeline.stream_id, pipeline.stored)
+
+    async def wait_stored(self, pipeline: Pipeline, position: int) -> None:
+        """Return when the messages of a pipeline up to a position of TELEMETRY are stored.
+
+        Raises:
+            OutOfRange: TELEMETRY is not that far.
+        """
+        if position <= pipeline.stored:
+            return
+        last = await self.telemetry.last_sequence(pipeline.kind)
+        if position > last:
+            state = await self.telemetry.state()
+            if position > state.last_sequence:
+                raise OutOfRange(f"TELEMETRY is at {state.last_sequence}, not at {position}")
+            # What is behind the last message of this kind is of the other kind.
+            position = last
+        await pipeline.wait_stored(position)
+
+    async def moment(self, as_of: AsOf, pipeline: Pipeline, runtime_ids: list[str]) -> Moment:
+        """Resolve a moment.
+
+        Raises:
+            OutOfRange: EVENTS is not that far.
+        """
+        now = self.now(pipeline)
+        if as_of.telemetry_sequence:
+            pin = min(now, Pin(now.stream_id, as_of.telemetry_sequence))
+            return Moment(as_of.events_sequence or None, pin)
+        if as_of.events_sequence:
+            time_ms = await self._time_of_event(as_of.events_sequence)
+            return Moment(
+                as_of.events_sequence, min(now, await self.series.position_at(runtime_ids, time_ms, pipeline.table))
+            )
+        if as_of.HasField("time"):
+            time_ms = as_of.time.ToMilliseconds()
+            pin = min(now, await self.series.position_at(runtime_ids, time_ms, pipeline.table))
+            return Moment(self.follower.lineages.sequence_at(time_ms), pin)
+        return Moment(None, now)
+
+    async def _time_of_event(self, sequence: int) -> int:
+        async for event in self._event_log.read(after=sequence - 1, until=sequence):
+            return int(event.recorded_time.timestamp() * 1000)
+        raise OutOfRange(f"EVENTS has no event {sequence}")

@@ -1,0 +1,280 @@
+"""The metric service as users meet it: a process, fed through TELEMETRY, asked over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import grpc.aio
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from milepost.api.log.v1 import log_service_pb2 as log_pb
+from milepost.api.metric.v1 import metric_service_pb2 as pb
+from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
+from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.telemetry import stored_subject
+from tests.events import unique_id
+from tests.metrics_service import (
+    MetricsClient,
+    MetricsProcess,
+    log_batch,
+    metrics_client,
+    send,
+    start_attempt,
+    step_batch,
+)
+from tests.servers import NatsServer, running_nats
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def process(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsProcess]:
+    running = MetricsProcess(tmp_path_factory.mktemp("data"), nats.url)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+async def connection(nats: NatsServer) -> AsyncIterator[Connection]:
+    async with await connect(nats.url, name="test") as connection:
+        await ensure_streams(connection)
+        yield connection
+
+
+@pytest.fixture
+async def client(process: MetricsProcess) -> AsyncIterator[MetricsClient]:
+    async with metrics_client(process.address) as client:
+        yield client
+
+
+def trial_of(runtime_id: str, trial: int = 1) -> str:
+    return f"runtimes/{runtime_id}/trials/{trial}"
+
+
+async def test_what_was_logged_is_answered_bit_for_bit(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    values = np.random.default_rng(1).normal(size=500)
+    values[[3, 4, 5]] = np.nan, np.inf, -np.inf
+    sequence = await send(connection, step_batch(runtime_id, 1, range(1, 501), {"train/loss": values}))
+    answer = await client.metrics.QuerySeries(
+        pb.QuerySeriesRequest(
+            parents=[trial_of(runtime_id)], keys=["train/loss"], min_telemetry_sequence=sequence, bucket_count=1000
+        )
+    )
+    (series,) = answer.series
+    assert series.raw
+    assert list(series.first_steps) == list(range(1, 501))
+    assert np.array(series.lasts).tobytes() == values.tobytes()
+    assert (series.nan_counts[3], series.positive_infinity_counts[4], series.negative_infinity_counts[5]) == (1, 1, 1)
+
+
+async def test_a_spike_is_in_the_buckets_at_every_zoom(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    values = np.zeros(20_000)
+    values[12_345 - 1] = 99.0
+    sequence = 0
+    for number in range(5):
+        part = slice(number * 4000, (number + 1) * 4000)
+        steps = np.arange(part.start + 1, part.stop + 1)
+        sequence = await send(connection, step_batch(runtime_id, number + 1, steps, {"x": values[part]}))
+    for bucket_count in (1, 2, 5, 16, 150, 3000, 10_000):
+        answer = await client.metrics.QuerySeries(
+            pb.QuerySeriesRequest(
+                parents=[trial_of(runtime_id)], keys=["x"], bucket_count=bucket_count, min_telemetry_sequence=sequence
+            )
+        )
+        (series,) = answer.series
+        assert len(series.first_steps) <= max(bucket_count, 1)
+        assert max(series.maxs) == 99.0
+        assert sum(series.counts) == 20_000
+        at = list(series.maxs).index(99.0)
+        assert series.first_steps[at] <= 12_345 <= series.last_steps[at]
+        if series.bucket_width > 1:
+            assert {first // series.bucket_width for first in series.first_steps} == {
+                last // series.bucket_width for last in series.last_steps
+            }
+
+
+async def test_a_resumed_attempt_cuts_the_curve_and_keeps_the_abandoned_tail(
+    connection: Connection, client: MetricsClient
+) -> None:
+    runtime_id = unique_id()
+    log = JetStreamLog(connection)
+    await start_attempt(log, runtime_id, 1)
+    await send(connection, step_batch(runtime_id, 1, range(1, 1001), {"x": np.full(1000, 1.0)}))
+    sequence = await start_attempt(log, runtime_id, 2, restored_step=600)
+    position = await send(connection, step_batch(runtime_id, 1, range(601, 801), {"x": np.full(200, 2.0)}, attempt=2))
+    for bucket_count in (3, 20, 1000):
+        request = pb.QuerySeriesRequest(
+            parents=[trial_of(runtime_id)],
+            keys=["x"],
+            bucket_count=bucket_count,
+            min_telemetry_sequence=position,
+            include_superseded=True,
+        )
+        answer = await client.metrics.QuerySeries(request)
+        assert answer.events_sequence >= sequence
+        owned, tail = answer.series
+        assert (owned.superseded, tail.superseded, tail.attempt) == (False, True, 1)
+        assert sum(owned.counts) == 800
+        assert sum(count * mean for count, mean in zip(owned.counts, owned.means, strict=True)) == 600 + 200 * 2
+        assert (min(tail.first_steps), max(tail.last_steps), sum(tail.counts)) == (601, 1000, 400)
+    before = pb.QuerySeriesRequest(parents=[trial_of(runtime_id)], keys=["x"], bucket_count=4)
+    before.as_of.events_sequence = sequence - 1
+    (series,) = (await client.metrics.QuerySeries(before)).series
+    assert sum(series.counts) == 1000
+
+
+async def test_repeated_batches_are_dropped_and_missing_ones_named(
+    connection: Connection, client: MetricsClient
+) -> None:
+    runtime_id = unique_id()
+    subscription = await connection.subscribe(stored_subject(runtime_id, 1, 1))
+    for number in (1, 2, 2, 5, 1):
+        sequence = await send(connection, step_batch(runtime_id, number, [number], {"x": [1.0]}))
+    tombstone = telemetry.StepBatch(
+        sender=telemetry.Sender(runtime_id=runtime_id, trial=1, attempt=1, source="rank-0"),
+        number=4,
+        tombstone=telemetry.Tombstone(point_count=7, first_step=4, last_step=4, reason="the spool was full"),
+    )
+    sequence = await send(connection, tombstone)
+    await client.metrics.QuerySeries(
+        pb.QuerySeriesRequest(parents=[trial_of(runtime_id)], keys=["x"], min_telemetry_sequence=sequence)
+    )
+    answer = await client.metrics.GetCompleteness(pb.GetCompletenessRequest(parent=trial_of(runtime_id)))
+    (sender,) = answer.senders
+    assert (sender.sent_batches, sender.stored_batches, sender.duplicate_batches, sender.dropped_batches) == (
+        5,
+        3,
+        2,
+        1,
+    )
+    assert [(gap.first, gap.last) for gap in sender.gaps] == [(3, 3)]
+    assert (answer.sent_points, answer.stored_points, answer.dropped_points) == (10, 3, 7)
+    told = telemetry.Stored()
+    async with asyncio.timeout(20):
+        while [(r.first, r.last) for r in told.ranges] != [(1, 2), (4, 5)]:
+            for message in await subscription.next_batch(1.0):
+                told = telemetry.Stored.FromString(message.body)
+    assert all((r.source, r.kind) == ("rank-0", "steps") for r in told.ranges)
+
+
+async def test_a_stream_goes_from_stored_to_live_points_without_a_seam(
+    connection: Connection, client: MetricsClient
+) -> None:
+    runtime_id = unique_id()
+    received: list[int] = []
+    sending = asyncio.create_task(_send_steadily(connection, runtime_id, 60))
+    async with asyncio.timeout(60):
+        async for response in client.metrics.StreamSeries(pb.StreamSeriesRequest(parents=[trial_of(runtime_id)])):
+            for block in response.blocks:
+                received += block.steps
+            if len(received) >= 600:
+                break
+    await sending
+    assert received == list(range(1, 601))
+
+
+async def _send_steadily(connection: Connection, runtime_id: str, batches: int) -> None:
+    for number in range(batches):
+        steps = range(number * 10 + 1, number * 10 + 11)
+        await send(connection, step_batch(runtime_id, number + 1, steps, {"x": [float(s) for s in steps]}))
+        await asyncio.sleep(0.01)
+
+
+async def test_a_stream_goes_on_after_the_position_it_had(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    await _send_steadily(connection, runtime_id, 5)
+    position = await send(connection, step_batch(runtime_id, 6, [51], {"x": [51.0]}))
+    await send(connection, step_batch(runtime_id, 7, [52], {"x": [52.0]}))
+    request = pb.StreamSeriesRequest(parents=[trial_of(runtime_id)], after_telemetry_sequence=position)
+    received: list[int] = []
+    async with asyncio.timeout(30):
+        async for response in client.metrics.StreamSeries(request):
+            for block in response.blocks:
+                received += block.steps
+            if response.caught_up:
+                break
+    assert received == [52]
+
+
+async def test_an_export_is_one_arrow_stream_with_every_point(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    position = await send(connection, step_batch(runtime_id, 1, range(1, 301), {"a": range(300), "b": range(300)}))
+    await client.metrics.QuerySeries(
+        pb.QuerySeriesRequest(parents=[trial_of(runtime_id)], keys=["a"], min_telemetry_sequence=position)
+    )
+    request = pb.ExportSeriesRequest(parents=[trial_of(runtime_id)])
+    data = b"".join([response.arrow async for response in client.metrics.ExportSeries(request)])
+    rows = pa.ipc.open_stream(io.BytesIO(data)).read_all()
+    assert rows.column_names == ["runtime", "trial", "attempt", "superseded", "key", "step", "time", "value"]
+    assert rows["step"].to_pylist() == list(range(1, 301)) * 2
+    assert rows["key"].to_pylist() == ["a"] * 300 + ["b"] * 300
+
+
+async def test_log_lines_are_folded_searched_and_followed(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    lines = ["starting", "10%\r50%\r100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off"]
+    await send(connection, log_batch(runtime_id, 1, lines))
+    request = log_pb.StreamLogsRequest(parent=trial_of(runtime_id))
+    texts: list[str] = []
+    position = 0
+    async with asyncio.timeout(30):
+        async for response in client.logs.StreamLogs(request):
+            texts += [entry.text for entry in response.entries]
+            position = response.telemetry_sequence
+            if response.caught_up:
+                await send(connection, log_batch(runtime_id, 2, ["last"]))
+            if texts and texts[-1] == "last":
+                break
+    assert texts == ["starting", "100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off", "last"]
+
+    async def found(**wanted: object) -> list[str]:
+        answer = await client.logs.QueryLogs(
+            log_pb.QueryLogsRequest(
+                parent=trial_of(runtime_id),
+                filter=log_pb.LogFilter(**wanted),  # type: ignore[arg-type]
+                min_telemetry_sequence=position,
+            )
+        )
+        assert answer.total_size == len(answer.entries)
+        return [entry.text for entry in answer.entries]
+
+    assert await found(text="error: OUT") == ["\x1b[31mError: \x1b[0mout of memory"]
+    assert await found(text="0%_o") == ["50%_off"]
+    assert await found(regular_expression=r"^\d+%") == ["100% done", "50%_off"]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await found(regular_expression="(")
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (pb.QuerySeriesRequest(), {"parents", "keys"}),
+        (pb.QuerySeriesRequest(parents=["runtimes/../trials/1"], keys=["a b"]), {"parents[0]", "keys[0]"}),
+        (
+            pb.QuerySeriesRequest(parents=["runtimes/a/trials/1"], keys=["a"], bucket_count=10_001, first_step=-1),
+            {"bucket_count", "first_step"},
+        ),
+    ],
+)
+async def test_bad_queries_are_refused_with_every_violation(
+    client: MetricsClient, request_: pb.QuerySeriesRequest, fields: set[str]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.metrics.QuerySeries(request_)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert all(field in (refused.value.details() or "") for field in fields)
