@@ -178,7 +178,7 @@ class LocalLauncher:
             message = "the disk of the data directory is full" if full else f"{error.strerror or error}"
             raise LaunchFailed(f"the process could not be started: {message}") from error
         process, _ = self.observe(key)
-        log.info("attempt.launched", extra=_fields(key, pid=self._known[key].pid, process=process.value))
+        log.info("attempt.launched", extra=_fields(key, pid=self._known[key].pid, state=process.value))
 
     def _launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         folder = key.directory(self._data_dir)
