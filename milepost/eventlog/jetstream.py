@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+from milepost import observability
 from milepost.eventlog import (
     SUBJECTS,
     Appended,
@@ -97,6 +98,9 @@ class JetStreamLog:
         self._connection = connection
         self.direct = direct
         self._append_timeout_seconds = append_timeout_seconds
+        self._append_seconds = observability.histogram(
+            "milepost.eventlog.append.duration", "Time to append the events of one decision, durably"
+        )
         # Sequences that heads are known to have reached: a direct get may answer from a replica that is behind.
         self._floors: dict[str, int] = {}
         self._readers: set[OrderedReader] = set()
@@ -104,6 +108,13 @@ class JetStreamLog:
         self.skipped = 0
 
     async def append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:
+        began = time.monotonic()
+        with observability.span(f"append {events[0].type}", events[0].traceparent, "producer"):
+            result = await self._append(events, expected)
+        self._append_seconds.record(time.monotonic() - began, {"events": len(events)})
+        return result
+
+    async def _append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:
         envelopes = seal(events, expected)
         heads = {head.chain: head for head in expected}
         messages = _sealed_messages(envelopes, heads)

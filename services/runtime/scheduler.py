@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from milepost import configuration as configurations
+from milepost import observability
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
@@ -286,7 +287,9 @@ class Scheduler:
             commands.append(trial.FailTrial(0, common.FAILURE_REASON_NO_VALID_SNAPSHOT, choice.refused))
         else:
             commands.append(self._launch_command(view, one, choice))
-        await self._decide_trial(view, step.trial, commands, behind)
+        with observability.span("scheduler.launch", behind.traceparent, "consumer", {"runtime": view.runtime_id}):
+            behind = replace(behind, traceparent=observability.current_traceparent() or behind.traceparent)
+            await self._decide_trial(view, step.trial, commands, behind)
 
     def _launch_command(self, view: RuntimeView, one: TrialView, choice: SnapshotChoice) -> trial.LaunchAttempt:
         return trial.LaunchAttempt(
@@ -305,7 +308,9 @@ class Scheduler:
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         try:
             launch = await self._attempt_launch(view, view.trials[step.trial])
-            await launcher.launch(key, launch, self._environment(launch))
+            with observability.span("launcher.launch", launch.traceparent, "producer", {"attempt": str(key)}):
+                launch.traceparent = observability.current_traceparent() or launch.traceparent
+                await launcher.launch(key, launch, self._environment(launch))
             self._liveness.watch(key)
         except LaunchFailed as error:
             cause = common.EXIT_CAUSE_DETERMINISTIC if error.deterministic else common.EXIT_CAUSE_LAUNCH_FAILED
@@ -342,6 +347,7 @@ class Scheduler:
             code_directory=configuration.working_directory,
             ray_address=self._around.ray_address if configuration.launcher == config.LAUNCHER_RAY else "",
             launch_event_id=one.last["AttemptLaunched"].event_id,
+            traceparent=one.last["AttemptLaunched"].traceparent,
         )
 
     def _initialize_from(self, configuration: config.RuntimeConfiguration) -> str:
@@ -378,14 +384,13 @@ class Scheduler:
     async def _report_started(self, view: RuntimeView, step: control.ReportStarted) -> None:
         started = [t.last["AttemptStarted"] for t in view.trials.values() if "AttemptStarted" in t.last]
         first = min((r for r in started if r.sequence > view.began), key=lambda r: r.sequence, default=None)
-        behind = Behind(ACTOR, first.event_id if first is not None else "")
-        await self._decide_runtime(view, runtime.ReportStarted(), behind)
+        await self._decide_runtime(view, runtime.ReportStarted(), _because_of(first))
 
     async def _end_runtime(self, view: RuntimeView, step: control.EndRuntime) -> None:
         names = ("TrialCompleted", "TrialFailed", "TrialStopped")
         ends = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
         last = max(ends, key=lambda r: r.sequence, default=view.last.get("StopRequested"))
-        await self._decide_runtime(view, step.command, Behind(ACTOR, last.event_id if last is not None else ""))
+        await self._decide_runtime(view, step.command, _because_of(last))
 
     async def _release(self, view: RuntimeView, step: control.Release) -> None:
         behind = self._behind(view.last, "RuntimeAborted", "RuntimeFailed", "RuntimeCompleted")
@@ -455,13 +460,18 @@ class Scheduler:
     def _behind(self, last: Mapping[str, Reference], *names: str) -> Behind:
         """Name the newest of some events as the cause."""
         newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
-        return Behind(ACTOR, newest.event_id if newest is not None else "")
+        return _because_of(newest)
 
     async def _decide_trial(self, view: RuntimeView, number: int, commands: list[object], behind: Behind) -> None:
         await self._decisions.decide(view.runtime_id, {number: commands}, behind)
 
     async def _decide_runtime(self, view: RuntimeView, command: object, behind: Behind) -> None:
         await self._decisions.decide(view.runtime_id, {None: [command]}, behind)
+
+
+def _because_of(reference: Reference | None) -> Behind:
+    """What the scheduler does because of an event belongs to the trace of that event."""
+    return Behind(ACTOR, reference.event_id, reference.traceparent) if reference is not None else Behind(ACTOR)
 
 
 _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] = {

@@ -38,6 +38,7 @@ class Reference:
     event_id: str
     time: datetime
     actor: str
+    traceparent: str = ""
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Views:
             self.runtimes[subject.runtime_id] = view
         view.sequence = event.sequence
         before = (view.state.status, view.phase, view.state.deleting)
-        reference = Reference(event.sequence, event.id, event.recorded_time, event.actor)
+        reference = Reference(event.sequence, event.id, event.recorded_time, event.actor, event.traceparent)
         chain: RuntimeView | TrialView = view if subject.trial is None else self._trial(view, subject.trial)
         chain.head = event.head
         try:
