@@ -7,23 +7,22 @@ from functools import partial
 
 import grpc.aio
 
-from milepost.api.log.v1 import log_service_pb2, log_service_pb2_grpc
-from milepost.api.metric.v1 import metric_service_pb2, metric_service_pb2_grpc
+from milepost.api.log.v1 import log_service_pb2_grpc
+from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import StreamSettings, ensure_streams
+from services import settings as service_settings
+from services.access import open_access
 from services.metrics.engine import Engine
 from services.metrics.logs import LogService
 from services.metrics.service import MetricService
 from services.metrics.store import open_embedded, open_server
 from services.server import Server, wait_for_signal
-from services.settings import Settings, load
-from services.telemetry import configure_logging
+from services.settings import Settings
+from services.telemetry import configure_logging, start_observing
 
-NAMES = (
-    metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"].full_name,
-    log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
-)
+NAMES = ("milepost.api.metric.v1.MetricService", "milepost.api.log.v1.LogService")
 
 
 async def serve(settings: Settings) -> None:
@@ -37,7 +36,8 @@ async def serve(settings: Settings) -> None:
             metric_service_pb2_grpc.add_MetricServiceServicer_to_server(MetricService(engine), server)
             log_service_pb2_grpc.add_LogServiceServicer_to_server(LogService(engine), server)
 
-        server = Server(settings["metrics_listen"], register, NAMES, engine.health)
+        access = open_access(settings, "metrics")
+        server = Server(settings["metrics_listen"], register, NAMES, engine.health, access=access)
         await engine.start()
         await server.start()
         ended = {asyncio.create_task(wait_for_signal()), asyncio.create_task(engine.failed())}
@@ -51,6 +51,10 @@ async def serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    settings = load(program="milepost metrics")
+    settings = service_settings.load(program="milepost metrics service")
     configure_logging("metrics", settings["log_level"])
-    asyncio.run(serve(settings))
+    shutdown = start_observing("metrics", settings["monitoring_listen"])
+    try:
+        asyncio.run(serve(settings))
+    finally:
+        shutdown()

@@ -1,4 +1,4 @@
-"""Buckets of points: how wide, and joining parts of one bucket that were read apart. Pure; arrays, not single points."""
+"""Buckets of points: how wide, and joining parts of a bucket that were read apart. Pure; arrays, not single points."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ class Buckets:
 
 
 def merge(parts: Sequence[Buckets]) -> Buckets:
-    """Join the parts of each bucket of each series, in order of series and bucket. `mins`, `maxs`: NaN without finite values."""
+    """Join the parts of each bucket of each series, in order of series and bucket.
+
+    In the answer `mins` and `maxs` are NaN where a bucket has no finite value.
+    """
     joined = Buckets(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Buckets)))
     if not len(joined):
         return joined

@@ -1,4 +1,4 @@
-"""Reading log lines: filters as SQL conditions and as predicates over live lines; pages, counts, facets. No I/O but reads."""
+"""Reading log lines: filters as SQL and as tests of live lines; pages, counts, facets."""
 
 from __future__ import annotations
 
@@ -208,7 +208,8 @@ async def read_facets(store: Store, query: LogQuery) -> dict[str, list[tuple[int
     """Count the lines that match by level, rank, attempt and stream."""
     condition = as_condition(query)
     rows = await store.read(
-        f"SELECT level, rank, attempt, stream, count() AS count FROM logs WHERE {condition.sql} GROUP BY level, rank, attempt, stream",
+        f"SELECT level, rank, attempt, stream, count() AS count FROM logs WHERE {condition.sql} "
+        "GROUP BY level, rank, attempt, stream",
         condition.parameters,
     )
     facets: dict[str, dict[int, int]] = {"level": {}, "rank": {}, "attempt": {}, "stream": {}}
@@ -221,7 +222,8 @@ async def read_facets(store: Store, query: LogQuery) -> dict[str, list[tuple[int
 async def lines_over_quota(store: Store, runtime_id: str, trial: int) -> int:
     """Count the lines of a trial that the quota left out."""
     rows = await store.read(
-        "SELECT sum(over_quota) AS lines FROM logs WHERE runtime = {runtime:String} AND trial = {trial:UInt32} AND kind != 'line'",
+        "SELECT sum(over_quota) AS lines FROM logs "
+        "WHERE runtime = {runtime:String} AND trial = {trial:UInt32} AND kind != 'line'",
         {"runtime": runtime_id, "trial": trial},
     )
     return int(rows["lines"][0].as_py() or 0)

@@ -168,7 +168,8 @@ def before(pin: Pin | None) -> Condition:
 def after(pin: Pin) -> Condition:
     """Select the rows behind a position."""
     return Condition(
-        "stream_id > {after_stream:UInt64} OR (stream_id = {after_stream:UInt64} AND log_seq > {after_sequence:UInt64})",
+        "stream_id > {after_stream:UInt64} "
+        "OR (stream_id = {after_stream:UInt64} AND log_seq > {after_sequence:UInt64})",
         {"after_stream": pin.stream_id, "after_sequence": pin.sequence},
     )
 

@@ -28,12 +28,14 @@ from services.metrics.store import Store
 # The aggregates of the roll-ups, written exactly as in schema/1_points.sql, or they are not used.
 _AGGREGATES = """
     count() AS counts, min(step) AS first_steps, max(step) AS last_steps,
-    minIf(value, isFinite(value)) AS mins, maxIf(value, isFinite(value)) AS maxs, sumIf(value, isFinite(value)) AS sums,
-    countIf(isNaN(value)) AS nans, countIf(value = inf) AS positive_infinities, countIf(value = -inf) AS negative_infinities,
+    minIf(value, isFinite(value)) AS mins, maxIf(value, isFinite(value)) AS maxs,
+    sumIf(value, isFinite(value)) AS sums, countIf(isNaN(value)) AS nans,
+    countIf(value = inf) AS positive_infinities, countIf(value = -inf) AS negative_infinities,
     argMax(value, step) AS lasts, argMax(time_ms, step) AS last_times_ms
 """
 _POSITIONS = """,
-    min(log_seq) AS min_sequence, max(log_seq) AS max_sequence, min(stream_id) AS min_stream, max(stream_id) AS max_stream
+    min(log_seq) AS min_sequence, max(log_seq) AS max_sequence,
+    min(stream_id) AS min_stream, max(stream_id) AS max_stream
 """
 _EXTREMES = """,
     argMinIf(step, value, isFinite(value)) AS min_steps, argMaxIf(step, value, isFinite(value)) AS max_steps,
