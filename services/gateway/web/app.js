@@ -2,11 +2,13 @@
 import { html, render } from './html.js'
 import { current, followLinks } from './state/location.js'
 import './state/preferences.js'
-import { RuntimesPage } from './elements/runtimes_page.js'
-import { RuntimePage } from './elements/runtime_page.js'
-import { TrialsPage } from './elements/trials_page.js'
 import { Shell } from './elements/shell.js'
 import { Empty } from './elements/empty.js'
+import { lazy } from './elements/lazy.js'
+
+const RuntimesPage = lazy(() => import('./elements/runtimes_page.js').then((module) => module.RuntimesPage))
+const RuntimePage = lazy(() => import('./elements/runtime_page.js').then((module) => module.RuntimePage))
+const TrialsPage = lazy(() => import('./elements/trials_page.js').then((module) => module.TrialsPage))
 
 function App() {
   const { page, id } = current.value

@@ -6,7 +6,7 @@ import { batchState } from '../functions/batch.js'
 export function BatchMonitor({ trial }) {
   const { text, done, total, kind } = batchState(trial.progress)
   const share = total ? Math.min(1, done / total) : 0
-  return html`<div class="batch-monitor" data-kind=${kind}>
+  return html`<div class="batch-monitor" data-kind=${kind} data-active=${trial.status === 'Running'}>
     <span class="batch-text" data-testid="batch">${text}</span>
     <div class="batch-track" role="progressbar" aria-label="Batches" aria-valuemin="0" aria-valuemax=${total || undefined} aria-valuenow=${total ? done : undefined} aria-valuetext=${text}>
       <div class="batch-fill ${total ? '' : 'unknown'}" style=${{ transform: total ? `scaleX(${share})` : '' }}></div>

@@ -41,7 +41,6 @@ export class Canvas {
     this.view = null
     this.lines = []
     this.kind = ''
-    this.quiet = false
   }
 
   destroy() {
@@ -73,10 +72,8 @@ export class Canvas {
   showStep(step, axis) {
     if (!this.chart) return
     const x = step === undefined ? undefined : positionOf(this.plot.traces, step, axis)
-    this.quiet = true
-    if (x === undefined || x === null) this.chart.setCursor({ left: -10, top: -10 })
-    else this.chart.setCursor({ left: this.chart.valToPos(x, 'x'), top: 0 })
-    this.quiet = false
+    const at = x === undefined || x === null ? { left: -10, top: -10 } : { left: this.chart.valToPos(x, 'x'), top: 0 }
+    this.chart.setCursor(at, false)
   }
 
   /** Left edge, in the pixels of the plot, of a position; for tests and tooltips. */
@@ -105,7 +102,7 @@ export class Canvas {
           y: { distr: scale === 'log' ? 3 : scale === 'symlog' ? 4 : 1, log: 10, asinh: linear, range: (u, low, high) => padded(low, high, scale) },
         },
         axes: [
-          { ...axisLook, size: 28, gap: 6, space: 64, ...(axis === 'wall' ? {} : { values: (u, splits) => splits.map((x) => tick(x, axis)) }) },
+          { ...axisLook, grid: { show: false }, size: 28, gap: 6, space: 64, ...(axis === 'wall' ? {} : { values: (u, splits) => splits.map((x) => tick(x, axis)) }) },
           { ...axisLook, size: 56, gap: 6, space: 34, values: (u, splits) => splits.map((y) => (y === null ? '' : number(y, 4))) },
         ],
         series,
@@ -113,7 +110,7 @@ export class Canvas {
         hooks: {
           drawAxes: [(u) => this.#drawLines(u, palette)],
           draw: [(u) => this.#drawOdd(u, palette)],
-          setCursor: [(u) => !this.quiet && this.events.onCursor(u.cursor.left >= 0 ? { left: u.cursor.left, top: u.cursor.top, x: u.posToVal(u.cursor.left, 'x') } : null)],
+          setCursor: [(u) => this.events.onCursor(u.cursor.left >= 0 ? { left: u.cursor.left, top: u.cursor.top, x: u.posToVal(u.cursor.left, 'x') } : null)],
           setSelect: [(u) => this.#onSelect(u)],
         },
       },
@@ -133,7 +130,7 @@ export class Canvas {
         series.push({ ...look, stroke: palette.superseded, width: 1.25, dash: [5, 4] })
         continue
       }
-      bands.push({ series: [series.length, series.length + 1], fill: fade(colour, 0.16) })
+      bands.push({ series: [series.length, series.length + 1], fill: fade(colour, 0.22) })
       series.push({ ...look, stroke: 'transparent', width: 0 }, { ...look, stroke: 'transparent', width: 0 })
       const few = { show: (u, i) => pointsWanted(u, i), size: 5, fill: colour, stroke: colour }
       series.push({ ...look, stroke: trace.smooth ? fade(colour, 0.38) : colour, width: trace.smooth ? 1 : 1.75, points: few })
@@ -220,11 +217,21 @@ export class Canvas {
     ctx.fillStyle = palette.bad
     ctx.strokeStyle = palette.bad
     ctx.lineWidth = 1.8 * devicePixelRatio
+    const bottom = bbox.top + bbox.height
+    const drawn = {}
     for (const { x, kind, superseded } of this.plot.odd) {
       const at = u.valToPos(x, 'x', true)
       if (at < bbox.left - 1 || at > bbox.left + bbox.width + 1) continue
+      const edge = kind === 'positive' ? bbox.top : bottom
+      // Where they follow closely: one line along the edge after the first marker.
+      if (drawn[kind] && at - drawn[kind].at < size * 2.4) {
+        ctx.globalAlpha = 0.55
+        ctx.fillRect(drawn[kind].to, edge - 1.5 * devicePixelRatio, at - drawn[kind].to, 3 * devicePixelRatio)
+        drawn[kind] = { at, to: at }
+        continue
+      }
+      drawn[kind] = { at, to: at }
       ctx.globalAlpha = superseded ? 0.4 : 1
-      const bottom = bbox.top + bbox.height
       ctx.beginPath()
       if (kind === 'nan') {
         const y = bottom - size - 1
@@ -235,7 +242,7 @@ export class Canvas {
         ctx.stroke()
       } else {
         const up = kind === 'positive'
-        const tip = up ? bbox.top : bottom
+        const tip = edge
         const base = up ? tip + size * 1.5 : tip - size * 1.5
         ctx.moveTo(at, tip)
         ctx.lineTo(at + size, base)

@@ -61,18 +61,20 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
   const onKeyDown = (event) => moveByKey(event, { data: data.peek(), cursor })
   const { overview, detail, loading, error } = data.value
   const list = store.view.value && detail ? detail : overview
-  const odd = list.filter((one) => !one.superseded).flatMap((one) => one.nans.map((nans, i) => (nans ? one.lastSteps[i] : 0)).filter(Boolean))
+  const lineage = list.filter((one) => !one.superseded)
+  const points = lineage.reduce((sum, one) => sum + one.lastSteps.length, 0)
+  const odd = lineage.flatMap((one) => one.counts.map((n, i) => (one.nans[i] || one.positives[i] || one.negatives[i] ? one.lastSteps[i] : 0)).filter(Boolean))
   return html`<figure class="chart card ${tall ? 'tall' : ''} ${large.value ? 'large' : ''}" ref=${figure} tabindex="0" aria-label=${`${titleOf(name)}, ${name}`} data-key=${name} data-nan-steps=${odd.join(' ')} onKeyDown=${onKeyDown}>
     <figcaption>
       <span class="chart-title">${titleOf(name)}</span><span class="chart-key">${name}</span>
       <${Readout} data=${data} cursor=${cursor} store=${store} />
       <${ChartMenu} ...${{ store, name, data, canvas, table, smoothThis, large, list }} />
     </figcaption>
-    <div class="chart-body" ref=${root} hidden=${table.value}>
+    <div class="chart-body" ref=${root} hidden=${table.value} data-empty=${points === 0}>
       ${hover.value && html`<${Tooltip} hover=${hover.value} canvas=${canvas.current} width=${size.value.width} />`}
     </div>
     ${table.value && html`<${Table} list=${list} name=${name} />`}
-    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(list, odd)}</p>
+    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(list, odd, store.firstOdd.value.get(name))}</p>
   </figure>`
 }
 
@@ -137,14 +139,14 @@ function Readout({ data, cursor, store }) {
   return html`<span class="readout"><span class="readout-step">${count(series.lastSteps[i])}</span><b class=${Number.isFinite(last) ? '' : 'bad'}>${number(last)}</b></span>`
 }
 
-function footText(list, odd) {
+function footText(list, odd, firstOdd) {
   const lineage = list.filter((one) => !one.superseded)
   const points = lineage.reduce((sum, one) => sum + one.counts.reduce((a, b) => a + b, 0), 0)
   if (points === 0) return 'No points yet'
   const width = Math.max(...lineage.map((one) => one.width))
   const raw = lineage.every((one) => one.raw)
-  const bucket = raw ? 'raw points' : `1 point = ${plural(width, 'step')}: last, min to max`
-  const missing = odd.length > 0 ? html`<span class="bad"> · NaN since step ${count(odd[0])}</span>` : ''
+  const bucket = raw ? 'raw points' : `bucket = ${plural(width, 'step')}`
+  const missing = odd.length > 0 ? html`<span class="bad"> · not finite since step ${count(firstOdd ?? odd[0])}</span>` : ''
   return html`${bucket} · ${plural(points, 'point')}${missing}`
 }
 

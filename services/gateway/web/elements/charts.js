@@ -126,9 +126,9 @@ export function ChartBar({ store, zoom, superseded }) {
       ${superseded && html`<${Toggle} name="superseded" label="Superseded" hidden=${hidden} />`}
     </span>
     ${view && html`<span class="tool zoomed">
-      <span>Steps ${count(Math.round(view.from))} to ${count(Math.round(view.to))}</span>
+      <span>${count(Math.round(view.from))} – ${count(Math.round(view.to))}</span>
       <button type="button" class="button small" aria-pressed=${store.following.value} onClick=${() => (store.following.value = !store.following.value)} title="Keep the newest step in sight">Follow</button>
-      <button type="button" class="button small" onClick=${zoom.reset}>Reset zoom</button>
+      <button type="button" class="button small" onClick=${zoom.reset} title="Show everything (r)">Reset zoom</button>
     </span>`}
   </div>`
 }

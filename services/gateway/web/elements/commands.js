@@ -180,3 +180,9 @@ export function DeleteDialog({ runtime, onClose }) {
     </form>
   <//>`
 }
+
+/** The dialog of a command by its name. */
+export function Commands({ kind, ...rest }) {
+  const dialogs = { stop: StopDialog, resume: ResumeDialog, clone: CloneDialog, delete: DeleteDialog }
+  return html`<${dialogs[kind]} ...${rest} />`
+}

@@ -8,6 +8,8 @@ export function Dialog({ title, onClose, wide, children }) {
     const dialog = element.current
     const before = document.activeElement
     dialog.showModal()
+    // Not the button that closes it, which comes first in the document.
+    dialog.querySelector('.dialog-body :is(input, select, textarea, button)')?.focus()
     return () => {
       dialog.close()
       before?.focus?.()
@@ -29,7 +31,7 @@ export function Dialog({ title, onClose, wide, children }) {
         <h2>${title}</h2>
         <button type="button" class="quiet" onClick=${onClose} aria-label="Close"><${Icon} name="close" /></button>
       </header>
-      ${children}
+      <div class="dialog-body">${children}</div>
     </div>
   </dialog>`
 }

@@ -46,7 +46,7 @@ function EventList({ folded, all, open, state }) {
       return html`<li key=${event.sequence} data-open=${isOpen}>
         <button type="button" class="event-row" id=${`event-${event.sequence}`} aria-expanded=${isOpen} onClick=${() => setParameters({ event: isOpen ? '' : event.sequence })} onFocus=${() => (focus.value = i)}>
           <span class="event-time"><${At} time=${event.event_time ?? event.recorded_time} /></span>
-          <span class="event-type" data-tone=${bad.test(event.type) ? 'bad' : ''}>${typeTitle(event.type)}${times > 1 && html` <span class="times">× ${count(times)}</span>`}</span>
+          <span class="event-type" data-tone=${bad.test(event.type) ? 'bad' : ''}><span>${typeTitle(event.type)}</span>${times > 1 && html`<span class="times">× ${count(times)}</span>`}</span>
           <span class="event-about">${about(event)}</span>
           <span class="event-message">${event.message || reasonOf(event)}${event.ignored ? ' (ignored)' : ''}</span>
           <span class="event-category">${words(event.category ?? '')}</span>

@@ -7,10 +7,12 @@ import { RuntimeState } from '../state/runtime.js'
 import { Charts } from './charts.js'
 import { Empty } from './empty.js'
 import { Header } from './header.js'
+import { lazy } from './lazy.js'
 import { Monitors } from './monitors.js'
-import { Commands } from './runtimes_page.js'
 import { Shell } from './shell.js'
 import { Tabs } from './tabs.js'
+
+const Commands = lazy(() => import('./commands.js').then((module) => module.Commands))
 
 export function RuntimePage({ id }) {
   const state = useMemo(() => new RuntimeState(id), [id])

@@ -1,20 +1,22 @@
 // All runtimes: counters, filter, rows.
 import { html, useEffect, useMemo, useRef, useSignal } from '../html.js'
-import { count, value as number } from '../functions/format.js'
+import { count, value as number, words } from '../functions/format.js'
 import { numbers } from '../functions/wire.js'
 import { sparkPath } from '../functions/sparkline.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { useKeys } from '../state/keyboard.js'
 import { RuntimeList, currentTrial } from '../state/runtimes.js'
-import { CloneDialog, DeleteDialog, ResumeDialog, StopDialog } from './commands.js'
+import { lazy } from './lazy.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
 import { Icon } from './icon.js'
 import { Ago, Elapsed, Remaining } from './live_time.js'
 import { MiniBar } from './mini_bar.js'
-import { NewRuntime } from './new_runtime.js'
 import { Shell } from './shell.js'
 import { RuntimeStatus } from './status.js'
+
+const NewRuntime = lazy(() => import('./new_runtime.js').then((module) => module.NewRuntime))
+const Commands = lazy(() => import('./commands.js').then((module) => module.Commands))
 
 const statuses = ['Started', 'Completed', 'Failed', 'Aborted']
 const compareLimit = 10
@@ -47,11 +49,6 @@ export function RuntimesPage() {
     ${parameter('new') && html`<${NewRuntime} onClose=${() => setParameters({ new: '' })} />`}
     ${dialog.value && html`<${Commands} ...${dialog.value} onClose=${close} />`}
   <//>`
-}
-
-export function Commands({ kind, ...rest }) {
-  const dialogs = { stop: StopDialog, resume: ResumeDialog, clone: CloneDialog, delete: DeleteDialog }
-  return html`<${dialogs[kind]} ...${rest} />`
 }
 
 function Counters({ counts, filter }) {
@@ -199,7 +196,7 @@ function Row({ row, index, size, open, chosen, toggle, onFocus }) {
   >
     <label class="cell-choose"><input type="checkbox" checked=${chosen.value.includes(runtime.runtime_id)} onChange=${() => toggle(runtime.runtime_id)} aria-label=${`Choose ${runtime.display_name} to compare`} /></label>
     <a class="cell-name" href=${href} tabindex="-1"><span class="name">${runtime.display_name || runtime.runtime_id}</span><span class="id">${runtime.runtime_id}</span></a>
-    <span class="cell-status"><${RuntimeStatus} runtime=${runtime} small /></span>
+    <span class="cell-status"><${RuntimeStatus} runtime=${runtime} small />${shownPhase(runtime)}</span>
     <span class="cell-steps">${trial ? html`<${MiniBar} progress=${trial.progress} status=${runtime.status} />` : html`<span class="faint">no trial yet</span>`}</span>
     <span class="cell-trial">${runtime.trial_count > 1 && trial ? `${trial.trial} of ${count(runtime.trial_count)}` : ''}</span>
     <span class="cell-elapsed"><${Elapsed} seconds=${trial?.elapsed} at=${row.at} runs=${running} /></span>
@@ -208,6 +205,12 @@ function Row({ row, index, size, open, chosen, toggle, onFocus }) {
     <span class="cell-updated"><${Ago} time=${laterOf(trial?.progress?.step_time, runtime.change_time)} /></span>
     <span class="cell-actions"><${RowActions} runtime=${runtime} open=${open} /></span>
   </div>`
+}
+
+/** What "Started" does not say by itself. */
+function shownPhase(runtime) {
+  if (runtime.status !== 'Started' || runtime.phase === 'RUNNING') return ''
+  return html`<span class="cell-phase">${words(runtime.phase)}</span>`
 }
 
 function laterOf(a, b) {

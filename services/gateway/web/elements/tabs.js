@@ -2,12 +2,14 @@
 import { html } from '../html.js'
 import { count } from '../functions/format.js'
 import { parameter, setParameters } from '../state/location.js'
-import { Configuration } from './configuration.js'
-import { Events } from './events.js'
-import { Instances } from './instances.js'
+import { lazy } from './lazy.js'
 import { Logs } from './logs.js'
-import { Snapshots } from './snapshots.js'
-import { TrialTable } from './trial_table.js'
+
+const Events = lazy(() => import('./events.js').then((module) => module.Events))
+const TrialTable = lazy(() => import('./trial_table.js').then((module) => module.TrialTable))
+const Snapshots = lazy(() => import('./snapshots.js').then((module) => module.Snapshots))
+const Configuration = lazy(() => import('./configuration.js').then((module) => module.Configuration))
+const Instances = lazy(() => import('./instances.js').then((module) => module.Instances))
 
 const tabs = [
   ['logs', 'Logs', Logs],

@@ -11,7 +11,8 @@ const titles = { 'train/learning_rate': 'Learning rate', 'train/grad_norm': 'Gra
 export function titleOf(key) {
   if (titles[key]) return titles[key]
   const text = key.split('/').slice(1).join(' / ').replaceAll('_', ' ') || key
-  return text.charAt(0).toUpperCase() + text.slice(1)
+  const named = text.replace(/\b(cpu|gpu|ram|io|lr|kl|gb)\b/gi, (word) => word.toUpperCase())
+  return named.charAt(0).toUpperCase() + named.slice(1)
 }
 
 /** Whether a chart is smoothed unless one says otherwise: losses of training steps, which jump from batch to batch. */

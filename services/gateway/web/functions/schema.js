@@ -7,7 +7,7 @@ export const groups = [
     title: 'What',
     open: true,
     fields: [
-      { path: 'name', label: 'Name', kind: 'text', required: true, hint: 'Free text' },
+      { path: 'name', label: 'Name', kind: 'text', required: true, hint: 'Free text, shown in lists' },
       { path: 'entrypoint', label: 'Entrypoint', kind: 'text', required: true, hint: 'package.module:function or file.py:function' },
       { path: 'working_directory', label: 'Working directory', kind: 'text', hint: 'Where file.py:function is found' },
       { path: 'parameters', label: 'Parameters', kind: 'pairs', hint: 'Handed to the entrypoint: numbers, true, false, null or text' },

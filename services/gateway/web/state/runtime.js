@@ -116,6 +116,7 @@ export class RuntimeState {
     try {
       const answer = await get(`/${trial.name}/series`, this.past)
       this.seriesKeys.value = answer.series ?? []
+      this.series.firstOdd.value = new Map(this.seriesKeys.value.filter((one) => one.first_non_finite_step).map((one) => [one.key, one.first_non_finite_step]))
     } catch (error) {
       if (error.status !== 0) throw error
     }

@@ -23,6 +23,8 @@ export class SeriesStore {
     this.superseded = signal(true)
     // While one has zoomed: the range moves along with the newest step.
     this.following = signal(false)
+    // First step with a value that is not finite, by key, where it is known exactly.
+    this.firstOdd = signal(new Map())
     this.position = 0
     this.queries = 0
     // Whether `position` is that of an answer, so that the stream can begin there.

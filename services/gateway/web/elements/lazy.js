@@ -1,0 +1,20 @@
+// Parts of the page that are fetched when they are first shown.
+import { html, useEffect, useSignal } from '../html.js'
+
+/** `load` returns a promise of the component. */
+export function lazy(load) {
+  let Loaded
+  let loading
+  return function Lazy(properties) {
+    const ready = useSignal(Boolean(Loaded))
+    useEffect(() => {
+      if (Loaded) return
+      loading ??= load()
+      loading.then((component) => {
+        Loaded = component
+        ready.value = true
+      })
+    }, [])
+    return ready.value && Loaded ? html`<${Loaded} ...${properties} />` : null
+  }
+}
