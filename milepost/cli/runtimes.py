@@ -317,6 +317,8 @@ def logs(client: Client, name: str, follow_on: bool, lines: int, form: str, **te
     parent, chosen = parent_name(name), _log_filter(**terms)
     request = log_api.QueryLogsRequest(parent=parent, filter=chosen, page_size=lines, backwards=True)
     last = client.logs.QueryLogs(request)
+    if not last.entries:
+        client.get_runtime("/".join(parent.split("/")[:2]), show_deleted=True)  # says so where there is none
     for entry in last.entries:
         _print_log(entry, form)
     if follow_on:

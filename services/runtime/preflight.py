@@ -8,6 +8,7 @@ from pathlib import Path
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Violation
+from services.runtime.entrypoints import why_missing
 from services.runtime.launchers import Launcher
 from services.runtime.placement_policy import need_of, why_never
 
@@ -50,7 +51,9 @@ def _check_files(configuration: RuntimeConfiguration) -> None:
     if target.endswith(".py") and not configuration.HasField("code"):
         if not folder:
             violations.append(Violation("working_directory", "is required with an entrypoint in a file"))
-        elif not violations and not (Path(folder) / target).is_file():
-            violations.append(Violation("entrypoint", f"there is no file {target} in {folder}"))
+    if not violations and not configuration.HasField("code"):
+        missing = why_missing(configuration.entrypoint, folder)
+        if missing:
+            violations.append(Violation("entrypoint", missing))
     if violations:
         raise InvalidArgument(violations)
