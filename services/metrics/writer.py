@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from milepost import observability
 from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError, LogUnavailable
 from milepost.eventlog.connection import Connection
@@ -93,6 +94,11 @@ class Pipeline:
         self._hub = hub
         self._tell = tell
         self._usage: dict[str, Usage] = {}
+        self._stored_items = observability.counter("milepost.metrics.stored", "Points and log lines stored, by kind")
+        self._insert_seconds = observability.histogram("milepost.metrics.insert.duration", "Time of an insert, by kind")
+        self._lag = observability.gauge(
+            "milepost.metrics.lag", "Messages of TELEMETRY that are not stored yet, by kind"
+        )
         self._moved = asyncio.Condition()
         self._hurry = asyncio.Event()
 
@@ -196,6 +202,7 @@ class Pipeline:
         for batch in batches:
             self._accept(batch, block)
         self.accepted = batches[-1].sequence
+        self._lag.set(messages[-1].pending + len(block.batches), {"kind": self.kind})
 
     async def _load(self, batches: list[Batch]) -> None:
         """Read from ClickHouse what is known of senders that were not heard of before."""
@@ -257,8 +264,11 @@ class Pipeline:
             tried = True
             await self._store.insert(self.table, rows)
 
+        began = time.monotonic()
         if not await self._persistently(insert, stopping):
             return
+        self._insert_seconds.record(time.monotonic() - began, {"kind": self.kind})
+        self._stored_items.add(sum(batch.items for batch in block.batches), {"kind": self.kind})
         touched = set()
         for batch in block.batches:
             if batch.number and batch.kind in SETTLED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -82,6 +83,7 @@ class Scheduler:
         self._around = surroundings
         self._clock = clock
         self._leading = False
+        self._runtimes = observability.gauge("milepost.runtimes", "Runtimes, by phase; told by the leader alone")
         # Runtimes that something happened to and whose next step was not asked for yet.
         self._due: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -449,11 +451,17 @@ class Scheduler:
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._measure()
             for key in self._liveness.watched():
                 view = self._views.runtimes.get(key.runtime_id)
                 if view is not None and view.state.configuration is not None:
                     if self._liveness.why_lost(key, view.state.configuration.limits.heartbeat_grace_seconds):
                         self._mark(key.runtime_id)
+
+    def _measure(self) -> None:
+        counts = Counter(str(v.state.phase.value) for v in self._views.runtimes.values() if v.state.phase is not None)
+        for phase in runtime.Phase:
+            self._runtimes.set(counts[phase.value], {"phase": phase.value})
 
     # --- deciding
 

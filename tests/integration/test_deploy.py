@@ -98,3 +98,35 @@ def test_the_nodes_of_the_log_lose_nothing_at_a_power_cut() -> None:
     """`sync_interval: always` in every configuration of NATS that is shipped."""
     for path in (DEPLOY / "nats" / "nats.conf", DEPLOY / "kubernetes" / "base" / "nats.conf"):
         assert re.search(r"^\s*sync_interval: always$", path.read_text(), re.MULTILINE), path
+
+
+def metric_names_in_code() -> set[str]:
+    """Names as Prometheus shows them, without the suffixes of counters and histograms."""
+    names = set()
+    for path in [*(ROOT / "services").rglob("*.py"), *(ROOT / "milepost").rglob("*.py")]:
+        text = path.read_text()
+        names |= {n.replace(".", "_") for n in re.findall(r'observability\.\w+\(\s*"(milepost\.[a-z.]+)"', text)}
+        names |= set(re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(milepost_[a-z_]+)"', text))
+    return names
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_exist() -> None:
+    """An alert on a metric that nobody writes never fires."""
+    known = metric_names_in_code()
+    rules = (DEPLOY / "prometheus" / "rules.yaml").read_text()
+    asked = set(re.findall(r"milepost_[a-z_]+", rules + (DEPLOY / "grafana" / "milepost.json").read_text()))
+    for name in asked:
+        base = re.sub(r"_(bucket|count|sum|total)$", "", name).removesuffix("_seconds")
+        assert base in known, f"{name} is not written by any service"
+
+
+def test_every_alert_has_its_part_in_the_runbook() -> None:
+    """Whoever is woken finds what to do."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert page == "docs/runbook.md" and anchor in anchors, rule["alert"]
