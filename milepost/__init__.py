@@ -1,0 +1,46 @@
+"""Milepost: run training and fine-tuning jobs, and remember everything that happened to them.
+
+    import milepost
+
+    def train(trial: milepost.Trial) -> None:
+        ...
+
+This module holds the names that training code uses. They are loaded on first use, so `import milepost` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from milepost.training.evaluation import Evaluation
+    from milepost.training.parameters import BadParameter
+    from milepost.training.snapshots import SnapshotInvalid, StateNotSavable
+    from milepost.training.stop import Stopped
+    from milepost.training.trial import Trial
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "BadParameter": "milepost.training.parameters",
+    "Evaluation": "milepost.training.evaluation",
+    "SnapshotInvalid": "milepost.training.snapshots",
+    "StateNotSavable": "milepost.training.snapshots",
+    "Stopped": "milepost.training.stop",
+    "Trial": "milepost.training.trial",
+}
+
+__all__ = ["BadParameter", "Evaluation", "SnapshotInvalid", "StateNotSavable", "Stopped", "Trial", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

@@ -120,8 +120,10 @@ class Subscription:
         """Take all messages that are there; wait for the first one. Empty: none came in time, or it is closed."""
         if not self._messages and not self._closed:
             self._arrived.clear()
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await self._arrived.wait()
         messages = list(self._messages)
         self._messages.clear()
         return messages

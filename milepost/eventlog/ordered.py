@@ -135,8 +135,10 @@ class OrderedReader:
         if self._buffer or self._needs_renewal():
             return
         silence = max(0.05, self._heard_at + SILENCE_SECONDS - time.monotonic())
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), silence if remaining is None else min(silence, remaining))
+            async with asyncio.timeout(silence if remaining is None else min(silence, remaining)):
+                await self._arrived.wait()
         if time.monotonic() - self._heard_at >= SILENCE_SECONDS:
             self._broken = True
 

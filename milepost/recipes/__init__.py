@@ -1,0 +1,1 @@
+"""Training recipes: complete entrypoints that run as they are and are meant to be copied."""

@@ -115,7 +115,9 @@ def parse_headers(headers: Mapping[str, str]) -> Told:
         step_seconds=step_ms / 1000 if step_ms is not None else None,
         samples=_optional_decimal(headers, "mp-samples"),
         last_values={
-            name.removeprefix(LAST_VALUE): _value(text) for name, text in headers.items() if name.startswith(LAST_VALUE)
+            name.removeprefix(LAST_VALUE).replace(".", "/"): _value(text)
+            for name, text in headers.items()
+            if name.startswith(LAST_VALUE)
         },
     )
 

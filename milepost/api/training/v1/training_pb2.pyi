@@ -1,4 +1,5 @@
 from milepost.api.config.v1 import configuration_pb2 as _configuration_pb2
+from milepost.api.event.v1 import common_pb2 as _common_pb2
 from milepost.api.event.v1 import trial_events_pb2 as _trial_events_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -92,18 +93,20 @@ class StopProposal(_message.Message):
     def __init__(self, step: _Optional[int] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("outcome", "detail", "last_step", "deterministic", "unsent_batch_count")
+    __slots__ = ("outcome", "detail", "last_step", "deterministic", "unsent_batch_count", "cause")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     DETERMINISTIC_FIELD_NUMBER: _ClassVar[int]
     UNSENT_BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     outcome: _trial_events_pb2.AttemptOutcome
     detail: str
     last_step: int
     deterministic: bool
     unsent_batch_count: int
-    def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ...) -> None: ...
+    cause: _common_pb2.ExitCause
+    def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ...) -> None: ...
 
 class InstanceInstruction(_message.Message):
     __slots__ = ("appended_number", "stop", "fenced")

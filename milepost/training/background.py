@@ -1,0 +1,363 @@
+"""The one thread beside the training loop: cuts batches, spools and sends them, beats, and talks to the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat, Sender
+from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
+from milepost.eventlog import LogUnavailable
+from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.telemetry import heartbeat_subject
+from milepost.training.alerts import NonFiniteWatch
+from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
+from milepost.training.buffer import StepBuffer
+from milepost.training.sender import TelemetrySender
+from milepost.training.spool import STEPS, Dropped, Spool
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+WATCHED_FLUSH_SECONDS = 0.25
+BEAT_SECONDS = 2.0
+# Said before work that may keep the interpreter to itself for long.
+BUSY_BEAT_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+
+class Channel(Protocol):
+    """How an instance's reports get to whoever appends the events of its attempt."""
+
+    async def run(self, on_instruction: Callable[[InstanceInstruction], None]) -> None:
+        """Receive instructions until cancelled, or until the other side is gone for good."""
+        ...
+
+    async def send(self, report: InstanceReport) -> None: ...
+
+    async def close(self, seconds: float) -> None:
+        """Wait until the other side has every report."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the telemetry of an instance goes."""
+
+    nats_url: str
+    credentials: dict[str, str]
+
+
+class Background:
+    """Owns a daemon thread with an event loop. All public methods may be called from any thread."""
+
+    def __init__(
+        self, sender: Sender, rank: int, directory: Path, addresses: Addresses, channel: Channel, position: Position
+    ) -> None:
+        self.position = position
+        self.warnings = Warnings()
+        self.buffer = StepBuffer(self.warnings.say)
+        self.watched = False
+        # By series, as far as batches were cut.
+        self.last_values: dict[str, float] = {}
+        self._rank = rank
+        self._identity = sender
+        self._addresses = addresses
+        self._channel = channel
+        self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self._alerts = NonFiniteWatch(sender.attempt, self.report)
+        self._on_instruction: Callable[[InstanceInstruction], None] = lambda instruction: None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._main, name="milepost-background", daemon=True)
+        self._outgoing: asyncio.Queue[InstanceReport] = asyncio.Queue()
+        self._reports = 0
+        self._report_lock = threading.Lock()
+        self._flush_wanted = asyncio.Event()
+        self._sender = TelemetrySender(self._spool, self._watch)
+        self._connection: Connection | None = None
+        self._sent_position: dict[str, str] = {}
+        self._sent_busy_seconds = 0.0
+        self._last_activity = time.monotonic()
+        self._last_position: tuple[Any, ...] = ()
+        self._closed = False
+        self._process = os.getpid()
+
+    # --- called from the training loop
+
+    def start(self, on_instruction: Callable[[InstanceInstruction], None]) -> None:
+        self._on_instruction = on_instruction
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """False in a process that was forked off, where the thread does not exist."""
+        return self._process == os.getpid() and not self._closed
+
+    def report(self, payload: Message) -> None:
+        """Hand over one of the facts an attempt may write."""
+        event = facts.TrialEvent()
+        for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields:
+            if field.message_type is payload.DESCRIPTOR:
+                getattr(event, field.name).CopyFrom(payload)
+                getattr(event, field.name).SetInParent()
+        self.send(InstanceReport(event=event))
+
+    def send(self, report: InstanceReport) -> None:
+        """Hand over a report; it gets its number, rank and time here."""
+        if not self.alive:
+            return
+        with self._report_lock:
+            self._reports += 1
+            report.number = self._reports
+            report.rank = self._rank
+            report.time_ms = int(time.time() * 1000)
+            self._call(self._outgoing.put_nowait, report)
+
+    def wake(self) -> None:
+        """Cut a batch now."""
+        if self.alive:
+            self._call(self._flush_wanted.set)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _ask(self, work: Coroutine[Any, Any, Result], seconds: float, otherwise: Result) -> Result:
+        """Run something in the loop and wait for it, not longer than this."""
+        if not self.alive:
+            work.close()
+            return otherwise
+        future: Future[Result] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(seconds)
+        except FutureTimeout:
+            future.cancel()
+            return otherwise
+
+    def wait_stored(self, seconds: float) -> bool:
+        """Cut a batch and wait until the metric writer has stored everything that was logged so far."""
+        return self._ask(self._flush_and_wait_stored(seconds), seconds + 5.0, False)
+
+    def copy_unstored(self, path: Path) -> int:
+        """Write every batch that is not known to be stored into another spool. Returns how many there are."""
+        return self._ask(self._copy_unstored(path), 60.0, 0)
+
+    def finish(self, last_report: InstanceReport, seconds: float) -> int:
+        """Send what is left, not longer than this, then end the thread. Returns the batches that stay in the spool."""
+        left = self._ask(self._drain(seconds), seconds + 5.0, -1)
+        if last_report.WhichOneof("report") == "finished":
+            last_report.finished.unsent_batch_count = max(0, left)
+        self.send(last_report)
+        self._ask(self._close(), 30.0, None)
+        self._closed = True
+        self._call(self._loop.stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5.0)
+        return max(0, left)
+
+    # --- in the thread
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._tasks = [
+            self._loop.create_task(self._guard(work))
+            for work in (self._run_channel, self._run_sender, self._run_flush, self._run_beats)
+        ]
+        try:
+            self._loop.run_forever()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+            self._loop.close()
+
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Keep one activity going: its failure is said once and must not reach the training loop."""
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                log.debug("background.failed", exc_info=error)
+                self.warnings.say(
+                    f"background:{work.__name__}", f"telemetry goes on after an internal error: {error!r}"
+                )
+                await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _run_channel(self) -> None:
+        receiving = asyncio.create_task(self._channel.run(self._on_instruction))
+        try:
+            while True:
+                await self._channel.send(await self._outgoing.get())
+                self._outgoing.task_done()
+        finally:
+            receiving.cancel()
+
+    async def _run_sender(self) -> None:
+        if not self._addresses.nats_url:
+            return
+        while True:
+            try:
+                self._connection = await connect(
+                    self._addresses.nats_url,
+                    name=f"milepost {self._identity.source}",
+                    timeout_seconds=CONNECT_SECONDS,
+                    **self._addresses.credentials,
+                )
+                break
+            except LogUnavailable as error:
+                self.warnings.say("broker", f"{error}; training goes on, its telemetry waits in {self._spool.path}")
+        await self._sender.run(self._connection)
+
+    async def _run_flush(self) -> None:
+        while True:
+            try:
+                seconds = WATCHED_FLUSH_SECONDS if self.watched else FLUSH_SECONDS
+                async with asyncio.timeout(seconds):
+                    await self._flush_wanted.wait()
+            except TimeoutError:
+                pass
+            self._flush_wanted.clear()
+            self._flush()
+
+    def _flush(self) -> None:
+        """Cut what was logged into batches and spool them. Progress without points makes a batch too."""
+        progress = self.position.headers()
+        busy = self.position.busy_seconds
+        columns = self.buffer.take()
+        if not columns and progress == self._sent_position:
+            return
+        for group in columns:
+            self._alerts.check(group)
+            self.last_values.update(zip(group.keys, (values[-1] for values in group.values), strict=True))
+        busy_ms = int((busy - self._sent_busy_seconds) * 1000)
+        self._sent_busy_seconds += busy_ms / 1000
+        for batch in prepare(self._identity, columns, progress, int(time.time() * 1000), busy_ms):
+            self._spool.put(STEPS, batch.encode, batch.points, batch.first_step, batch.last_step)
+        if self._spool.failure:
+            self.warnings.say(
+                "spool", f"the spool cannot be written ({self._spool.failure}); telemetry is kept in memory"
+            )
+        self._sent_position = progress
+        self._sender.wake()
+
+    async def _run_beats(self) -> None:
+        while True:
+            connection = self._connection
+            if connection is not None and connection.is_connected:
+                identity = self._identity
+                subject = heartbeat_subject(identity.runtime_id, identity.trial, identity.attempt, self._rank)
+                with suppress(LogUnavailable):
+                    await connection.publish(subject, self._beat().SerializeToString())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _beat(self) -> Heartbeat:
+        position = self.position
+        now = time.monotonic()
+        current = (position.step, position.batch, position.eval_batch, position.skipped, position.phase)
+        if current != self._last_position:
+            self._last_position, self._last_activity = current, now
+        busy = position.phase in (EVALUATING, SNAPSHOTTING)
+        return Heartbeat(
+            rank=self._rank,
+            step=position.step,
+            next_beat_ms=int(1000 * (BUSY_BEAT_SECONDS if busy else BEAT_SECONDS)),
+            process_id=os.getpid(),
+            idle_ms=int(1000 * (now - self._last_activity)),
+            phase=position.phase,
+        )
+
+    def _watch(self, watched: bool) -> None:
+        if watched and not self.watched:
+            self._flush_wanted.set()
+        self.watched = watched
+
+    def _on_drop(self, dropped: Dropped) -> None:
+        self.warnings.say(
+            "dropped",
+            f"{dropped.items} values of steps {dropped.first_step} to {dropped.last_step} were given up: {dropped.reason}",
+        )
+        self.report(
+            facts.TelemetryDropped(
+                attempt=self._identity.attempt,
+                rank=self._rank,
+                kind=dropped.kind,
+                batch_count=dropped.batches,
+                item_count=dropped.items,
+                first_step=dropped.first_step,
+                last_step=dropped.last_step,
+                reason=dropped.reason,
+            )
+        )
+
+    async def _flush_and_wait_stored(self, seconds: float) -> bool:
+        self._flush()
+        until = {STEPS: self._spool.last_number(STEPS)}
+        connected = self._connection is not None and self._connection.is_connected
+        if not connected:
+            return self._sender.unstored(until) == 0
+        return await self._sender.wait_stored(until, seconds)
+
+    async def _copy_unstored(self, path: Path) -> int:
+        copy = Spool(path, self._identity)
+        for number in self._spool.held(STEPS):
+            entry = self._spool.get(STEPS, number)
+            if entry is not None:
+                copy.put_entry(entry)
+        count = copy.count
+        copy.close()
+        return count
+
+    async def _drain(self, seconds: float) -> int:
+        self._flush()
+        deadline = time.monotonic() + seconds
+        connected = self._connection is not None and self._connection.is_connected
+        if connected and await self._sender.wait_sent(seconds) and self._sender.writer_alive:
+            await self._sender.wait_stored(
+                {STEPS: self._spool.last_number(STEPS)}, max(0.0, deadline - time.monotonic())
+            )
+        return self._sender.unacknowledged()
+
+    async def _close(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10.0):
+                await self._outgoing.join()
+        await self._channel.close(10.0)
+        if self._connection is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5.0):
+                    await self._connection.close()
+        self._spool.close()
+
+
+class Warnings:
+    """Says each problem once, in one line."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._log = logging.getLogger("milepost")
+
+    def say(self, problem: str, message: str) -> None:
+        if problem not in self._said:
+            self._said.add(problem)
+            self._log.warning("%s", message)
+
+
+def wake_step(step: int) -> int:
+    """Return the step at which a batch is full."""
+    return step + LARGEST_BATCH_STEPS

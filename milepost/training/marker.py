@@ -1,0 +1,31 @@
+"""The last step an instance has done, in a page of shared memory, so that it outlives a `kill -9`."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+
+_BYTES = 8
+
+
+class StepMarker:
+    """The writing side. Setting `cell[0]` costs less than 100 ns."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(_BYTES))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _BYTES)
+        self.cell = memoryview(self._memory).cast("q")
+
+
+def marker_path(directory: Path, rank: int) -> Path:
+    return directory / f"step-rank-{rank}"
+
+
+def read_marker(path: Path) -> int:
+    """Return the last step; 0 when there is none."""
+    try:
+        return int(struct.unpack("=q", path.read_bytes()[:_BYTES])[0])
+    except (OSError, struct.error):
+        return 0

@@ -1,0 +1,172 @@
+"""Takes the snapshots of one instance: writes in the loop, commits beside it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.training.background import Background
+from milepost.training.batches import SNAPSHOTTING
+from milepost.training.snapshot_policy import Since, snapshot_due
+from milepost.training.snapshots import Boundary, DataState, Manifest, SnapshotDraft, local_path, snapshot_id
+
+log = logging.getLogger(__name__)
+
+# How long a commit waits for the points up to its step to be stored; then they go into the snapshot.
+STORED_SECONDS = 10.0
+# How long the end of an attempt waits for a commit that is under way.
+COMMIT_SECONDS = 600.0
+
+State = Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A snapshot that is written but not committed."""
+
+    files: SnapshotDraft
+    boundary: Boundary
+    reason: facts.SnapshotReason
+    started: float
+
+
+class SnapshotKeeper:
+    """Knows when a snapshot is due, takes it, and has it committed in a thread of its own."""
+
+    def __init__(self, launch: AttemptLaunch, rank: int, world_size: int, background: Background) -> None:
+        self._launch = launch
+        self._policy = launch.configuration.snapshots
+        self._rank = rank
+        self._world_size = world_size
+        self._background = background
+        self._storage = local_path(launch.snapshot_storage_uri)
+        self._state: State | None = None
+        self._metrics: dict[str, float] = {}
+        self._epochs = 0
+        self._since_step = 0
+        self._since_epochs = 0
+        self._since_time = time.monotonic()
+        # The step of the last snapshot that was taken or restored.
+        self._last_step = 0
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="milepost-snapshot")
+        self._commit: Future[None] | None = None
+
+    def register(self, state: State) -> None:
+        """Remember the function that gives the state."""
+        self._state = state
+
+    def restored(self, boundary: Boundary) -> None:
+        self._since_step = self._last_step = boundary.step
+
+    def epoch_ended(self) -> None:
+        self._epochs += 1
+
+    def evaluated(self, values: Mapping[str, float]) -> None:
+        self._metrics.update(values)
+
+    def due(self, step: int) -> bool:
+        """Tell whether an interval has ended. While a commit is under way none is due: training does not wait."""
+        since = Since(step - self._since_step, self._epochs - self._since_epochs, time.monotonic() - self._since_time)
+        return snapshot_due(self._policy, since) and (self._commit is None or self._commit.done())
+
+    def can_snapshot(self, step: int) -> bool:
+        """Tell whether there is anything new to save, and a function that gives it."""
+        return self._state is not None and step > self._last_step
+
+    def take(self, boundary: Boundary, data: DataState, reason: facts.SnapshotReason) -> None:
+        """Write a snapshot, and hand it to the committer.
+
+        A disk that is full or broken fails the snapshot, not the training.
+
+        Raises:
+            StateNotSavable: the state has something in it that a snapshot cannot hold.
+        """
+        if self._state is None:
+            raise RuntimeError("no function gives the state: call maybe_snapshot first")
+        self.wait()
+        self._since_step, self._since_epochs, self._since_time = boundary.step, self._epochs, time.monotonic()
+        identifier = snapshot_id(boundary.step, self._launch.attempt)
+        position, started = self._background.position, time.monotonic()
+        phase, position.phase = position.phase, SNAPSHOTTING
+        self._background.report(
+            facts.SnapshotStarted(
+                attempt=self._launch.attempt, snapshot_id=identifier, step=boundary.step, reason=reason
+            )
+        )
+        try:
+            files = SnapshotDraft(self._storage, identifier)
+            files.save_state(self._state())
+            files.save_rank(self._rank, boundary, data)
+        except (OSError, RuntimeError) as error:
+            # torch.save tells of a full disk by a RuntimeError.
+            self._failed(identifier, boundary.step, error)
+            return
+        finally:
+            position.phase = phase
+            position.busy_seconds += time.monotonic() - started
+        self._last_step = boundary.step
+        self._commit = self._committer.submit(self._finish, Draft(files, boundary, reason, started))
+
+    def _failed(self, identifier: str, step: int, error: Exception) -> None:
+        detail = f"{type(error).__name__}: {error}"
+        self._background.warnings.say("snapshot", f"the snapshot at step {step} failed: {detail}")
+        failed = facts.SnapshotFailed(
+            attempt=self._launch.attempt, snapshot_id=identifier, step=step, detail=detail[:500]
+        )
+        self._background.report(failed)
+
+    def _finish(self, draft: Draft) -> None:
+        """Commit a draft: points stored or taken along, checksums, rename, report."""
+        boundary, files = draft.boundary, draft.files
+        try:
+            if not self._background.wait_stored(STORED_SECONDS):
+                self._background.copy_unstored(files.folder / f"telemetry-rank-{self._rank}.sqlite")
+            manifest = Manifest(
+                runtime_id=self._launch.runtime_id,
+                trial=self._launch.trial,
+                attempt=self._launch.attempt,
+                snapshot_id=files.snapshot_id,
+                step=boundary.step,
+                epoch=boundary.epoch,
+                batch=boundary.batch,
+                world_size=self._world_size,
+                evaluation_due=boundary.evaluation_due,
+            )
+            digest, size, count = files.publish(manifest)
+        except (OSError, RuntimeError) as error:
+            files.discard()
+            self._failed(files.snapshot_id, boundary.step, error)
+            return
+        committed = facts.SnapshotCommitted(
+            attempt=self._launch.attempt,
+            snapshot_id=files.snapshot_id,
+            step=boundary.step,
+            epoch=boundary.epoch,
+            batch=boundary.batch,
+            uri=Path(files.final).absolute().as_uri(),
+            manifest_sha256=digest,
+            byte_count=size,
+            file_count=count,
+            reason=draft.reason,
+            duration_seconds=time.monotonic() - draft.started,
+            metrics=self._known_metrics(),
+            world_size=self._world_size,
+        )
+        self._background.report(committed)
+
+    def _known_metrics(self) -> dict[str, float]:
+        wanted = self._policy.keep_best.metric
+        value = self._background.last_values.get(wanted)
+        return {**({wanted: value} if wanted and value is not None else {}), **self._metrics}
+
+    def wait(self) -> None:
+        """Wait for the commit that is under way."""
+        if self._commit is not None:
+            self._commit.result(COMMIT_SECONDS)

@@ -1,0 +1,266 @@
+"""Snapshots: saved training state in a folder of its own, committed in two phases.
+
+    snapshots/step-000000000200-a1/
+        state.pt             what the training code gave: tensors and plain values
+        rank-0.pt            random generators and data position of each rank
+        telemetry-rank-0.sqlite   points up to this step that were not stored yet; only where there are any
+        manifest.json        step, position, world size, and SHA-256 and size of every other file
+
+It is written under a temporary name, synced, and renamed. Only `SnapshotCommitted` in the log makes it restorable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from milepost.errors import FailedPrecondition
+from milepost.training import rng
+from milepost.training.rng import RandomState
+
+MANIFEST = "manifest.json"
+STATE = "state.pt"
+FORMAT = 1
+_CHUNK = 1 << 20
+
+
+class SnapshotInvalid(FailedPrecondition):
+    """A snapshot is missing, incomplete or changed. It must not be restored."""
+
+    reason = "SNAPSHOT_INVALID"
+
+
+class StateNotSavable(TypeError):
+    """The state holds something that could not be loaded again without running code from the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A point between two steps, from which training can go on."""
+
+    step: int
+    epoch: int = 0
+    # Batches of the epoch that are done.
+    batch: int = 0
+    random: RandomState | None = None
+    # The evaluation that belongs here has not run to its end.
+    evaluation_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataState:
+    """How the loader of the current epoch was when it began, so that its order comes again."""
+
+    random: RandomState | None = None
+    # Of the loader's own generators, in the order in which they are found.
+    generators: tuple[Any, ...] = ()
+    # What `loader.state_dict()` gave, where it has one.
+    loader: Any | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot is and what is in it."""
+
+    runtime_id: str
+    trial: int
+    attempt: int
+    snapshot_id: str
+    step: int
+    epoch: int
+    batch: int
+    world_size: int
+    # name -> [sha256, bytes]
+    files: dict[str, list[Any]] = field(default_factory=dict)
+    evaluation_due: bool = False
+    format: int = FORMAT
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a snapshot gave back."""
+
+    state: dict[str, Any]
+    boundary: Boundary
+    data: DataState
+    manifest: Manifest
+
+
+def snapshot_id(step: int, attempt: int) -> str:
+    return f"step-{step:012d}-a{attempt}"
+
+
+def local_path(uri: str) -> Path:
+    """Return the folder that a `file:` URI or a plain path names."""
+    parsed = urlparse(uri)
+    if parsed.scheme in ("", "file"):
+        return Path(unquote(parsed.path if parsed.scheme else uri))
+    raise SnapshotInvalid(f"storage {parsed.scheme}: is not reachable as a folder", reason="STORAGE_UNSUPPORTED")
+
+
+def check_savable(value: Any, path: str = "state") -> None:
+    """Check that `torch.load(weights_only=True)` will take a state.
+
+    Raises:
+        StateNotSavable: names the first place that is neither tensor nor plain value.
+    """
+    import torch
+
+    if value is None or isinstance(
+        value, bool | int | float | complex | str | bytes | torch.Tensor | torch.Size | torch.dtype | torch.device
+    ):
+        if type(value).__module__.partition(".")[0] == "numpy":
+            raise StateNotSavable(f"{path} is a NumPy value; convert it to a plain number or a tensor")
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_savable(key, f"{path} (key {key!r})")
+            check_savable(inner, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, inner in enumerate(value):
+            check_savable(inner, f"{path}[{index}]")
+    else:
+        raise StateNotSavable(
+            f"{path} is a {type(value).__qualname__}; snapshots hold tensors and plain values only (call state_dict())"
+        )
+
+
+class SnapshotDraft:
+    """A snapshot that is being written. Nobody takes it for one until `publish`."""
+
+    def __init__(self, storage: Path, identifier: str) -> None:
+        self.snapshot_id = identifier
+        self.final = storage / identifier
+        self.folder = storage / f".{identifier}.{os.getpid()}.partial"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state of the training code."""
+        import torch
+
+        check_savable(state)
+        torch.save(dict(state), self.folder / STATE)
+
+    def save_rank(self, rank: int, boundary: Boundary, data: DataState) -> None:
+        """Write the random generators and the data position of one rank."""
+        import torch
+
+        content: dict[str, Any] = {"generators": list(data.generators), "loader": data.loader}
+        if boundary.random is not None:
+            content["random"] = rng.to_plain(boundary.random)
+        if data.random is not None:
+            content["epoch_random"] = rng.to_plain(data.random)
+        torch.save(content, self.folder / f"rank-{rank}.pt")
+
+    def publish(self, manifest: Manifest) -> tuple[str, int, int]:
+        """Sync, write the manifest, rename. Returns the manifest's SHA-256, the bytes and the number of files."""
+        total = 0
+        for path in sorted(self.folder.iterdir()):
+            if path.name == MANIFEST:
+                continue
+            manifest.files[path.name] = [hash_file(path), path.stat().st_size]
+            total += path.stat().st_size
+            _sync(path)
+        encoded = manifest.encode()
+        (self.folder / MANIFEST).write_bytes(encoded)
+        _sync(self.folder / MANIFEST)
+        _sync(self.folder)
+        if self.final.exists():
+            # Left by a try of this attempt that was never committed.
+            shutil.rmtree(self.final)
+        self.folder.rename(self.final)
+        _sync(self.final.parent)
+        return hashlib.sha256(encoded).hexdigest(), total + len(encoded), len(manifest.files) + 1
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def verify(uri: str, manifest_sha256: str = "") -> Manifest:
+    """Check every file of a snapshot against its manifest, and the manifest against the event that committed it.
+
+    Raises:
+        SnapshotInvalid: says what is missing or different.
+    """
+    folder = local_path(uri)
+    try:
+        encoded = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error.strerror}") from error
+    if manifest_sha256 and hashlib.sha256(encoded).hexdigest() != manifest_sha256:
+        raise SnapshotInvalid(f"{folder.name}: the manifest is not the one that was committed")
+    try:
+        manifest = Manifest(**json.loads(encoded))
+    except (ValueError, TypeError) as error:
+        raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error}") from error
+    if manifest.format > FORMAT:
+        raise SnapshotInvalid(f"{folder.name}: written by a newer version (format {manifest.format})")
+    for name, (digest, size) in manifest.files.items():
+        path = folder / name
+        try:
+            if path.stat().st_size != size:
+                raise SnapshotInvalid(f"{folder.name}: {name} has {path.stat().st_size} bytes, not {size}")
+            if hash_file(path) != digest:
+                raise SnapshotInvalid(f"{folder.name}: {name} has another checksum")
+        except OSError as error:
+            raise SnapshotInvalid(f"{folder.name}: {name} is not readable: {error.strerror}") from error
+    return manifest
+
+
+def load(uri: str, rank: int, manifest_sha256: str = "", map_location: Any = "cpu") -> Restored:
+    """Verify a snapshot and load it for one rank.
+
+    Raises:
+        SnapshotInvalid: it does not verify.
+    """
+    import torch
+
+    manifest = verify(uri, manifest_sha256)
+    folder = local_path(uri)
+    state = torch.load(folder / STATE, map_location=map_location, weights_only=True)
+    own = folder / f"rank-{rank}.pt"
+    content = torch.load(own, map_location="cpu", weights_only=True) if own.exists() else {}
+    random_state = rng.from_plain(content["random"]) if "random" in content else None
+    epoch_random = rng.from_plain(content["epoch_random"]) if "epoch_random" in content else None
+    boundary = Boundary(manifest.step, manifest.epoch, manifest.batch, random_state, manifest.evaluation_due)
+    data = DataState(epoch_random, tuple(content.get("generators", ())), content.get("loader"))
+    return Restored(state, boundary, data, manifest)
+
+
+def load_weights(uri: str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Load only the state of a snapshot, to start another run from its weights.
+
+    Raises:
+        SnapshotInvalid: it does not verify.
+    """
+    import torch
+
+    verify(uri)
+    return dict(torch.load(local_path(uri) / STATE, map_location=map_location, weights_only=True))

@@ -1,0 +1,540 @@
+"""The trial as training code sees it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction
+from milepost.errors import InvalidArgument, Violation
+from milepost.training.background import Background, wake_step
+from milepost.training.batches import FINISHING, SKIPPING, TRAINING
+from milepost.training.buffer import LARGEST_STEP
+from milepost.training.data import DataFeed, loader_length
+from milepost.training.evaluation import Evaluation
+from milepost.training.marker import StepMarker, marker_path
+from milepost.training.parameters import Parameters
+from milepost.training.rng import RandomCapture
+from milepost.training.snapshot_keeper import SnapshotKeeper
+from milepost.training.snapshots import Boundary, load, load_weights
+from milepost.training.stop import Gate, StopOrder, Stopped
+
+Batch = TypeVar("Batch")
+State = Mapping[str, Any]
+
+# A loop that waits for one batch longer than this when a stop comes is not waited for.
+_DATA_WAIT_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Which of how many worker processes this is."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class Trial:
+    """One training run as its code sees it. The worker process makes it and hands it to the entrypoint."""
+
+    def __init__(self, launch: AttemptLaunch, rank: Rank, background: Background) -> None:
+        self.runtime_id = launch.runtime_id
+        self.number = launch.trial
+        self.attempt = launch.attempt
+        self.rank = rank.rank
+        self.world_size = rank.world_size
+        self.parameters = Parameters(launch.parameters)
+        self.position = background.position
+        self.random = RandomCapture()
+        self._launch = launch
+        self._background = background
+        self._buffer_append: Callable[[int, float, Mapping[str, Any]], None] = background.buffer.append
+        if self.rank != 0:
+            self._buffer_append = lambda step, now, values: None
+        self._marker = StepMarker(marker_path(Path(launch.attempt_directory), self.rank)).cell
+        self._data = DataFeed(self.random)
+        self._keeper = SnapshotKeeper(launch, rank.rank, rank.world_size, background)
+        self._gate = Gate()
+        self._pending: dict[str, Any] = {}
+        self._boundary = Boundary(0)
+        # A batch was handed out and no step has ended since: the state is between two boundaries.
+        self._batch_open = False
+        # Set when `log` has something else to do than to append: the first step, a stop.
+        self._attention = True
+        self._wake_step = wake_step(0)
+        self._begun = False
+        self._ended = False
+        self._uses_batches = False
+        self._uses_snapshots = False
+        self._polls_stop = False
+        self._own_epochs = True
+        self._stop: StopOrder | None = None
+        self._restored_snapshot = ""
+        self._evaluate: Callable[[], object] | None = None
+        self._evaluate_steps = 0
+        self._evaluated_step = 0
+        self._evaluation_due = False
+        # Whether the loop was told of a stop by `should_stop`.
+        self.left_for_stop = False
+        # Called instead of the loop when a stop was carried out while the loop was waiting for data.
+        self.on_stopped_elsewhere: Callable[[], None] = lambda: None
+
+    # --- what the trial is
+
+    @property
+    def step(self) -> int:
+        """The last step that was done; 0 before the first."""
+        return self.position.step
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0; between two epochs the next one."""
+        return self._boundary.epoch if not self._batch_open else self.position.epoch
+
+    @property
+    def batch(self) -> int:
+        """The current batch of this epoch, from 1."""
+        return self.position.batch
+
+    @property
+    def name(self) -> str:
+        return f"runtimes/{self.runtime_id}/trials/{self.number}"
+
+    def __repr__(self) -> str:
+        return f"<milepost.Trial {self.name} attempt {self.attempt}, step {self.step:,}, rank {self.rank} of {self.world_size}>"
+
+    def plan(
+        self,
+        total_steps: int | None = None,
+        *,
+        steps_per_epoch: int | None = None,
+        epochs: int | None = None,
+        eval_every: int | None = None,
+        batches_per_epoch: int | None = None,
+    ) -> None:
+        """Say how long training will take, as far as it is known. May be said again; the last one holds.
+
+        Args:
+            total_steps: optimizer updates in the whole training, those of earlier attempts included.
+            steps_per_epoch: optimizer updates in an epoch.
+            epochs: number of epochs.
+            eval_every: steps from one evaluation to the next.
+            batches_per_epoch: batches of the loader in an epoch.
+        """
+        if self.rank != 0:
+            return
+        every = self._launch.configuration.snapshots
+        planned = facts.PlanDeclared(
+            attempt=self.attempt,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            epochs=epochs,
+            eval_every_steps=eval_every,
+            batches_per_epoch=batches_per_epoch,
+            snapshot_every_steps=every.every_steps if every.HasField("every_steps") else None,
+        )
+        self.report(planned)
+
+    # --- beginning
+
+    def restore(self, map_location: Any = "cpu") -> dict[str, Any] | None:
+        """Load the state to go on from. None: start from the beginning.
+
+        The step, the position in the data and, at the first batch, the random generators are put where they were.
+        Without a snapshot of its own, a trial configured with `initialize_from` gets the state of that snapshot
+        under the key `initialize_from`, and begins at step 0.
+
+        Raises:
+            SnapshotInvalid: the snapshot does not verify.
+        """
+        if not self._launch.snapshot_id:
+            self._begin()
+            if self._launch.initialize_from_uri:
+                return {"initialize_from": load_weights(self._launch.initialize_from_uri, map_location)}
+            return None
+        restored = load(self._launch.snapshot_uri, self.rank, self._launch.manifest_sha256, map_location)
+        self._boundary = restored.boundary
+        position = self.position
+        position.step, position.epoch, position.batch = (
+            restored.boundary.step,
+            restored.boundary.epoch,
+            restored.boundary.batch,
+        )
+        self._marker[0] = position.step
+        self._wake_step = wake_step(position.step)
+        self._evaluated_step = position.step
+        self._evaluation_due = restored.boundary.evaluation_due
+        self._data.restore(restored.data)
+        self._keeper.restored(restored.boundary)
+        self._restored_snapshot = self._launch.snapshot_id
+        self._begin()
+        return restored.state
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self.position.phase = TRAINING
+        if self.rank == 0:
+            self.report(
+                facts.AttemptStarted(
+                    attempt=self.attempt,
+                    restored_snapshot_id=self._restored_snapshot,
+                    restored_step=self.position.step,
+                    world_size=self.world_size,
+                )
+            )
+        self._background.report(
+            facts.InstanceReadinessChanged(attempt=self.attempt, rank=self.rank, ready=True, reason="training begins")
+        )
+        self._background.wake()
+
+    # --- the loop
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """Go through the epochs, from the one that a resume goes on in.
+
+        Raises:
+            Stopped: a stop was asked for.
+        """
+        self._begin()
+        self._own_epochs = False
+        for epoch in range(self._boundary.epoch, count):
+            self._enter_epoch(epoch)
+            yield epoch
+            self._settle()
+            self._end_epoch()
+
+    def _enter_epoch(self, epoch: int) -> None:
+        """Show another epoch. The position of the last one is shown until here."""
+        position = self.position
+        if position.epoch != epoch:
+            position.epoch, position.batch, position.epoch_batches = epoch, 0, None
+
+    def _end_epoch(self) -> None:
+        position = self.position
+        if self.rank == 0:
+            self.report(facts.EpochCompleted(attempt=self.attempt, epoch=position.epoch, step=position.step))
+        # Batches that no step came after belong to the epoch that is over.
+        self._batch_open = False
+        self._boundary = Boundary(position.step, position.epoch + 1, 0, self.random.capture())
+        self._keeper.epoch_ended()
+        self._settle()
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Go through the batches of the current epoch, after a resume from where the snapshot was.
+
+        Feeds the batch monitor. A loader with `state_dict` and `load_state_dict` goes on by itself; with others the
+        batches that are done are skipped, in the same order.
+
+        Raises:
+            Stopped: a stop was asked for.
+        """
+        self._begin()
+        self._uses_batches = True
+        position = self.position
+        self._enter_epoch(self._boundary.epoch)
+        position.epoch_batches = loader_length(loader)
+        iterator = self._start_data(loader)
+        while True:
+            self._settle()
+            self._remember_random()
+            self._gate.enter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                break
+            finally:
+                self._gate.leave()
+            position.batch += 1
+            self._batch_open = True
+            yield batch
+        if self._own_epochs:
+            self._end_epoch()
+
+    def _start_data(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        position, boundary = self.position, self._boundary
+        if boundary.batch == 0:
+            return self._data.begin(loader, boundary, lambda done: None)
+
+        def on_skip(done: int) -> None:
+            position.skipped = done
+
+        position.phase, position.skipped, position.to_skip = SKIPPING, 0, boundary.batch
+        try:
+            return self._data.begin(loader, boundary, on_skip)
+        finally:
+            position.phase, position.skipped, position.to_skip = TRAINING, None, None
+
+    def log(self, values: Mapping[str, Any], step: int | None = None, commit: bool = True) -> None:
+        """Log values and end the step.
+
+        Costs a few microseconds: nothing is sent here. Tensors are read later, without waiting for their device.
+
+        Args:
+            values: numbers by series key, such as `train/loss`.
+            step: the step that the values belong to. Default: the next one.
+            commit: False adds the values to the current step without ending it.
+
+        Raises:
+            Stopped: a stop was asked for, and the loop uses neither `batches` nor `maybe_snapshot`.
+        """
+        if step is not None or not commit or self._pending:
+            combined = self._combine(values, step, commit)
+            if combined is None:
+                return
+            values, step = combined
+        else:
+            step = self.position.step + 1
+        if self._attention:
+            self._attend()
+        position = self.position
+        position.step = step
+        self._buffer_append(step, time.time(), values)
+        self._marker[0] = step
+        self._boundary = Boundary(step, position.epoch, position.batch)
+        self._batch_open = False
+        if step >= self._wake_step:
+            self._wake_step = wake_step(step)
+            self._background.wake()
+        if self._stop is not None:
+            self._stop_in_log()
+
+    def _combine(
+        self, values: Mapping[str, Any], step: int | None, commit: bool
+    ) -> tuple[Mapping[str, Any], int] | None:
+        """Handle the rarer forms of `log`. None: the step does not end."""
+        current = self.position.step
+        if step is not None and not (isinstance(step, int) and 0 <= step <= LARGEST_STEP):
+            raise InvalidArgument([Violation("step", f"must be a whole number from 0 to {LARGEST_STEP}, not {step!r}")])
+        if not commit and (step is None or step == current + 1):
+            self._pending.update(values)
+            return None
+        if step is not None and step <= current:
+            # Late values for a step that has ended already.
+            self._buffer_append(step, time.time(), values)
+            return None
+        if self._pending:
+            values = {**self._pending, **values}
+            self._pending = {}
+        return values, step if step is not None else current + 1
+
+    def _attend(self) -> None:
+        """Do what only the first step needs."""
+        self._attention = False
+        if not self._background.alive:
+            # A process that was forked off, such as a worker of a data loader: it is no instance.
+            self._buffer_append = lambda step, now, values: None
+            return
+        self._begin()
+
+    def log_at_current_step(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Log values for the step that was done last. Returns those that are numbers."""
+        self._begin()
+        self._buffer_append(self.position.step, time.time(), values)
+        return {key: float(value) for key, value in values.items() if _is_number(value)}
+
+    # --- evaluations
+
+    def evaluation(self, batch_count: int | None = None) -> Evaluation:
+        """Open an evaluation at the current step: `with trial.evaluation() as evaluation: ...`."""
+        self._begin()
+        return Evaluation(self, batch_count)
+
+    def evaluate_every(self, steps: int, function: Callable[[], object]) -> None:
+        """Have a function run after every so many steps, between two batches.
+
+        The function opens `trial.evaluation()` itself. One that a stop interrupted runs again right after the resume.
+        """
+        self._evaluate_steps, self._evaluate = steps, function
+
+    def evaluation_due(self) -> bool:
+        """Tell whether a stop interrupted the evaluation of this step, so that it must run again."""
+        return self._evaluation_due
+
+    def evaluation_ended(self, values: Mapping[str, float], interrupted: bool) -> None:
+        """Note the end of an evaluation."""
+        self._evaluation_due = interrupted
+        if not interrupted:
+            self._evaluated_step = self.position.step
+            self._keeper.evaluated(values)
+        self._background.wake()
+
+    def check_stop_in_evaluation(self) -> None:
+        if self._stop_here():
+            raise Stopped(f"stopped in the evaluation at step {self.position.step}")
+
+    # --- snapshots
+
+    def maybe_snapshot(self, state: Callable[[], State]) -> None:
+        """Take a snapshot if the interval says so. Call it between two steps, best right after `log`.
+
+        The function gives what is needed to go on: tensors and plain values. It is remembered, so that a stop can
+        take a snapshot at any step.
+
+        Raises:
+            Stopped: a stop was asked for; the snapshot is committed.
+        """
+        self._uses_snapshots = True
+        self._keeper.register(state)
+        if self._at_boundary():
+            if self._stop_here():
+                self._stop_now()
+            if self._keeper.due(self.position.step) and not self._wants_evaluation():
+                self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
+
+    def snapshot(self, state: Callable[[], State] | None = None) -> None:
+        """Take a snapshot now. Call it between two steps."""
+        if state is not None:
+            self._keeper.register(state)
+        self._snapshot(facts.SNAPSHOT_REASON_REQUEST)
+
+    def _snapshot(self, reason: facts.SnapshotReason) -> None:
+        boundary = replace(self._with_random(), evaluation_due=self._evaluation_due)
+        self._keeper.take(boundary, self._data.state(), reason)
+
+    def _at_boundary(self) -> bool:
+        """Tell whether no batch has been handed out since the last step ended."""
+        return not self._batch_open
+
+    def _with_random(self) -> Boundary:
+        if self._boundary.random is None:
+            self._boundary = replace(self._boundary, random=self.random.capture())
+        return self._boundary
+
+    def _remember_random(self) -> None:
+        if self._at_boundary():
+            self._with_random()
+
+    def _wants_evaluation(self) -> bool:
+        if self._evaluate is None:
+            return False
+        step = self.position.step
+        return self._evaluation_due or (step > 0 and step % self._evaluate_steps == 0 and self._evaluated_step != step)
+
+    def _settle(self) -> None:
+        """Between two batches: evaluate, take a snapshot, or stop, whichever is due."""
+        if self._attention:
+            self._attend()
+        if not self._at_boundary():
+            return
+        if self._evaluate is not None and self._wants_evaluation():
+            self._run_evaluation(self._evaluate)
+        if self._stop_here():
+            self._stop_now()
+        if self._uses_snapshots and self._keeper.due(self.position.step):
+            self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
+
+    def _run_evaluation(self, evaluate: Callable[[], object]) -> None:
+        self._with_random()
+        self._evaluation_due = True
+        try:
+            evaluate()
+        except Stopped:
+            self._evaluation_due = True
+            self._stop_now()
+        # Also when the function found nothing to evaluate.
+        self._evaluation_due = False
+        self._evaluated_step = self.position.step
+
+    # --- stops
+
+    def should_stop(self) -> bool:
+        """Tell whether a stop was asked for.
+
+        A loop that asks is not interrupted by `log`: it takes its snapshot with `snapshot` and returns.
+        """
+        self._polls_stop = True
+        self.left_for_stop = self._stop_here()
+        return self.left_for_stop
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stop is not None
+
+    def on_instruction(self, instruction: InstanceInstruction) -> None:
+        """Take an instruction of the driver. Called in the background thread."""
+        if instruction.WhichOneof("instruction") == "fenced":
+            # Nothing this process does counts any more, and another attempt may want its GPU.
+            os._exit(0)
+        if instruction.WhichOneof("instruction") == "stop":
+            self.request_stop(StopOrder(instruction.stop.step, instruction.stop.deadline_ms))
+
+    def request_stop(self, order: StopOrder) -> None:
+        """Stop at the next boundary, or after the step that the order names. May come from any thread."""
+        first = self._stop is None
+        self._stop = order
+        if first:
+            threading.Thread(target=self._stop_waiting_loop, name="milepost-stop", daemon=True).start()
+
+    def _stop_here(self) -> bool:
+        order = self._stop
+        return order is not None and self.position.step >= order.step
+
+    def _stop_in_log(self) -> None:
+        """Stop a loop that has no better place for it than the end of `log`."""
+        if self._uses_batches or self._uses_snapshots or self._polls_stop or not self._stop_here():
+            return
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        self.save_for_stop()
+        raise Stopped(f"stopped after step {self.position.step}")
+
+    def save_for_stop(self) -> None:
+        """Commit a snapshot of the last boundary, unless there is one."""
+        if self._keeper.can_snapshot(self._boundary.step):
+            self._snapshot(facts.SNAPSHOT_REASON_STOP)
+        self._keeper.wait()
+
+    def _stop_waiting_loop(self) -> None:
+        """Carry out a stop for a loop that waits for data."""
+        waited_batch, since = -1, time.monotonic()
+        while not self._ended:
+            time.sleep(0.05)
+            if not self._gate.waiting or self.position.batch != waited_batch:
+                waited_batch, since = self.position.batch, time.monotonic()
+            elif time.monotonic() - since > _DATA_WAIT_SECONDS and self._stop_here() and self._at_boundary():
+                if self._gate.take_over(self.save_for_stop):
+                    self.on_stopped_elsewhere()
+                    return
+
+    # --- ending
+
+    def complete(self) -> None:
+        """Take the last evaluation and the last snapshot when the entrypoint has returned."""
+        if self._begun and self._at_boundary():
+            self._settle()
+            if self._keeper.can_snapshot(self._boundary.step):
+                self._snapshot(facts.SNAPSHOT_REASON_END)
+        self.end()
+        self._keeper.wait()
+
+    def end(self) -> None:
+        """Note that the loop is over."""
+        if self._pending and self.position.step:
+            self._buffer_append(self.position.step + 1, time.time(), self._pending)
+            self._pending = {}
+        self._ended = True
+        self.position.phase = FINISHING
+
+    def report(self, payload: Message) -> None:
+        """Hand a fact about the attempt to its driver. Only rank 0 speaks for the attempt."""
+        if self.rank == 0:
+            self._background.report(payload)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

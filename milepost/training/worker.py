@@ -1,0 +1,221 @@
+"""The process in which user code runs: `python -m milepost.training.worker`. Started by the driver, never by hand."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1.telemetry_pb2 import Sender
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, Finished, Hello, InstanceReport
+from milepost.training.background import Addresses, Background
+from milepost.training.batches import Position
+from milepost.training.console import divert_handlers, pipe_from_environment
+from milepost.training.entrypoint import EntrypointError, load_entrypoint
+from milepost.training.link import DriverChannel
+from milepost.training.parameters import BadParameter, bind
+from milepost.training.snapshots import StateNotSavable
+from milepost.training.stop import Stopped
+from milepost.training.trial import Rank, Trial
+
+LAUNCH_VARIABLE = "MILEPOST_LAUNCH"
+DRIVER_VARIABLE = "MILEPOST_DRIVER"
+TOKEN_VARIABLE = "MILEPOST_DRIVER_TOKEN"
+# How long the end of an attempt waits for the broker.
+DRAIN_SECONDS = 10.0
+# Exit status of a process whose driver is gone.
+ORPHANED = 70
+_DETAIL_CHARACTERS = 2000
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the entrypoint ended."""
+
+    outcome: facts.AttemptOutcome
+    cause: common.ExitCause
+    detail: str = ""
+
+
+def classify(error: BaseException) -> Outcome:
+    """Type the error that ended an entrypoint."""
+    detail = describe_error(error)
+    if isinstance(error, SystemExit) and not error.code:
+        return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Outcome(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_OUT_OF_MEMORY, detail)
+    if isinstance(error, ImportError | SyntaxError | EntrypointError | BadParameter | StateNotSavable):
+        return Outcome(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC, detail)
+    return Outcome(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_EXCEPTION, detail)
+
+
+def describe_error(error: BaseException) -> str:
+    """Say what was raised and where in the user's code, in one line."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "/milepost/training/" not in f.filename and "/ray/" not in f.filename
+    ]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"[:_DETAIL_CHARACTERS]
+
+
+class Instance:
+    """One worker process of an attempt: the entrypoint, and what is around it."""
+
+    def __init__(self, launch: AttemptLaunch, rank: Rank, driver: str, token: str) -> None:
+        self._launch = launch
+        self._rank = rank
+        sender = Sender(
+            runtime_id=launch.runtime_id, trial=launch.trial, attempt=launch.attempt, source=f"rank-{rank.rank}"
+        )
+        hello = Hello(token=token, process_id=os.getpid(), host=socket.gethostname())
+        channel = DriverChannel(driver, hello, rank.rank, self._orphaned)
+        addresses = Addresses(launch.nats_url, {})
+        self._background = Background(sender, rank.rank, Path(launch.attempt_directory), addresses, channel, Position())
+        self.trial = Trial(launch, rank, self._background)
+        self.trial.on_stopped_elsewhere = self._leave_waiting_loop
+        self._finishing = threading.Lock()
+
+    def _orphaned(self) -> None:
+        # Nothing this process does can be recorded any more.
+        os._exit(ORPHANED)
+
+    def start(self) -> None:
+        """Start the background, and say that this instance is there."""
+        self._background.start(self.trial.on_instruction)
+        self._background.report(
+            facts.InstanceStarted(
+                attempt=self._launch.attempt,
+                rank=self._rank.rank,
+                host=socket.gethostname(),
+                process_id=os.getpid(),
+                devices=self._devices(),
+                software=f"Python {platform.python_version()}",
+            )
+        )
+
+    def _devices(self) -> list[str]:
+        if self._launch.gpus:
+            return [f"cuda:{index}" for index in self._launch.gpus]
+        return ["cpu"]
+
+    def run(self, wrap: Callable[[Callable[[], None]], None]) -> Outcome:
+        """Run the entrypoint to its end, whatever that is."""
+        try:
+            folder = Path(self._launch.code_directory) if self._launch.code_directory else None
+            function = load_entrypoint(self._launch.configuration.entrypoint, folder)
+            arguments = bind(function, self.trial.parameters)
+            wrap(lambda: self._train(function, arguments))
+        except Stopped:
+            return Outcome(
+                facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED, f"stopped after step {self.trial.step:,}"
+            )
+        except BaseException as error:
+            outcome = classify(error)
+            if outcome.outcome == facts.ATTEMPT_OUTCOME_FAILED:
+                traceback.print_exception(error)
+            return outcome
+        if self.trial.stop_requested and self.trial.left_for_stop:
+            return Outcome(
+                facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED, f"stopped after step {self.trial.step:,}"
+            )
+        return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
+
+    def _train(self, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        try:
+            function(self.trial, **arguments)
+            self.trial.complete()
+        except Stopped:
+            # What the loop had open is closed now; the state is the one of the last boundary.
+            self.trial.save_for_stop()
+            raise
+
+    def finish(self, outcome: Outcome) -> None:
+        """Send what is left, and say how it ended."""
+        self._finishing.acquire()
+        self.trial.end()
+        report = InstanceReport(
+            finished=Finished(
+                outcome=outcome.outcome,
+                detail=outcome.detail,
+                last_step=self.trial.step,
+                deterministic=outcome.cause == common.EXIT_CAUSE_DETERMINISTIC,
+                cause=outcome.cause,
+            )
+        )
+        self._background.finish(report, DRAIN_SECONDS)
+
+    def _leave_waiting_loop(self) -> None:
+        """The loop waits for data that may never come; the snapshot is committed."""
+        outcome = Outcome(
+            facts.ATTEMPT_OUTCOME_STOPPED,
+            common.EXIT_CAUSE_STOPPED,
+            f"stopped after step {self.trial.step:,} while waiting for data",
+        )
+        self.finish(outcome)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def run_in_ray_train_local_mode(train: Callable[[], None]) -> None:
+    """Run a function as Ray Train's local mode does: in this process, with Ray Train's context around it."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    TorchTrainer(train, scaling_config=ScalingConfig(num_workers=0), run_config=RunConfig(name="milepost")).fit()
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its driver dies. Where that is not to be had, the socket tells."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(ORPHANED)
+
+
+def quiet_libraries() -> None:
+    """Keep the connection's own warnings out of the user's output: each problem is said once, by `Warnings`."""
+    logging.getLogger("milepost.eventlog").setLevel(logging.CRITICAL)
+    logging.getLogger("nats").setLevel(logging.CRITICAL)
+
+
+def main() -> int:
+
+    die_with_parent(int(os.environ["MILEPOST_DRIVER_PROCESS"]))
+    pipe = pipe_from_environment()
+    if pipe is not None:
+        divert_handlers(pipe)
+    quiet_libraries()
+    launch = json_format.Parse(
+        Path(os.environ[LAUNCH_VARIABLE]).read_text(), AttemptLaunch(), ignore_unknown_fields=True
+    )
+    instance = Instance(launch, Rank(), os.environ[DRIVER_VARIABLE], os.environ.pop(TOKEN_VARIABLE))
+    instance.start()
+    outcome = instance.run(run_in_ray_train_local_mode)
+    instance.finish(outcome)
+    return 0 if outcome.outcome != facts.ATTEMPT_OUTCOME_FAILED else 1
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of user code that do not end must not keep a finished attempt.
+    os._exit(status)

@@ -1,0 +1,50 @@
+"""`python -m trainer --launch <attempt folder>/attempt.json`: drive one attempt."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from trainer.driver import Driver
+
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": "trainer",
+            "event": record.getMessage(),
+        }
+        entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="trainer", description="Drive one attempt. Started by the launcher.")
+    parser.add_argument("--launch", required=True, type=Path, help="attempt.json of the attempt's folder")
+    arguments = parser.parse_args()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    launch_file = arguments.launch.absolute()
+    launch = json_format.Parse(launch_file.read_text(), AttemptLaunch(), ignore_unknown_fields=True)
+    return asyncio.run(Driver(launch, launch_file).run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""The driver: the one process that appends the events of its attempt.
+
+It starts the instances at once and connects to the log beside that, so a broker that is away delays nothing. What it
+has to append, and the log lines it collects, wait in its spool meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.training.v1.training_pb2 import (
+    AttemptLaunch,
+    Finished,
+    InstanceInstruction,
+    InstanceReport,
+    StopInstruction,
+)
+from milepost.domain import trial as domain
+from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
+from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver_sender, driver_spool_path, with_attempt
+from milepost.training.leftovers import send_leftovers
+from milepost.training.log_batches import LogBatcher
+from milepost.training.sender import TelemetrySender
+from milepost.training.spool import LOGS, Dropped, Spool
+from trainer.exits import Ending, ProcessExit, memory_kills, type_ending
+from trainer.group import LocalWorker
+from trainer.instances import InstanceServer
+from trainer.retention import Retention
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+LOG_FLUSH_SECONDS = 0.25
+# The heads are read again at least this often, should a message about them have been lost.
+WATCH_SECONDS = 15.0
+# How long the end waits for the broker to take the last logs, and for the last events to be in the log. Events wait
+# longer: nobody else knows how the attempt ended. What is left then is in the spool and in `exit.json`.
+LOG_DRAIN_SECONDS = 15.0
+EVENT_DRAIN_SECONDS = 3600.0
+# Exit status of a driver whose attempt may write nothing more.
+STALE = 3
+
+
+class Driver:
+    """Drives one attempt from its start to its end."""
+
+    def __init__(self, launch: AttemptLaunch, launch_file: Path) -> None:
+        self._launch = launch
+        self._launch_file = launch_file
+        self._directory = Path(launch.attempt_directory)
+        self._key = AttemptKey(launch.runtime_id, launch.trial, launch.attempt)
+        self._spool = Spool(driver_spool_path(self._directory), driver_sender(self._key), on_drop=self._on_drop)
+        self._logs = LogBatcher(self._spool)
+        self._sender = TelemetrySender(self._spool)
+        self._instances = InstanceServer(self._on_report)
+        self._worker = LocalWorker(self._directory, self._logs.add)
+        self._retention = Retention(launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record)
+        self._journal: AttemptJournal | None = None
+        self._early: list[tuple[Message, datetime, str]] = []
+        self._connection: Connection | None = None
+        self._finished: Finished | None = None
+        self._stop: domain.StopOrder | None = None
+        self._stop_event_id = ""
+        self._killed = False
+        self._memory_kills = memory_kills()
+
+    async def run(self) -> int:
+        """Run the attempt. Returns the exit status of this process."""
+        address = await self._instances.start()
+        log_ready = asyncio.Event()
+        activities = [asyncio.create_task(work) for work in (self._run_log(log_ready), self._run_logs())]
+        try:
+            ending = await self._run_worker(address)
+            return await self._conclude(ending, log_ready)
+        except Fenced:
+            self._leave_fenced()
+            return STALE
+        finally:
+            self._worker.kill()
+            for activity in activities:
+                activity.cancel()
+            await asyncio.gather(*activities, return_exceptions=True)
+            await self._instances.close()
+            if self._connection is not None:
+                await self._connection.close()
+            self._spool.close()
+
+    # --- the worker
+
+    async def _run_worker(self, address: str) -> Ending:
+        """Start the instance and wait for its end."""
+        try:
+            await self._worker.start(self._environment(address), self._folder())
+        except OSError as error:
+            detail = f"the process could not be started: {error}"
+            return Ending(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_LAUNCH_FAILED, detail, 0)
+        exited = asyncio.create_task(self._worker.wait())
+        fenced = asyncio.create_task(self._wait_fenced())
+        await asyncio.wait({exited, fenced}, return_when=asyncio.FIRST_COMPLETED)
+        if not exited.done():
+            exited.cancel()
+            raise Fenced
+        fenced.cancel()
+        await self._instances.wait_read(5.0)
+        process = exited.result()
+        out_of_memory = process.signal == 9 and memory_kills() > self._memory_kills
+        ending = type_ending(
+            process, self._finished, self._worker.last_step(), out_of_memory=out_of_memory, ordered_kill=self._killed
+        )
+        self._record_exit(process, ending)
+        return ending
+
+    def _environment(self, address: str) -> dict[str, str]:
+        given = {
+            name: value.value
+            for name, value in self._launch.configuration.environment.items()
+            if value.HasField("value")
+        }
+        return {
+            **given,
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "MILEPOST_LAUNCH": str(self._launch_file),
+            "MILEPOST_DRIVER": address,
+            "MILEPOST_DRIVER_TOKEN": self._instances.token,
+        }
+
+    def _folder(self) -> Path:
+        """Return the folder that relative paths of the user's code start from."""
+        for place in (self._launch.code_directory, self._launch.configuration.working_directory):
+            if place and Path(place).is_dir():
+                return Path(place)
+        return self._directory
+
+    def _record_exit(self, process: ProcessExit, ending: Ending) -> None:
+        exited = facts.InstanceExited(
+            attempt=self._key.attempt,
+            rank=0,
+            cause=ending.cause,
+            exit_code=process.exit_code,
+            signal=process.signal,
+            detail=ending.detail,
+        )
+        self._record(exited)
+
+    # --- reports of instances
+
+    def _on_report(self, report: InstanceReport) -> None:
+        kind = report.WhichOneof("report")
+        if kind == "event":
+            name = report.event.WhichOneof("payload")
+            if name is None:
+                log.warning("instance.unknown_event", extra={"rank": report.rank})
+                return
+            payload = with_attempt(getattr(report.event, name), self._key.attempt)
+            self._record(payload, datetime.fromtimestamp(report.time_ms / 1000, UTC))
+        elif kind == "finished" and report.rank == 0:
+            self._finished = report.finished
+        elif kind == "hello":
+            log.info("instance.connected", extra={"rank": report.rank, "pid": report.hello.process_id})
+
+    def _record(self, payload: Message, time: datetime | None = None) -> None:
+        """Have a fact appended, with what is behind it."""
+        moment = time or datetime.now(UTC)
+        if self._journal is None:
+            self._early.append((payload, moment, self._cause_of(payload)))
+        else:
+            self._journal.record(payload, cause=self._cause_of(payload), time=moment)
+
+    def _cause_of(self, payload: Message) -> str:
+        stopping = (
+            isinstance(payload, facts.SnapshotStarted | facts.SnapshotCommitted)
+            and payload.reason == facts.SNAPSHOT_REASON_STOP
+        )
+        ending = isinstance(payload, facts.AttemptEnded) and payload.outcome == facts.ATTEMPT_OUTCOME_STOPPED
+        exiting = isinstance(payload, facts.InstanceExited) and payload.cause in (
+            common.EXIT_CAUSE_STOPPED,
+            common.EXIT_CAUSE_KILLED,
+        )
+        if self._stop_event_id and (stopping or ending or exiting):
+            return self._stop_event_id
+        return self._launch.launch_event_id
+
+    def _on_drop(self, dropped: Dropped) -> None:
+        self._record(
+            facts.TelemetryDropped(
+                attempt=self._key.attempt,
+                kind=dropped.kind,
+                batch_count=dropped.batches,
+                item_count=dropped.items,
+                first_step=dropped.first_step,
+                last_step=dropped.last_step,
+                reason=dropped.reason,
+            )
+        )
+
+    # --- the log
+
+    async def _run_log(self, ready: asyncio.Event) -> None:
+        """Connect, append and watch until cancelled."""
+        self._connection = connection = await self._connect()
+        self._journal = AttemptJournal(JetStreamLog(connection), self._key, self._spool, self._on_change)
+        for payload, time, cause in self._early:
+            self._journal.record(payload, cause=cause, time=time)
+        self._early.clear()
+        ready.set()
+        background: list[Coroutine[Any, Any, None]] = [
+            self._watch(connection, self._journal),
+            self._sender.run(connection),
+            send_leftovers(connection, self._directory, self._launch.snapshot_uri),
+        ]
+        tasks = [asyncio.create_task(work) for work in background]
+        try:
+            await self._journal.run()
+        except Fenced:
+            log.info("attempt.fenced", extra={"attempt": self._key.source})
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connect(self) -> Connection:
+        said = False
+        while True:
+            try:
+                return await connect(
+                    self._launch.nats_url, name=f"trainer {self._key.source}", timeout_seconds=CONNECT_SECONDS
+                )
+            except LogUnavailable as error:
+                if not said:
+                    log.warning("log.unavailable", extra={"error": str(error)})
+                said = True
+
+    async def _watch(self, connection: Connection, journal: AttemptJournal) -> None:
+        """See every event that others write about this trial."""
+        moved = asyncio.Event()
+        connection.on_renewal(moved.set)
+        subject = f"committed.{control_subject(self._key.runtime_id, self._key.trial)}"
+        subscription = await connection.subscribe(subject)
+        while True:
+            try:
+                await journal.reload()
+            except EventLogError as error:
+                log.warning("log.unreadable", extra={"error": str(error)})
+            await subscription.next_batch(1.0 if journal.trouble else WATCH_SECONDS)
+
+    def _on_change(self, state: domain.Trial, event: RecordedEvent) -> None:
+        self._retention.apply(event)
+        active = state.active
+        if active is None or active.attempt != self._key.attempt or active.stop is None or active.stop == self._stop:
+            return
+        self._stop, self._stop_event_id = active.stop, event.id
+        if active.stop.mode == common.STOP_MODE_ABRUPT:
+            self._killed = True
+            self._worker.kill()
+        else:
+            order = StopInstruction(deadline_ms=int(active.stop.deadline_time.timestamp() * 1000))
+            self._instances.send(InstanceInstruction(stop=order))
+
+    async def _wait_fenced(self) -> None:
+        while self._journal is None:
+            await asyncio.sleep(0.1)
+        await self._journal.fenced.wait()
+
+    # --- logs
+
+    async def _run_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_FLUSH_SECONDS)
+            self._flush_logs()
+
+    def _flush_logs(self) -> None:
+        if self._logs.flush():
+            self._sender.wake()
+
+    # --- the end
+
+    async def _conclude(self, ending: Ending, log_ready: asyncio.Event) -> int:
+        """Drain the logs, append the last word, and leave it in a file too."""
+        self._flush_logs()
+        if log_ready.is_set():
+            await self._drain_logs()
+        ended = facts.AttemptEnded(
+            attempt=self._key.attempt,
+            outcome=ending.outcome,
+            cause=ending.cause,
+            detail=ending.detail,
+            last_step=ending.last_step,
+            unsent_batch_count=ending.unsent_batch_count,
+        )
+        self._record(ended)
+        self._write_exit(ended)
+        async with asyncio.timeout(EVENT_DRAIN_SECONDS):
+            await log_ready.wait()
+        assert self._journal is not None
+        if not await self._journal.wait_appended(EVENT_DRAIN_SECONDS) and self._journal.fenced.is_set():
+            raise Fenced
+        await self._drain_logs()
+        await self._retention.carry_out()
+        return 0
+
+    async def _drain_logs(self) -> None:
+        if await self._sender.wait_sent(LOG_DRAIN_SECONDS) and self._sender.writer_alive:
+            await self._sender.wait_stored({LOGS: self._spool.last_number(LOGS)}, LOG_DRAIN_SECONDS)
+
+    def _write_exit(self, ended: facts.AttemptEnded) -> None:
+        text = json.dumps(json_format.MessageToDict(ended, preserving_proto_field_name=True), indent=1)
+        temporary = self._directory / f".exit.json.{os.getpid()}"
+        temporary.write_text(text + "\n")
+        temporary.rename(self._directory / "exit.json")
+
+    def _leave_fenced(self) -> None:
+        self._worker.kill()
+        if not (self._directory / "exit.json").exists():
+            ended = facts.AttemptEnded(
+                attempt=self._key.attempt,
+                outcome=facts.ATTEMPT_OUTCOME_FAILED,
+                cause=common.EXIT_CAUSE_FENCED,
+                detail=f"the attempt was fenced; its process on {socket.gethostname()} left",
+                last_step=self._worker.last_step(),
+            )
+            self._write_exit(ended)

@@ -1,0 +1,88 @@
+"""The local socket to which the instances of an attempt report."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
+from milepost.training.frames import frame, read_frame
+
+log = logging.getLogger(__name__)
+
+
+class InstanceServer:
+    """Takes reports from instances that know the token, in order per instance, and sends instructions to all."""
+
+    def __init__(self, on_report: Callable[[InstanceReport], None]) -> None:
+        self.token = secrets.token_hex(32)
+        self._on_report = on_report
+        self._server: asyncio.Server | None = None
+        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._readers: set[asyncio.Task[None]] = set()
+        self._last_instruction: InstanceInstruction | None = None
+
+    async def start(self, host: str = "127.0.0.1") -> str:
+        """Listen on a free port. Returns the address."""
+        self._server = await asyncio.start_server(self._serve, host, 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"{host}:{port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._readers.add(task)
+        rank = None
+        try:
+            rank = await self._greet(reader)
+            if rank is None:
+                return
+            self._writers[rank] = writer
+            if self._last_instruction is not None:
+                self._send(writer, self._last_instruction)
+            while (body := await read_frame(reader)) is not None:
+                self._on_report(InstanceReport.FromString(body))
+        except (DecodeError, ValueError) as error:
+            log.warning("instance.unreadable", extra={"rank": rank, "error": str(error)})
+        finally:
+            if rank is not None:
+                self._writers.pop(rank, None)
+            self._readers.discard(task)
+            writer.close()
+
+    async def _greet(self, reader: asyncio.StreamReader) -> int | None:
+        """Read the hello of an instance. None: it does not know the token."""
+        body = await read_frame(reader)
+        report = InstanceReport.FromString(body) if body is not None else InstanceReport()
+        if not hmac.compare_digest(report.hello.token.encode(), self.token.encode()):
+            log.warning("instance.refused")
+            return None
+        self._on_report(report)
+        return report.rank
+
+    def send(self, instruction: InstanceInstruction) -> None:
+        """Send an instruction to every instance, those that come later included."""
+        self._last_instruction = instruction
+        for writer in self._writers.values():
+            self._send(writer, instruction)
+
+    def _send(self, writer: asyncio.StreamWriter, instruction: InstanceInstruction) -> None:
+        if not writer.is_closing():
+            writer.write(frame(instruction))
+
+    async def wait_read(self, seconds: float) -> None:
+        """Wait until every report that was sent has been read: until all connections have ended."""
+        if self._readers:
+            await asyncio.wait(self._readers, timeout=seconds)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._readers):
+            task.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
