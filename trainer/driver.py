@@ -236,10 +236,14 @@ class Driver:
 
     async def _connect(self) -> Connection:
         said = False
+        credentials = self._launch.nats_credentials_file
         while True:
             try:
                 return await connect(
-                    self._launch.nats_url, name=f"trainer {self._key.source}", timeout_seconds=CONNECT_SECONDS
+                    self._launch.nats_url,
+                    name=f"trainer {self._key.source}",
+                    timeout_seconds=CONNECT_SECONDS,
+                    credentials=Path(credentials) if credentials else None,
                 )
             except LogUnavailable as error:
                 if not said:

@@ -60,7 +60,7 @@ class Addresses:
     """Where the telemetry of an instance goes."""
 
     nats_url: str
-    credentials: dict[str, str]
+    credentials: Path | None = None
 
 
 class Background:
@@ -217,7 +217,7 @@ class Background:
                     self._addresses.nats_url,
                     name=f"milepost {self._identity.source}",
                     timeout_seconds=CONNECT_SECONDS,
-                    **self._addresses.credentials,
+                    credentials=self._addresses.credentials,
                 )
                 break
             except LogUnavailable as error:

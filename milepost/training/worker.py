@@ -86,7 +86,7 @@ class Instance:
         )
         hello = Hello(token=token, process_id=os.getpid(), host=socket.gethostname())
         channel = DriverChannel(driver, hello, rank.rank, self._orphaned)
-        addresses = Addresses(launch.nats_url, {})
+        addresses = Addresses(launch.nats_url, credentials_of(launch))
         self._background = Background(sender, rank.rank, Path(launch.attempt_directory), addresses, channel, Position())
         self.trial = Trial(launch, rank, self._background)
         self.trial.on_stopped_elsewhere = self._leave_waiting_loop
@@ -172,6 +172,11 @@ class Instance:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def credentials_of(launch: AttemptLaunch) -> Path | None:
+    """Return the file with the credentials for NATS; None: none needed."""
+    return Path(launch.nats_credentials_file) if launch.nats_credentials_file else None
 
 
 def run_in_ray_train_local_mode(train: Callable[[], None]) -> None:
