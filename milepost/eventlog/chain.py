@@ -37,12 +37,14 @@ class Finding:
         sequence: the first bad sequence; 0: it is not about one.
         subject: where; empty: not about one subject.
         message: one sentence for people.
+        accepted: a person has decided to go on with it; it stays named, and no longer stands in the way.
     """
 
     kind: str
     sequence: int
     subject: str
     message: str
+    accepted: bool = False
 
 
 class ChainVerifier:
@@ -96,16 +98,21 @@ class ChainVerifier:
 
 def _check_link(event: RecordedEvent, head: Head) -> list[Finding]:
     findings = []
-    if event.version != head.version + 1:
-        message = f"version {event.version} follows version {head.version}" if head.version else (
-            f"the first event has version {event.version}"
-        )  # fmt: skip
+    follows = event.version == head.version + 1
+    if not follows:
+        message = f"version {event.version} follows version {head.version}"
+        if not head.sequence:
+            message = f"the first event has version {event.version}"
         findings.append(Finding("version_gap", event.sequence, event.subject, message))
     if event.previous_hash != head.hash:
-        if head.sequence:
-            message = f"it does not link to event {head.sequence} as that stands: one of the two was changed"
-        else:
+        if not head.sequence:
             message = f"it links to an event before it ({event.previous_hash[:12]}...) that is not there"
+        elif follows:
+            message = f"event {event.sequence} does not link to it as it stands: it was changed"
+            # A change of the link itself would break the next link too.
+            return [*findings, Finding("hash_chain", head.sequence, event.subject, message)]
+        else:
+            message = f"it does not link to event {head.sequence}, the one before it"
         findings.append(Finding("hash_chain", event.sequence, event.subject, message))
     return findings
 

@@ -52,6 +52,8 @@ T = TypeVar("T")
 
 APPEND_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 15.0
+# After this silence a read asks whether there is anything left to read.
+PROBE_SECONDS = 2.0
 # How long one try of an append waits for its answer before it is sent again.
 TRY_SECONDS = 2.0
 # Events that a read takes from its buffer at once, and messages that one direct get of a chain asks for.
@@ -106,17 +108,20 @@ class JetStreamLog:
         self._readers: set[OrderedReader] = set()
         # Messages of the stream that are no events, skipped by `read` and `follow`.
         self.skipped = 0
+        # While a person has to decide about a log that regressed: what every append raises. See `anchor.LogGuard`.
+        self.refusal: LogRegressed | None = None
 
     async def append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:
+        if self.refusal is not None:
+            raise LogRegressed(str(self.refusal))
+        envelopes = seal(events, expected)
         began = time.monotonic()
         with observability.span(f"append {events[0].type}", events[0].traceparent, "producer"):
-            result = await self._append(events, expected)
+            result = await self._append(envelopes, {head.chain: head for head in expected})
         self._append_seconds.record(time.monotonic() - began, {"events": len(events)})
         return result
 
-    async def _append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:
-        envelopes = seal(events, expected)
-        heads = {head.chain: head for head in expected}
+    async def _append(self, envelopes: Sequence[Envelope], heads: Mapping[str, Head]) -> Appended:
         messages = _sealed_messages(envelopes, heads)
         deadline = time.monotonic() + self._append_timeout_seconds
         pauses = Backoff(deadline)
@@ -271,26 +276,45 @@ class JetStreamLog:
             return
         async with self._reader(after, subjects) as reader:
             await reader.open(READ_TIMEOUT_SECONDS)
+            patience = time.monotonic() + READ_TIMEOUT_SECONDS
             while reader.pending and reader.last_sequence < end:
-                messages = await reader.next_batch(READ_BATCH, READ_TIMEOUT_SECONDS)
+                messages = await reader.next_batch(READ_BATCH, PROBE_SECONDS)
                 if not messages:
-                    raise LogUnavailable(f"no event after {reader.last_sequence} within {READ_TIMEOUT_SECONDS:g} s")
+                    if await self._ends_unreadably(reader.last_sequence, subjects):
+                        raise LogRegressed(f"the server cannot read what it has after message {reader.last_sequence}")
+                    if time.monotonic() > patience:
+                        raise LogUnavailable(f"no event after {reader.last_sequence} in {READ_TIMEOUT_SECONDS:g} s")
+                    continue
+                patience = time.monotonic() + READ_TIMEOUT_SECONDS
                 for message in messages:
                     if message.sequence > end:
                         return
                     yield message
 
+    async def _ends_unreadably(self, after: int, subjects: Sequence[str]) -> bool:
+        """Tell a server that has nothing readable behind a message, though it counts some, from one that is slow."""
+        for subject in subjects:
+            try:
+                if await self._get({"seq": after + 1, "next_by_subj": subject}) is not None:
+                    return False
+            except ApiError:
+                continue
+        return True
+
     async def examine(
         self, after: int = 0, until: int | None = None
     ) -> AsyncIterator[RecordedEvent | UnreadableMessage]:
-        """Read a range as `read` does, but show what is no event instead of skipping it."""
-        async for message in self._messages(after, until, (SUBJECTS,)):
-            try:
-                yield _event(message)
-            except LogRegressed as error:
-                digest = chain_hash(message.headers, message.body)
-                time = server_time(message.time)
-                yield UnreadableMessage(message.sequence, message.subject, time, digest, str(error))
+        """Read a range as `read` does, but show what is no event instead of skipping it, and end where reading ends."""
+        try:
+            async for message in self._messages(after, until, (SUBJECTS,)):
+                try:
+                    yield _event(message)
+                except LogRegressed as error:
+                    digest = chain_hash(message.headers, message.body)
+                    at = server_time(message.time)
+                    yield UnreadableMessage(message.sequence, message.subject, at, digest, str(error))
+        except LogRegressed as error:
+            log.error("log.unreadable", extra={"error": str(error)})
 
     async def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
         async with self._reader(after, subjects) as reader:

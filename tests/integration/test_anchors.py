@@ -1,0 +1,616 @@
+"""Promise 6: truncation, edit, gap and regression of the log are found, and writes refused until a person decides.
+
+Most tests tamper with a copy of a real store and start a real server on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import shutil
+import struct
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from milepost.api.event.v1.platform_events_pb2 import LogRegressionAccepted
+from milepost.eventlog import (
+    PLATFORM_SUBJECT,
+    Head,
+    LogRegressed,
+    LogUnavailable,
+    NewEvent,
+    RecordedEvent,
+    runtime_chain,
+    runtime_subject,
+    trial_chain,
+)
+from milepost.eventlog.anchor import (
+    Anchor,
+    AnchorFile,
+    AnchorSink,
+    HttpAnchorSink,
+    LogGuard,
+    Verification,
+    accept_regression,
+    current,
+    verify_log,
+    verify_tail,
+)
+from milepost.eventlog.chain import EMPTY_DIGEST, Finding
+from milepost.eventlog.codec import decode
+from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.ordered import OrderedReader
+from milepost.eventlog.streams import ensure_streams, stream_configuration
+from tests.events import new_event, new_events
+from tests.servers import NatsServer, running_nats
+
+EVENTS = 300
+EVERY = 50
+BLOCK = Path("nats/jetstream/$G/streams/EVENTS/msgs/1.blk")
+INDEX = BLOCK.with_name("index.db")
+SECONDS = 30.0
+
+
+@asynccontextmanager
+async def opened(server: NatsServer) -> AsyncIterator[tuple[Connection, JetStreamLog]]:
+    async with await connect(server.url) as connection:
+        yield connection, JetStreamLog(connection)
+
+
+async def grow(log: JetStreamLog, runtime: int, count: int) -> None:
+    chain = trial_chain(f"rt-{runtime}", 1)
+    await log.append(new_events(count, f"rt-{runtime}"), [await log.head(chain)])
+
+
+async def verified(log: JetStreamLog, anchors: list[Anchor]) -> Verification:
+    async for verification in verify_log(log, anchors):
+        last = verification
+    assert last.finished
+    return last
+
+
+@dataclass(frozen=True)
+class Store:
+    """A real log at rest, and its anchors."""
+
+    directory: Path
+    anchors: Path
+    earlier: Path
+
+    def copy(self, directory: Path) -> Path:
+        shutil.copytree(self.directory, directory)
+        return directory
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """300 events in 5 trials, anchored every 50; `earlier` is a backup of its first half."""
+    directory = tmp_path_factory.mktemp("store")
+    result = Store(directory / "whole", directory / "EVENTS.jsonl", directory / "earlier")
+
+    async def build() -> None:
+        with running_nats(result.directory) as server:
+            for half in range(2):
+                async with opened(server) as (connection, log):
+                    await ensure_streams(connection)
+                    for number in range(EVENTS // 10):
+                        await grow(log, number % 5, 5)
+                    guard = LogGuard(log, AnchorFile(result.anchors), every_events=EVERY)
+                    assert await guard.check()
+                    await guard.anchor_growth()
+                server.stop()
+                if half == 0:
+                    shutil.copytree(result.directory, result.earlier)
+                    server.restart()
+
+    asyncio.run(build())
+    return result
+
+
+@pytest.fixture
+def anchors(store: Store, tmp_path: Path) -> AnchorFile:
+    """A copy of the anchors of the store."""
+    return AnchorFile(Path(shutil.copy(store.anchors, tmp_path / "EVENTS.jsonl")))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message in a block file: length, sequence, time, length of the subject, subject, headers, body, checksum."""
+
+    start: int
+    size: int
+    subject_size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    def at(self, part: str) -> int:
+        return {
+            "length": self.start,
+            "sequence": self.start + 5,
+            "time": self.start + 13,
+            "subject": self.start + 22 + 9,
+            "header": self.start + 22 + self.subject_size + 4 + 60,
+            "body": self.end - 10,
+            "checksum": self.end - 3,
+        }[part]
+
+
+def records(raw: bytes) -> list[Record]:
+    found, position = [], 0
+    while position < len(raw):
+        length, _, _, subject_size = struct.unpack_from("<IQQH", raw, position)
+        found.append(Record(position, length & 0x7FFFFFFF, subject_size))
+        position += length & 0x7FFFFFFF
+    return found
+
+
+Tamper = Callable[[bytes, list[Record]], bytes]
+
+
+def flip(sequence: int, part: str) -> Tamper:
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        changed = bytearray(raw)
+        changed[messages[sequence - 1].at(part)] ^= 0x04
+        return bytes(changed)
+
+    return tamper
+
+
+def cut(sequence: int, extra: int = 0) -> Tamper:
+    return lambda raw, messages: raw[: messages[sequence - 1].start + extra]
+
+
+def remove(sequence: int) -> Tamper:
+    return lambda raw, messages: raw[: messages[sequence - 1].start] + raw[messages[sequence - 1].end :]
+
+
+def swap(first: int, second: int) -> Tamper:
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        a, b = messages[first - 1], messages[second - 1]
+        return raw[: a.start] + raw[b.start : b.end] + raw[a.end : b.start] + raw[a.start : a.end] + raw[b.end :]
+
+    return tamper
+
+
+def zero(first: int, last: int) -> Tamper:
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        start, end = messages[first - 1].start, messages[last - 1].end
+        return raw[:start] + bytes(end - start) + raw[end:]
+
+    return tamper
+
+
+def nothing(raw: bytes, messages: list[Record]) -> bytes:
+    return b""
+
+
+TAMPERS: dict[str, tuple[Tamper, int]] = {
+    **{
+        f"flip a bit in the {part} of {sequence}": (flip(sequence, part), sequence)
+        for sequence, part in [
+            (1, "body"),
+            (2, "header"),
+            (120, "length"),
+            (120, "sequence"),
+            (120, "time"),
+            (120, "subject"),
+            (120, "header"),
+            (120, "body"),
+            (120, "checksum"),
+            (EVENTS, "header"),
+            (EVENTS, "body"),
+        ]
+    },
+    "cut off the last event": (cut(EVENTS), EVENTS),
+    "cut in the middle of an event": (cut(200, 30), 200),
+    "cut off the second half": (cut(150), 150),
+    "remove an event": (remove(77), 77),
+    "remove the first event": (remove(1), 1),
+    "swap two events": (swap(60, 70), 60),
+    "overwrite a range with zeros": (zero(100, 110), 100),
+    "empty the file": (nothing, 1),
+}
+
+
+def first_bad(findings: tuple[Finding, ...]) -> int:
+    return min(finding.sequence for finding in findings if finding.sequence)
+
+
+@pytest.mark.parametrize("with_index", [True, False], ids=["index kept", "index rebuilt"])
+@pytest.mark.parametrize("name", TAMPERS)
+async def test_a_store_that_was_tampered_with_is_found_out(
+    store: Store, anchors: AnchorFile, tmp_path: Path, name: str, with_index: bool
+) -> None:
+    tamper, expected = TAMPERS[name]
+    directory = store.copy(tmp_path / "copy")
+    raw = (directory / BLOCK).read_bytes()
+    (directory / BLOCK).write_bytes(tamper(raw, records(raw)))
+    if not with_index:
+        (directory / INDEX).unlink()
+    with running_nats(directory) as server:
+        async with opened(server) as (_, log):
+            verification = await verified(log, anchors.read())
+    assert not verification.valid
+    # A server that rebuilt its index may have dropped more than was touched, never less.
+    found = first_bad(verification.findings)
+    assert found <= expected
+    if with_index and name.startswith(("flip", "cut")):
+        assert found == expected
+
+
+async def test_an_untouched_store_is_whole(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
+    for number, with_index in enumerate((True, False)):
+        directory = store.copy(tmp_path / f"copy{number}")
+        if not with_index:
+            (directory / INDEX).unlink()
+        with running_nats(directory) as server:
+            async with opened(server) as (_, log):
+                await verify_tail(log, anchors)
+                verification = await verified(log, anchors.read())
+        assert verification.findings == ()
+        assert (verification.checked, verification.digest) == (EVENTS, anchors.read()[-1].digest)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [cut(EVENTS), cut(40), flip(EVENTS, "body"), flip(EVENTS - 20, "header"), remove(EVENTS - 5), nothing],
+    ids=["last event", "nearly all", "flip at the end", "flip in the tail", "gap in the tail", "everything"],
+)
+async def test_a_service_that_starts_on_a_damaged_end_refuses_to_write_and_reads(
+    store: Store, anchors: AnchorFile, tmp_path: Path, tamper: Tamper
+) -> None:
+    directory = store.copy(tmp_path / "copy")
+    raw = (directory / BLOCK).read_bytes()
+    (directory / BLOCK).write_bytes(tamper(raw, records(raw)))
+    with running_nats(directory) as server:
+        async with opened(server) as (_, log):
+            guard = LogGuard(log, anchors)
+            assert not await guard.check()
+            with pytest.raises(LogRegressed, match="milepost audit accept"):
+                await grow(log, 9, 1)
+            assert (await log.head(runtime_chain("rt-none"))).sequence == 0
+            with pytest.raises(LogRegressed):
+                await verify_tail(log, anchors)
+
+
+async def test_a_restored_backup_is_found_out_even_after_it_grew_past_the_anchor(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    shutil.copytree(store.earlier, tmp_path / "copy")
+    with running_nats(tmp_path / "copy") as server:
+        async with opened(server) as (_, log):
+            with pytest.raises(LogRegressed, match=f"ends with {EVENTS // 2}, but {EVENTS} messages were anchored"):
+                await verify_tail(log, anchors)
+            await grow(log, 0, 200)
+            with pytest.raises(LogRegressed, match=f"messages {EVENTS - EVERY + 1} to {EVENTS} are not what"):
+                await verify_tail(log, anchors)
+            verification = await verified(log, anchors.read())
+    assert [(f.kind, f.sequence) for f in verification.findings] == [("anchor", EVENTS // 2 + 1)]
+
+
+async def test_another_stream_in_the_place_of_the_anchored_one_is_found_out(
+    anchors: AnchorFile, tmp_path: Path
+) -> None:
+    with running_nats(tmp_path / "fresh") as server:
+        async with opened(server) as (connection, log):
+            await ensure_streams(connection)
+            with pytest.raises(LogRegressed, match="not the stream that was anchored"):
+                await verify_tail(log, anchors)
+            for _ in range(3):
+                await grow(log, 0, 150)
+            with pytest.raises(LogRegressed, match="not the stream that was anchored"):
+                await verify_tail(log, anchors)
+
+
+@pytest.mark.parametrize("changed", ["body", "actor", "cause", "time", "order"])
+async def test_a_history_written_anew_with_valid_links_is_found_out_by_its_anchor(
+    store: Store, anchors: AnchorFile, tmp_path: Path, changed: str
+) -> None:
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (_, log):
+            history = [event async for event in log.read()]
+    forged = [_forged(event, changed) if event.sequence == 130 else _again(event) for event in history]
+    if changed == "order":
+        forged[129], forged[130] = forged[130], forged[129]
+    with running_nats(tmp_path / "forged") as server:
+        async with opened(server) as (connection, log):
+            await ensure_streams(connection)
+            for event in forged:
+                chain = trial_chain(event.subject.split(".")[1], 1)
+                await log.append([event], [await log.head(chain)])
+            created = (await log.state()).created
+            verification = await verified(log, [replace(anchor, stream_created=created) for anchor in anchors.read()])
+    assert [f.kind for f in verification.findings] == ["anchor"]
+
+
+def _again(event: RecordedEvent) -> NewEvent:
+    return NewEvent(event.subject, event.type, event.body, event.id, event.time, event.source, event.actor, event.cause)
+
+
+def _forged(event: RecordedEvent, changed: str) -> NewEvent:
+    forged = _again(event)
+    if changed == "body":
+        return replace(forged, body=new_event(event.subject).body)
+    if changed == "time":
+        return replace(forged, time=datetime(2026, 1, 1, tzinfo=UTC))
+    if changed == "actor":
+        return replace(forged, actor="somebody-else")
+    return replace(forged, cause="something-else") if changed == "cause" else forged
+
+
+async def test_an_event_that_was_sent_again_past_the_check_is_found_out(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (connection, log):
+            async with OrderedReader(connection, "EVENTS", 99) as reader:
+                (message,) = await reader.next_batch(1)
+            copied = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+            await connection.request(message.subject, message.body, copied)
+            verification = await verified(log, anchors.read())
+    assert {(f.kind, f.sequence) for f in verification.findings} == {
+        ("version_gap", EVENTS + 1),
+        ("hash_chain", EVENTS + 1),
+    }
+
+
+async def test_limits_that_erase_the_beginning_are_found_out(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
+    """The server refuses purges, but an administrator may still shorten the stream by a new limit."""
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (connection, log):
+            configuration = await stream_configuration(connection, "EVENTS")
+            assert configuration is not None
+            limits = {**configuration, "max_msgs": 100, "discard": "old"}
+            await connection.request_api("STREAM.UPDATE.EVENTS", limits)
+            await connection.request_api("STREAM.UPDATE.EVENTS", configuration)
+            with pytest.raises(LogRegressed, match="200 of 300 messages are missing"):
+                await verify_tail(log, anchors)
+            verification = await verified(log, anchors.read())
+    assert first_bad(verification.findings) == 1
+
+
+async def test_what_somebody_else_published_is_named_and_stops_nothing_but_its_chain(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        await grow(log, 1, 3)
+        await connection.request("events.rt-1.trial.1.control", b"graffiti")
+        await connection.request("events.anything.at.all", b"", {"ce-id": "x"})
+        await grow(log, 2, 3)
+        assert [event.sequence async for event in log.read()] == [1, 2, 3, 6, 7, 8]
+        assert log.skipped == 2
+        with pytest.raises(LogRegressed, match="message 4"):
+            await log.head(trial_chain("rt-1", 1))
+        verification = await verified(log, [])
+        assert [(f.kind, f.sequence) for f in verification.findings] == [("unreadable", 4), ("unreadable", 5)]
+
+
+# Keeping anchors
+
+
+async def test_anchors_are_written_as_the_log_grows_and_only_then(nats_server: NatsServer, tmp_path: Path) -> None:
+    file = AnchorFile(tmp_path / "anchors" / "EVENTS.jsonl")
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        guard = LogGuard(log, file, every_events=10)
+        assert await guard.check()
+        await guard.anchor_growth()
+        assert file.read() == []
+        await grow(log, 1, 25)
+        await guard.anchor_growth()
+        await guard.anchor_growth()
+        assert [anchor.sequence for anchor in file.read()] == [10, 20, 25]
+        await grow(log, 1, 3)
+        again = LogGuard(log, file, every_events=10)
+        assert await again.check()
+        await again.anchor_growth()
+        assert [anchor.sequence for anchor in file.read()] == [10, 20, 25, 28]
+        verification = await verified(log, file.read())
+        assert verification.valid
+        assert verification.digest == file.read()[-1].digest
+    assert file.path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_service_that_only_checks_writes_no_anchor(nats_server: NatsServer, tmp_path: Path) -> None:
+    file = AnchorFile(tmp_path / "EVENTS.jsonl")
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        await grow(log, 1, 5)
+        guard = LogGuard(log, file, writes=False)
+        assert await guard.check()
+        await guard.anchor_growth()
+    assert not file.path.exists()
+
+
+async def test_a_log_that_loses_its_past_under_a_running_service_is_refused_until_accepted(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Stop, bring an older copy of the store, start: the running services notice, a person accepts, they go on."""
+    file = AnchorFile(tmp_path / "EVENTS.jsonl")
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        await grow(log, 1, 10)
+        guard = LogGuard(log, file, every_seconds=0.05)
+        assert await guard.check()
+        await guard.anchor_growth()
+        running = asyncio.create_task(guard.run())
+        nats_server.stop()
+        shutil.copytree(nats_server.store_directory, tmp_path / "backup")
+        nats_server.restart()
+        await grow(log, 1, 10)
+        async with asyncio.timeout(SECONDS):
+            while file.read()[-1].sequence < 20:
+                await asyncio.sleep(0.02)
+        nats_server.stop()
+        shutil.rmtree(nats_server.store_directory)
+        shutil.copytree(tmp_path / "backup", nats_server.store_directory)
+        nats_server.restart()
+        async with asyncio.timeout(SECONDS):
+            while log.refusal is None:
+                await asyncio.sleep(0.02)
+        with pytest.raises(LogRegressed, match="ends with 10, but 20 messages"):
+            await grow(log, 1, 1)
+        async with opened(nats_server) as (_, administrator):
+            accepted = await accept(administrator, file)
+        assert accepted is not None
+        async with asyncio.timeout(SECONDS):
+            while log.refusal is not None:
+                await asyncio.sleep(0.02)
+        await grow(log, 1, 1)
+        running.cancel()
+        (event,) = [event async for event in log.read(subjects=[PLATFORM_SUBJECT])]
+        fact = decode(event.type, event.body)
+        assert fact == LogRegressionAccepted(anchored_sequence=20, found_sequence=10, reason="the disk died")
+        assert event.actor == "local:ada"
+        assert current(file.read())[0] == accepted
+        assert (await verified(log, file.read())).valid
+
+
+async def accept(log: JetStreamLog, file: AnchorFile) -> Anchor | None:
+    return await accept_regression(
+        log, file, actor="local:ada", reason="the disk died", event_id=str(uuid.uuid4()), time=datetime.now(UTC)
+    )
+
+
+async def test_an_accepted_gap_stays_named_but_no_longer_stands_in_the_way(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (connection, log):
+            configuration = await stream_configuration(connection, "EVENTS")
+            assert configuration is not None
+            limits = {**configuration, "max_msgs": 100, "discard": "old"}
+            await connection.request_api("STREAM.UPDATE.EVENTS", limits)
+            await connection.request_api("STREAM.UPDATE.EVENTS", configuration)
+            guard = LogGuard(log, anchors)
+            assert not await guard.check()
+            log.refusal = None
+            assert await accept(log, anchors) is not None
+            assert await guard.check()
+            await grow(log, 1, 5)
+            await guard.anchor_growth()
+            await verify_tail(log, anchors)
+            verification = await verified(log, anchors.read())
+    assert verification.valid
+    assert [(f.sequence, f.accepted) for f in verification.findings if f.kind == "sequence_gap"] == [(1, True)]
+
+
+async def test_there_is_nothing_to_accept_in_a_log_that_is_whole(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    before = anchors.path.read_bytes()
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (_, log):
+            assert await accept(log, anchors) is None
+            assert await log.last_sequence() == EVENTS
+    assert anchors.path.read_bytes() == before
+
+
+async def test_an_anchor_file_that_was_edited_is_found_out(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
+    content = anchors.path.read_text().replace('"sequence":300', '"sequence":250')
+    anchors.path.write_text(content)
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (_, log):
+            guard = LogGuard(log, anchors)
+            assert not await guard.check()
+            log.refusal = None
+            assert await accept(log, anchors) is not None
+            assert await guard.check()
+    assert [anchor.sequence for anchor in anchors.read()] == [EVENTS + 1]
+    assert len(list(anchors.path.parent.glob("EVENTS.jsonl.rejected-*"))) == 1
+
+
+def test_an_anchor_that_a_crash_cut_short_does_not_count_and_is_written_over(tmp_path: Path) -> None:
+    file = AnchorFile(tmp_path / "EVENTS.jsonl")
+    whole = [Anchor(1, n, EMPTY_DIGEST, "2026-03-01T12:00:00Z") for n in (1, 2, 3)]
+    file.append(whole[0])
+    file.append(whole[1])
+    size = file.path.stat().st_size
+    for cut_at in (size - 1, size // 2 + 1, size // 2 + 40):
+        content = file.path.read_bytes()
+        file.path.write_bytes(content[:cut_at])
+        assert file.read() == whole[:1]
+        file.append(whole[2])
+        assert file.read() == [whole[0], whole[2]]
+        file.path.write_bytes(content)
+
+
+@pytest.fixture
+def witness() -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """An HTTP server that keeps what is posted to it."""
+    received: list[dict[str, object]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(json.loads(body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/anchors", received
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_an_outside_witness_gets_every_anchor_and_one_that_fails_holds_nothing_up(
+    nats_server: NatsServer, tmp_path: Path, witness: tuple[str, list[dict[str, object]]]
+) -> None:
+    url, received = witness
+    file = AnchorFile(tmp_path / "EVENTS.jsonl")
+    second = AnchorFile(tmp_path / "second" / "EVENTS.jsonl")
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        sinks: list[AnchorSink] = [HttpAnchorSink("http://127.0.0.1:1/"), HttpAnchorSink(url), second]
+        guard = LogGuard(log, file, sinks, every_events=4)
+        await guard.check()
+        await grow(log, 1, 10)
+        await guard.anchor_growth()
+    assert [anchor.sequence for anchor in file.read()] == [4, 8, 10]
+    assert second.read() == file.read()
+    assert [Anchor.from_line(json.dumps(line)) for line in received] == file.read()
+
+
+def test_a_witness_has_to_be_an_address_of_http() -> None:
+    with pytest.raises(ValueError, match="not an address"):
+        HttpAnchorSink("file:///etc/passwd")
+
+
+async def test_a_log_that_does_not_answer_is_unavailable_not_regressed(
+    nats_server: NatsServer, anchors: AnchorFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.eventlog.jetstream.READ_TIMEOUT_SECONDS", 0.3)
+    async with opened(nats_server) as (_, log):
+        nats_server.kill()
+        with pytest.raises(LogUnavailable):
+            await LogGuard(log, anchors).check()
+        assert log.refusal is None
+
+
+async def test_a_new_log_without_anchors_is_whole(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with opened(nats_server) as (connection, log):
+        await ensure_streams(connection)
+        file = AnchorFile(tmp_path / "none.jsonl")
+        await verify_tail(log, file)
+        await log.append([new_event(runtime_subject("rt-1"))], [Head(runtime_chain("rt-1"))])
+        await verify_tail(log, file)
+        verification = await verified(log, [])
+        assert (verification.valid, verification.checked) == (True, 1)
