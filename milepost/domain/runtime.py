@@ -487,6 +487,8 @@ def _delete(state: Runtime, command: DeleteRuntime) -> list[Message]:
 
 
 def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
+    if state.phase is not Phase.DELETING:
+        raise FailedPrecondition(f"runtime {state.runtime_id} is not being deleted", reason="NOT_DELETING")
     return [
         facts.RuntimePurged(
             snapshot_count=command.snapshot_count,

@@ -268,7 +268,7 @@ def _trial_stopped(fact: trial_facts.TrialStopped) -> str:
 
 def _access(fact: platform_facts.AccessObserved) -> str:
     what = f"{fact.operation}{_tail(fact.resource, ' on ')}"
-    return f"{fact.peer or 'somebody'} {ACCESS_RESULTS[fact.result]} {what}, {plural(fact.count, 'time')}"
+    return f"{fact.peer or 'Somebody'} {ACCESS_RESULTS[fact.result]} {what}, {plural(fact.count, 'time')}"
 
 
 def _telemetry_dropped(fact: trial_facts.TelemetryDropped) -> str:

@@ -104,6 +104,8 @@ class Active:
     health: tuple[tuple[int, common.Health], ...] = ()
     ready: frozenset[int] = frozenset()
     running_ranks: frozenset[int] = frozenset()
+    # Alerts that were raised: kind, series, step.
+    alerts: frozenset[tuple[int, str, int]] = frozenset()
 
     @property
     def may_write(self) -> bool:
@@ -329,6 +331,15 @@ def _stopped(state: Trial, fact: facts.TrialStopped) -> Trial:
     return replace(state, situation=Stopped(fact.reason))
 
 
+def _alert_raised(state: Trial, fact: facts.AlertRaised) -> Trial:
+    active = state.active
+    return _with_active(state, alerts=active.alerts | {_alert_key(fact)}) if active else state
+
+
+def _alert_key(fact: facts.AlertRaised) -> tuple[int, str, int]:
+    return (fact.kind, fact.series, fact.step)
+
+
 def _unchanged(state: Trial, _: Message) -> Trial:
     return state
 
@@ -363,7 +374,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.TrialCompleted: _completed,
     facts.TrialFailed: _failed,
     facts.TrialStopped: _stopped,
-    facts.AlertRaised: _unchanged,
+    facts.AlertRaised: _alert_raised,
     facts.ClusterStateObserved: _unchanged,
 }
 
@@ -703,7 +714,8 @@ def _record_instance_exit(state: Trial, command: RecordInstanceExit) -> list[Mes
 
 
 def _raise_alert(state: Trial, command: RaiseAlert) -> list[Message]:
-    return [command.alert] if state.active is not None else []
+    active = state.active
+    return [command.alert] if active is not None and _alert_key(command.alert) not in active.alerts else []
 
 
 def _delete_snapshot(state: Trial, command: DeleteSnapshot) -> list[Message]:
@@ -770,6 +782,7 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.InstanceStarted: lambda state, active, payload: payload.rank in active.running_ranks,
     facts.InstanceReadinessChanged: lambda state, active, payload: payload.ready == (payload.rank in active.ready),
     facts.InstanceExited: lambda state, active, payload: payload.rank not in active.running_ranks,
+    facts.AlertRaised: lambda state, active, payload: _alert_key(payload) in active.alerts,
     facts.EvaluationStarted: lambda state, active, payload: active.open_evaluation_step == payload.step,
     facts.EvaluationCompleted: lambda state, active, payload: active.open_evaluation_step != payload.step,
     facts.SnapshotCommitted: lambda state, active, payload: any(

@@ -1,0 +1,353 @@
+"""What the decider of trials decides, for both of its writers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import options_pb2 as options
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain import sentences, trial
+from milepost.domain.decider import Fact
+from milepost.domain.trial import Active, Completed, Failed, Queued, Record, Retrying, Segment, StaleAttempt, Stopped
+from milepost.errors import FailedPrecondition, NotFound
+from milepost.eventlog import codec
+from tests.unit.domain.given import Given, at, given_trial, names, of_attempt, stamp
+
+CREATED = facts.TrialCreated(runtime_id="rt-1", trial=1)
+STOP_ABRUPTLY = trial.StopTrial(common.STOP_MODE_ABRUPT, at(0))
+STOP_GRACEFULLY = trial.StopTrial(common.STOP_MODE_GRACEFUL, at(300))
+
+
+def launched(attempt: int = 1, snapshot: str = "", step: int = 0) -> facts.AttemptLaunched:
+    return facts.AttemptLaunched(attempt=attempt, snapshot_id=snapshot, snapshot_step=step)
+
+
+def started(attempt: int = 1, snapshot: str = "", step: int = 0) -> Fact:
+    return of_attempt(facts.AttemptStarted(attempt=attempt, restored_snapshot_id=snapshot, restored_step=step))
+
+
+def committed(step: int, attempt: int = 1) -> Fact:
+    return of_attempt(
+        facts.SnapshotCommitted(attempt=attempt, snapshot_id=f"s{step}", step=step, uri=f"file:///s{step}")
+    )
+
+
+def ended(outcome: facts.AttemptOutcome, attempt: int = 1, step: int = 10) -> Fact:
+    cause = common.EXIT_CAUSE_EXCEPTION if outcome == facts.ATTEMPT_OUTCOME_FAILED else common.EXIT_CAUSE_FINISHED
+    return of_attempt(facts.AttemptEnded(attempt=attempt, outcome=outcome, cause=cause, last_step=step))
+
+
+def fenced(attempt: int = 1) -> facts.AttemptFenced:
+    return facts.AttemptFenced(attempt=attempt, reason=facts.FENCE_REASON_LOST, cause=common.EXIT_CAUSE_LOST)
+
+
+def running(*more: Message | Fact) -> Given:
+    return given_trial(CREATED, launched(), started(), *more)
+
+
+def test_a_created_trial_waits_to_be_launched() -> None:
+    chain = given_trial()
+    assert names(chain.when(trial.CreateTrial("rt-1", 1, {}, {}))) == ["TrialCreated"]
+    assert chain.state.situation == Queued(facts.LAUNCH_REASON_FIRST)
+    assert chain.when(trial.CreateTrial("rt-1", 1, {}, {})) == []
+
+
+def test_an_attempt_is_launched_once_and_in_order() -> None:
+    chain = given_trial(CREATED)
+    assert names(chain.when(trial.LaunchAttempt(1, None))) == ["AttemptLaunched"]
+    assert chain.when(trial.LaunchAttempt(1, None)) == []
+    with pytest.raises(FailedPrecondition):
+        chain.when(trial.LaunchAttempt(2, None))
+    with pytest.raises(FailedPrecondition):
+        given_trial(CREATED).when(trial.LaunchAttempt(2, None))
+
+
+def test_no_second_attempt_is_launched_while_one_is_not_concluded() -> None:
+    for happened in ([], [fenced()], [ended(facts.ATTEMPT_OUTCOME_FAILED)]):
+        with pytest.raises(FailedPrecondition):
+            running(*happened).when(trial.LaunchAttempt(2, None))
+
+
+def test_the_current_attempt_may_record_and_no_other() -> None:
+    chain = running()
+    assert names(chain.when(Record(1, facts.EpochCompleted(attempt=1, epoch=0, step=5)))) == ["EpochCompleted"]
+    with pytest.raises(StaleAttempt):
+        chain.when(Record(2, facts.EpochCompleted(attempt=2, epoch=0, step=5)))
+
+
+@pytest.mark.parametrize("over", [fenced(), ended(facts.ATTEMPT_OUTCOME_COMPLETED)])
+def test_an_attempt_that_is_fenced_or_has_ended_may_write_nothing(over: Message | Fact) -> None:
+    with pytest.raises(StaleAttempt):
+        running(over).when(Record(1, facts.EpochCompleted(attempt=1, epoch=0, step=5)))
+
+
+def test_an_attempt_may_write_only_its_own_facts_about_itself() -> None:
+    with pytest.raises(FailedPrecondition, match="may not write"):
+        running().when(Record(1, facts.TrialCompleted(attempt=1)))
+    with pytest.raises(FailedPrecondition, match="names attempt"):
+        running().when(Record(1, facts.EpochCompleted(attempt=7, step=1)))
+
+
+def test_nothing_is_recorded_before_the_attempt_has_started() -> None:
+    with pytest.raises(FailedPrecondition, match="has not started"):
+        given_trial(CREATED, launched()).when(Record(1, facts.EpochCompleted(attempt=1, step=1)))
+
+
+def test_an_attempt_starts_only_from_a_committed_snapshot() -> None:
+    chain = running(committed(5), fenced(), facts.RetryScheduled(attempt=1, retry=1), launched(2, "s5", 5))
+    with pytest.raises(FailedPrecondition, match="not a committed snapshot"):
+        chain.when(Record(2, facts.AttemptStarted(attempt=2, restored_snapshot_id="s9", restored_step=9)))
+    assert chain.when(Record(2, facts.AttemptStarted(attempt=2, restored_snapshot_id="s5", restored_step=5)))
+
+
+def test_what_a_zombie_wrote_past_the_check_changes_nothing() -> None:
+    chain = running(committed(5), fenced(), committed(9), ended(facts.ATTEMPT_OUTCOME_COMPLETED))
+    assert [record.step for record in chain.state.snapshots] == [5]
+    assert isinstance(chain.state.situation, Active)
+    assert chain.state.situation.ending is None
+    assert chain.state.ignored == 2
+
+
+def test_a_forged_fact_of_the_service_on_the_subject_of_an_attempt_changes_nothing() -> None:
+    chain = running(Fact(facts.TrialCompleted(attempt=1, last_step=3), attempt=1))
+    assert isinstance(chain.state.situation, Active)
+    assert chain.state.ignored == 1
+
+
+def test_a_fence_for_another_attempt_changes_nothing() -> None:
+    assert running(fenced(7)).state.active == running().state.active
+
+
+def test_fencing_twice_decides_nothing() -> None:
+    fence = trial.FenceAttempt(1, facts.FENCE_REASON_LOST, common.EXIT_CAUSE_LOST, "silent")
+    chain = running()
+    assert names(chain.when(fence)) == ["AttemptFenced"]
+    assert chain.when(fence) == []
+
+
+def test_a_running_attempt_is_not_concluded() -> None:
+    for command in (
+        trial.ScheduleRetry(1, 2, at(5), common.EXIT_CAUSE_SIGNAL, ""),
+        trial.CompleteTrial(1),
+        trial.FailTrial(1, common.FAILURE_REASON_CRASHED, ""),
+        trial.MarkStopped(""),
+    ):
+        with pytest.raises(FailedPrecondition, match="still runs"):
+            running().when(command)
+
+
+def test_only_an_attempt_that_completed_completes_its_trial() -> None:
+    with pytest.raises(FailedPrecondition, match="did not complete"):
+        running(ended(facts.ATTEMPT_OUTCOME_FAILED)).when(trial.CompleteTrial(1))
+    chain = running(ended(facts.ATTEMPT_OUTCOME_COMPLETED, step=40))
+    chain.when(trial.CompleteTrial(1))
+    assert chain.state.situation == Completed(40)
+    assert chain.when(trial.CompleteTrial(1)) == []
+
+
+def test_retries_count_up_to_the_next_resume() -> None:
+    retry = trial.ScheduleRetry(1, 2, at(5), common.EXIT_CAUSE_SIGNAL, "signal 9")
+    chain = running(fenced())
+    chain.when(retry)
+    assert chain.state.situation == Retrying(1, at(5), common.EXIT_CAUSE_SIGNAL, "signal 9")
+    assert chain.when(retry) == []
+    decided = chain.when(trial.LaunchAttempt(2, None))
+    assert decided[0].reason == facts.LAUNCH_REASON_RETRY  # type: ignore[attr-defined]
+    chain.when(
+        trial.FenceAttempt(2, facts.FENCE_REASON_EXITED, common.EXIT_CAUSE_SIGNAL, ""),
+        trial.FailTrial(2, common.FAILURE_REASON_CRASHED, "again"),
+        trial.ResumeTrial(),
+    )
+    assert chain.state.retries == 0
+    assert chain.state.situation == Queued(facts.LAUNCH_REASON_RESUME)
+
+
+def test_a_waiting_trial_is_stopped_at_once() -> None:
+    retrying = running(fenced(), facts.RetryScheduled(attempt=1, retry=1, not_before_time=stamp(5)))
+    for chain in (given_trial(CREATED), retrying):
+        assert names(chain.when(STOP_GRACEFULLY)) == ["TrialStopRequested", "TrialStopped"]
+        assert isinstance(chain.state.situation, Stopped)
+        assert chain.when(STOP_GRACEFULLY) == []
+
+
+def test_a_stop_of_a_running_trial_is_an_order_and_an_abrupt_one_overtakes() -> None:
+    chain = running()
+    assert names(chain.when(STOP_GRACEFULLY)) == ["TrialStopRequested"]
+    assert chain.when(STOP_GRACEFULLY) == []
+    assert names(chain.when(STOP_ABRUPTLY)) == ["TrialStopRequested"]
+    assert chain.when(STOP_GRACEFULLY, STOP_ABRUPTLY) == []
+
+
+def test_a_stop_reaches_an_attempt_that_has_crashed_and_is_not_concluded() -> None:
+    chain = running(ended(facts.ATTEMPT_OUTCOME_FAILED))
+    assert names(chain.when(STOP_GRACEFULLY)) == ["TrialStopRequested"]
+    assert chain.state.active is not None
+    assert chain.state.active.stop is not None
+
+
+def test_an_ended_trial_cannot_be_stopped() -> None:
+    for end in (trial.CompleteTrial(1), trial.FailTrial(1, common.FAILURE_REASON_CRASHED, "")):
+        chain = running(ended(facts.ATTEMPT_OUTCOME_COMPLETED))
+        chain.when(end)
+        with pytest.raises(FailedPrecondition):
+            chain.when(STOP_GRACEFULLY)
+
+
+def test_a_stopped_trial_says_how_many_steps_will_be_done_again() -> None:
+    chain = running(
+        committed(20),
+        of_attempt(facts.EvaluationStarted(attempt=1, step=30)),
+        facts.TrialStopRequested(mode=common.STOP_MODE_ABRUPT),
+    )
+    chain.when(trial.FenceAttempt(1, facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, "", last_step=37))
+    decided = chain.when(trial.MarkStopped("enough"))
+    assert decided == [facts.TrialStopped(attempt=1, reason="enough", lost_steps=17)]
+    assert isinstance(chain.state.situation, Stopped)
+
+
+def test_resume_refuses_unknown_and_superseded_snapshots() -> None:
+    happened: list[Message | Fact] = [
+        committed(5),
+        committed(9),
+        fenced(),
+        facts.RetryScheduled(attempt=1, retry=1),
+        launched(2, "s5", 5),
+        started(2, "s5", 5),
+        ended(facts.ATTEMPT_OUTCOME_STOPPED, 2),
+        facts.TrialStopped(attempt=2),
+    ]
+    chain = running(*happened)
+    with pytest.raises(NotFound):
+        chain.when(trial.ResumeTrial("s7"))
+    with pytest.raises(FailedPrecondition, match="superseded"):
+        chain.when(trial.ResumeTrial("s9"))
+    assert names(chain.when(trial.ResumeTrial("s5"))) == ["TrialResumeRequested"]
+    assert chain.when(trial.ResumeTrial("s5")) == []
+
+
+def test_a_stopping_trial_is_not_resumed_and_a_completed_one_only_for_longer() -> None:
+    with pytest.raises(FailedPrecondition, match="stopping"):
+        running(facts.TrialStopRequested()).when(trial.ResumeTrial())
+    chain = running(ended(facts.ATTEMPT_OUTCOME_COMPLETED), facts.TrialCompleted(attempt=1, last_step=10))
+    with pytest.raises(FailedPrecondition, match="larger total"):
+        chain.when(trial.ResumeTrial())
+    assert chain.when(trial.ResumeTrial(extends=True))
+
+
+def test_the_lineage_is_cut_where_an_attempt_goes_on() -> None:
+    chain = running(
+        committed(100),
+        committed(200),
+        fenced(),
+        facts.RetryScheduled(attempt=1, retry=1),
+        launched(2, "s100", 100),
+        started(2, "s100", 100),
+    )
+    assert chain.state.lineage == (Segment(1, 1, 100), Segment(2, 101, None))
+    assert [(s.step, s.superseded) for s in chain.state.snapshots] == [(100, False), (200, True)]
+    assert [s.step for s in trial.restorable_snapshots(chain.state)] == [100]
+    assert trial.owner_of(chain.state.lineage, 100) == 1
+    assert trial.owner_of(chain.state.lineage, 101) == 2
+    assert trial.owner_of((), 1) is None
+
+
+def test_an_attempt_that_begins_again_takes_all_steps() -> None:
+    chain = running(committed(100), fenced(), facts.RetryScheduled(attempt=1, retry=1), launched(2), started(2))
+    assert chain.state.lineage == (Segment(2, 1, None),)
+    assert trial.restorable_snapshots(chain.state) == []
+
+
+def test_what_the_log_says_already_is_not_recorded_again() -> None:
+    chain = running()
+    once: list[Message] = [
+        facts.InstanceStarted(attempt=1, rank=0),
+        facts.InstanceReadinessChanged(attempt=1, rank=0, ready=True),
+        facts.EvaluationStarted(attempt=1, step=5),
+        facts.EvaluationCompleted(attempt=1, step=5),
+        facts.SnapshotCommitted(attempt=1, snapshot_id="s5", step=5),
+        facts.SnapshotDeleted(attempt=1, snapshot_id="s5"),
+        facts.InstanceReadinessChanged(attempt=1, rank=0, ready=False),
+        facts.InstanceExited(attempt=1, rank=0),
+    ]
+    for payload in once:
+        assert chain.when(Record(1, payload)) == [payload]
+        assert chain.when(Record(1, payload)) == []
+
+
+def test_health_of_an_instance_is_said_only_on_change() -> None:
+    chain = running()
+    report = trial.ReportInstanceHealth(1, 0, common.HEALTH_DEGRADED, "late")
+    assert names(chain.when(report)) == ["InstanceHealthChanged"]
+    assert chain.when(report) == []
+    assert chain.when(trial.ReportInstanceHealth(2, 0, common.HEALTH_UNHEALTHY, "")) == []
+
+
+def test_the_service_records_the_exit_of_an_instance_once() -> None:
+    chain = running(of_attempt(facts.InstanceStarted(attempt=1, rank=0)))
+    exit_ = trial.RecordInstanceExit(1, facts.InstanceExited(attempt=1, rank=0, cause=common.EXIT_CAUSE_SIGNAL))
+    assert names(chain.when(exit_)) == ["InstanceExited"]
+    assert chain.when(exit_) == []
+
+
+def test_a_snapshot_that_is_gone_is_not_deleted_again() -> None:
+    chain = running(committed(5))
+    delete = trial.DeleteSnapshot("s5", facts.SNAPSHOT_DELETE_REASON_CORRUPT)
+    assert names(chain.when(delete)) == ["SnapshotDeleted"]
+    assert chain.when(delete) == []
+
+
+def test_a_waiting_trial_can_fail() -> None:
+    chain = given_trial(CREATED)
+    chain.when(trial.FailTrial(0, common.FAILURE_REASON_NO_VALID_SNAPSHOT, "none"))
+    assert chain.state.situation == Failed(common.FAILURE_REASON_NO_VALID_SNAPSHOT, "none")
+
+
+def test_every_fact_of_a_trial_can_be_folded() -> None:
+    members = {
+        getattr(facts, field.message_type.name)  # type: ignore[union-attr]
+        for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
+    }
+    assert set(trial.EVOLVE) == members
+
+
+def test_every_command_has_a_decision() -> None:
+    commands = {
+        value
+        for value in vars(trial).values()
+        if isinstance(value, type) and value.__module__ == trial.__name__ and value.__name__[:4] != "Plan"
+    }
+    states = {Queued, Retrying, Stopped, Completed, Failed, Active, Segment, trial.Trial, trial.StopOrder, trial.Ending}
+    assert set(trial.DECIDE) == commands - states - {trial.SnapshotRecord, StaleAttempt}
+
+
+def test_every_event_has_a_sentence_and_each_word_of_a_closed_set_one() -> None:
+    assert {codec.type_of(kind()) for kind in sentences.SENTENCES} == set(codec.TYPES)
+    for kind in sentences.SENTENCES:
+        text = sentences.sentence(kind())
+        assert text
+        assert text[0].isupper()
+        assert "\n" not in text
+    tables: dict[Any, dict[Any, str]] = {
+        common.ExitCause: sentences.EXIT_CAUSES,
+        common.FailureReason: sentences.FAILURE_REASONS,
+        common.Health: sentences.HEALTHS,
+        common.StopMode: sentences.STOP_MODES,
+        facts.FenceReason: sentences.FENCE_REASONS,
+        facts.LaunchReason: sentences.LAUNCH_REASONS,
+        facts.AttemptOutcome: sentences.OUTCOMES,
+        facts.SnapshotReason: sentences.SNAPSHOT_REASONS,
+        facts.SnapshotDeleteReason: sentences.SNAPSHOT_DELETE_REASONS,
+    }
+    for enum, table in tables.items():
+        assert set(table) == set(enum.values())
+
+
+def test_every_fact_has_a_writer_a_scope_and_a_category() -> None:
+    for ce_type in codec.TYPES:
+        assert codec.writer_of(ce_type) != options.WRITER_UNSPECIFIED
+        assert codec.scope_of(ce_type) != options.SCOPE_UNSPECIFIED
+        assert codec.category_of(ce_type) != options.CATEGORY_UNSPECIFIED
