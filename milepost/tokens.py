@@ -1,10 +1,11 @@
 """Who may call: tokens of people and programs, kept as hashes in a file, `tokens.json` of the data directory.
 
-Three kinds, told apart by their first letters:
+Four kinds, told apart by their first letters:
 
 - `mp_<id>_<secret>`: made by `milepost token create`. The file holds the SHA-256 of the whole token.
 - `mps_<secret>`: what services show each other. One secret, in a file that only their user can read.
-- `mpt_<claims>_<signature>`: bound to one attempt; signed with a secret of the services, so nothing is stored.
+- `mpt_<claims>.<signature>`: bound to one attempt; signed with a secret of the services, so nothing is stored.
+- `mpw_<claims>.<signature>`: a browser that signed in with a token of the first kind, and ends with it; signed too.
 
 A secret has 256 random bits, so one round of SHA-256 is as good as a slow hash.
 """
@@ -12,7 +13,6 @@ A secret has 256 random bits, so one round of SHA-256 is as good as a slow hash.
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import hashlib
 import hmac
@@ -29,11 +29,13 @@ from pathlib import Path
 
 SERVICE_TOKEN_FILE = "service.token"
 TRAINER_KEY_FILE = "trainer-tokens.key"
+SESSION_KEY_FILE = "sessions.key"
 SECRET_BYTES = 32
 MAXIMUM_TOKENS = 10_000
 MAXIMUM_TOKEN_CHARACTERS = 512
 DEFAULT_ACTIVE_RUNTIMES = 1_000
 TRAINER_TOKEN_LIFETIME = timedelta(days=90)
+SESSION_LIFETIME = timedelta(hours=12)
 
 # No colon: names with one (`local:ann`, `service:runtime`) are given by Milepost.
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
@@ -102,6 +104,8 @@ class Identity:
     role: Role
     token_id: str = ""
     runtime_id: str = ""
+    # Which of the sessions of a token this is; empty: the token itself.
+    session_id: str = ""
     max_active_runtimes: int = DEFAULT_ACTIVE_RUNTIMES
 
 
@@ -196,7 +200,20 @@ class TokenStore:
         token = self._tokens.get(parts[1]) if len(parts) == 3 and parts[0] == "mp" else None
         # An unknown id takes as long as a wrong secret.
         known = hmac.compare_digest(_hash(text), token.sha256 if token else "0" * 64)
-        if token is None or not known or not token.is_live(self._clock()):
+        if token is None or not known:
+            raise InvalidToken
+        return self._identity(token)
+
+    def identity(self, token_id: str) -> Identity:
+        """Say whose token has an id. Raises as `verify`."""
+        self._reload()
+        token = self._tokens.get(token_id)
+        if token is None:
+            raise InvalidToken
+        return self._identity(token)
+
+    def _identity(self, token: Token) -> Identity:
+        if not token.is_live(self._clock()):
             raise InvalidToken
         return Identity(token.name, token.role, token.id, max_active_runtimes=token.max_active_runtimes)
 
@@ -256,49 +273,82 @@ class ServiceToken:
         return Identity("service", Role.SERVICE)
 
 
-class TrainerTokens:
-    """Tokens bound to one attempt. The signature stands for the claims; the key is in the folder of keys."""
+class _Signed:
+    """Tokens that carry their claims, `<first letters><claims>.<signature>`, the last claim being when they expire."""
 
-    def __init__(self, keys_dir: Path, clock: Clock = now_utc) -> None:
-        text = secret_file(keys_dir / TRAINER_KEY_FILE, lambda: secrets.token_urlsafe(SECRET_BYTES))
-        self._key = text.encode()
+    def __init__(self, prefix: str, key_file: Path, clock: Clock) -> None:
+        self._prefix = prefix
+        self._key = secret_file(key_file, lambda: secrets.token_urlsafe(SECRET_BYTES)).encode()
         self._clock = clock
 
+    def sign(self, claims: tuple[str, ...], lifetime: timedelta) -> str:
+        expires = str(int((self._clock() + lifetime).timestamp()))
+        text = base64.urlsafe_b64encode("/".join((*claims, expires)).encode()).decode()
+        return f"{self._prefix}{text}.{self._signature(text)}"
+
+    def open(self, text: str) -> list[str]:
+        """Return the claims. Raises InvalidToken: it is not signed with our key, or expired."""
+        claims, _, signature = text.removeprefix(self._prefix).rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(claims).encode()):
+            raise InvalidToken
+        *values, expires = base64.urlsafe_b64decode(claims).decode().split("/")
+        if int(expires) <= self._clock().timestamp():
+            raise InvalidToken
+        return values
+
+    def _signature(self, claims: str) -> str:
+        # The first letters are signed too: one kind is never taken for another.
+        return hmac.new(self._key, (self._prefix + claims).encode(), hashlib.sha256).hexdigest()
+
+
+class TrainerTokens:
+    """Tokens bound to one attempt."""
+
+    def __init__(self, keys_dir: Path, clock: Clock = now_utc) -> None:
+        self._signed = _Signed("mpt_", keys_dir / TRAINER_KEY_FILE, clock)
+
     def create(self, runtime_id: str, trial: int, attempt: int, lifetime: timedelta = TRAINER_TOKEN_LIFETIME) -> str:
-        expires = int((self._clock() + lifetime).timestamp())
-        claims = base64.urlsafe_b64encode(f"{runtime_id}/{trial}/{attempt}/{expires}".encode()).decode()
-        return f"mpt_{claims}.{self._sign(claims)}"
+        return self._signed.sign((runtime_id, str(trial), str(attempt)), lifetime)
 
     def verify(self, text: str) -> Identity:
         """Raises InvalidToken: it is not signed with our key, or expired."""
-        claims, _, signature = text.removeprefix("mpt_").rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign(claims).encode()):
-            raise InvalidToken
-        try:
-            runtime_id, trial, attempt, expires = base64.urlsafe_b64decode(claims).decode().split("/")
-        except (ValueError, binascii.Error) as error:
-            raise InvalidToken from error
-        if int(expires) <= self._clock().timestamp():
-            raise InvalidToken
+        runtime_id, trial, attempt = self._signed.open(text)
         actor = f"trainer:{runtime_id}/{trial}/{attempt}"
         return Identity(actor, Role.TRAINER, actor, runtime_id, max_active_runtimes=0)
 
-    def _sign(self, claims: str) -> str:
-        return hmac.new(self._key, claims.encode(), hashlib.sha256).hexdigest()
+
+class SessionTokens:
+    """What a browser gets in exchange for a token: valid for some hours, and no longer than that token."""
+
+    def __init__(self, keys_dir: Path, store: TokenStore, clock: Clock = now_utc) -> None:
+        self._signed = _Signed("mpw_", keys_dir / SESSION_KEY_FILE, clock)
+        self._store = store
+
+    def create(self, identity: Identity, lifetime: timedelta = SESSION_LIFETIME) -> str:
+        return self._signed.sign((identity.token_id, secrets.token_hex(8)), lifetime)
+
+    def verify(self, text: str) -> Identity:
+        """Raises InvalidToken: it is not signed with our key, or it or its token has ended."""
+        token_id, session_id = self._signed.open(text)
+        return replace(self._store.identity(token_id), session_id=session_id)
 
 
 class Verifier:
     """Says whose token something is, whatever its kind."""
 
-    def __init__(self, store: TokenStore, service: ServiceToken, trainers: TrainerTokens) -> None:
+    def __init__(
+        self, store: TokenStore, service: ServiceToken, trainers: TrainerTokens, sessions: SessionTokens
+    ) -> None:
         self.store = store
+        self.sessions = sessions
         self._service = service
         self._trainers = trainers
 
     @classmethod
     def of(cls, tokens_file: Path, keys_dir: Path) -> Verifier:
         """Verify by the files of an installation. Makes the secrets of the services where they are missing."""
-        return cls(TokenStore(tokens_file), ServiceToken(keys_dir), TrainerTokens(keys_dir))
+        store = TokenStore(tokens_file)
+        return cls(store, ServiceToken(keys_dir), TrainerTokens(keys_dir), SessionTokens(keys_dir, store))
 
     def verify(self, text: str) -> Identity:
         """Say whose token this is.
@@ -313,6 +363,8 @@ class Verifier:
             return self._service.verify(text)
         if text.startswith("mpt_"):
             return self._trainers.verify(text)
+        if text.startswith("mpw_"):
+            return self.sessions.verify(text)
         return self.store.verify(text)
 
 

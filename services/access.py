@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from milepost.settings import Settings
-from milepost.tokens import TokenError, Verifier
+from milepost.tokens import SessionTokens, TokenError, Verifier
 from services.authentication import AuthenticationInterceptor, Authenticator, Observation, Observer
 from services.exposure import Tls, check_exposure, is_loopback, tls_of
 
@@ -13,9 +13,11 @@ REQUIRED = "required"
 LOOPBACK = "loopback"
 
 
-class _Unobserved:
+class Unobserved:
+    """Takes no notice: for servers without an event log."""
+
     def observe(self, observation: Observation) -> None:
-        """Take no notice: for servers without an event log."""
+        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Access:
     interceptor: AuthenticationInterceptor
     authenticator: Authenticator
     tls: Tls | None = None
+    # Makes sessions of browsers; None: nobody can sign in.
+    sessions: SessionTokens | None = None
 
 
 def open_access(settings: Settings, service: str, observer: Observer | None = None) -> Access:
@@ -44,7 +48,8 @@ def open_access(settings: Settings, service: str, observer: Observer | None = No
     except TokenError as error:
         raise SystemExit(str(error)) from error
     authenticator = Authenticator(verifier, required=settings["authentication"] == REQUIRED or not is_loopback(listen))
-    return Access(listen, AuthenticationInterceptor(authenticator, observer or _Unobserved()), authenticator, tls)
+    interceptor = AuthenticationInterceptor(authenticator, observer or Unobserved())
+    return Access(listen, interceptor, authenticator, tls, verifier.sessions)
 
 
 def loopback_access(listen: str) -> Access:
@@ -55,4 +60,4 @@ def loopback_access(listen: str) -> Access:
     """
     check_exposure("the server", listen, None, False)
     authenticator = Authenticator(None, required=False)
-    return Access(listen, AuthenticationInterceptor(authenticator, _Unobserved()), authenticator)
+    return Access(listen, AuthenticationInterceptor(authenticator, Unobserved()), authenticator)

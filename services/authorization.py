@@ -96,6 +96,8 @@ RULES: dict[str, Rule] = {
     LOGS + "StreamLogs": _read("parent"),
     LOGS + "ListLogFacets": _read("parent"),
     ACCESS + "GetCaller": Rule(Role.VIEWER, trainer=True),
+    # What it says becomes facts by itself.
+    ACCESS + "ReportAccess": Rule(Role.SERVICE),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _read(),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _read(),
 }

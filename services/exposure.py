@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +85,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SystemExit(f"{path} cannot be read: {error.strerror}") from error
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many open files as the system allows it: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,15 @@ from starlette.routing import Route as HttpRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from milepost.errors import InvalidArgument, Violation
+from milepost.errors import InvalidArgument, ResourceExhausted, Violation
 from milepost.protojson import from_json, from_query, message_class_of, to_json
+from services.access import Access, Unobserved, loopback_access
+from services.authentication import Observer
 from services.gateway import routes
+from services.gateway.doors import LOGIN_PATH, Doors, Streams, call_metadata, problem_of, session_routes
 from services.gateway.exports import FORMATS, convert
 from services.gateway.feed import Feed, FeedResponse, parse_token, subscribe
-from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards
+from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards, read_body
 from services.gateway.openapi import document
 from services.gateway.problems import (
     Problem,
@@ -46,7 +50,6 @@ from services.gateway.problems import (
 )
 from services.gateway.routes import Answer, Route
 
-MAXIMUM_STREAMS = 1_000
 READY_SECONDS = 2.0
 # What the page's address means: the same document, which reads the rest of the address itself.
 PAGES = ("/", "/runtimes/{runtime}", "/trials", "/runtimes/{runtime}/audit")
@@ -101,10 +104,11 @@ class Services:
         return call
 
     async def call(self, rpc: str, request: Any, seconds: float) -> Any:
-        return await self._call(rpc)(request, timeout=seconds, wait_for_ready=False)
+        return await self._call(rpc)(request, timeout=seconds, wait_for_ready=False, metadata=call_metadata())
 
     def stream(self, rpc: str, request: Any, seconds: float | None = None) -> AsyncIterator[Any]:
-        stream: AsyncIterator[Any] = self._call(rpc)(request, timeout=seconds, wait_for_ready=False)
+        call = self._call(rpc)
+        stream: AsyncIterator[Any] = call(request, timeout=seconds, wait_for_ready=False, metadata=call_metadata())
         return stream
 
     async def readiness(self) -> dict[str, str]:
@@ -134,26 +138,34 @@ class Gateway:
     telemetry: Telemetry
     web: Path
     version: str
+    streams: Streams = field(default_factory=Streams)
 
 
-def create_app(gateway: Gateway, hosts: Collection[str]) -> ASGIApp:
-    """Build the ASGI application. `hosts` are the host names it answers to."""
+def create_app(
+    gateway: Gateway, hosts: Collection[str], access: Access | None = None, observer: Observer | None = None
+) -> ASGIApp:
+    """Build the ASGI application. `hosts` are the host names it answers to. Without `access` it asks for no tokens."""
+    access = access or loopback_access("127.0.0.1:0")
+    observer = observer or Unobserved()
     # A custom verb is more specific than the bare resource.
     table = sorted(routes.ROUTES, key=lambda route: ":" not in route.path)
     http_routes: list[Any] = [
         HttpRoute(_typed(routes.RUNTIME_STREAM), _stream_endpoint(gateway, routes.RUNTIME_TOPICS), methods=["GET"]),
         HttpRoute(routes.PLATFORM_STREAM, _stream_endpoint(gateway, routes.PLATFORM_TOPICS), methods=["GET"]),
         *(HttpRoute(_typed(route.path), _endpoint(gateway, route), methods=[route.method]) for route in table),
+        *session_routes(access.authenticator, access.sessions, observer),
         HttpRoute("/openapi.json", _openapi_endpoint(gateway), methods=["GET"]),
         HttpRoute("/livez", _live, methods=["GET"]),
         HttpRoute("/readyz", _ready_endpoint(gateway), methods=["GET"]),
         HttpRoute("/metrics", _metrics_endpoint(gateway), methods=["GET"]),
-        *(HttpRoute(page, _page_endpoint(gateway), methods=["GET"]) for page in PAGES),
+        *(HttpRoute(page, _page_endpoint(gateway, "index.html"), methods=["GET"]) for page in PAGES),
+        HttpRoute(LOGIN_PATH, _page_endpoint(gateway, "login.html"), methods=["GET"]),
         HttpRoute("/favicon.ico", _favicon, methods=["GET"]),
         Mount("/static", _static(gateway)),
     ]
     handlers: Any = {Problem: on_problem, HTTPException: on_http_error, Exception: on_unknown_error}
-    return Guards(Starlette(routes=http_routes, exception_handlers=handlers), hosts)
+    known = Doors(Starlette(routes=http_routes, exception_handlers=handlers), access.authenticator, observer)
+    return Guards(known, hosts)
 
 
 def _typed(path: str) -> str:
@@ -227,12 +239,7 @@ def _refuse_bound(keys: Any, bound: Mapping[str, str]) -> None:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAXIMUM_BODY_BYTES:
-            text = f"the body must not be larger than {MAXIMUM_BODY_BYTES} bytes"
-            raise refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text, "BODY_TOO_LARGE", 413)
+    content = await read_body(request, MAXIMUM_BODY_BYTES)
     if not content:
         return {}
     try:
@@ -332,33 +339,33 @@ async def _table(gateway: Gateway, route: Route, request: Request, message: Any)
 
 
 def _stream_endpoint(gateway: Gateway, topics: Mapping[str, routes.Topic]) -> Callable[[Request], Any]:
-    open_streams = gateway.telemetry.streams
-
     async def handle(request: Request) -> Response:
-        if open_streams._value.get() >= MAXIMUM_STREAMS:
-            raise refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{MAXIMUM_STREAMS} streams are open already",
-                "TOO_MANY_STREAMS",
-                503,
-            )
         try:
             feed = _make_feed(gateway, topics, request)
         except InvalidArgument as error:
             raise bad_input(error) from error
-        return _CountedFeedResponse(feed, gateway.telemetry)
+        visitor = request.scope["milepost.visitor"]
+        try:
+            gateway.streams.take(visitor)
+        except ResourceExhausted as error:
+            raise problem_of(error) from error
+        return _CountedFeedResponse(feed, gateway.telemetry, partial(gateway.streams.release, visitor))
 
     return handle
 
 
 class _CountedFeedResponse(FeedResponse):
-    def __init__(self, feed: Feed, telemetry: Telemetry) -> None:
+    def __init__(self, feed: Feed, telemetry: Telemetry, on_end: Callable[[], None]) -> None:
         super().__init__(feed, telemetry.cut_off.inc)
         self._streams = telemetry.streams
+        self._on_end = on_end
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        with self._streams.track_inprogress():
-            await super().__call__(scope, receive, send)
+        try:
+            with self._streams.track_inprogress():
+                await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 def _make_feed(gateway: Gateway, topics: Mapping[str, routes.Topic], request: Request) -> Feed:
@@ -413,8 +420,8 @@ def _metrics_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
     return handle
 
 
-def _page_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
-    index = gateway.web / "index.html"
+def _page_endpoint(gateway: Gateway, name: str) -> Callable[[Request], Any]:
+    index = gateway.web / name
 
     async def handle(request: Request) -> Response:
         if not index.is_file():

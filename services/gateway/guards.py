@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import grpc
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.problems import Problem, problem_response, refusal
 
+log = logging.getLogger(__name__)
+
 CSRF_HEADER = "x-milepost-csrf"
 MAXIMUM_BODY_BYTES = 1 << 20
+BODY_SECONDS = 30.0
+# A client that takes nothing for so long is cut off. Live streams have a shorter patience of their own.
+SEND_SECONDS = 60.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -48,6 +56,32 @@ def host_name(authority: str) -> str:
         return ""
 
 
+def client_address(scope: Scope) -> str:
+    """Return the address a request came from; empty where the transport has none."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a whole body.
+
+    Raises:
+        Problem: it is larger than the limit, or does not come in time.
+    """
+    content = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limit:
+                    text = f"the body must not be larger than {limit} bytes"
+                    raise refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text, "BODY_TOO_LARGE", 413)
+    except TimeoutError as error:
+        text = f"the body did not come within {BODY_SECONDS:g} s"
+        raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text, "BODY_TOO_SLOW", 408) from error
+    return content
+
+
 class Guards:
     """ASGI middleware, outermost. Also hands the transport's `abort` to those who must cut a client off."""
 
@@ -71,7 +105,14 @@ class Guards:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                log.warning("http.cut_off", extra={"path": scope["path"], "client": client_address(scope)})
+                if transport is not None:
+                    transport.abort()
+                raise
 
         problem = self._refuse(scope)
         if problem is not None:

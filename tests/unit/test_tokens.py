@@ -14,6 +14,7 @@ from milepost.tokens import (
     InvalidToken,
     Role,
     ServiceToken,
+    SessionTokens,
     TokenError,
     TokenStore,
     TrainerTokens,
@@ -146,7 +147,35 @@ def test_a_trainers_token_is_bound_to_its_runtime_and_expires(tmp_path: Path) ->
         trainers.verify(text)
 
 
-@pytest.mark.parametrize("text", ["mps_", "mpt_", "mpt_.", "mp__", "é", "x" * 1000, "mpt_é.0", "\x00"])
+def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
+    now = NOW
+    store = TokenStore(tmp_path / "tokens.json", lambda: now)
+    sessions = SessionTokens(tmp_path / "keys", store, lambda: now)
+    identity = store.verify(create(store))
+    text, other = sessions.create(identity), sessions.create(identity)
+    assert sessions.verify(text).actor == "ann"
+    assert sessions.verify(text).session_id != sessions.verify(other).session_id
+    now = NOW + timedelta(hours=12)
+    with pytest.raises(InvalidToken):
+        sessions.verify(text)
+    text = sessions.create(identity)
+    store.revoke("ann")
+    with pytest.raises(InvalidToken):
+        sessions.verify(text)
+
+
+def test_one_kind_is_never_taken_for_another(tmp_path: Path) -> None:
+    verifier = Verifier.of(tmp_path / "tokens.json", tmp_path / "keys")
+    trainer = TrainerTokens(tmp_path / "keys").create("rt-a", 1, 1)
+    (tmp_path / "keys" / "sessions.key").write_text((tmp_path / "keys" / "trainer-tokens.key").read_text())
+    with pytest.raises(InvalidToken):
+        Verifier.of(tmp_path / "tokens.json", tmp_path / "keys").verify("mpw_" + trainer.removeprefix("mpt_"))
+    assert verifier.verify(trainer).role is Role.TRAINER
+
+
+@pytest.mark.parametrize(
+    "text", ["mpw_", "mpw_a.b", "mps_", "mpt_", "mpt_.", "mp__", "é", "x" * 1000, "mpt_é.0", "\x00"]
+)
 def test_no_kind_of_token_is_fooled_by_nonsense(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidToken):
         Verifier.of(tmp_path / "tokens.json", tmp_path / "keys").verify(text)

@@ -25,6 +25,11 @@ export function remove(path, query) {
   return request('DELETE', address(`/api/v1${path}`, query ?? {}))
 }
 
+/** Go and sign in, and come back here. */
+export function signIn() {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`)
+}
+
 /** A new id with which a command can be given again without harm. */
 export function requestId() {
   return crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -43,6 +48,7 @@ async function request(method, url, body, { signal } = {}) {
     const message = error.name === 'TimeoutError' ? 'The server did not answer within 30 s.' : 'The server cannot be reached. Is `milepost up` running?'
     throw new ApiError(0, 'UNAVAILABLE', message)
   }
+  if (response.status === 401) signIn()
   const text = await response.text()
   const answer = parse(text)
   if (response.ok) return answer ?? {}

@@ -1,5 +1,6 @@
 // The live stream: one connection a page, resumed from the last id it saw, closed while the tab is hidden.
 import { signal } from './vendor/signals.js'
+import { signIn } from './api.js'
 import { address } from './functions/query.js'
 import { parser } from './functions/sse.js'
 import { moveToken } from './functions/token.js'
@@ -118,6 +119,7 @@ export class Stream {
     try {
       const url = address(`/api/v1${this.path}`, { topics: this.topics.join(','), ...this.query })
       const response = await fetch(url, { headers, signal: abort.signal, cache: 'no-store' })
+      if (response.status === 401) signIn()
       if (!response.ok) return false
       this.#lost.clear()
       this.#showLive()

@@ -17,6 +17,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from milepost.settings import Settings, collect
 from milepost.tokens import Role, ServiceToken, TokenStore, TrainerTokens
 from services.access import open_access
+from services.access_service import AccessService
 from services.authentication import Observation
 from services.server import Server
 
@@ -81,7 +82,9 @@ def settings_of(data_dir: Path, **changes: str) -> Settings:
 
 
 @asynccontextmanager
-async def running_doors(data_dir: Path, **changes: str) -> AsyncIterator[Doors]:
+async def running_doors(
+    data_dir: Path, access_service: AccessService | None = None, **changes: Any
+) -> AsyncIterator[Doors]:
     """Serve every service of the contract on a free port. `changes` are settings."""
     doors = Doors("", data_dir)
     access = open_access(settings_of(data_dir, **changes), "runtime", doors)
@@ -89,7 +92,10 @@ async def running_doors(data_dir: Path, **changes: str) -> AsyncIterator[Doors]:
     def register(server: grpc.aio.Server) -> None:
         for module, service in MODULES.items():
             grpc_module = importlib.import_module(f"{module}_pb2_grpc")
-            getattr(grpc_module, f"add_{service}Servicer_to_server")(_Answering(grpc_module, service), server)
+            servicer = _Answering(grpc_module, service)
+            if service == "AccessService" and access_service is not None:
+                servicer = access_service
+            getattr(grpc_module, f"add_{service}Servicer_to_server")(servicer, server)
 
     async def healthy() -> str | None:
         return None

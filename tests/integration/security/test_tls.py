@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -27,7 +28,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def tls_settings(certificates: Certificates, **more: str) -> dict[str, str]:
+def tls_settings(certificates: Certificates, **more: str) -> dict[str, Any]:
     return {
         "runtime_listen": "0.0.0.0:0",
         "tls_certificate": str(certificates.server.certificate),

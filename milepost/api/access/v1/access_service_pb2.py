@@ -22,19 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from milepost.api.event.v1 import platform_events_pb2 as milepost_dot_api_dot_event_dot_v1_dot_platform__events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+milepost/api/access/v1/access_service.proto\x12\x16milepost.api.access.v1\"\x12\n\x10GetCallerRequest\"B\n\x11GetCallerResponse\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08\x32q\n\rAccessService\x12`\n\tGetCaller\x12(.milepost.api.access.v1.GetCallerRequest\x1a).milepost.api.access.v1.GetCallerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+milepost/api/access/v1/access_service.proto\x12\x16milepost.api.access.v1\x1a+milepost/api/event/v1/platform_events.proto\"\x12\n\x10GetCallerRequest\"B\n\x11GetCallerResponse\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08\"V\n\x0eObservedAccess\x12\x35\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0b\x32%.milepost.api.event.v1.AccessObserved\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"O\n\x13ReportAccessRequest\x12\x38\n\x08observed\x18\x01 \x03(\x0b\x32&.milepost.api.access.v1.ObservedAccess\"\x16\n\x14ReportAccessResponse2\xdc\x01\n\rAccessService\x12`\n\tGetCaller\x12(.milepost.api.access.v1.GetCallerRequest\x1a).milepost.api.access.v1.GetCallerResponse\x12i\n\x0cReportAccess\x12+.milepost.api.access.v1.ReportAccessRequest\x1a,.milepost.api.access.v1.ReportAccessResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.access.v1.access_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETCALLERREQUEST']._serialized_start=71
-  _globals['_GETCALLERREQUEST']._serialized_end=89
-  _globals['_GETCALLERRESPONSE']._serialized_start=91
-  _globals['_GETCALLERRESPONSE']._serialized_end=157
-  _globals['_ACCESSSERVICE']._serialized_start=159
-  _globals['_ACCESSSERVICE']._serialized_end=272
+  _globals['_GETCALLERREQUEST']._serialized_start=116
+  _globals['_GETCALLERREQUEST']._serialized_end=134
+  _globals['_GETCALLERRESPONSE']._serialized_start=136
+  _globals['_GETCALLERRESPONSE']._serialized_end=202
+  _globals['_OBSERVEDACCESS']._serialized_start=204
+  _globals['_OBSERVEDACCESS']._serialized_end=290
+  _globals['_REPORTACCESSREQUEST']._serialized_start=292
+  _globals['_REPORTACCESSREQUEST']._serialized_end=371
+  _globals['_REPORTACCESSRESPONSE']._serialized_start=373
+  _globals['_REPORTACCESSRESPONSE']._serialized_end=395
+  _globals['_ACCESSSERVICE']._serialized_start=398
+  _globals['_ACCESSSERVICE']._serialized_end=618
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class AccessServiceStub(object):
                 request_serializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerResponse.FromString,
                 _registered_method=True)
+        self.ReportAccess = channel.unary_unary(
+                '/milepost.api.access.v1.AccessService/ReportAccess',
+                request_serializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer(object):
@@ -54,6 +59,14 @@ class AccessServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportAccess(self, request, context):
+        """For services without an event log of their own, the gateway: has what it saw appended to `events.platform.access`,
+        with the next minute's facts. A repeat counts again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +74,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.GetCaller,
                     request_deserializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerRequest.FromString,
                     response_serializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerResponse.SerializeToString,
+            ),
+            'ReportAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAccess,
+                    request_deserializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +109,33 @@ class AccessService(object):
             '/milepost.api.access.v1.AccessService/GetCaller',
             milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerRequest.SerializeToString,
             milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.access.v1.AccessService/ReportAccess',
+            milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessRequest.SerializeToString,
+            milepost_dot_api_dot_access_dot_v1_dot_access__service__pb2.ReportAccessResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,50 @@
+"""HTTP connections within limits: so many in all and for each address, and none that says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from services.exposure import LOOPBACK_NAMES
+
+log = logging.getLogger(__name__)
+
+MAXIMUM_CONNECTIONS = 2_000
+# For each address of another machine; a proxy on this one speaks for many.
+MAXIMUM_CONNECTIONS_PER_ADDRESS = 200
+# The head of the first request must have come by then. Later ones are under the time limit of idle connections.
+HEAD_SECONDS = 15.0
+MAXIMUM_HEAD_BYTES = 32 << 10
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, for strangers. One process has one set of limits."""
+
+    _by_address: ClassVar[Counter[str]] = Counter()
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._address = str(self.client[0]) if self.client else ""
+        self._by_address[self._address] += 1
+        limit = MAXIMUM_CONNECTIONS
+        if self._address and self._address not in LOOPBACK_NAMES:
+            limit = MAXIMUM_CONNECTIONS_PER_ADDRESS
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._give_up)
+        if len(self.connections) > MAXIMUM_CONNECTIONS or self._by_address[self._address] > limit:
+            log.warning("http.too_many_connections", extra={"client": self._address, "open": len(self.connections)})
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        self._by_address[self._address] -= 1
+        if not self._by_address[self._address]:
+            del self._by_address[self._address]
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
