@@ -2,22 +2,26 @@
 import { html, render } from './html.js'
 import { current, followLinks } from './state/location.js'
 import './state/preferences.js'
+import { loadSession } from './state/session.js'
 import { Shell } from './elements/shell.js'
 import { Empty } from './elements/empty.js'
 import { lazy } from './elements/lazy.js'
 
 const RuntimesPage = lazy(() => import('./elements/runtimes_page.js').then((module) => module.RuntimesPage))
 const RuntimePage = lazy(() => import('./elements/runtime_page.js').then((module) => module.RuntimePage))
+const AuditPage = lazy(() => import('./elements/audit_page.js').then((module) => module.AuditPage))
 const TrialsPage = lazy(() => import('./elements/trials_page.js').then((module) => module.TrialsPage))
 
 function App() {
   const { page, id } = current.value
   if (page === 'runtimes') return html`<${RuntimesPage} />`
   if (page === 'runtime') return html`<${RuntimePage} key=${id} id=${id} />`
+  if (page === 'audit') return html`<${AuditPage} key=${id} id=${id} />`
   if (page === 'trials') return html`<${TrialsPage} />`
   return html`<${Shell} page=""><${Empty} title="There is no such page"><a href="/">All runtimes</a><//><//>`
 }
 
 const root = document.getElementById('app')
 followLinks(document)
+loadSession()
 render(html`<${App} />`, root)

@@ -1,35 +1,40 @@
-// Signing in: a token goes out once, a cookie that scripts cannot read comes back.
+// Exchanges a token for the session cookie of this browser. The token is kept nowhere.
 const form = document.getElementById('form')
-const input = document.getElementById('token')
-const button = document.getElementById('submit')
+const token = document.getElementById('token')
+const submit = document.getElementById('submit')
 const problem = document.getElementById('problem')
+
+/** Where one wanted to go: a path of this site, nothing else. */
+function destination() {
+  const next = new URLSearchParams(window.location.search).get('next') ?? '/'
+  const url = new URL(next, window.location.origin)
+  return url.origin === window.location.origin ? url.href : '/'
+}
+
+function say(text) {
+  problem.textContent = text
+  problem.hidden = text === ''
+}
 
 form.addEventListener('submit', async (event) => {
   event.preventDefault()
-  button.disabled = true
-  problem.textContent = ''
+  submit.disabled = true
+  say('')
   try {
     const response = await fetch('/api/v1/session', {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-milepost-csrf': '1' },
-      body: JSON.stringify({ token: input.value.trim() }),
+      body: JSON.stringify({ token: token.value.trim() }),
     })
     if (response.ok) {
-      location.replace(destination())
+      window.location.replace(destination())
       return
     }
     const answer = await response.json().catch(() => ({}))
-    problem.textContent = answer.detail ?? `The server answered ${response.status}.`
+    say(answer.detail || 'This token is not known here.')
   } catch {
-    problem.textContent = 'The server cannot be reached.'
+    say('The server cannot be reached.')
   }
-  button.disabled = false
-  input.select()
+  submit.disabled = false
+  token.select()
 })
-
-/** Where the visitor wanted to go: a path of this site and nothing else. */
-function destination() {
-  const wanted = new URLSearchParams(location.search).get('next') ?? '/'
-  const address = new URL(wanted, location.origin)
-  return address.origin === location.origin ? address.pathname + address.search + address.hash : '/'
-}

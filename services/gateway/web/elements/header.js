@@ -2,6 +2,7 @@
 import { html } from '../html.js'
 import { title, words } from '../functions/format.js'
 import { setParameters } from '../state/location.js'
+import { mayChange } from '../state/session.js'
 import { Copy } from './button.js'
 import { Icon } from './icon.js'
 import { At } from './live_time.js'
@@ -26,7 +27,7 @@ export function Header({ state, open }) {
       <${Hints} state=${state} />
     </div>
     <div class="header-side">
-      ${open && html`<${Commands} runtime=${runtime} open=${open} />`}
+      ${open && mayChange() && html`<${Commands} runtime=${runtime} open=${open} />`}
       <span class="id">${runtime.runtime_id}<${Copy} text=${runtime.runtime_id} title="Copy the id" /></span>
     </div>
     ${state.trials.value.length > 1 && html`<${TrialSelector} state=${state} />`}

@@ -27,6 +27,7 @@ const paths = {
   down: html`<path d="m4 6 4 4 4-4" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round" />`,
   right: html`<path d="m6 4 4 4-4 4" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round" />`,
   expand: html`<path d="M9.5 2.8h3.7v3.7M6.5 13.2H2.8V9.5M13 3 9.2 6.8M3 13l3.8-3.8" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round" />`,
+  person: html`<circle cx="8" cy="5.4" r="2.6" fill="none" stroke="currentColor" stroke-width="1.4" /><path d="M3 13.4a5 5 0 0 1 10 0" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" />`,
   history: html`<path d="M2.6 8a5.4 5.4 0 1 1 1.6 3.8M2.4 12.4l1.7-.7-.6-1.9M8 5v3.2l2.2 1.3" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round" />`,
 }
 

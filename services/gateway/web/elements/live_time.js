@@ -13,9 +13,9 @@ export function Elapsed({ seconds, at, runs }) {
 }
 
 /** Remaining seconds as of `at`, counted down, never below zero. */
-export function Remaining({ estimate, at }) {
+export function Remaining({ estimate, at, runs = true }) {
   if (!estimate || estimate.remaining === null || estimate.remaining === undefined) return html`<span class="time">–</span>`
-  const tick = now.value
+  const tick = runs ? now.value : 0
   const left = tick ? estimate.remaining - (performance.now() - at) / 1000 : estimate.remaining
   return html`<span class="time">${duration(Math.max(0, left))}</span>`
 }

@@ -37,7 +37,7 @@ function EstimatedTime({ state, trial }) {
   const unknown = running ? 'not known yet' : trial.status === 'Completed' ? 'done' : 'not running'
   return html`<div class="figure estimate">
     <span class="figure-label">Estimated time</span>
-    <span class="figure-value">${estimate ? html`<${Remaining} estimate=${estimate} at=${at} />` : html`<span class="faint small-value">${unknown}</span>`}</span>
+    <span class="figure-value">${estimate ? html`<${Remaining} estimate=${estimate} at=${at} runs=${!state.past} />` : html`<span class="faint small-value">${unknown}</span>`}</span>
     ${estimate && html`<span class="figure-note">${range(estimate)}${estimate.finish_time && html`done at ${clock(estimate.finish_time, new Date(), false)}`}</span>`}
     ${several && state.estimate.value && html`<span class="figure-note">all trials: ${duration(state.estimate.value.remaining)}</span>`}
   </div>`

@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useSignal, useSignalEffect } from '../html.js'
 import { percent } from '../functions/format.js'
 import { navigate } from '../state/location.js'
+import { mayChange } from '../state/session.js'
 import { useKeys } from '../state/keyboard.js'
 import { RuntimeState } from '../state/runtime.js'
 import { Charts } from './charts.js'
@@ -30,7 +31,7 @@ export function RuntimePage({ id }) {
   const runtime = state.runtime.value
   const open = (kind, more = {}) => (dialog.value = { kind, runtime: state.runtime.peek(), ...more })
   return html`<${Shell} page="runtime" connection=${state.connection} crumbs=${html`<span aria-hidden="true">/</span><span class="crumb">${runtime?.display_name ?? id}</span>`}>
-    ${state.error.value && !runtime ? html`<${Gone} error=${state.error.value} id=${id} />` : html`<${RuntimeView} state=${state} open=${open} />`}
+    ${state.error.value && !runtime ? html`<${Gone} error=${state.error.value} id=${id} />` : html`<${RuntimeView} state=${state} open=${mayChange() ? open : undefined} />`}
     ${dialog.value && html`<${Commands} ...${dialog.value} onClose=${() => (dialog.value = null)} onDone=${(changed) => state.accept(changed)} />`}
   <//>`
 }

@@ -5,6 +5,7 @@ import { numbers } from '../functions/wire.js'
 import { sparkPath } from '../functions/sparkline.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { useKeys } from '../state/keyboard.js'
+import { mayChange } from '../state/session.js'
 import { RuntimeList, currentTrial } from '../state/runtimes.js'
 import { lazy } from './lazy.js'
 import { Problem } from './dialog.js'
@@ -41,7 +42,7 @@ export function RuntimesPage() {
         <${Counters} counts=${list.counts.value} filter=${filter} />
         <${FilterBox} filter=${filter} />
         ${chosen.value.length > 0 && html`<${CompareButton} list=${list} chosen=${chosen} />`}
-        <button type="button" class="button primary" onClick=${() => setParameters({ new: '1' }, { push: true })}><${Icon} name="plus" /><span>New runtime</span></button>
+        <button type="button" class="button primary" disabled=${!mayChange()} onClick=${() => setParameters({ new: '1' }, { push: true })}><${Icon} name="plus" /><span>New runtime</span></button>
       </div>
       <${Problem} error=${list.error.value} />
       <${Rows} list=${list} open=${open} chosen=${chosen} filter=${filter} />
@@ -227,6 +228,7 @@ function Loss({ row, trial }) {
 }
 
 function RowActions({ runtime, open }) {
+  if (!mayChange()) return null
   const external = runtime.configuration?.launcher === 'EXTERNAL'
   const stopping = ['STOPPING', 'TERMINATING'].includes(runtime.phase)
   return html`${runtime.status === 'Started' && html`<button type="button" class="quiet" onClick=${() => open('stop', runtime)} disabled=${stopping} title="Stop" aria-label=${`Stop ${runtime.display_name}`}><${Icon} name="stop" /></button>`}

@@ -1,10 +1,12 @@
 // What every page has: the bar at the top, the theme, the help.
 import { html, useSignal } from '../html.js'
 import { theme } from '../state/preferences.js'
+import { session, signOut } from '../state/session.js'
 import { useKeys } from '../state/keyboard.js'
 import { Badge } from './badge.js'
 import { Dialog } from './dialog.js'
 import { Icon, Mark } from './icon.js'
+import { Menu } from './menu.js'
 
 const themes = { system: ['light', 'system', 'System colours'], light: ['dark', 'sun', 'Light'], dark: ['system', 'moon', 'Dark'] }
 
@@ -39,6 +41,7 @@ export function Shell({ page, connection, crumbs, children }) {
       <button type="button" class="quiet round" onClick=${() => (theme.value = nextTheme)} title=${`${themeName}. Click: ${nextTheme}`} aria-label=${`Theme: ${themeName}`}>
         <${Icon} name=${themeIcon} />
       </button>
+      ${session.value?.verified && html`<${Menu} label=${`Signed in as ${session.value.actor}`} items=${[[`Sign out ${session.value.actor} (${session.value.role})`, signOut]]}><${Icon} name="person" /><//>`}
       <button type="button" class="quiet round" onClick=${() => (help.value = true)} title="Keyboard (?)" aria-label="Help"><${Icon} name="help" /></button>
     </header>
     <main id="main" tabindex="-1">${children}</main>

@@ -1,5 +1,5 @@
 // What the page of one runtime knows, kept live. The audit page fills the same object for a past moment.
-import { computed, signal } from '../vendor/signals.js'
+import { batch, computed, signal } from '../vendor/signals.js'
 import { get } from '../api.js'
 import { Stream } from '../stream.js'
 import { parameter } from './location.js'
@@ -62,6 +62,24 @@ export class RuntimeState {
       return
     }
     await Promise.all([this.loadEvents(), this.openTrial()])
+  }
+
+  /** Show a past moment: `past` is {as_of: ...}. Returns the answer of `GetStateAt`. */
+  async showPast(past) {
+    this.past = past
+    this.series.asOf = past
+    const state = await get(`${this.#path()}:state`, past)
+    if (this.#closed) return state
+    batch(() => {
+      this.runtime.value = state.runtime
+      this.trials.value = []
+      this.setTrials({ trials: state.trials })
+    })
+    const trial = this.trial.peek()
+    if (!trial) return state
+    if (this.series.parents.join() === trial.name) await this.series.reload()
+    else await Promise.all([this.series.setParents([trial.name]), this.loadSeriesKeys()])
+    return state
   }
 
   /** Follow the chosen trial: its series, its log. */
@@ -138,7 +156,9 @@ export class RuntimeState {
   }
 
   setTrials({ trials = [], estimate, elapsed }) {
-    for (const trial of trials) this.#receiveTrial(trial)
+    batch(() => {
+      for (const trial of trials) this.#receiveTrial(trial)
+    })
     this.estimate.value = estimate
     this.elapsed.value = { seconds: elapsed, at: performance.now() }
   }

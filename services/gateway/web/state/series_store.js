@@ -74,6 +74,12 @@ export class SeriesStore {
     await this.reload()
   }
 
+  /** Show another past moment. */
+  async setAsOf(asOf) {
+    this.asOf = asOf
+    await this.reload()
+  }
+
   /** Ask for all charts again. */
   async reload() {
     const keys = [...this.charts.keys()]

@@ -1,0 +1,51 @@
+// Moments of a run: where events lie on a line, and what comes next. Pure.
+
+/** Counts of events in `bins` equal parts of a line. `places` are 0 to 1. */
+export function histogram(places, bins) {
+  const counts = new Array(bins).fill(0)
+  for (const place of places) counts[Math.min(bins - 1, Math.max(0, Math.floor(place * bins)))] += 1
+  return counts
+}
+
+/** Where each event lies, 0 to 1: by its time, or by its number. `times` ascend. */
+export function places(times, by) {
+  if (times.length === 0) return []
+  if (by === 'sequence') return times.map((_, i) => (times.length === 1 ? 1 : i / (times.length - 1)))
+  const first = times[0]
+  const span = times.at(-1) - first || 1
+  return times.map((time) => Math.min(1, Math.max(0, (time - first) / span)))
+}
+
+/** Index of the last event at or before a place; 0 if none is. */
+export function eventAt(all, place) {
+  let low = 0
+  let high = all.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (all[middle] <= place + 1e-12) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+/** Index of the event with this sequence, or of the last one before it. */
+export function indexOfSequence(events, sequence) {
+  let found = 0
+  for (let i = 0; i < events.length && events[i].sequence <= sequence; i += 1) found = i
+  return found
+}
+
+/** Events after which a status differs: what a timeline marks. */
+const statusTypes = /runtime_started|runtime_requested|stop_requested|runtime_aborted|runtime_failed|runtime_completed|resume_requested|trial_failed|trial_stopped|attempt_fenced/
+
+export function changesStatus(event) {
+  return statusTypes.test(event.type)
+}
+
+/** The kind of a status change, as a colour's name. */
+export function toneOf(event) {
+  if (/failed|fenced/.test(event.type)) return 'failed'
+  if (/aborted|stop/.test(event.type)) return 'aborted'
+  if (/completed/.test(event.type)) return 'completed'
+  return 'started'
+}
