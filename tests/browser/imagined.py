@@ -25,6 +25,8 @@ import uvicorn
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from milepost.api.audit.v1 import audit_service_pb2 as audit
+from milepost.api.audit.v1 import audit_service_pb2_grpc as audit_grpc
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
@@ -197,8 +199,8 @@ class World:
             message.queue_position = 2
         return message
 
-    def trial(self, run: Imagined, number: int, brief: bool = False) -> trials.Trial:
-        now = time.time()
+    def trial(self, run: Imagined, number: int, brief: bool = False, when: float = 0.0) -> trials.Trial:
+        now = when or time.time()
         waiting_turn = number > 1 and run.status == "Started"
         step = 0 if waiting_turn else run.step_at(now)
         running = run.phase == "RUNNING" and not waiting_turn
@@ -453,7 +455,8 @@ class RuntimeService(runtimes_grpc.RuntimeServiceServicer):
     async def ListEvents(self, request: Any, context: Any) -> Any:
         run = await self._known(request.parent, context)
         events = self.world.events(run, time.time())
-        return runtimes.ListEventsResponse(events=events[::-1][: request.page_size or 100], sequence=len(events))
+        ordered = events[::-1] if request.newest_first else events
+        return runtimes.ListEventsResponse(events=ordered[: request.page_size or 100], sequence=len(events))
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         run = self.world.run(request.parent)
@@ -694,6 +697,42 @@ class LogService(logs_grpc.LogServiceServicer):
         return logs.ListLogFacetsResponse(levels=[logs.Facet(value=name, count=number) for name, number in rows])
 
 
+class AuditService(audit_grpc.AuditServiceServicer):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def _when(self, run: Imagined, as_of: Any) -> float:
+        if as_of.HasField("time"):
+            return float(as_of.time.ToMilliseconds()) / 1000
+        events = self.world.events(run, time.time())
+        return float(events[min(len(events), as_of.events_sequence) - 1].recorded_time.ToMilliseconds()) / 1000
+
+    async def GetStateAt(self, request: Any, context: Any) -> Any:
+        run = self.world.run(request.name)
+        when = self._when(run, request.as_of)
+        return audit.GetStateAtResponse(
+            runtime=self.world.runtime(run), trials=[self.world.trial(run, 1, when=when)], as_of=request.as_of
+        )
+
+    async def DiffStates(self, request: Any, context: Any) -> Any:
+        run = self.world.run(request.name)
+        steps = [str(run.step_at(self._when(run, moment))) for moment in (getattr(request, "from"), request.to)]
+        change = audit.FieldChange(path="trials[1].progress.step", before=steps[0], after=steps[1])
+        return audit.DiffStatesResponse(changes=[change])
+
+    async def VerifyLog(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for checked in range(0, 18_204, 3_000):
+            yield audit.VerifyLogResponse(checked_events=checked, total_events=18_204)
+            await asyncio.sleep(0.1)
+        yield audit.VerifyLogResponse(
+            checked_events=18_204,
+            total_events=18_204,
+            finished=True,
+            valid=True,
+            message="18,204 events, 0 gaps, digests equal",
+        )
+
+
 def imagine(many: int, running: int, log_lines: int) -> World:
     now = time.time()
 
@@ -735,6 +774,7 @@ async def serve(world: World, port: int) -> None:
     trials_grpc.add_TrialServiceServicer_to_server(TrialService(world), server)
     metrics_grpc.add_MetricServiceServicer_to_server(MetricService(world), server)
     logs_grpc.add_LogServiceServicer_to_server(LogService(world), server)
+    audit_grpc.add_AuditServiceServicer_to_server(AuditService(world), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     channels = {

@@ -9,7 +9,8 @@ export function Dialog({ title, onClose, wide, children }) {
     const before = document.activeElement
     dialog.showModal()
     // Not the button that closes it, which comes first in the document.
-    dialog.querySelector('.dialog-body :is(input, select, textarea, button)')?.focus()
+    const first = (what) => dialog.querySelector(`.dialog-body :is(${what})`)
+    ;(first('input, select, textarea') ?? first('button'))?.focus()
     return () => {
       dialog.close()
       before?.focus?.()
