@@ -147,7 +147,7 @@ class StackProcess:
             except psutil.Error:
                 continue
             trains = any(word in ("trainer", "milepost.training.worker") for word in words)
-            mine = str(self.data_dir) in " ".join(words) or variables.get("MILEPOST_DATA_DIR") == str(self.data_dir)
+            mine = str(self.data_dir) in " ".join([*words, variables.get("MILEPOST_ATTEMPT_DIRECTORY", "")])
             if trains and mine:
                 found.append(process)
         return found
