@@ -7,13 +7,25 @@ import json
 ENTRYPOINT = "milepost.recipes.language_model:train"
 
 
+# Some seconds on two cores.
+TINY = {
+    "width": 32,
+    "layers": 1,
+    "heads": 2,
+    "context": 32,
+    "batch_size": 16,
+    "steps_per_epoch": 300,
+    "eval_every": 200,
+}
+
+
 def small(**changes: object) -> str:
     """The ten-second size of the recipe, as configuration text; `changes` replace top-level fields."""
     configuration: dict[str, object] = {
         "name": "small",
         "entrypoint": ENTRYPOINT,
-        "parameters": {"size": "tiny"},
-        "snapshots": {"every_steps": 20, "keep_last": 3},
+        "parameters": TINY,
+        "snapshots": {"every_steps": 100, "keep_last": 3},
         **changes,
     }
     return json.dumps(configuration)
