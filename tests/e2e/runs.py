@@ -14,8 +14,8 @@ TINY = {
     "heads": 2,
     "context": 32,
     "batch_size": 16,
-    "steps_per_epoch": 300,
-    "eval_every": 200,
+    "steps_per_epoch": 120,
+    "eval_every": 100,
 }
 
 
@@ -25,7 +25,7 @@ def small(**changes: object) -> str:
         "name": "small",
         "entrypoint": ENTRYPOINT,
         "parameters": TINY,
-        "snapshots": {"every_steps": 100, "keep_last": 3},
+        "snapshots": {"every_steps": 50, "keep_last": 3},
         **changes,
     }
     return json.dumps(configuration)
