@@ -18,6 +18,8 @@ from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
+from milepost.eventlog.anchor import AnchorFile, LogGuard
+from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
@@ -86,6 +88,10 @@ class Application:
         self._connection = await connect(options.nats_url, name="milepost runtime service")
         await ensure_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
+        guard = LogGuard(self._log, AnchorFile(options.data_dir / "anchors" / "EVENTS.jsonl"))
+        await guard.check()
+        self._spawn(guard.run(), "anchors")
+        self._spawn(ChainService(self._connection, self._log).run(), "chains")
         end = await self._log.last_sequence()
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)
