@@ -86,8 +86,8 @@ async def read_records(store: Store, kind: str, runtime_id: str, trial: int) -> 
     parameters = {"runtime": runtime_id, "trial": trial}
     over_quota = "sum(over_quota)" if kind == LOGS else "toInt64(0)"
     messages = await store.read(
-        "SELECT runtime, trial, attempt, source, toInt8(kind) AS outcome, count() AS batches, sum(items) AS item_count, "
-        f"max(number) AS highest, {over_quota} AS over_quota FROM {_of_messages(kind)} AND {where} AND number > 0 "
+        "SELECT runtime, trial, attempt, source, toInt8(kind) AS outcome, count() AS batches, sum(items) AS item_count,"
+        f" max(number) AS highest, {over_quota} AS over_quota FROM {_of_messages(kind)} AND {where} AND number > 0 "
         "GROUP BY runtime, trial, attempt, source, kind",
         parameters,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -154,10 +155,9 @@ async def open_server(address: str) -> Store:
 def _open_embedded(directory: Path) -> Store:
     ownership = Ownership(directory)
     temporary = directory / "tmp"
+    # Inserts go through temporary files: they belong on the disk of the data, not on /tmp. A kill leaves some.
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(exist_ok=True)
-    # Inserts go through temporary files: they belong on the disk of the data, not on /tmp.
-    for left in temporary.iterdir():
-        left.unlink(missing_ok=True)
     os.environ["TMPDIR"] = str(temporary)
     tempfile.tempdir = None
     try:

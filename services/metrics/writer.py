@@ -142,24 +142,24 @@ class Pipeline:
         oldest = 0.0
         async with reader:
             while not stopping.is_set():
-                if not _is_full(block):
-                    wait = oldest + self._interval() - time.monotonic() if block.batches else POLL_SECONDS
-                    messages = await reader.next_batch(TAKE_MESSAGES, min(POLL_SECONDS, max(0.0, wait)))
-                    if messages:
-                        if not block.batches:
-                            oldest = time.monotonic()
-                        await self._take(messages, block, stopping)
-                elif inserting is not None:
-                    await inserting
-                if inserting is not None and inserting.done():
+                # Other tasks run even if there is always another message.
+                await asyncio.sleep(0)
+                due = self._is_due(block, oldest)
+                if inserting is not None and (due or inserting.done()):
+                    # Taking goes on while an insert runs, but only up to one more block.
                     await inserting
                     inserting = None
-                if inserting is None and block.batches and self._is_due(block, oldest):
+                elif due:
                     self._hurry.clear()
                     inserting = asyncio.create_task(self._insert(block, stopping))
                     block = self._new_block()
-                elif self._hurry.is_set() and not block.batches and inserting is None:
-                    self._hurry.clear()
+                else:
+                    wait = oldest + self._interval() - time.monotonic() if block.batches else POLL_SECONDS
+                    messages = await reader.next_batch(TAKE_MESSAGES, min(POLL_SECONDS, max(0.0, wait)))
+                    if messages and not block.batches:
+                        oldest = time.monotonic()
+                    if messages:
+                        await self._take(messages, block, stopping)
         if inserting is not None:
             await inserting
         if block.batches:
@@ -172,6 +172,8 @@ class Pipeline:
         return WATCHED_INSERT_INTERVAL_SECONDS if self._hub.is_anything_watched else INSERT_INTERVAL_SECONDS
 
     def _is_due(self, block: StepsBlock | LogsBlock, oldest: float) -> bool:
+        if not block.batches:
+            return False
         return _is_full(block) or self._hurry.is_set() or time.monotonic() - oldest >= self._interval()
 
     async def _persistently(self, call: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> bool:
