@@ -19,8 +19,8 @@ from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
 from milepost.eventlog.anchor import AnchorFile, LogGuard
-from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect
+from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
 from milepost.eventlog.streams import StreamSettings, ensure_streams
@@ -31,6 +31,7 @@ from services.runtime.events import Events
 from services.runtime.launchers import AttemptKey, External, Launcher
 from services.runtime.launchers.local import LocalLauncher
 from services.runtime.lease import Lease
+from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import SUBJECTS, Liveness
 from services.runtime.placement_policy import Capacity
 from services.runtime.preflight import Preflight
@@ -85,13 +86,15 @@ class Application:
         """
         options = self._options
         self._failed = asyncio.get_running_loop().create_future()
-        self._connection = await connect(options.nats_url, name="milepost runtime service")
+        self._connection = await connect(
+            options.nats_url, name="milepost runtime service", credentials=find_credentials(options.data_dir, "runtime")
+        )
         await ensure_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
-        guard = LogGuard(self._log, AnchorFile(options.data_dir / "anchors" / "EVENTS.jsonl"))
-        await guard.check()
-        self._spawn(guard.run(), "anchors")
-        self._spawn(ChainService(self._connection, self._log).run(), "chains")
+        anchors = AnchorFile(options.data_dir / "anchors" / "EVENTS.jsonl")
+        # Everybody checks; who leads writes the anchors too.
+        await LogGuard(self._log, anchors, writes=False).check()
+        self._anchoring = LogGuard(self._log, anchors)
         end = await self._log.last_sequence()
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)
@@ -107,7 +110,10 @@ class Application:
         options = self._options
         key_value = JetStreamKeyValue(self._connection)
         self.decisions = Decisions(self._log, self.views)
-        self._local = LocalLauncher(options.data_dir, options.capacity, options.trainer_command or None)
+        self._local = LocalLauncher(
+            options.data_dir, options.capacity, options.trainer_command or None, self._attempt_credentials
+        )
+        self._leftovers = Leftovers(options.data_dir, options.nats_url)
         launchers: dict[config.Launcher, Launcher] = {
             config.LAUNCHER_LOCAL: self._local,
             config.LAUNCHER_EXTERNAL: External(),
@@ -126,7 +132,9 @@ class Application:
             self.liveness,
             storage,
             purger,
+            self._leftovers,
             surroundings,
+            duties=(self._anchoring.run,),
         )
         events = Events(self._log, self.views)
         self._runtime_service = RuntimeService(
@@ -139,6 +147,12 @@ class Application:
             lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),
         )
         self._audit_service = AuditService(self.views, events)
+
+    def _attempt_credentials(self, key: AttemptKey) -> str | None:
+        authority = find_authority(self._options.data_dir)
+        if authority is None:
+            return None
+        return authority.attempt_credentials(key.runtime_id, key.trial, key.attempt)
 
     def _register(self, server: grpc.aio.Server) -> None:
         runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
@@ -191,6 +205,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leftovers.close()
         await self._local.close()
         await self._metrics_channel.close(None)
         await self._log.close()

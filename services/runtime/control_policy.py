@@ -146,6 +146,20 @@ class ReportStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportHealth:
+    """Say the health of the runtime as a whole."""
+
+    health: common.Health
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReadiness:
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndRuntime:
     command: runtime.AbortRuntime | runtime.FailRuntime | runtime.CompleteRuntime
 
@@ -170,6 +184,8 @@ Step = (
     | Spawn
     | Reap
     | ReportStarted
+    | ReportHealth
+    | ReportReadiness
     | EndRuntime
     | Release
     | Purge
@@ -236,6 +252,37 @@ def _report_started(picture: Picture, now: datetime) -> Step | None:
         return None
     started = any(t.state.active is not None and t.state.active.started for t in picture.trials.values())
     return ReportStarted() if started else None
+
+
+def _report_health(picture: Picture, now: datetime) -> Step | None:
+    """Say the worst health among the instances that run."""
+    if not picture.state.in_progress or picture.state.deleting:
+        return None
+    known = [
+        (health, number, rank)
+        for number, one in picture.trials.items()
+        if one.state.active is not None and one.state.active.may_write
+        for rank, health in one.state.active.health
+    ]
+    if not known:
+        return None
+    # The worse, the larger.
+    worst, number, rank = max(known, key=lambda entry: entry[0])
+    if worst == picture.state.health:
+        return None
+    reason = "every instance is healthy" if worst == common.HEALTH_HEALTHY else f"instance {rank} of trial {number}"
+    return ReportHealth(worst, reason)
+
+
+def _report_readiness(picture: Picture, now: datetime) -> Step | None:
+    """It is ready while every instance of some trial is."""
+    if not picture.state.in_progress or picture.state.deleting:
+        return None
+    running = [(n, t.state.active) for n, t in sorted(picture.trials.items()) if t.state.active is not None]
+    ready = [n for n, active in running if active.may_write and active.ready and active.running_ranks <= active.ready]
+    if bool(ready) == picture.state.ready:
+        return None
+    return ReportReadiness(bool(ready), f"trial {ready[0]} trains" if ready else "no trial is training")
 
 
 def _order_stops(picture: Picture, now: datetime) -> Step | None:
@@ -433,6 +480,8 @@ _RULES: tuple[Callable[[Picture, datetime], Step | None], ...] = (
     _report_started,
     _order_stops,
     _order_resumes,
+    _report_health,
+    _report_readiness,
     _end_attempts,
     _conclude,
     _reap,

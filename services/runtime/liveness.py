@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
+from milepost.domain import trial
 from services.runtime import liveness_policy as policy
 from services.runtime.launchers import AttemptKey
 
@@ -88,5 +91,20 @@ class Liveness:
                 return f"instance {rank} was last heard {now - known.heard:.0f} s ago, the grace is {grace_seconds:g} s"
         return ""
 
-    def now(self) -> float:
-        return self._clock()
+    def reports(self, key: AttemptKey, known: Iterable[tuple[int, common.Health]]) -> list[object]:
+        """Return the commands that say what changed in the health of an attempt's instances."""
+        now = self._clock()
+        declared = dict(known)
+        commands: list[object] = []
+        for rank, instance in sorted(self.instances(key).items()):
+            previous = declared.get(rank, common.HEALTH_UNSPECIFIED)
+            health, reason = policy.health(instance, previous, now)
+            if health != previous:
+                commands.append(trial.ReportInstanceHealth(key.attempt, rank, health, reason))
+            stalled = policy.stall(instance, now)
+            if stalled and instance.beat is not None:
+                alert = facts.AlertRaised(
+                    attempt=key.attempt, kind=facts.ALERT_KIND_NO_PROGRESS, step=instance.beat.step, message=stalled
+                )
+                commands.append(trial.RaiseAlert(alert))
+        return commands

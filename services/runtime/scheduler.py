@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from services.runtime.control_policy import Process
 from services.runtime.decisions import Behind, Decisions
 from services.runtime.launchers import AttemptKey, Launcher, LaunchFailed
 from services.runtime.lease import Lease
+from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import Liveness
 from services.runtime.purge import Purger
 from services.runtime.snapshots import SnapshotChoice, SnapshotStorage
@@ -70,7 +71,9 @@ class Scheduler:
         liveness: Liveness,
         storage: SnapshotStorage,
         purger: Purger,
+        leftovers: Leftovers,
         surroundings: Surroundings,
+        duties: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._views = views
@@ -80,6 +83,9 @@ class Scheduler:
         self._liveness = liveness
         self._storage = storage
         self._purger = purger
+        self._leftovers = leftovers
+        # Work that only the leader does, for as long as it leads.
+        self._duties = duties
         self._around = surroundings
         self._clock = clock
         self._leading = False
@@ -115,7 +121,8 @@ class Scheduler:
         try:
             with self._views.listening(self._on_event):
                 async with asyncio.TaskGroup() as group:
-                    work = [group.create_task(self._place_for_ever()), group.create_task(self._tick_for_ever())]
+                    duties = (self._place_for_ever, self._tick_for_ever, *self._duties)
+                    work = [group.create_task(duty()) for duty in duties]
                     for view in list(self._views.runtimes.values()):
                         self._mark(view.runtime_id)
                     self._placement_due.set()
@@ -254,7 +261,9 @@ class Scheduler:
 
     async def _end_attempt(self, view: RuntimeView, step: control.EndAttempt) -> None:
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
-        await self._launcher(view).kill(key)
+        launcher = self._launcher(view)
+        await launcher.kill(key)
+        await self._leftovers.take_events(key)
         last_step = max(step.last_step, self._liveness.step(key))
         command = trial.FenceAttempt(step.attempt, step.reason, step.cause, step.detail, last_step)
         last = view.trials[step.trial].last
@@ -276,6 +285,10 @@ class Scheduler:
         conclusion = retry_policy.conclude(active, one.state.retries, policy, retryable, self._clock())
         command = _conclusion_command(step.attempt, conclusion, policy.max_retries)
         await self._decide_trial(view, step.trial, [command], self._behind(one.last, "AttemptEnded", "AttemptFenced"))
+        key = AttemptKey(view.runtime_id, step.trial, step.attempt)
+        retried = isinstance(conclusion, retry_policy.Retry)
+        if not retried and self._launcher(view).observe(key)[0] is Process.GONE:
+            self._leftovers.send_telemetry(key)
 
     async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
         one = view.trials[step.trial]
@@ -307,6 +320,7 @@ class Scheduler:
         for earlier in range(max(1, step.attempt - 2), step.attempt):
             # Whatever the log says of them: nothing of an earlier attempt may still run.
             await launcher.kill(AttemptKey(view.runtime_id, step.trial, earlier))
+        await self._leftovers.cancel(view.runtime_id, step.trial)
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         try:
             launch = await self._attempt_launch(view, view.trials[step.trial])
@@ -328,15 +342,13 @@ class Scheduler:
             raise LaunchFailed("the attempt is over")
         key = AttemptKey(view.runtime_id, one.number, active.attempt)
         snapshot = next((s for s in one.state.snapshots if s.snapshot_id == active.launch.snapshot_id), None)
-        parameters = dict(configuration.parameters) | {
-            name: text for name, text in one.parameters.items() if name not in configurations.DURATION_PARAMETERS
-        }
         return AttemptLaunch(
             runtime_id=view.runtime_id,
             trial=one.number,
             attempt=active.attempt,
             configuration=configuration,
-            parameters=parameters,
+            # A continuation may have changed how long to train; what the search chose stays.
+            parameters={**configuration.parameters, **one.searched},
             snapshot_id=active.launch.snapshot_id,
             snapshot_step=active.launch.snapshot_step,
             snapshot_uri=active.launch.snapshot_uri,
@@ -382,6 +394,17 @@ class Scheduler:
             "attempt.did_not_leave", extra={"runtime": view.runtime_id, "trial": step.trial, "attempt": step.attempt}
         )
         await self._launcher(view).kill(AttemptKey(view.runtime_id, step.trial, step.attempt))
+
+    async def _report_health(self, view: RuntimeView, step: control.ReportHealth) -> None:
+        changes = [t.last["InstanceHealthChanged"] for t in view.trials.values() if "InstanceHealthChanged" in t.last]
+        newest = max(changes, key=lambda reference: reference.sequence, default=None)
+        await self._decide_runtime(view, runtime.ReportHealth(step.health, step.reason), _because_of(newest))
+
+    async def _report_readiness(self, view: RuntimeView, step: control.ReportReadiness) -> None:
+        names = ("InstanceReadinessChanged", "InstanceExited", "AttemptFenced", "AttemptEnded")
+        changes = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
+        newest = max(changes, key=lambda reference: reference.sequence, default=None)
+        await self._decide_runtime(view, runtime.ReportReadiness(step.ready, step.reason), _because_of(newest))
 
     async def _report_started(self, view: RuntimeView, step: control.ReportStarted) -> None:
         started = [t.last["AttemptStarted"] for t in view.trials.values() if "AttemptStarted" in t.last]
@@ -453,10 +476,25 @@ class Scheduler:
             await asyncio.sleep(TICK_SECONDS)
             self._measure()
             for key in self._liveness.watched():
-                view = self._views.runtimes.get(key.runtime_id)
-                if view is not None and view.state.configuration is not None:
-                    if self._liveness.why_lost(key, view.state.configuration.limits.heartbeat_grace_seconds):
-                        self._mark(key.runtime_id)
+                try:
+                    await self._judge(key)
+                except (MilepostError, EventLogError) as error:
+                    log.warning("scheduler.judgement_failed", extra={"attempt": str(key), "error": str(error)})
+
+    async def _judge(self, key: AttemptKey) -> None:
+        """Say what changed in the health of the instances of an attempt; have it ended if it is lost."""
+        view = self._views.runtimes.get(key.runtime_id)
+        one = view.trials.get(key.trial) if view is not None else None
+        active = one.state.active if one is not None else None
+        if view is None or one is None or active is None or view.state.configuration is None:
+            return
+        if active.attempt != key.attempt or not active.may_write:
+            return
+        reports = self._liveness.reports(key, active.health)
+        if reports:
+            await self._decide_trial(view, key.trial, reports, self._behind(one.last, "AttemptLaunched"))
+        if self._liveness.why_lost(key, view.state.configuration.limits.heartbeat_grace_seconds):
+            self._mark(key.runtime_id)
 
     def _measure(self) -> None:
         counts = Counter(str(v.state.phase.value) for v in self._views.runtimes.values() if v.state.phase is not None)
@@ -492,6 +530,8 @@ _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] =
     control.Spawn: Scheduler._spawn,
     control.Reap: Scheduler._reap,
     control.ReportStarted: Scheduler._report_started,
+    control.ReportHealth: Scheduler._report_health,
+    control.ReportReadiness: Scheduler._report_readiness,
     control.EndRuntime: Scheduler._end_runtime,
     control.Release: Scheduler._release,
     control.Purge: Scheduler._purge,

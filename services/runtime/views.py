@@ -51,6 +51,8 @@ class TrialView:
     # When it became what it is: Queued, Active with this attempt, Stopped ...
     since: Reference | None = None
     parameters: dict[str, str] = field(default_factory=dict)
+    # Those that the search chose.
+    searched: dict[str, str] = field(default_factory=dict)
     # By id, deleted and corrupt ones too, in order of their commits.
     snapshots: dict[str, api.Snapshot] = field(default_factory=dict)
     # Sequences of events that had no right to be where they are.
@@ -260,6 +262,7 @@ def fold_trial(view: TrialView, payload: Message, attempt: int | None, reference
     match payload:
         case trial_facts.TrialCreated():
             view.parameters = dict(payload.parameters)
+            view.searched = dict(payload.searched_parameters)
         case trial_facts.SnapshotCommitted():
             view.snapshots[payload.snapshot_id] = _snapshot(view, payload, reference)
         case trial_facts.SnapshotDeleted() if payload.snapshot_id in view.snapshots:

@@ -3,6 +3,7 @@
 What is known of an attempt lies in its folder, so a service that starts again sees what an earlier one started:
 
     attempt.json   `AttemptLaunch`, what the driver is told
+    nats.creds     its credentials for NATS, mode 0600; only where the server asks for any
     attempt.lock   locked (flock) by the driver from before it begins until it and all that inherited the lock are gone
     process.json   pid and start time of the driver
     exit.json      `AttemptEnded`, the last word of a driver that ended by itself
@@ -40,6 +41,7 @@ from services.runtime.placement_policy import Capacity
 log = logging.getLogger(__name__)
 
 MARK = "MILEPOST_ATTEMPT_DIRECTORY"
+CREDENTIALS = "nats.creds"
 KILL_SECONDS = 10.0
 POLL_SECONDS = 0.25
 
@@ -90,14 +92,22 @@ class _Known:
 class LocalLauncher:
     """Starts drivers on this machine."""
 
-    def __init__(self, data_dir: Path, capacity: Capacity, command: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        capacity: Capacity,
+        command: tuple[str, ...] | None = None,
+        credentials: Callable[[AttemptKey], str | None] = lambda key: None,
+    ) -> None:
         """Look at the attempts below a data directory.
 
         Args:
+            credentials: makes the credentials for NATS of an attempt; None: it needs none.
             command: what to run, before `--launch <file>`; by default the trainer of this installation.
         """
         self._data_dir = data_dir
         self._capacity = capacity
+        self._credentials = credentials
         # Without the current folder on the path: a user's own `trainer.py` must not take our place.
         self._command = command or (sys.executable, "-P", "-m", "trainer")
         self._known: dict[AttemptKey, _Known] = {}
@@ -191,6 +201,10 @@ class LocalLauncher:
                 return
             if _read_process(folder) is not None:
                 return
+            credentials = self._credentials(key)
+            if credentials is not None:
+                _write(folder / CREDENTIALS, credentials.encode())
+                launch.nats_credentials_file = str(folder / CREDENTIALS)
             text = json_format.MessageToJson(launch, preserving_proto_field_name=True)
             _write(folder / "attempt.json", text.encode())
             child = self._spawn(folder, lock, environment)
@@ -351,9 +365,10 @@ def _read_process(folder: Path) -> tuple[int, int] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a file that only this user can read, as a whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -36,7 +36,7 @@ def plain(**changes: Any) -> dict[str, Any]:
     """A configuration for a scripted trainer, in its plain form."""
     configuration: dict[str, Any] = {
         "name": "scripted",
-        "entrypoint": "tests.scripted:train",
+        "entrypoint": "tests.scripted_trainer:main",
         "parameters": {"steps": 20, "step_seconds": 0.01, "snapshot_every": 5},
         "retries": {"max_retries": 2, "backoff_seconds": 0.1},
     }
