@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,16 +29,11 @@ def _untracked_files() -> set[str]:
 
 
 def _processes_of(session: str) -> list[psutil.Process]:
-    """Every process that inherited the session's variables, orphans included.
-
-    Trainers get a clean environment, but keep the folder for temporary files.
-    """
+    """Every process that inherited the session's variable, orphans included."""
     found = []
     for process in psutil.process_iter():
         try:
-            variables = process.environ()
-            inherited = session in (variables.get(SESSION_VARIABLE), Path(variables.get("TMPDIR", "")).name)
-            if process.pid != os.getpid() and inherited:
+            if process.pid != os.getpid() and process.environ().get(SESSION_VARIABLE) == session:
                 found.append(process)
         except psutil.Error:
             continue  # it is gone, or not ours to look at
@@ -63,9 +59,9 @@ def _wait_until_gone(session: str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _leave_nothing_behind() -> Iterator[None]:
     """Give the session a temporary folder and a home of its own; fail it if something is left outside."""
+    session = uuid.uuid4().hex
     # Short: sockets are made below it, whose paths are limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="mp-"))
-    session = folder.name
     changes = {SESSION_VARIABLE: session, "TMPDIR": str(folder), "MILEPOST_DATA_DIR": str(folder / "data")}
     before = {name: os.environ.get(name) for name in changes}
     files = _untracked_files()

@@ -86,8 +86,6 @@ class CoreMessage:
     subject: str
     headers: Mapping[str, str]
     body: bytes
-    # Where an answer is waited for. Empty: nowhere.
-    reply: str = ""
 
 
 class Subscription:
@@ -96,9 +94,8 @@ class Subscription:
     It goes on after reconnects, and misses what passes meanwhile. `dropped` counts what a slow reader lost.
     """
 
-    def __init__(self, connection: Connection, subjects: tuple[str, ...], buffer: int, queue: str = "") -> None:
+    def __init__(self, connection: Connection, subjects: tuple[str, ...], buffer: int) -> None:
         self.subjects = subjects
-        self._queue = queue
         self.dropped = 0
         self._connection = connection
         self._messages: deque[CoreMessage] = deque(maxlen=buffer)
@@ -109,14 +106,14 @@ class Subscription:
     async def attach(self, client: Client) -> None:
         """Subscribe on a client. The connection calls it, again with each new client."""
         self._client_subscriptions = [
-            await client.subscribe(subject, self._queue, self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
+            await client.subscribe(subject, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
             for subject in self.subjects
         ]
 
     async def _receive(self, message: Msg) -> None:
         if len(self._messages) == self._messages.maxlen:
             self.dropped += 1
-        self._messages.append(CoreMessage(message.subject, message.headers or {}, message.data, message.reply))
+        self._messages.append(CoreMessage(message.subject, message.headers or {}, message.data))
         self._arrived.set()
 
     async def next_batch(self, wait_seconds: float | None = None) -> list[CoreMessage]:
@@ -420,15 +417,13 @@ class Connection:
         """
         await self._send(subject, body, headers)
 
-    async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER, queue: str = "") -> Subscription:
+    async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER) -> Subscription:
         """Listen to core messages. At most `buffer` wait unread, then the oldest are dropped and counted.
-
-        Of those that name the same `queue` one gets each message.
 
         Raises:
             LogUnavailable: the connection is closed.
         """
-        subscription = Subscription(self, subjects, buffer, queue)
+        subscription = Subscription(self, subjects, buffer)
         self._subscriptions.append(subscription)
         try:
             await subscription.attach(self._client)

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from services.trials.eta import StepTimes, observe, restart
+from services.trials.eta import Observation, StepTimes, observe, restart
 
 # The instance that speaks for the attempt.
 SOURCE = "rank-0"
 LAST_VALUE = "mp-last-"
 PHASES = frozenset({"starting", "training", "evaluating", "snapshotting", "skipping", "finishing"})
+BUSY_PHASES = frozenset({"evaluating", "snapshotting"})
 # Batches that throughput is computed from.
 MAXIMUM_RATES = 32
 # And no more than the newest so many seconds of them.
@@ -158,7 +159,12 @@ def _measure(position: Position, told: Told) -> None:
         restart(position.times)
     before = position.times.last_time
     steps = told.step - position.step
-    observe(position.times, told.trainer_time, told.step, told.busy_seconds)
+    new_epoch = before is not None and told.epoch != position.epoch
+    in_busy = told.phase in BUSY_PHASES
+    observe(
+        position.times,
+        Observation(told.trainer_time, told.step, told.busy_seconds, in_busy, new_epoch, told.samples),
+    )
     if before is None or steps <= 0:
         return
     seconds = max(0.0, told.trainer_time - before - told.busy_seconds)

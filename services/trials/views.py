@@ -159,6 +159,8 @@ class TrialView:
     # Snapshot id -> epoch and batch.
     snapshot_places: dict[str, tuple[int, int]] = field(default_factory=dict)
     evaluation: EvaluationUnderWay | None = None
+    # By the writer's clock, seconds since 1970. None: none has begun in this attempt.
+    snapshot_since: float | None = None
     evaluation_seconds: list[float] = field(default_factory=list)
     # Running time of intervals that are over, and the start of the one that is not.
     running_nanoseconds: int = 0
@@ -407,7 +409,7 @@ def _launched(view: TrialView, fact: facts.AttemptLaunched, occasion: Occasion) 
     view.attempts.append(Attempt(fact.attempt, launch_time=occasion.time))
     view.start_time = view.start_time or occasion.time
     view.end_time = 0
-    view.evaluation = None
+    view.evaluation, view.snapshot_since = None, None
     _changed(view, fact, occasion)
 
 
@@ -520,6 +522,7 @@ def _keep(durations: list[float], seconds: float) -> None:
 
 def _snapshot_started(view: TrialView, fact: facts.SnapshotStarted, occasion: Occasion) -> None:
     _stepped(view, fact.step)
+    view.snapshot_since = occasion.writer_time
 
 
 def _snapshot_committed(view: TrialView, fact: facts.SnapshotCommitted, occasion: Occasion) -> None:
@@ -628,11 +631,11 @@ def step_of(view: TrialView, position: Position | None) -> int:
 
 
 def interval_of(view: TrialView, kind: int, planned: int | None) -> int | None:
-    """Return the usual distance of markers in steps: as planned, else as it has been."""
+    """Return the usual distance of markers in steps: as planned, else as it has been, the first from the start."""
     if planned:
         return planned
     steps = [marker.step for marker in view.markers if marker.kind == kind]
-    gaps = sorted(b - a for a, b in pairwise(steps) if b > a)
+    gaps = sorted(b - a for a, b in pairwise([0, *steps]) if b > a)
     return gaps[len(gaps) // 2] if gaps else None
 
 
@@ -640,33 +643,39 @@ def _left(interval: int | None, step: int, total: int) -> int:
     return total // interval - step // interval if interval else 0
 
 
+def _seconds_under_way(start: float | None, position: Position, phase: str) -> float | None:
+    if start is None or position.phase != phase:
+        return None
+    return max(0.0, position.trainer_time - start)
+
+
 def work_left(view: TrialView, position: Position) -> eta.Work:
     """Say what is left to do at a position, in steps, evaluations and snapshots. The total must be known."""
     plan, total, step = view.state.plan, view.state.plan.total_steps or 0, position.step
-    attempt = view.attempts[-1]
+    attempt, under_way = view.attempts[-1], view.evaluation
+    evaluating = _seconds_under_way(under_way.start_time if under_way is not None else None, position, "evaluating")
+    snapshotting = _seconds_under_way(view.snapshot_since, position, "snapshotting")
+    share = None
+    if evaluating is not None and under_way is not None:
+        batches = position.evaluation_batches or under_way.batch_count
+        share = min(1.0, position.evaluation_batch / batches) if batches else None
     every = interval_of(view, api.MARKER_KIND_EVALUATION, plan.eval_every_steps)
     evaluations = _left(every, step, total)
     evaluated = max((m.step for m in view.markers if m.kind == api.MARKER_KIND_EVALUATION), default=0)
-    under_way = view.evaluation is not None and position.phase == "evaluating"
-    if every and step and step % every == 0 and evaluated < step and not under_way:
+    if every and step and step % every == 0 and evaluated < step and evaluating is None:
         evaluations += 1
-    snapshots = _left(interval_of(view, api.MARKER_KIND_SNAPSHOT, plan.snapshot_every_steps), step, total)
+    # What evaluations and snapshots have blocked in this attempt, less the evaluations: the snapshots.
     blocked = max(0.0, position.busy_seconds - attempt.evaluation_seconds)
-    if under_way and view.evaluation is not None:
-        blocked = max(0.0, blocked - max(0.0, position.trainer_time - view.evaluation.start_time))
-    share = elapsed = None
-    if under_way and view.evaluation is not None:
-        elapsed = max(0.0, position.trainer_time - view.evaluation.start_time)
-        batches = position.evaluation_batches or view.evaluation.batch_count
-        share = min(1.0, position.evaluation_batch / batches) if batches else None
     return eta.Work(
         steps=max(0, total - step),
         evaluations=evaluations,
-        snapshots=snapshots,
+        snapshots=_left(interval_of(view, api.MARKER_KIND_SNAPSHOT, plan.snapshot_every_steps), step, total),
+        epochs=max(0, _left(interval_of(view, api.MARKER_KIND_EPOCH_END, plan.steps_per_epoch), step, total - 1)),
         evaluation_seconds=view.evaluation_seconds,
         snapshot_seconds=[blocked / attempt.snapshot_count] if attempt.snapshot_count else (),
-        evaluation_under_way=share,
-        evaluation_elapsed=elapsed,
+        evaluation_elapsed=evaluating,
+        evaluation_share=share,
+        snapshot_elapsed=snapshotting,
     )
 
 

@@ -27,7 +27,6 @@ from milepost.eventlog import (
     runtime_subject,
     trial_chain,
 )
-from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamKeyValue, JetStreamLog, ensure_streams
 from milepost.eventlog.memory import MemoryKeyValue, MemoryLog
@@ -46,11 +45,8 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[EventLog]:
     async with await connect(server.url) as connection:
         await ensure_streams(connection)
         adapter = JetStreamLog(connection, direct=request.param == "jetstream-direct")
-        async with await connect(server.url) as other:
-            chains = asyncio.create_task(ChainService(other, JetStreamLog(other)).run())
-            yield adapter
-            await adapter.close()
-            chains.cancel()
+        yield adapter
+        await adapter.close()
 
 
 @pytest.fixture(params=["memory", "jetstream"])
