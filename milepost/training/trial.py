@@ -64,7 +64,8 @@ class Trial:
         self._keeper = SnapshotKeeper(launch, rank.rank, rank.world_size, background)
         self._gate = Gate()
         self._pending: dict[str, Any] = {}
-        self._boundary = Boundary(0)
+        # The last one; None: the position as it is now, for whoever asks.
+        self._boundary: Boundary | None = Boundary(0)
         # A batch was handed out and no step has ended since: the state is between two boundaries.
         self._batch_open = False
         # Set when `log` has something else to do than to append: the first step, a stop.
@@ -97,7 +98,7 @@ class Trial:
     @property
     def epoch(self) -> int:
         """The current epoch, from 0; between two epochs the next one."""
-        return self._boundary.epoch if not self._batch_open else self.position.epoch
+        return self._last_boundary().epoch if not self._batch_open else self.position.epoch
 
     @property
     def batch(self) -> int:
@@ -207,7 +208,7 @@ class Trial:
         """
         self._begin()
         self._own_epochs = False
-        for epoch in range(self._boundary.epoch, count):
+        for epoch in range(self._last_boundary().epoch, count):
             self._enter_epoch(epoch)
             yield epoch
             self._settle()
@@ -241,7 +242,7 @@ class Trial:
         self._begin()
         self._uses_batches = True
         position = self.position
-        self._enter_epoch(self._boundary.epoch)
+        self._enter_epoch(self._last_boundary().epoch)
         position.epoch_batches = loader_length(loader)
         iterator = self._start_data(loader)
         while True:
@@ -261,7 +262,7 @@ class Trial:
             self._end_epoch()
 
     def _start_data(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        position, boundary = self.position, self._boundary
+        position, boundary = self.position, self._last_boundary()
         if boundary.batch == 0:
             return self._data.begin(loader, boundary, lambda done: None)
 
@@ -300,7 +301,7 @@ class Trial:
         position.step = step
         self._buffer_append(step, time.time(), values)
         self._marker[0] = step
-        self._boundary = Boundary(step, position.epoch, position.batch)
+        self._boundary = None
         self._batch_open = False
         if step >= self._wake_step:
             self._wake_step = wake_step(step)
@@ -405,10 +406,18 @@ class Trial:
         """Tell whether no batch has been handed out since the last step ended."""
         return not self._batch_open
 
-    def _with_random(self) -> Boundary:
-        if self._boundary.random is None:
-            self._boundary = replace(self._boundary, random=self.random.capture())
+    def _last_boundary(self) -> Boundary:
+        """Return where training could go on from. `batches` asks before every batch, so it never is out of date."""
+        if self._boundary is None:
+            position = self.position
+            self._boundary = Boundary(position.step, position.epoch, position.batch)
         return self._boundary
+
+    def _with_random(self) -> Boundary:
+        boundary = self._last_boundary()
+        if boundary.random is None:
+            self._boundary = boundary = replace(boundary, random=self.random.capture())
+        return boundary
 
     def _remember_random(self) -> None:
         if self._at_boundary():
@@ -491,7 +500,7 @@ class Trial:
 
     def save_for_stop(self) -> None:
         """Commit a snapshot of the last boundary, unless there is one."""
-        if self._keeper.can_snapshot(self._boundary.step):
+        if self._keeper.can_snapshot(self._last_boundary().step):
             self._snapshot(facts.SNAPSHOT_REASON_STOP)
         self._keeper.wait()
 
@@ -513,7 +522,7 @@ class Trial:
         """Take the last evaluation and the last snapshot when the entrypoint has returned."""
         if self._begun and self._at_boundary():
             self._settle()
-            if self._keeper.can_snapshot(self._boundary.step):
+            if self._keeper.can_snapshot(self._last_boundary().step):
                 self._snapshot(facts.SNAPSHOT_REASON_END)
         self.end()
         self._keeper.wait()
