@@ -521,7 +521,8 @@ class Trial:
     def complete(self) -> None:
         """Take the last evaluation and the last snapshot when the entrypoint has returned."""
         if self._begun and self._at_boundary():
-            self._settle()
+            if self._evaluate is not None and self._wants_evaluation():
+                self._run_evaluation(self._evaluate)
             if self._keeper.can_snapshot(self._last_boundary().step):
                 self._snapshot(facts.SNAPSHOT_REASON_END)
         self.end()

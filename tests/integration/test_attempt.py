@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.eventlog.connection import Connection
 from tests.attempts import TrialOnTest, Writer, same_bits
 from tests.servers import NatsServer
@@ -73,3 +81,181 @@ async def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     uninterrupted = writer.lineage("train/loss", await other.state())
     assert list(uninterrupted) == list(range(1, 121))
     assert same_bits(interrupted, uninterrupted)
+
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+LOOPS = "loops.py:"
+
+
+async def run_whole(trial: TrialOnTest, entrypoint: str, parameters: dict[str, Any]) -> dict[int, float]:
+    """Run an entrypoint without interruption in a trial of its own. Returns its loss by step."""
+    other = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
+    await other.create(parameters)
+    async with Writer(other.connection, other.runtime_id) as writer:
+        attempt = await other.launch(entrypoint, parameters, code=ASSETS, every_steps=10)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    return writer.lineage("train/loss", await other.state())
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "stop_after"),
+    [
+        ("plain", facts.SnapshotCommitted),
+        ("data_wait", None),
+        ("slow_evaluation", facts.EvaluationStarted),
+        ("slow_snapshot", facts.SnapshotStarted),
+    ],
+)
+async def test_a_graceful_stop_loses_no_step_wherever_it_comes(
+    trial: TrialOnTest, tmp_path: Path, entrypoint: str, stop_after: type[Message] | None
+) -> None:
+    """Inside an evaluation, a wait for data and a snapshot too; the curve is that of an uninterrupted run."""
+    flag = tmp_path / "flag"
+    parameters: dict[str, Any] = {"step_seconds": 0.02} if entrypoint == "plain" else {"flag": str(flag)}
+    await trial.create(parameters)
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        first = await trial.launch(LOOPS + entrypoint, parameters, code=ASSETS, every_steps=10)
+        first.start()
+        if stop_after is not None:
+            await first.wait_for(stop_after, count=3 if entrypoint == "slow_evaluation" else 1)
+        while entrypoint != "plain" and not flag.exists():
+            assert first.process is not None
+            assert first.process.poll() is None, "it ended before it came to the place"
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await trial.order_stop()
+        assert await first.wait() == 0, first.driver_log
+        assert time.monotonic() - began < 30
+        ended = await first.ended()
+        assert (ended.outcome, ended.cause) == (facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED), ended
+        snapshot = (await trial.payloads(facts.SnapshotCommitted))[-1]
+        assert snapshot.step == ended.last_step
+        assert ended.last_step < 48
+        await trial.conclude(facts.TrialStopped(attempt=1))
+        second = await trial.launch(LOOPS + entrypoint, parameters, code=ASSETS, every_steps=10)
+        second.start()
+        assert await second.wait() == 0, second.driver_log
+    assert (await second.ended()).last_step == 48
+    losses = writer.lineage("train/loss", await trial.state())
+    assert same_bits(losses, await run_whole(trial, LOOPS + entrypoint, parameters))
+    if entrypoint == "slow_evaluation":
+        done = [e.step for e in await trial.payloads(facts.EvaluationCompleted) if not e.interrupted]
+        assert done == [8, 16, 24, 32, 40, 48]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cause", "detail", "last_step"),
+    [
+        ("fails", common.EXIT_CAUSE_EXCEPTION, "RuntimeError: the loss went away (loops.py:", 5),
+        ("needs_module", common.EXIT_CAUSE_DETERMINISTIC, "No module named 'no_such_module_anywhere'", 0),
+        ("needs_parameter", common.EXIT_CAUSE_DETERMINISTIC, "the configuration has no parameter 'missing'", 0),
+        ("not_there", common.EXIT_CAUSE_DETERMINISTIC, "loops.py has no function not_there", 0),
+        ("killed", common.EXIT_CAUSE_SIGNAL, "the process was killed by SIGKILL", 6),
+        ("exits", common.EXIT_CAUSE_EXCEPTION, "the process ended with exit status 3", 4),
+        ("out_of_memory", common.EXIT_CAUSE_OUT_OF_MEMORY, "MemoryError: no more", 1),
+        ("bad_state", common.EXIT_CAUSE_DETERMINISTIC, "state['model'] is a Walk", 1),
+    ],
+)
+async def test_the_end_of_an_attempt_is_typed(
+    trial: TrialOnTest, entrypoint: str, cause: common.ExitCause, detail: str, last_step: int
+) -> None:
+    """The event says why, where and after which step; the last line that was printed is kept."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(LOOPS + entrypoint, {}, code=ASSETS)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    ended = await attempt.ended()
+    assert (ended.outcome, ended.cause, ended.last_step) == (facts.ATTEMPT_OUTCOME_FAILED, cause, last_step), ended
+    assert detail in ended.detail
+    exit_file = json_format.Parse((attempt.directory / "exit.json").read_text(), facts.AttemptEnded())
+    assert exit_file == ended
+    if entrypoint == "killed":
+        assert "last words" in writer.text()
+
+
+async def test_a_project_with_modules_named_like_ours_runs(trial: TrialOnTest) -> None:
+    """`trainer.py`, `services` and `protos` of the user are found, and ours do not stand in their way."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch("trainer.py:train", {"steps": 7}, code=ASSETS / "project")
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    assert (await attempt.ended()).outcome == facts.ATTEMPT_OUTCOME_COMPLETED, writer.text()
+    assert list(writer.points("train/loss")[1]) == list(range(1, 8))
+
+
+async def test_values_arrive_as_they_were_logged(trial: TrialOnTest) -> None:
+    """NaN and infinities, named, late and partial steps; what is no number is left out with one line of warning."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(LOOPS + "odd_values", {}, code=ASSETS)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    losses = writer.points("train/loss")[1]
+    assert same_bits(losses, {1: 1.0, 2: math.nan, 3: math.inf, 4: -math.inf, 10: 5.0, 11: 6.0}), losses
+    assert writer.points("a_b")[1] == {1: 2.0}
+    assert writer.points("late")[1] == {2: 3.0}
+    assert writer.points("partial")[1] == {11: 1.0}
+    assert writer.points("big")[1] == {3: math.inf}
+    assert writer.text().count("text is a str") == 1
+    assert [a.message for a in await trial.payloads(facts.AlertRaised)] == [
+        "train/loss is NaN since step 2",
+        "big is infinite since step 3",
+    ]
+
+
+async def test_output_keeps_its_stream_level_and_step(trial: TrialOnTest) -> None:
+    """stdout, stderr and logging are told apart; a progress bar is one line."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(LOOPS + "talks", {}, code=ASSETS)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    found = {line.text: line for line in writer.lines}
+    assert found["to stdout"].stream == telemetry.LOG_STREAM_STDOUT
+    assert found["to stderr"].stream == telemetry.LOG_STREAM_STDERR
+    assert found["INFO by logging"].stream == telemetry.LOG_STREAM_LOGGER
+    assert (found["INFO by logging"].level, found["INFO by logging"].logger) == (telemetry.LOG_LEVEL_INFO, "mine")
+    assert found["ERROR with"].level == found["lines"].level == telemetry.LOG_LEVEL_ERROR
+    assert found["after step 1"].step == 1
+    assert [text for text in found if "%" in text] == ["100 %"]
+
+
+async def test_an_attempt_that_was_never_launched_leaves_at_once(trial: TrialOnTest) -> None:
+    """The log decides who may run, not a file."""
+    await trial.create({})
+    attempt = await trial.launch(LOOPS + "plain", {"step_seconds": 1.0}, code=ASSETS)
+    await trial.append(facts.AttemptFenced(attempt=1, reason=facts.FENCE_REASON_LOST))
+    attempt.start()
+    assert await attempt.wait() == 3, attempt.driver_log
+    assert not await trial.payloads(facts.AttemptStarted)
+
+
+async def test_a_fenced_attempt_leaves_and_writes_nothing_more(trial: TrialOnTest) -> None:
+    """The worker is gone too, and with it what it held."""
+    await trial.create({})
+    attempt = await trial.launch(LOOPS + "plain", {"step_seconds": 1.0}, code=ASSETS)
+    attempt.start()
+    worker = (await attempt.wait_for(facts.InstanceStarted))[0].process_id
+    await attempt.wait_for(facts.AttemptStarted)
+    await trial.append(facts.AttemptFenced(attempt=1, reason=facts.FENCE_REASON_LOST))
+    assert await attempt.wait() == 3, attempt.driver_log
+    assert not psutil.pid_exists(worker)
+    assert (await trial.state()).ignored == 0
+
+
+async def test_the_worker_dies_with_its_driver(trial: TrialOnTest) -> None:
+    """Only the driver is killed, not its group: nothing may go on training that nobody records."""
+    await trial.create({})
+    attempt = await trial.launch(LOOPS + "plain", {"step_seconds": 1.0}, code=ASSETS)
+    attempt.start()
+    worker = (await attempt.wait_for(facts.InstanceStarted))[0].process_id
+    assert attempt.process is not None
+    attempt.process.kill()
+    attempt.process.wait(10)
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the worker lives on"
+        await asyncio.sleep(0.05)

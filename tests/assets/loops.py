@@ -1,0 +1,177 @@
+"""Small training loops for tests of what can happen to one."""
+
+import logging
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+
+class Walk:
+    """A model that any change of order or of random numbers shows in."""
+
+    def __init__(self):
+        torch.manual_seed(7)
+        random.seed(7)
+        self.value = torch.zeros(4)
+
+    def step(self, batch):
+        noise = torch.rand(4) + random.random()
+        self.value = 0.9 * self.value + batch.float().mean() * noise
+        return self.value.sum()
+
+    def state(self):
+        return {"value": self.value.clone()}
+
+
+def loader(size=32, batch=2):
+    data = torch.arange(size)
+    return torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True)
+
+
+def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step: None, evaluate=None):
+    walk = Walk()
+    state = trial.restore()
+    if state is not None:
+        walk.value = state["value"]
+    if evaluate is not None:
+        trial.evaluate_every(8, lambda: evaluate(walk))
+    trial.plan(total_steps=epochs * 16, steps_per_epoch=16, epochs=epochs)
+    for _ in trial.epochs(epochs):
+        for batch in trial.batches(batches or loader()):
+            loss = walk.step(batch)
+            time.sleep(step_seconds)
+            trial.log({"train/loss": loss})
+            after_step(trial.step)
+            trial.maybe_snapshot(walk.state)
+
+
+def plain(trial, step_seconds=0.0):
+    _run(trial, step_seconds=step_seconds)
+
+
+class SlowLoader:
+    """Blocks for a minute before a batch, once: the second attempt has the data at once."""
+
+    def __init__(self, flag, at):
+        self.loader, self.flag, self.at = loader(), Path(flag), at
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        for index, batch in enumerate(self.loader):
+            if index == self.at and not self.flag.exists():
+                self.flag.touch()
+                time.sleep(60)
+            yield batch
+
+
+def data_wait(trial, flag):
+    _run(trial, batches=SlowLoader(flag, 9))
+
+
+def slow_evaluation(trial, flag):
+    def evaluate(walk):
+        with trial.evaluation(20) as evaluation:
+            total = 0.0
+            for batch in evaluation.batches(list(range(20))):
+                total += float(torch.rand(1)) + batch
+                if trial.step == 24 and not Path(flag).exists() and batch == 3:
+                    Path(flag).touch()
+                    for _ in evaluation.batches(iter(lambda: time.sleep(0.05), 1)):
+                        pass
+            evaluation.log({"eval/score": total})
+
+    _run(trial, evaluate=evaluate)
+
+
+def slow_snapshot(trial, flag):
+    walk = Walk()
+    state = trial.restore()
+    if state is not None:
+        walk.value = state["value"]
+
+    def give():
+        if trial.step >= 20 and not Path(flag).exists():
+            Path(flag).touch()
+            time.sleep(3)
+        return walk.state()
+
+    for _ in trial.epochs(3):
+        for batch in trial.batches(loader()):
+            time.sleep(0.05)
+            trial.log({"train/loss": walk.step(batch)})
+            trial.maybe_snapshot(give)
+
+
+def fails(trial):
+    def after(step):
+        if step == 5:
+            raise RuntimeError("the loss went away")
+
+    _run(trial, after_step=after)
+
+
+def needs_module(trial):
+    import no_such_module_anywhere  # noqa: F401
+
+
+def needs_parameter(trial):
+    trial.parameters["missing"]
+
+
+def killed(trial):
+    def after(step):
+        if step == 6:
+            print("last words", flush=True)
+            os.kill(os.getpid(), 9)
+
+    _run(trial, after_step=after)
+
+
+def exits(trial):
+    _run(trial, after_step=lambda step: os._exit(3) if step == 4 else None)
+
+
+def out_of_memory(trial):
+    trial.log({"train/loss": 1.0})
+    raise MemoryError("no more")
+
+
+def bad_state(trial):
+    trial.log({"train/loss": 1.0})
+    trial.snapshot(lambda: {"model": Walk()})
+
+
+def odd_values(trial):
+    nan = float("nan")
+    trial.log({"train/loss": 1.0, "a b": 2, "text": "no number"})
+    trial.log({"train/loss": nan})
+    trial.log({"train/loss": float("inf"), "big": 10**400})
+    trial.log({"train/loss": torch.tensor(-float("inf")), "matrix": torch.ones(2, 2)})
+    trial.log({"train/loss": 5.0}, step=10)
+    trial.log({"late": 3.0}, step=2)
+    trial.log({"partial": 1.0}, commit=False)
+    trial.log({"train/loss": 6.0})
+
+
+def talks(trial):
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("mine").info("by logging")
+    logging.getLogger("mine").error("with\nlines")
+    for percent in range(0, 101, 10):
+        print(f"\r{percent} %", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    trial.log({"train/loss": 1.0})
+    print("after step 1")
+
+
+def grows(trial, steps):
+    for step in range(steps):
+        trial.log({"train/loss": float(step), "train/learning_rate": 0.1})
