@@ -10,6 +10,8 @@ import http.server
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -614,3 +617,48 @@ async def test_a_new_log_without_anchors_is_whole(nats_server: NatsServer, tmp_p
         await verify_tail(log, file)
         verification = await verified(log, [])
         assert (verification.valid, verification.checked) == (True, 1)
+
+
+# The process that verifies
+
+
+def run_verify(server: NatsServer, anchors: Path | None = None) -> tuple[int, list[dict[str, Any]], str]:
+    command = [sys.executable, "-m", "milepost.eventlog.verify", server.url]
+    if anchors is not None:
+        command += ["--anchors", str(anchors)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_a_process_of_its_own_says_that_a_log_is_whole(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        status, lines, _ = run_verify(server, anchors.path)
+    assert (status, lines[-1]["finished"], lines[-1]["valid"], lines[-1]["checked"]) == (0, True, True, EVENTS)
+    assert lines[-1]["message"].startswith("300 of 300 events: the chain is unbroken")
+
+
+def test_a_process_of_its_own_says_what_is_wrong(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
+    directory = store.copy(tmp_path / "copy")
+    raw = (directory / BLOCK).read_bytes()
+    (directory / BLOCK).write_bytes(flip(120, "body")(raw, records(raw)))
+    with running_nats(directory) as server:
+        status, lines, _ = run_verify(server, anchors.path)
+    assert (status, lines[-1]["valid"]) == (1, False)
+    assert min(finding["sequence"] for finding in lines[-1]["findings"]) == 120
+
+
+async def test_changed_settings_of_the_stream_are_a_finding(store: Store, tmp_path: Path) -> None:
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (connection, _):
+            configuration = await stream_configuration(connection, "EVENTS")
+            assert configuration is not None
+            await connection.request_api("STREAM.UPDATE.EVENTS", {**configuration, "max_age": 10**18})
+        status, lines, _ = await asyncio.to_thread(run_verify, server)
+    assert status == 1
+    assert [finding["kind"] for finding in lines[-1]["findings"]] == ["stream_configuration"]
+
+
+def test_a_log_that_cannot_be_read_is_neither_right_nor_wrong(nats_server: NatsServer) -> None:
+    status, lines, message = run_verify(nats_server)
+    assert (status, lines) == (2, [])
+    assert "no stream EVENTS" in message
