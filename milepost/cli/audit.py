@@ -15,7 +15,9 @@ from milepost.cli.exits import Exit
 from milepost.cli.following import progress_line
 from milepost.cli.output import JSON, say
 from milepost.cli.runtimes import print_event, print_runtime
+from milepost.cli.tokens import with_settings
 from milepost.client import Client
+from milepost.settings import Settings
 
 
 @click.group()
@@ -139,3 +141,18 @@ def export(client: Client, name: str, path: str) -> None:
         size = sum(file.write(chunk.chunk) for chunk in chunks)
     temporary.replace(path)
     say(f"{size:,} bytes in {path}")
+
+
+@audit.command()
+@click.option("--reason", required=True, help="Why it is right to go on; it is recorded.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_settings
+def accept(settings: Settings, reason: str, yes: bool) -> int:
+    """Go on with a log that lost or changed its past. Runs on the host of the services, on their data directory.
+
+    The decision is itself an event. Services that refused to write go on within seconds.
+    """
+    # Only this command speaks NATS: the others start faster without it.
+    from milepost.cli.acceptance import accept_log
+
+    return accept_log(settings, reason, yes)

@@ -84,6 +84,11 @@ class Anchor:
         return cls(**outer["anchor"])
 
 
+def anchors_path(data_dir: Path) -> Path:
+    """Where the anchors of an installation are."""
+    return data_dir / "anchors" / "EVENTS.jsonl"
+
+
 def _checksum(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 

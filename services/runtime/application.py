@@ -18,7 +18,7 @@ from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
-from milepost.eventlog.anchor import AnchorFile, LogGuard
+from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
 from milepost.eventlog.connection import connect
 from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
@@ -91,7 +91,7 @@ class Application:
         )
         await ensure_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
-        anchors = AnchorFile(options.data_dir / "anchors" / "EVENTS.jsonl")
+        anchors = AnchorFile(anchors_path(options.data_dir))
         # Everybody checks; who leads writes the anchors too.
         await LogGuard(self._log, anchors, writes=False).check()
         self._anchoring = LogGuard(self._log, anchors)

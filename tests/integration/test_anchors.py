@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from milepost import endpoints
 from milepost.api.event.v1.platform_events_pb2 import LogRegressionAccepted
 from milepost.eventlog import (
     PLATFORM_SUBJECT,
@@ -43,6 +44,7 @@ from milepost.eventlog.anchor import (
     LogGuard,
     Verification,
     accept_regression,
+    anchors_path,
     current,
     verify_log,
     verify_tail,
@@ -662,3 +664,29 @@ def test_a_log_that_cannot_be_read_is_neither_right_nor_wrong(nats_server: NatsS
     status, lines, message = run_verify(nats_server)
     assert (status, lines) == (2, [])
     assert "no stream EVENTS" in message
+
+
+def run_accept(data_dir: Path, *options: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "milepost", "audit", "accept", "--data-dir", str(data_dir), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, input=answer)
+
+
+async def test_the_command_line_accepts_after_it_has_said_what_and_asked(store: Store, tmp_path: Path) -> None:
+    file = AnchorFile(anchors_path(tmp_path))
+    file.path.parent.mkdir()
+    shutil.copy(store.anchors, file.path)
+    shutil.copytree(store.earlier, tmp_path / "copy")
+    with running_nats(tmp_path / "copy") as server:
+        found = endpoints.find(str(tmp_path))
+        endpoints.write(replace(found, nats=server.url, data_dir=str(tmp_path)), tmp_path)
+        refused = await asyncio.to_thread(run_accept, tmp_path, "--reason", "a test", answer="n\n")
+        assert refused.returncode == 1
+        assert "ends with 150, but 300 messages were anchored" in refused.stderr
+        accepted = await asyncio.to_thread(run_accept, tmp_path, "--reason", "a test", "--yes")
+        assert (accepted.returncode, accepted.stdout) == (0, "")
+        async with opened(server) as (_, log):
+            await verify_tail(log, file)
+            assert (await verified(log, file.read())).valid
+        again = await asyncio.to_thread(run_accept, tmp_path, "--reason", "a test", "--yes")
+        assert again.returncode == 0
+        assert "nothing to accept" in again.stderr
