@@ -14,9 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from milepost.snapshots import SnapshotInvalid
     from milepost.training.evaluation import Evaluation
     from milepost.training.parameters import BadParameter
-    from milepost.training.snapshots import SnapshotInvalid, StateNotSavable
+    from milepost.training.snapshots import StateNotSavable
     from milepost.training.stop import Stopped
     from milepost.training.trial import Trial
 
@@ -25,7 +26,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "BadParameter": "milepost.training.parameters",
     "Evaluation": "milepost.training.evaluation",
-    "SnapshotInvalid": "milepost.training.snapshots",
+    "SnapshotInvalid": "milepost.snapshots",
     "StateNotSavable": "milepost.training.snapshots",
     "Stopped": "milepost.training.stop",
     "Trial": "milepost.training.trial",

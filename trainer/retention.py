@@ -13,8 +13,8 @@ from milepost.api.config.v1.configuration_pb2 import SnapshotPolicy
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.eventlog import RecordedEvent
 from milepost.eventlog.codec import decode
+from milepost.snapshots import SnapshotInvalid, local_path
 from milepost.training.snapshot_policy import Candidate, snapshots_to_delete
-from milepost.training.snapshots import SnapshotInvalid, local_path
 
 log = logging.getLogger(__name__)
 

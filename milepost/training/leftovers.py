@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from milepost.eventlog.connection import Connection
+from milepost.snapshots import SnapshotInvalid, local_path
 from milepost.training.sender import TelemetrySender
-from milepost.training.snapshots import SnapshotInvalid, local_path
 from milepost.training.spool import Spool, read_sender
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,11 @@ from typing import Any
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.snapshots import Manifest, local_path, snapshot_id
 from milepost.training.background import Background
 from milepost.training.batches import SNAPSHOTTING
 from milepost.training.snapshot_policy import Since, snapshot_due
-from milepost.training.snapshots import Boundary, DataState, Manifest, SnapshotDraft, local_path, snapshot_id
+from milepost.training.snapshots import Boundary, DataState, SnapshotDraft
 
 log = logging.getLogger(__name__)
 

@@ -12,29 +12,18 @@ It is written under a temporary name, synced, and renamed. Only `SnapshotCommitt
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
-from milepost.errors import FailedPrecondition
+from milepost.snapshots import MANIFEST, Manifest, hash_file, local_path, verify
 from milepost.training import rng
 from milepost.training.rng import RandomState
 
-MANIFEST = "manifest.json"
 STATE = "state.pt"
-FORMAT = 1
-_CHUNK = 1 << 20
-
-
-class SnapshotInvalid(FailedPrecondition):
-    """A snapshot is missing, incomplete or changed. It must not be restored."""
-
-    reason = "SNAPSHOT_INVALID"
 
 
 class StateNotSavable(TypeError):
@@ -66,27 +55,6 @@ class DataState:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a snapshot is and what is in it."""
-
-    runtime_id: str
-    trial: int
-    attempt: int
-    snapshot_id: str
-    step: int
-    epoch: int
-    batch: int
-    world_size: int
-    # name -> [sha256, bytes]
-    files: dict[str, list[Any]] = field(default_factory=dict)
-    evaluation_due: bool = False
-    format: int = FORMAT
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
-
-
-@dataclass(frozen=True, slots=True)
 class Restored:
     """What a snapshot gave back."""
 
@@ -94,18 +62,6 @@ class Restored:
     boundary: Boundary
     data: DataState
     manifest: Manifest
-
-
-def snapshot_id(step: int, attempt: int) -> str:
-    return f"step-{step:012d}-a{attempt}"
-
-
-def local_path(uri: str) -> Path:
-    """Return the folder that a `file:` URI or a plain path names."""
-    parsed = urlparse(uri)
-    if parsed.scheme in ("", "file"):
-        return Path(unquote(parsed.path if parsed.scheme else uri))
-    raise SnapshotInvalid(f"storage {parsed.scheme}: is not reachable as a folder", reason="STORAGE_UNSUPPORTED")
 
 
 def check_savable(value: Any, path: str = "state") -> None:
@@ -187,51 +143,12 @@ class SnapshotDraft:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def verify(uri: str, manifest_sha256: str = "") -> Manifest:
-    """Check every file of a snapshot against its manifest, and the manifest against the event that committed it.
-
-    Raises:
-        SnapshotInvalid: says what is missing or different.
-    """
-    folder = local_path(uri)
-    try:
-        encoded = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error.strerror}") from error
-    if manifest_sha256 and hashlib.sha256(encoded).hexdigest() != manifest_sha256:
-        raise SnapshotInvalid(f"{folder.name}: the manifest is not the one that was committed")
-    try:
-        manifest = Manifest(**json.loads(encoded))
-    except (ValueError, TypeError) as error:
-        raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error}") from error
-    if manifest.format > FORMAT:
-        raise SnapshotInvalid(f"{folder.name}: written by a newer version (format {manifest.format})")
-    for name, (digest, size) in manifest.files.items():
-        path = folder / name
-        try:
-            if path.stat().st_size != size:
-                raise SnapshotInvalid(f"{folder.name}: {name} has {path.stat().st_size} bytes, not {size}")
-            if hash_file(path) != digest:
-                raise SnapshotInvalid(f"{folder.name}: {name} has another checksum")
-        except OSError as error:
-            raise SnapshotInvalid(f"{folder.name}: {name} is not readable: {error.strerror}") from error
-    return manifest
 
 
 def load(uri: str, rank: int, manifest_sha256: str = "", map_location: Any = "cpu") -> Restored:
