@@ -75,7 +75,6 @@ def main() -> int:
         targets.append((TEST_VENDOR, TEST_FILES))
     wanted = stamp()
     if not arguments.force and all(is_current(folder, files, wanted) for folder, files in targets):
-        print("the page's third-party files are up to date")
         return 0
     try:
         vendor(targets, wanted, include_dev=arguments.tests)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import getpass
 import importlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,12 @@ def from_rpc_error(error: Any, address: str) -> errors.MilepostError:
     return _ERRORS.get(code, errors.MilepostError)(message, reason=reason, metadata=metadata)
 
 
+class ClientClosed(errors.MilepostError):
+    """The client was closed while it was in use, or is used after that."""
+
+    reason = "CLIENT_CLOSED"
+
+
 class Service:
     """The RPCs of one service as methods, by their names in the contract.
 
@@ -93,10 +100,17 @@ class Service:
     """
 
     def __init__(
-        self, channel: grpc.Channel, address: str, module: str, name: str, metadata: Sequence[tuple[str, str]]
-    ):
+        self,
+        channel: grpc.Channel,
+        address: str,
+        module: str,
+        name: str,
+        metadata: Sequence[tuple[str, str]],
+        closed: threading.Event,
+    ) -> None:
         self._address = address
         self._metadata = list(metadata)
+        self._closed = closed
         self._stub = getattr(importlib.import_module(f"{module}_pb2_grpc"), f"{name}Stub")(channel)
         messages = importlib.import_module(f"{module}_pb2")
         self._methods = {method.name: method for method in messages.DESCRIPTOR.services_by_name[name].methods}
@@ -115,11 +129,11 @@ class Service:
             deadline = time.monotonic() + min(timeout, RETRY_SECONDS)
             for pause in backoff():
                 try:
-                    return behaviour(request, timeout=timeout, metadata=self._metadata)
+                    return self._invoke(behaviour, request, timeout)
                 except grpc.RpcError as error:
                     last_try = time.monotonic() + pause > deadline
                     if error.code() != grpc.StatusCode.UNAVAILABLE or last_try:
-                        raise from_rpc_error(error, self._address) from error
+                        raise self._translate(error) from error
                 time.sleep(pause)
             raise AssertionError("backoff() never ends")
 
@@ -129,15 +143,26 @@ class Service:
         behaviour = getattr(self._stub, name)
 
         def call(request: Message, timeout: float | None = None) -> Iterator[Any]:
-            stream = behaviour(request, timeout=timeout, metadata=self._metadata)
+            stream = self._invoke(behaviour, request, timeout)
             try:
                 yield from stream
             except grpc.RpcError as error:
-                raise from_rpc_error(error, self._address) from error
+                raise self._translate(error) from error
             finally:
                 stream.cancel()
 
         return call
+
+    def _invoke(self, behaviour: Callable[..., Any], request: Message, timeout: float | None) -> Any:
+        try:
+            return behaviour(request, timeout=timeout, metadata=self._metadata)
+        except ValueError as error:  # of a channel that is closed
+            if self._closed.is_set():
+                raise ClientClosed("the client is closed") from error
+            raise
+
+    def _translate(self, error: grpc.RpcError) -> errors.MilepostError:
+        return ClientClosed("the client is closed") if self._closed.is_set() else from_rpc_error(error, self._address)
 
 
 def backoff() -> Iterator[float]:
@@ -170,9 +195,10 @@ class Client:
         if token:
             metadata.append(("authorization", f"Bearer {token}"))
         self._channels: dict[str, grpc.Channel] = {}
+        self._closed = threading.Event()
         for attribute, (part, module, name) in _SERVICES.items():
             address = getattr(self.endpoints, part)
-            setattr(self, attribute, Service(self._channel(address), address, module, name, metadata))
+            setattr(self, attribute, Service(self._channel(address), address, module, name, metadata, self._closed))
 
     def _channel(self, address: str) -> grpc.Channel:
         if address not in self._channels:
@@ -191,6 +217,8 @@ class Client:
         return self._channels[address]
 
     def close(self) -> None:
+        """End what is under way: calls and streams in other threads raise `ClientClosed`."""
+        self._closed.set()
         for channel in self._channels.values():
             channel.close()
 

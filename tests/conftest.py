@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,11 +28,16 @@ def _untracked_files() -> set[str]:
 
 
 def _processes_of(session: str) -> list[psutil.Process]:
-    """Every process that inherited the session's variable, orphans included."""
+    """Every process that inherited the session's variables, orphans included.
+
+    Trainers get a clean environment, but keep the folder for temporary files.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(SESSION_VARIABLE) == session:
+            variables = process.environ()
+            inherited = session in (variables.get(SESSION_VARIABLE), Path(variables.get("TMPDIR", "")).name)
+            if process.pid != os.getpid() and inherited:
                 found.append(process)
         except psutil.Error:
             continue  # it is gone, or not ours to look at
@@ -59,9 +63,9 @@ def _wait_until_gone(session: str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _leave_nothing_behind() -> Iterator[None]:
     """Give the session a temporary folder and a home of its own; fail it if something is left outside."""
-    session = uuid.uuid4().hex
     # Short: sockets are made below it, whose paths are limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="mp-"))
+    session = folder.name
     changes = {SESSION_VARIABLE: session, "TMPDIR": str(folder), "MILEPOST_DATA_DIR": str(folder / "data")}
     before = {name: os.environ.get(name) for name in changes}
     files = _untracked_files()

@@ -214,7 +214,12 @@ class Driver:
     async def _run_log(self, ready: asyncio.Event) -> None:
         """Connect, append and watch until cancelled."""
         self._connection = connection = await self._connect()
-        self._journal = AttemptJournal(JetStreamLog(connection), self._key, self._spool, self._on_change)
+        self._journal = AttemptJournal(
+            JetStreamLog(connection, direct=bool(self._launch.nats_credentials_file)),
+            self._key,
+            self._spool,
+            self._on_change,
+        )
         for payload, time, cause in self._early:
             self._journal.record(payload, cause=cause, time=time)
         self._early.clear()

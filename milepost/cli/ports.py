@@ -18,7 +18,7 @@ class PortInUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A port as it is wanted: `explicit` means this one or none, 0 any free one."""
+    """A port as it is wanted: `explicit` means this one or none; 0 stands for any free one."""
 
     part: str
     host: str
@@ -64,8 +64,7 @@ def choose(wanted: list[Wanted]) -> dict[str, int]:
 
 
 def _candidates(item: Wanted) -> list[int]:
-    at_random = random.sample(FREE_PORTS, TRIES)
-    if item.port == 0:
-        return at_random
-    following = range(item.port, min(item.port + TRIES, 65_536))
-    return [*([item.previous] if item.previous else []), *following, *at_random]
+    """Ports to try, in order. Trainers of the stack's last life look for it where it was."""
+    previous = [item.previous] if item.previous else []
+    following = range(item.port, min(item.port + TRIES, 65_536)) if item.port else ()
+    return [*previous, *following, *random.sample(FREE_PORTS, TRIES)]

@@ -7,6 +7,7 @@ messages 1..N of the stream EVENTS, compute the hash of each (`codec.chain_hash`
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import logging
@@ -138,6 +139,8 @@ class AnchorFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            # A service that stands by may write too.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             end = _end_of_last_line(descriptor)
             os.ftruncate(descriptor, end)
             os.pwrite(descriptor, (anchor.line() + "\n").encode(), end)
@@ -200,7 +203,7 @@ class AcceptingLog(ExaminableLog, Protocol):
 def current(anchors: Sequence[Anchor]) -> list[Anchor]:
     """The anchors that count: from the last acceptance on."""
     first = max((index for index, anchor in enumerate(anchors) if anchor.accepted), default=0)
-    return list(anchors[first:])
+    return sorted(anchors[first:], key=lambda anchor: anchor.sequence)
 
 
 def check_state(state: StreamState, anchors: Sequence[Anchor]) -> list[Finding]:
@@ -408,7 +411,8 @@ class LogGuard:
             anchors = self._anchors.read()
             findings = await examine_tail(self._log, anchors)
             refusal = regressed(findings) if findings else None
-            self._known = [current(anchors)[0], anchors[-1]] if anchors else []
+            counting = current(anchors)
+            self._known = [counting[0], counting[-1]] if counting else []
         except LogRegressed as error:
             refusal = error
         if refusal is not None and self._log.refusal is None:

@@ -86,6 +86,8 @@ class CoreMessage:
     subject: str
     headers: Mapping[str, str]
     body: bytes
+    # Where an answer is waited for. Empty: nowhere.
+    reply: str = ""
 
 
 class Subscription:
@@ -94,8 +96,9 @@ class Subscription:
     It goes on after reconnects, and misses what passes meanwhile. `dropped` counts what a slow reader lost.
     """
 
-    def __init__(self, connection: Connection, subjects: tuple[str, ...], buffer: int) -> None:
+    def __init__(self, connection: Connection, subjects: tuple[str, ...], buffer: int, queue: str = "") -> None:
         self.subjects = subjects
+        self._queue = queue
         self.dropped = 0
         self._connection = connection
         self._messages: deque[CoreMessage] = deque(maxlen=buffer)
@@ -106,14 +109,14 @@ class Subscription:
     async def attach(self, client: Client) -> None:
         """Subscribe on a client. The connection calls it, again with each new client."""
         self._client_subscriptions = [
-            await client.subscribe(subject, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
+            await client.subscribe(subject, self._queue, self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
             for subject in self.subjects
         ]
 
     async def _receive(self, message: Msg) -> None:
         if len(self._messages) == self._messages.maxlen:
             self.dropped += 1
-        self._messages.append(CoreMessage(message.subject, message.headers or {}, message.data))
+        self._messages.append(CoreMessage(message.subject, message.headers or {}, message.data, message.reply))
         self._arrived.set()
 
     async def next_batch(self, wait_seconds: float | None = None) -> list[CoreMessage]:
@@ -417,13 +420,15 @@ class Connection:
         """
         await self._send(subject, body, headers)
 
-    async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER) -> Subscription:
+    async def subscribe(self, *subjects: str, buffer: int = SUBSCRIPTION_BUFFER, queue: str = "") -> Subscription:
         """Listen to core messages. At most `buffer` wait unread, then the oldest are dropped and counted.
+
+        Of those that name the same `queue` one gets each message.
 
         Raises:
             LogUnavailable: the connection is closed.
         """
-        subscription = Subscription(self, subjects, buffer)
+        subscription = Subscription(self, subjects, buffer, queue)
         self._subscriptions.append(subscription)
         try:
             await subscription.attach(self._client)

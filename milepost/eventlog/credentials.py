@@ -31,6 +31,9 @@ ADMIN = "admin"
 # An attempt cannot go on for longer than this; its successor gets credentials of its own.
 ATTEMPT_LIFETIME_SECONDS = 90 * 24 * 3600
 
+# Events of one chain that the runtime service may send to an attempt that asks.
+CHAIN_ANSWERS = 1_000_000
+
 _UNLIMITED = -1
 _ACCOUNT = re.compile(r"A[A-Z2-7]{55}")
 
@@ -45,6 +48,8 @@ class Permissions:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    # How many messages it may send where somebody who asked it waits for an answer, within a minute. 0: none.
+    answers: int = 0
 
 
 def attempt_user(runtime_id: str, trial: int, attempt: int) -> str:
@@ -67,6 +72,8 @@ def attempt_permissions(runtime_id: str, trial: int, attempt: int) -> Permission
             # The form with the subject in it: the one with a payload would read everything.
             f"{read}.events.{runtime_id}.trial.{trial}.*",
             f"{read}.events.{runtime_id}.runtime",
+            # The history of its own trial, from the runtime service.
+            f"chains.{runtime_id}.{trial}",
         ),
         subscribe=(
             f"{inbox_prefix(attempt_user(runtime_id, trial, attempt))}.>",
@@ -105,14 +112,14 @@ def service_permissions(service: str) -> Permissions:
         publish += ["events.*.runtime", "events.*.trial.*.control"]
         for bucket in BUCKETS:
             publish += [f"$KV.{bucket}.>", f"$JS.API.STREAM.MSG.GET.KV_{bucket}"]
-        subscribe += ["heartbeat.>", "stored.>"]
+        subscribe += ["heartbeat.>", "stored.>", "chains.*.*"]
     elif service == "trials":
         subscribe += ["heartbeat.>"]
     elif service == "metrics":
         publish += ["stored.>"]
     else:
         raise ValueError(f"not a service: {service}")
-    return Permissions(tuple(publish), tuple(subscribe))
+    return Permissions(tuple(publish), tuple(subscribe), CHAIN_ANSWERS if service == "runtime" else 0)
 
 
 ADMIN_PERMISSIONS = Permissions((">",), (">",))
@@ -154,6 +161,8 @@ class Authority:
                 "payload": _UNLIMITED,
             },
         }
+        if permissions.answers:
+            claims["nats"]["resp"] = {"max": permissions.answers, "ttl": 60_000_000_000}
         if lifetime_seconds is not None:
             claims["exp"] = now + int(lifetime_seconds)
         token = _encode(claims, _key(self.signing_seed))

@@ -19,6 +19,7 @@ from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
 from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
+from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect
 from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
@@ -95,6 +96,7 @@ class Application:
         # Everybody checks; who leads writes the anchors too.
         await LogGuard(self._log, anchors, writes=False).check()
         self._anchoring = LogGuard(self._log, anchors)
+        self._spawn(ChainService(self._connection, self._log).run(), "chains")
         end = await self._log.last_sequence()
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)

@@ -155,6 +155,24 @@ def test_nothing_listening_says_how_to_start_it(monkeypatch: pytest.MonkeyPatch)
             connected.start_runtime("name: x")
 
 
+def test_closing_the_client_ends_a_watch_in_another_thread(client: Client, servicer: Scripted) -> None:
+    ended: list[Exception] = []
+
+    def watch() -> None:
+        try:
+            for _ in client.watch_runtime("runtimes/rt-1"):
+                pass
+        except client_module.ClientClosed as error:
+            ended.append(error)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    client.close()
+    watcher.join(30)
+
+    assert len(ended) == 1
+
+
 def test_a_broken_watch_goes_on_after_the_last_change_it_gave(client: Client, servicer: Scripted) -> None:
     servicer.break_after = 3
     seen = []

@@ -27,6 +27,7 @@ from milepost.eventlog import (
     runtime_subject,
     trial_chain,
 )
+from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamKeyValue, JetStreamLog, ensure_streams
 from milepost.eventlog.memory import MemoryKeyValue, MemoryLog
@@ -45,8 +46,11 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[EventLog]:
     async with await connect(server.url) as connection:
         await ensure_streams(connection)
         adapter = JetStreamLog(connection, direct=request.param == "jetstream-direct")
-        yield adapter
-        await adapter.close()
+        async with await connect(server.url) as other:
+            chains = asyncio.create_task(ChainService(other, JetStreamLog(other)).run())
+            yield adapter
+            await adapter.close()
+            chains.cancel()
 
 
 @pytest.fixture(params=["memory", "jetstream"])

@@ -28,6 +28,7 @@ from milepost.eventlog import (
     runtime_subject,
     trial_chain,
 )
+from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.credentials import (
     ADMIN,
     SERVICES,
@@ -354,3 +355,35 @@ async def test_an_open_server_takes_credentials_as_well(tmp_path: Path) -> None:
             await ensure_streams(connection)
         assert await JetStreamLog(connection).last_sequence() == 0
         await connection.close()
+
+
+async def test_an_attempt_reads_the_history_of_its_own_trial_and_of_no_other(
+    server: NatsServer, runtime: Connection, mine: Connection, tmp_path: Path
+) -> None:
+    leader = JetStreamLog(runtime)
+    serving = asyncio.create_task(ChainService(runtime, leader).run())
+    chain, other = trial_chain("rt-a", 1), trial_chain("rt-a", 2)
+    await leader.append([fact(control_subject("rt-a", 1), n) for n in range(700)], [await leader.head(chain)])
+    await leader.append([fact(control_subject("rt-a", 2))], [await leader.head(other)])
+    own = JetStreamLog(mine, direct=True)
+    assert await own.read_chain(chain) == await leader.read_chain(chain)
+    assert len(await own.read_chain(chain)) >= 700
+    assert await is_refused(mine, "chains.rt-a.2")
+    assert await is_refused(mine, "chains.rt-b.1")
+    # The runtime service may answer whoever asked it, and nobody else.
+    assert await is_refused(runtime, "_INBOX_rt-a_1_1.guessed")
+    serving.cancel()
+
+
+async def test_a_bad_request_for_a_chain_ends_nothing(
+    server: NatsServer, runtime: Connection, mine: Connection
+) -> None:
+    leader = JetStreamLog(runtime)
+    serving = asyncio.create_task(ChainService(runtime, leader).run())
+    await leader.append([fact(control_subject("rt-a", 1))], [await leader.head(trial_chain("rt-a", 1))])
+    before = await leader.last_sequence()
+    for place in ("", "events.rt-a.trial.1.control", "events.rt-b.runtime", "_INBOX_runtime.x", "_INBOX_rt-b_1_1.x"):
+        await mine.client.publish("chains.rt-a.1", b"\xff", reply=place)
+    assert await JetStreamLog(mine, direct=True).read_chain(trial_chain("rt-a", 1))
+    assert await leader.last_sequence() == before
+    serving.cancel()

@@ -1,0 +1,179 @@
+"""A run through every real part: started, interrupted, resumed; each step stored once, and the same numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
+from milepost.cli.exits import Exit
+from tests.e2e.runs import small
+from tests.e2e.stack import StackProcess, broken_links, until
+
+LOSS = "train/loss"
+FIXED_SERIES = ("train/learning_rate", "train/grad_norm", LOSS)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A run that nothing interrupted."""
+
+    name: str
+    steps: int
+    series: dict[str, dict[int, float]]
+
+
+@pytest.fixture(scope="session")
+def baseline(stack: StackProcess) -> Baseline:
+    started = stack.client.start_runtime(small(name="uninterrupted"))
+    ended = stack.wait_for_end(started.name)
+    assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+    total = stack.trial(started.name).progress.total_steps
+    assert_all_stored(stack, started.name)
+    return Baseline(started.name, total, {key: stack.series(started.name, key) for key in FIXED_SERIES})
+
+
+def assert_all_stored(stack: StackProcess, name: str) -> None:
+    """What was sent arrives a moment after the end; then nothing may be missing."""
+
+    def stored() -> bool:
+        answer = stack.completeness(name)
+        return answer.sent_points > 0 and answer.sent_points == answer.stored_points and not answer.gap_count
+
+    until(stored, f"{name}: sent = stored ({stack.completeness(name).message})", 30)
+
+
+def assert_equals_baseline(stack: StackProcess, name: str, baseline: Baseline) -> None:
+    for key in FIXED_SERIES:
+        points = stack.series(name, key)
+        assert sorted(points) == list(range(1, baseline.steps + 1)), f"{key}: every step exactly once"
+        assert points == baseline.series[key], f"{key}: bit-identical at every step"
+
+
+def test_a_run_completes_with_every_step_stored_once(stack: StackProcess, baseline: Baseline) -> None:
+    assert baseline.steps > 50
+    for key in FIXED_SERIES:
+        assert sorted(baseline.series[key]) == list(range(1, baseline.steps + 1)), key
+        assert all(math.isfinite(value) for value in baseline.series[key].values()), key
+
+
+def test_the_model_learns(stack: StackProcess, baseline: Baseline) -> None:
+    losses = [baseline.series[LOSS][step] for step in range(1, baseline.steps + 1)]
+    tenth = max(1, len(losses) // 10)
+
+    assert sum(losses[-tenth:]) < 0.9 * sum(losses[:tenth])
+    evaluations = sorted(stack.series(baseline.name, "eval/loss").items())
+    assert len(evaluations) >= 2
+    assert evaluations[-1][1] < evaluations[0][1]
+
+
+def test_the_trial_shows_completed_with_its_markers(stack: StackProcess, baseline: Baseline) -> None:
+    trial = stack.trial(baseline.name)
+
+    assert trial.status == trial_api.TRIAL_STATUS_COMPLETED
+    assert (trial.progress.step, trial.progress.completion_percent) == (baseline.steps, 100.0)
+    kinds = {marker.kind for marker in trial.markers if not marker.planned}
+    assert kinds == {trial_api.MARKER_KIND_EVALUATION, trial_api.MARKER_KIND_EPOCH_END, trial_api.MARKER_KIND_SNAPSHOT}
+
+
+def test_the_events_of_a_run_form_unbroken_chains(stack: StackProcess, baseline: Baseline) -> None:
+    events = stack.events(baseline.name)
+
+    assert broken_links(events) == []
+    assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+    assert not any(event.ignored for event in events)
+    kinds = [event.type for event in events]
+    assert kinds[0] == "milepost.runtime.runtime_requested.v1"
+    assert "milepost.runtime.runtime_completed.v1" in kinds
+
+
+def test_what_the_trainer_wrote_can_be_read(stack: StackProcess, baseline: Baseline) -> None:
+    request = log_api.QueryLogsRequest(parent=baseline.name, page_size=5_000)
+    lines = [entry.text for entry in stack.client.logs.QueryLogs(request).entries]
+
+    assert lines
+    shown = stack.milepost("runtime", "logs", baseline.name)
+    assert shown.returncode == 0
+    assert lines[-1].strip() in shown.stdout
+
+
+def test_an_ended_run_cannot_be_stopped_or_resumed(stack: StackProcess, baseline: Baseline) -> None:
+    before = len(stack.events(baseline.name))
+
+    assert stack.milepost("runtime", "stop", "--mode=abrupt", baseline.name).returncode == Exit.PRECONDITION
+    assert stack.milepost("runtime", "resume", baseline.name).returncode == Exit.PRECONDITION
+    assert len(stack.events(baseline.name)) == before
+
+
+def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(stack: StackProcess, baseline: Baseline) -> None:
+    started = stack.client.start_runtime(small(name="interrupted"))
+    stack.wait_for_step(started.name, baseline.steps // 2)
+    stopped = stack.milepost("runtime", "stop", "--mode=abrupt", "--wait", started.runtime_id)
+    assert stopped.returncode == 0, stopped.stderr
+
+    assert stack.runtime(started.name).status == runtime_api.RUNTIME_STATUS_ABORTED
+    trial = stack.trial(started.name)
+    assert (trial.status, trial.waiting_reason) == (
+        trial_api.TRIAL_STATUS_WAITING,
+        trial_api.WAITING_REASON_STOPPED,
+    )
+    assert 0 < trial.newest_snapshot_step < baseline.steps
+
+    resumed = stack.milepost("runtime", "resume", "--wait", started.runtime_id)
+    assert resumed.returncode == Exit.OK, resumed.stderr
+
+    assert stack.trial(started.name).attempt_count == 2
+    assert_all_stored(stack, started.name)
+    assert_equals_baseline(stack, started.name, baseline)
+    assert broken_links(stack.events(started.name)) == []
+
+
+def test_a_run_stopped_before_any_snapshot_cannot_be_resumed(stack: StackProcess) -> None:
+    started = stack.client.start_runtime(small(name="no snapshot", snapshots={"keep_last": 1}))
+    stack.wait_for_step(started.name, 1)
+    stack.client.stop_runtime(started.name, mode=common.STOP_MODE_ABRUPT)
+    stack.wait_for_end(started.name)
+    before = len(stack.events(started.name))
+
+    done = stack.milepost("runtime", "resume", started.runtime_id)
+
+    assert done.returncode == Exit.PRECONDITION
+    assert "snapshot" in done.stderr
+    assert stack.runtime(started.name).status == runtime_api.RUNTIME_STATUS_ABORTED
+    assert len(stack.events(started.name)) == before
+
+
+def test_a_killed_trainer_without_retries_is_failed_with_its_reason(stack: StackProcess) -> None:
+    started = stack.client.start_runtime(small(name="killed", retries={"max_retries": 0}))
+    stack.wait_for_step(started.name, 1)
+    for trainer in stack.trainers():
+        trainer.kill()
+
+    ended = stack.wait_for_end(started.name)
+
+    assert ended.status == runtime_api.RUNTIME_STATUS_FAILED
+    assert ended.failure_reason != common.FAILURE_REASON_UNSPECIFIED
+    assert ended.reason
+
+
+def test_every_part_may_be_killed_in_mid_run_and_nothing_is_lost(stack: StackProcess, baseline: Baseline) -> None:
+    started = stack.client.start_runtime(small(name="through five crashes"))
+    parts = ("runtime", "metrics", "trials", "gateway", "nats")
+    for number, part in enumerate(parts):
+        stack.wait_for_step(started.name, 1 + number * baseline.steps // (len(parts) + 1))
+        stack.kill(part)
+
+    ended = stack.wait_for_end(started.name)
+
+    assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+    assert stack.trial(started.name).attempt_count == 1, "the trainer went on through all of it"
+    assert_all_stored(stack, started.name)
+    assert_equals_baseline(stack, started.name, baseline)
+    assert broken_links(stack.events(started.name)) == []

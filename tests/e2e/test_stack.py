@@ -1,0 +1,68 @@
+"""The stack as a whole: it ends within its time, leaves nothing, and finds its data again."""
+
+from __future__ import annotations
+
+import urllib.request
+
+import pytest
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from tests.e2e.runs import small
+from tests.e2e.stack import FREE_PORTS, StackProcess, until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_a_stack_ends_on_one_ctrl_c_and_the_next_one_finds_its_data(own_stack: StackProcess) -> None:
+    own_stack.start()
+    with urllib.request.urlopen(own_stack.endpoints.gateway, timeout=10) as page:
+        assert page.status == 200
+    started = own_stack.client.start_runtime(small(name="kept"))
+    own_stack.wait_for_step(started.name, 1)
+    own_stack.client.stop_runtime(started.name, mode=common.STOP_MODE_ABRUPT)
+    own_stack.wait_for_end(started.name)
+    events, ports = own_stack.events(started.name), own_stack.endpoints.gateway
+
+    status, seconds = own_stack.stop()
+    assert status == 0
+    assert seconds < 10
+    assert own_stack.trainers() == []
+
+    own_stack.start()
+    assert own_stack.endpoints.gateway == ports, "the address stays as it was"
+    kept = own_stack.runtime(started.name)
+    assert kept.status == runtime_api.RUNTIME_STATUS_ABORTED
+    assert [event.hash for event in own_stack.events(started.name)] == [event.hash for event in events]
+
+
+def test_trainers_outlive_the_stack_and_are_adopted_by_the_next_one(own_stack: StackProcess) -> None:
+    own_stack.start()
+    started = own_stack.client.start_runtime(small(name="outlives"))
+    own_stack.wait_for_step(started.name, 5)
+    before = {process.pid for process in own_stack.trainers()}
+
+    own_stack.stop()
+    assert {process.pid for process in own_stack.trainers()} == before
+
+    own_stack.start()
+    ended = own_stack.wait_for_end(started.name)
+    assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+    assert own_stack.trial(started.name).attempt_count == 1
+    until(lambda: not own_stack.trainers(), "the trainers have left", 30)
+
+
+def test_stop_trainers_ends_them_with_the_stack(tmp_path_factory: pytest.TempPathFactory) -> None:
+    stack = StackProcess(tmp_path_factory.mktemp("stop") / "data", [*FREE_PORTS, "--stop-trainers"])
+    try:
+        stack.start()
+        started = stack.client.start_runtime(small(name="ends with the stack"))
+        stack.wait_for_step(started.name, 1)
+
+        status, seconds = stack.stop()
+
+        assert status == 0
+        assert seconds < 15
+        until(lambda: not stack.trainers(), "the trainers have left", 10)
+    finally:
+        stack.end()
