@@ -464,7 +464,9 @@ class Connection:
                 await self._reopening
         for subscription in list(self._subscriptions):
             await subscription.close()
-        await self._client.close()
+        # With the server gone there is nobody to say goodbye to.
+        with suppress(OSError, nats.errors.Error):
+            await self._client.close()
 
     async def __aenter__(self) -> Self:
         return self

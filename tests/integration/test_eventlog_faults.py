@@ -428,6 +428,23 @@ async def test_a_log_without_its_stream_says_what_to_do(nats_server: NatsServer)
             await JetStreamLog(connection).last_sequence()
 
 
+async def test_closing_is_quiet_when_the_server_is_gone(nats_server: NatsServer) -> None:
+    connection = await connect(nats_server.url)
+    await ensure_streams(connection)
+    log = JetStreamLog(connection, append_timeout_seconds=0.5)
+    reader = Telemetry(connection).consume()
+    await reader.next_batch(wait_seconds=0.05)
+    nats_server.kill()
+    with contextlib.suppress(LogUnavailable):
+        await connection.publish("heartbeat.rt-1.1.1.0", b"into the void")
+    with pytest.raises(LogUnavailable):
+        await log.append(new_events(1, "rt-1"), [Head(trial_chain("rt-1", 1))])
+    assert await reader.next_batch(wait_seconds=0.1) == []
+    await reader.close()
+    await log.close()
+    await connection.close()
+
+
 async def test_no_server_is_unavailable() -> None:
     with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1"):
         await connect("nats://127.0.0.1:1", timeout_seconds=0.5)
