@@ -6,28 +6,23 @@ import asyncio
 import base64
 import bisect
 import json
-import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import runtime
 from milepost.errors import InvalidArgument, Violation
+from services.filters import Term, parse_filter
 from services.runtime.messages import runtime_message
 from services.runtime.views import RuntimeView, Views
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 1_000
-MAXIMUM_FILTER_CHARACTERS = 1_000
 # Lists that are kept sorted for the next page.
 KEPT_LISTS = 32
-# Runtimes that one watcher may hold back; it gets the newest of each, so there are never more than runtimes.
-_TERM = re.compile(
-    r'\s*(?:(?P<field>[a-z_]+(?:\.[A-Za-z0-9_./-]+)?)(?P<operator>>=|<=|!=|=|:|>|<))?(?P<value>"[^"]*"|[^\s"]+)'
-)
 
 Predicate = Callable[[RuntimeView], bool]
 Key = tuple[Any, ...]
@@ -36,73 +31,44 @@ Key = tuple[Any, ...]
 # --- filters --------------------------------------------------------------------------------------------------------
 
 
-def parse_filter(text: str) -> Predicate:
+def parse_predicate(text: str) -> Predicate:
     """Read a filter such as `status=Failed AND label.team=nlp AND name:lm`.
 
     Raises:
         InvalidArgument: it is not one.
     """
-    if len(text) > MAXIMUM_FILTER_CHARACTERS:
-        raise _bad_filter(f"has more than {MAXIMUM_FILTER_CHARACTERS:,} characters")
-    terms: list[Predicate] = []
-    position = 0
-    text = text.strip()
-    while position < len(text):
-        match = _TERM.match(text, position)
-        if match is None:
-            raise _bad_filter(f"cannot be read at {text[position : position + 40]!r}")
-        position = match.end()
-        if match["field"] is None and match["value"] == "AND":
-            continue
-        terms.append(_term(match["field"], match["operator"], match["value"].strip('"')))
-    return lambda view: all(term(view) for term in terms)
+    terms = [_predicate(term) for term in parse_filter(text)]
+    return lambda view: all(accepts(view) for accepts in terms)
 
 
-def _term(field: str | None, operator: str | None, value: str) -> Predicate:
-    if field is None:
-        wanted = value.lower()
-        return lambda view: wanted in view.runtime_id or wanted in _name(view).lower()
-    if field == "create_time":
-        return _time_term(operator or "=", value)
-    text = _TEXTS.get(field)
-    if field.startswith("label."):
-        label = field.partition(".")[2]
-        text = lambda view: view.state.configuration.labels.get(label, "") if view.state.configuration else ""  # noqa: E731
+def _predicate(term: Term) -> Predicate:
+    if not term.field:
+        return lambda view: term.accepts(view.runtime_id) or term.accepts(_name(view))
+    if term.field.startswith("label."):
+        label = term.field.partition(".")[2]
+        return lambda view: term.accepts(_labels(view).get(label, ""))
+    text = _TEXTS.get(term.field)
     if text is None:
-        raise _bad_filter(f"{field} is not a known field; known: {', '.join(_TEXTS)}, label.<key>, create_time")
-    _check_word(field, value)
-    wanted = value.lower()
-    match operator:
-        case "=":
-            return lambda view: text(view).lower() == wanted
-        case "!=":
-            return lambda view: text(view).lower() != wanted
-        case ":":
-            return lambda view: wanted in text(view).lower()
-    raise _bad_filter(f"{field} takes =, != or :, not {operator}")
+        raise _bad_filter(f"{term.field} is not a known field; known: {', '.join(_TEXTS)}, label.<key>")
+    term = _normalised(term)
+    return lambda view: term.accepts(text(view))
 
 
-def _check_word(field: str, value: str) -> None:
-    words = {"status": [s.value for s in runtime.Status], "phase": [p.value for p in runtime.Phase]}.get(field)
-    if words is not None and value.lower() not in {word.lower() for word in words}:
-        raise _bad_filter(f"{field} is one of {', '.join(words)}")
-
-
-def _time_term(operator: str, value: str) -> Predicate:
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise _bad_filter(f"create_time is compared with a time like 2026-01-01T00:00:00Z, not {value!r}") from error
-    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    compare: dict[str, Callable[[datetime], bool]] = {
-        ">": lambda t: t > time,
-        ">=": lambda t: t >= time,
-        "<": lambda t: t < time,
-        "<=": lambda t: t <= time,
-    }
-    if operator not in compare:
-        raise _bad_filter(f"create_time takes >, >=, < or <=, not {operator}")
-    return lambda view: view.created is not None and compare[operator](view.created.time)
+def _normalised(term: Term) -> Term:
+    """Write the value of a term as the views write theirs."""
+    if term.field == "create_time":
+        try:
+            time = datetime.fromisoformat(term.value)
+        except ValueError as error:
+            raise _bad_filter("create_time is compared with a time like 2026-01-01T00:00:00Z") from error
+        return replace(term, value=_time_text(time if time.tzinfo is not None else time.replace(tzinfo=UTC)))
+    words = _WORDS.get(term.field)
+    if words is None or term.operator == ":":
+        return term
+    for word in words:
+        if word.lower() == term.value.lower():
+            return replace(term, value=word)
+    raise _bad_filter(f"{term.field} is one of {', '.join(words)}")
 
 
 def _bad_filter(description: str) -> InvalidArgument:
@@ -113,13 +79,24 @@ def _name(view: RuntimeView) -> str:
     return view.state.configuration.name if view.state.configuration is not None else ""
 
 
+def _labels(view: RuntimeView) -> Mapping[str, str]:
+    return view.state.configuration.labels if view.state.configuration is not None else {}
+
+
+def _time_text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 _TEXTS: dict[str, Callable[[RuntimeView], str]] = {
     "status": lambda view: view.state.status.value if view.state.status is not None else "",
     "phase": lambda view: view.phase.value if view.phase is not None else "",
     "name": _name,
     "id": lambda view: view.runtime_id,
     "created_by": lambda view: view.created.actor if view.created is not None else "",
+    "create_time": lambda view: _time_text(view.created.time) if view.created is not None else "",
 }
+
+_WORDS = {"status": [status.value for status in runtime.Status], "phase": [phase.value for phase in runtime.Phase]}
 
 
 # --- orders ---------------------------------------------------------------------------------------------------------
@@ -167,7 +144,7 @@ class Lists:
             violations.append(Violation("order_by", f"must be one of {', '.join(_ORDERS)}"))
         predicate: Predicate | None = None
         try:
-            predicate = parse_filter(request.filter)
+            predicate = parse_predicate(request.filter)
         except InvalidArgument as error:
             violations += error.violations
         query = [request.filter.strip(), order, request.show_deleted]
@@ -265,7 +242,7 @@ async def watch(
     A slow reader gets the newest state of each runtime, never the ones between. Sequences only grow, so whoever comes
     back with the last one has missed nothing.
     """
-    predicate = parse_filter(filter_text)
+    predicate = parse_predicate(filter_text)
     due: dict[str, RuntimeView] = {}
     changed = asyncio.Event()
     shown: set[str] = set()

@@ -1,0 +1,105 @@
+"""Who is alive, seen from heartbeats."""
+
+from __future__ import annotations
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
+from milepost.domain import trial
+from services.runtime import liveness_policy as policy
+from services.runtime.launchers import AttemptKey
+from services.runtime.liveness import Liveness
+
+KEY = AttemptKey("rt-1", 1, 1)
+SUBJECT = "heartbeat.rt-1.1.1.0"
+
+
+def beat(next_ms: int = 2_000, **fields: float) -> Heartbeat:
+    return Heartbeat(rank=0, next_beat_ms=next_ms, phase="training", **fields)  # type: ignore[arg-type]
+
+
+def steady(now: float) -> policy.Instance:
+    """An instance that has beaten every two seconds until now."""
+    known = None
+    for time in range(0, int(now) + 1, 2):
+        known = policy.hear(known, beat(), float(time))
+    assert known is not None
+    return known
+
+
+def test_silence_changes_health_before_it_counts_as_lost() -> None:
+    known = steady(20)
+    judged = [policy.health(known, common.HEALTH_HEALTHY, 20 + t)[0] for t in (1, 5, 7, 13)]
+    assert judged == [common.HEALTH_HEALTHY, common.HEALTH_HEALTHY, common.HEALTH_DEGRADED, common.HEALTH_UNHEALTHY]
+    assert not policy.is_lost(known, 30, 20 + 31)
+    assert policy.is_lost(known, 30, 20 + 33)
+
+
+def test_an_announced_silence_is_none() -> None:
+    known = policy.hear(None, beat(next_ms=60_000), 0.0)
+    assert policy.health(known, common.HEALTH_HEALTHY, 59)[0] == common.HEALTH_HEALTHY
+    assert not policy.is_lost(known, 30, 89)
+    assert policy.is_lost(known, 30, 91)
+
+
+def test_nobody_may_announce_silence_for_ever() -> None:
+    known = policy.hear(None, beat(next_ms=2**60), 0.0)
+    assert policy.is_lost(known, 30, policy.LONGEST_ANNOUNCED_SECONDS + 31)
+
+
+def test_health_gets_better_only_after_a_steady_while() -> None:
+    known = policy.hear(steady(4), beat(), 30.0)
+    assert policy.health(known, common.HEALTH_UNHEALTHY, 30)[0] == common.HEALTH_UNHEALTHY
+    for time in (32.0, 34.0, 36.0):
+        known = policy.hear(known, beat(), time)
+    assert policy.health(known, common.HEALTH_UNHEALTHY, 36)[0] == common.HEALTH_HEALTHY
+
+
+def test_an_instance_that_never_beat_has_long_to_begin() -> None:
+    known = policy.Instance(0.0)
+    assert policy.health(known, common.HEALTH_UNSPECIFIED, 100) == (common.HEALTH_UNSPECIFIED, "")
+    assert not policy.is_lost(known, 30, policy.FIRST_BEAT_SECONDS + 29)
+    assert policy.is_lost(known, 30, policy.FIRST_BEAT_SECONDS + 31)
+
+
+def test_no_step_for_ten_times_the_usual_is_a_stall() -> None:
+    def idle(milliseconds: int, step_ms: float = 5_000) -> str:
+        return policy.stall(policy.hear(None, beat(idle_ms=milliseconds, step_ms=step_ms), 0.0), 0.0)
+
+    assert idle(49_000) == ""
+    assert "no step for 51 s" in idle(51_000)
+    assert idle(29_000, step_ms=10) == "", "short steps do not make a short pause a stall"
+    assert idle(51_000, step_ms=0) == "", "the usual step time is not known yet"
+
+
+def test_a_stall_is_said_once_for_each_step_it_happens_at() -> None:
+    now = 0.0
+    liveness = Liveness(lambda: now)
+    liveness.watch(KEY)
+    liveness.receive(SUBJECT, beat(idle_ms=60_000, step_ms=100, step=40).SerializeToString())
+    commands = liveness.reports(KEY, [])
+    assert [type(command) for command in commands] == [trial.ReportInstanceHealth, trial.RaiseAlert]
+    assert liveness.step(KEY) == 40
+
+
+def test_beats_of_others_and_noise_change_nothing() -> None:
+    liveness = Liveness(lambda: 0.0)
+    liveness.watch(KEY)
+    before = liveness.instances(KEY)
+    for subject in ("heartbeat.rt-1.1.2.0", "heartbeat.rt-2.1.1.0", "heartbeat.rt-1.1.1", "heartbeat.rt-1.1.1.x"):
+        liveness.receive(subject, beat().SerializeToString())
+    liveness.receive(SUBJECT, b"\xff\xff\xff")
+    assert liveness.instances(KEY) == before
+    assert liveness.watched() == [KEY]
+
+
+def test_a_time_in_which_nothing_could_be_heard_counts_for_nobody() -> None:
+    now = 0.0
+    liveness = Liveness(lambda: now)
+    liveness.watch(KEY)
+    liveness.receive(SUBJECT, beat().SerializeToString())
+    now = 100.0
+    assert "100 s ago" in liveness.why_lost(KEY, 30)
+    liveness.listen_anew()
+    assert liveness.why_lost(KEY, 30) == ""
+    liveness.forget(KEY)
+    assert liveness.why_lost(KEY, 0) == ""
