@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 EVERY_EVENTS = 1000
 EVERY_SECONDS = 5.0
 SINK_TIMEOUT_SECONDS = 5.0
+# The newest anchors, which are never thinned out.
+KEPT_ANCHORS = 100
 WHAT_TO_DO = (
     "Restore the log from a backup, or let a person decide to go on with it as it is: milepost audit verify shows "
     "what is wrong, milepost audit accept records the decision"
@@ -107,10 +109,11 @@ class AnchorSink(Protocol):
 
 
 class AnchorFile:
-    """Anchors in a file, one a line, oldest first. Appended to only."""
+    """Anchors in a file, one a line, oldest first. When it gets larger than some bytes, older ones are thinned out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, maximum_bytes: int = 4 << 20) -> None:
         self.path = path
+        self._maximum_bytes = maximum_bytes
 
     def read(self) -> list[Anchor]:
         """Read all anchors. A last line that a crash cut short does not count.
@@ -137,18 +140,40 @@ class AnchorFile:
         existed = self.path.exists()
         if not existed:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._open_locked()
         try:
-            # A service that stands by may write too.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             end = _end_of_last_line(descriptor)
             os.ftruncate(descriptor, end)
             os.pwrite(descriptor, (anchor.line() + "\n").encode(), end)
             os.fsync(descriptor)
+            if end > self._maximum_bytes:
+                self._thin_out()
         finally:
             os.close(descriptor)
         if not existed:
             _sync_directory(self.path.parent)
+
+    def _open_locked(self) -> int:
+        """Open the file for this process alone: a service that stands by may write too, and replace it."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self.path.exists() and os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                return descriptor
+            os.close(descriptor)
+
+    def _thin_out(self) -> None:
+        """Drop every second of the older anchors: each covers all before it, they only say where a change is."""
+        anchors = self.read()
+        recent = len(anchors) - KEPT_ANCHORS
+        kept = [a for index, a in enumerate(anchors) if index >= recent or index % 2 == 0 or a.accepted]
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(anchor.line() + "\n" for anchor in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        _sync_directory(self.path.parent)
 
 
 def _end_of_last_line(descriptor: int) -> int:
@@ -429,7 +454,7 @@ class LogGuard:
                     await self.check()
                 else:
                     await self.anchor_growth()
-            except EventLogError as error:
+            except (EventLogError, OSError) as error:
                 log.warning("log.not_anchored", extra={"error": str(error)})
 
     async def anchor_growth(self) -> None:

@@ -552,6 +552,35 @@ def test_an_anchor_that_a_crash_cut_short_does_not_count_and_is_written_over(tmp
         file.path.write_bytes(content)
 
 
+def test_a_file_that_grew_large_is_thinned_out_and_still_covers_the_past(tmp_path: Path) -> None:
+    file = AnchorFile(tmp_path / "EVENTS.jsonl", maximum_bytes=50_000)
+    accepted = 7
+    for sequence in range(1, 401):
+        mark = "by a person" if sequence == accepted else ""
+        file.append(Anchor(1, sequence, EMPTY_DIGEST, "2026-03-01T12:00:00Z", mark))
+    anchors = file.read()
+    assert file.path.stat().st_size < 51_000
+    assert [anchor.sequence for anchor in anchors[-100:]] == list(range(301, 401))
+    assert current(anchors)[0].sequence == accepted
+    assert len([anchor for anchor in anchors if anchor.sequence < 300]) > 3
+    assert file.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_processes_may_write_anchors_at_once(tmp_path: Path) -> None:
+    """A service that stands by writes too; nothing is torn and nothing is lost."""
+    program = (
+        "import sys; from pathlib import Path; from milepost.eventlog.anchor import Anchor, AnchorFile\n"
+        "file = AnchorFile(Path(sys.argv[1]), maximum_bytes=30_000)\n"
+        "for n in range(80): file.append(Anchor(int(sys.argv[2]), n, '00' * 32, 'now'))\n"
+    )
+    path = tmp_path / "EVENTS.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(path), str(number)]) for number in (1, 2)]
+    assert [writer.wait(100) for writer in writers] == [0, 0]
+    anchors = AnchorFile(path).read()
+    last = {anchor.stream_created: anchor.sequence for anchor in anchors}
+    assert last == {1: 79, 2: 79}
+
+
 @pytest.fixture
 def witness() -> Iterator[tuple[str, list[dict[str, object]]]]:
     """An HTTP server that keeps what is posted to it."""

@@ -35,7 +35,7 @@ from tests.events import new_event, new_events, unique_id
 from tests.proxy import running_proxy
 from tests.servers import NatsServer, running_nats
 
-SECONDS = 60.0
+SECONDS = 100.0
 
 
 @asynccontextmanager
