@@ -143,7 +143,7 @@ class Application:
             self.views,
             self.decisions,
             Requests(key_value),
-            Preflight(launchers),
+            Preflight(launchers, self.views, storage, options.secrets),
             storage,
             events,
             lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Violation
+from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Violation
+from milepost.snapshots import SnapshotInvalid, local_path
 from services.runtime.entrypoints import why_missing
 from services.runtime.launchers import Launcher
 from services.runtime.placement_policy import need_of, why_never
+from services.runtime.snapshots import SnapshotStorage
+from services.runtime.views import Views
 
 
 class Preflight:
     """Checks a resolved configuration against where it would run."""
 
-    def __init__(self, launchers: Mapping[config.Launcher, Launcher]) -> None:
+    def __init__(
+        self,
+        launchers: Mapping[config.Launcher, Launcher],
+        views: Views,
+        storage: SnapshotStorage,
+        secrets: Callable[[str], str | None],
+    ) -> None:
         self._launchers = launchers
+        self._views = views
+        self._storage = storage
+        self._secrets = secrets
 
     async def check(self, configuration: RuntimeConfiguration) -> None:
         """Refuse what can never run.
 
         Raises:
-            InvalidArgument: the entrypoint is not there.
+            InvalidArgument: the entrypoint or the storage is not there.
+            NotFound: the snapshot to start from is not there.
             ResourceExhausted: it needs more than there is.
-            FailedPrecondition: its launcher is not set up.
+            FailedPrecondition: its launcher is not set up, a secret is not known, or the snapshot to start from is bad.
         """
         launcher = self._launchers.get(configuration.launcher)
         if launcher is None:
@@ -40,6 +55,44 @@ class Preflight:
                 raise ResourceExhausted(f"it can never run: {lack}", reason="INFEASIBLE_RESOURCES")
         if configuration.launcher == config.LAUNCHER_LOCAL:
             _check_files(configuration)
+        if configuration.launcher != config.LAUNCHER_EXTERNAL:
+            self._check_secrets(configuration)
+            await asyncio.to_thread(_check_storage, configuration.snapshots.storage)
+        if configuration.initialize_from:
+            await self._check_snapshot(configuration.initialize_from)
+
+    def _check_secrets(self, configuration: RuntimeConfiguration) -> None:
+        for name, entry in sorted(configuration.environment.items()):
+            if entry.WhichOneof("kind") == "secret" and self._secrets(entry.secret) is None:
+                raise FailedPrecondition(
+                    f"the secret {entry.secret} of {name} is not known here: set MILEPOST_SECRET_{entry.secret} "
+                    "for the runtime service, or write it to secrets/ in its data directory",
+                    reason="SECRET_UNKNOWN",
+                )
+
+    async def _check_snapshot(self, name: str) -> None:
+        found = self._views.snapshot(name)
+        if found is None:
+            raise NotFound(f"there is no snapshot {name}", reason="SNAPSHOT_NOT_FOUND")
+        problem = await self._storage.verify_files(found.uri, found.manifest_sha256)
+        if problem:
+            raise FailedPrecondition(f"initialize_from: {problem}", reason="SNAPSHOT_INVALID")
+
+
+def _check_storage(storage: str) -> None:
+    """Refuse a storage for snapshots that cannot be written to. Raises InvalidArgument."""
+    if not storage:
+        return
+    try:
+        folder = local_path(storage)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except SnapshotInvalid as error:
+        raise InvalidArgument([Violation("snapshots.storage", error.message)]) from error
+    except OSError as error:
+        problem = f"cannot be written to: {error.strerror}"
+        raise InvalidArgument([Violation("snapshots.storage", problem)]) from error
 
 
 def _check_files(configuration: RuntimeConfiguration) -> None:

@@ -50,8 +50,12 @@ class SnapshotStorage:
 
     async def verify(self, record: trial.SnapshotRecord) -> str:
         """Check every file of a snapshot. Returns what is wrong with it; empty: it is whole."""
+        return await self.verify_files(record.uri, record.manifest_sha256)
+
+    async def verify_files(self, uri: str, manifest_sha256: str) -> str:
+        """Check every file below an address. Returns what is wrong; empty: nothing."""
         try:
-            await asyncio.to_thread(files.verify, record.uri, record.manifest_sha256)
+            await asyncio.to_thread(files.verify, uri, manifest_sha256)
         except SnapshotInvalid as error:
             return error.message
         return ""

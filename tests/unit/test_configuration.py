@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milepost import configuration as configurations
@@ -239,6 +239,7 @@ def test_scalars_are_read_as_people_mean_them(written: str, value: Any) -> None:
     assert (type(read), repr(read)) == (type(value), repr(value))
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.none(),
@@ -298,6 +299,7 @@ def test_a_random_search_ends_when_there_is_nothing_new_to_draw() -> None:
     assert sorted(t.searched["x"] for t in configurations.expand(resolved(search=search))) == ["1", "2"]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(1e-6, 1), st.floats(1, 1e6))
 def test_draws_stay_within_their_range(seed: int, low: float, high: float) -> None:
     for log_scale in (False, True):

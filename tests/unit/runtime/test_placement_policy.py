@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milepost.api.event.v1 import runtime_events_pb2 as facts
@@ -89,6 +89,7 @@ def test_needs_follow_from_the_configuration() -> None:
     assert (slots_wanted(search, 3), slots_wanted(search, 1), slots_wanted(configuration(), 1)) == (2, 1, 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(-2, 2), st.integers(1, 3)), min_size=1, max_size=12

@@ -1,0 +1,356 @@
+"""What the API refuses, what it repeats, and who it says was behind what."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from milepost import ids
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import recorded_event_pb2 as events_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from tests.integration.runtime.harness import Stack, plain, refusal, running, text
+from tests.servers import NatsServer
+
+LONG = {"parameters": {"steps": 100_000}}
+UNKNOWN = f"runtimes/{ids.new_runtime_id()}"
+BAD_NAMES = [
+    "",
+    "runtimes/",
+    "runtimes/*",
+    "runtimes/>",
+    "runtimes/..",
+    "runtimes/a.b",
+    "runtimes/\u0430",
+    "runtimes/a\n",
+]
+
+
+@pytest.fixture
+async def stack(shared_nats: NatsServer, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with running(shared_nats, tmp_path / "data") as stack:
+        yield stack
+
+
+async def refused(call: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return refusal(error.value)
+
+
+async def test_bad_input_gets_its_code_and_changes_nothing(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_RUNNING)
+    stub, name = stack.stub, runtime.name
+    bad = ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+
+    def start(**fields: Any) -> Any:
+        return stub.StartRuntime(api.StartRuntimeRequest(**{"configuration_text": text(), **fields}))
+
+    table: list[tuple[Any, tuple[str, str]]] = [
+        (start(configuration_text=""), bad),
+        (start(configuration_text="a: ["), bad),
+        (start(configuration_text=text(surprise=1)), bad),
+        (start(configuration_text="x" * 300_000), bad),
+        (start(configuration_text=text(parameters={"steps": float("nan")})), bad),
+        (start(configuration_text=text(entrypoint="tests.no_such_module:train")), bad),
+        (start(configuration_text=text(entrypoint="tests.scripted_trainer:no_such_function")), bad),
+        (start(configuration_text=text(entrypoint="no_such_file.py:train", working_directory="/tmp")), bad),
+        (start(configuration_text=text(working_directory="/no/such/folder")), bad),
+        (start(configuration_text=text(snapshots={"storage": "s3://bucket/path"})), bad),
+        (start(runtime_id="rt-1"), bad),
+        (start(runtime_id="*"), bad),
+        (start(request_id="x" * 200), bad),
+        (start(request_id="a\nb"), bad),
+        (stub.StartRuntime(api.StartRuntimeRequest()), bad),
+        (
+            start(configuration_text=text(resources={"cpus_per_worker": 64})),
+            ("RESOURCE_EXHAUSTED", "INFEASIBLE_RESOURCES"),
+        ),
+        (start(configuration_text=text(launcher="ray")), ("FAILED_PRECONDITION", "LAUNCHER_UNAVAILABLE")),
+        (
+            start(configuration_text=text(initialize_from="runtimes/rt-1/trials/1/snapshots/step-000000000001-a1")),
+            ("NOT_FOUND", "SNAPSHOT_NOT_FOUND"),
+        ),
+        (
+            start(configuration_text=text(environment={"T": {"secret": "NONE"}})),
+            ("FAILED_PRECONDITION", "SECRET_UNKNOWN"),
+        ),
+        *((stub.GetRuntime(api.GetRuntimeRequest(name=bad_name)), bad) for bad_name in BAD_NAMES),
+        (stub.GetRuntime(api.GetRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
+        (
+            stub.GetRuntime(api.GetRuntimeRequest(name=name, as_of=events_api.AsOf(events_sequence=2**40))),
+            ("OUT_OF_RANGE", "PAST_THE_END"),
+        ),
+        (stub.StopRuntime(api.StopRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
+        (stub.StopRuntime(api.StopRuntimeRequest(name=name, mode=9)), bad),  # type: ignore[arg-type]
+        (stub.StopRuntime(api.StopRuntimeRequest(name=name, reason="\x00")), bad),
+        (stub.StopRuntime(api.StopRuntimeRequest(name=name, deadline=Duration(seconds=-1))), bad),
+        (stub.StopRuntime(api.StopRuntimeRequest(name=name, etag="1")), ("ABORTED", "ETAG_MISMATCH")),
+        (stub.StopTrial(api.StopTrialRequest(name=f"{name}/trials/0")), bad),
+        (stub.StopTrial(api.StopTrialRequest(name=f"{name}/trials/7")), ("NOT_FOUND", "TRIAL_NOT_FOUND")),
+        (stub.ResumeRuntime(api.ResumeRuntimeRequest(name=name, configuration_changes_text="[")), bad),
+        (
+            stub.ResumeRuntime(api.ResumeRuntimeRequest(name=name, configuration_changes_text="entrypoint: c:d")),
+            ("FAILED_PRECONDITION", "NOT_A_CONTINUATION"),
+        ),
+        (stub.DeleteRuntime(api.DeleteRuntimeRequest(name=name)), ("FAILED_PRECONDITION", "RUNTIME_IN_PROGRESS")),
+        (stub.CloneRuntime(api.CloneRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
+        (stub.CloneRuntime(api.CloneRuntimeRequest(name=name, configuration_changes_text="nonsense: 1")), bad),
+        (stub.PreviewStop(api.PreviewStopRequest(name=name, trial=9)), ("NOT_FOUND", "TRIAL_NOT_FOUND")),
+        (stub.ListRuntimes(api.ListRuntimesRequest(page_size=-1)), bad),
+        (stub.ListRuntimes(api.ListRuntimesRequest(page_size=1_001)), bad),
+        (stub.ListRuntimes(api.ListRuntimesRequest(page_token="nonsense")), bad),
+        (stub.ListRuntimes(api.ListRuntimesRequest(filter="status=Sleeping")), bad),
+        (stub.ListRuntimes(api.ListRuntimesRequest(filter="nonsense=1")), bad),
+        (stub.ListRuntimes(api.ListRuntimesRequest(order_by="size")), bad),
+        (stub.ListEvents(api.ListEventsRequest(parent="trials/1")), bad),
+        (stub.ListEvents(api.ListEventsRequest(parent=name, after_sequence=-1)), bad),
+        (stub.ListEvents(api.ListEventsRequest(parent=name, filter=api.EventFilter(types=["x"]))), bad),
+        (stub.ListEvents(api.ListEventsRequest(parent=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
+        (stub.ListSnapshots(api.ListSnapshotsRequest(parent="x")), bad),
+    ]
+    before = [
+        e
+        for e in await stack.types(name)
+        if e not in ("snapshot_committed", "instance_health_changed", "health_changed")
+    ]
+    runtimes = (await stub.ListRuntimes(api.ListRuntimesRequest())).total_size
+    wrong = []
+    for call, expected in table:
+        request = str(call)[:80]
+        found = await refused(call)
+        if found != expected:
+            wrong.append((request, found, expected))
+    assert not wrong
+    after = [
+        e
+        for e in await stack.types(name)
+        if e not in ("snapshot_committed", "instance_health_changed", "health_changed")
+    ]
+    assert after == before
+    assert (await stub.ListRuntimes(api.ListRuntimesRequest())).total_size == runtimes
+
+
+async def test_a_dry_run_resolves_and_records_nothing(stack: Stack) -> None:
+    before = stack.application.views.sequence
+    answer = await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=text(), validate_only=True))
+    assert answer.runtime.runtime_id == ""
+    assert answer.runtime.configuration.limits.stop_deadline_seconds == 300
+    assert answer.runtime.configuration_digest.startswith("sha256:")
+    assert not any(v.created and v.created.sequence > before for v in stack.application.views.runtimes.values())
+
+
+async def test_a_request_id_makes_one_runtime_however_often_it_is_sent(stack: Stack) -> None:
+    request = api.StartRuntimeRequest(configuration_text=text(), request_id=ids.new_event_id())
+    answers = await asyncio.gather(*(stack.stub.StartRuntime(request) for _ in range(8)))
+    assert len({answer.runtime.name for answer in answers}) == 1
+    other = api.StartRuntimeRequest(configuration_text=text(priority=1), request_id=request.request_id)
+    assert await refused(stack.stub.StartRuntime(other)) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
+    await stack.wait_ended(answers[0].runtime.name)
+
+
+async def test_a_repeated_resume_does_not_resume_again(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_event(runtime.name, "snapshot_committed")
+    stop = api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT)
+    await stack.stub.StopRuntime(stop)
+    await stack.wait_ended(runtime.name)
+    resume = api.ResumeRuntimeRequest(name=runtime.name, request_id=ids.new_event_id())
+    await stack.stub.ResumeRuntime(resume)
+    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_RUNNING)
+    await stack.stub.StopRuntime(stop)
+    await stack.wait_ended(runtime.name)
+    await stack.stub.ResumeRuntime(resume)
+    assert (await stack.get(runtime.name)).status == api.RUNTIME_STATUS_ABORTED
+    assert (await stack.types(runtime.name)).count("resume_requested") == 1
+
+
+async def test_a_stop_or_resume_of_what_has_ended_says_why_not(stack: Stack) -> None:
+    runtime = await stack.start()
+    await stack.wait_ended(runtime.name)
+    stop = stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name))
+    assert await refused(stop) == ("FAILED_PRECONDITION", "RUNTIME_ENDED")
+    resume = stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
+    assert await refused(resume) == ("FAILED_PRECONDITION", "RUNTIME_COMPLETED")
+
+
+async def test_a_clone_starts_from_the_beginning_with_what_changed(stack: Stack) -> None:
+    runtime = await stack.start(labels={"team": "nlp"})
+    await stack.wait_ended(runtime.name)
+    changes = json.dumps({"parameters": {"steps": 4}})
+    request = api.CloneRuntimeRequest(name=runtime.name, display_name="again", configuration_changes_text=changes)
+    clone = (await stack.stub.CloneRuntime(request)).runtime
+    assert (clone.display_name, clone.cloned_from) == ("again", runtime.runtime_id)
+    assert clone.configuration.parameters["steps"] == "4"
+    assert clone.labels["team"] == "nlp"
+    ended = await stack.wait_ended(clone.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED
+
+
+async def test_lists_are_filtered_ordered_and_paged(stack: Stack) -> None:
+    mark = ids.new_runtime_id()
+    started = [await stack.start(name=f"run {n}", labels={"mark": mark}, **LONG) for n in range(5)]
+    listed: list[str] = []
+    token = ""
+    while True:
+        page = await stack.stub.ListRuntimes(
+            api.ListRuntimesRequest(
+                filter=f"label.mark={mark} AND status=started", page_size=2, page_token=token, order_by="create_time"
+            )
+        )
+        assert page.total_size == 5
+        listed += [runtime.name for runtime in page.runtimes]
+        token = page.next_page_token
+        if not token:
+            break
+    assert listed == [runtime.name for runtime in started]
+    stolen = api.ListRuntimesRequest(page_token=page.next_page_token or "e30", filter="run")
+    assert await refused(stack.stub.ListRuntimes(stolen)) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+
+
+async def test_a_watch_gives_what_is_then_each_change_and_goes_on_where_it_was(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_RUNNING)
+    watch = stack.stub.WatchRuntimes(api.WatchRuntimesRequest(name=runtime.name))
+    first = await watch.read()
+    assert first.runtime.name == runtime.name
+    caught_up = await watch.read()
+    while not caught_up.caught_up:
+        caught_up = await watch.read()
+    watch.cancel()
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(runtime.name)
+    again = stack.stub.WatchRuntimes(
+        api.WatchRuntimesRequest(name=runtime.name, after_sequence=max(first.sequence, caught_up.sequence))
+    )
+    changed = await again.read()
+    assert changed.runtime.status == api.RUNTIME_STATUS_ABORTED
+    assert changed.sequence > caught_up.sequence
+    again.cancel()
+
+
+async def test_every_event_leads_back_to_whoever_caused_it(stack: Stack) -> None:
+    request = api.StartRuntimeRequest(configuration_text=json.dumps(plain(**LONG)))
+    runtime = (await stack.stub.StartRuntime(request, metadata=(("mp-actor", "local:alice"),))).runtime
+    assert runtime.created_by == "local:alice"
+    await stack.wait_event(runtime.name, "snapshot_committed")
+    stop = api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT, reason="enough")
+    await stack.stub.StopRuntime(stop, metadata=(("mp-actor", "local:bob"),))
+    await stack.wait_ended(runtime.name)
+    events = {event.event_id: event for event in await stack.events(runtime.name)}
+    chain = []
+    current = next(e for e in events.values() if "runtime_aborted" in e.type)
+    while current is not None:
+        chain.append(current.type.split(".")[2])
+        last = current
+        current = events.get(current.cause)  # type: ignore[assignment]
+    assert chain == ["runtime_aborted", "trial_stopped", "attempt_fenced", "trial_stop_requested", "stop_requested"]
+    assert last.actor == "local:bob"
+    assert all(event.message for event in events.values())
+
+
+async def test_events_are_filtered_paged_folded_and_read_from_the_end(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"steps": 30, "snapshot_every": 1})
+    await stack.wait_ended(runtime.name)
+    everything = await stack.events(runtime.name)
+    backwards = await stack.stub.ListEvents(api.ListEventsRequest(parent=runtime.name, newest_first=True, page_size=7))
+    assert [e.sequence for e in backwards.events] == [e.sequence for e in reversed(everything)][:7]
+    following = await stack.stub.ListEvents(
+        api.ListEventsRequest(parent=runtime.name, newest_first=True, page_size=7, page_token=backwards.next_page_token)
+    )
+    assert following.events[0].sequence == everything[-8].sequence
+    kind = "milepost.trial.snapshot_committed.v1"
+    snapshots = api.ListEventsRequest(parent=runtime.name, filter=api.EventFilter(types=[kind]), fold_repeats=True)
+    (folded,) = (await stack.stub.ListEvents(snapshots)).events
+    assert folded.repeat_count == 30
+    assert folded.last_sequence > folded.sequence
+
+
+async def test_a_watch_of_events_has_no_gap_between_the_past_and_the_present(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"steps": 40, "snapshot_every": 1})
+    watch = stack.stub.WatchEvents(api.WatchEventsRequest(parent=runtime.name))
+    seen = []
+    async for update in watch:
+        if update.HasField("event"):
+            seen.append(update.event.sequence)
+            if "resources_released" in update.event.type:
+                break
+    assert seen == [event.sequence for event in await stack.events(runtime.name)]
+
+
+async def test_the_past_of_a_runtime_can_be_read(stack: Stack) -> None:
+    runtime = await stack.start()
+    await stack.wait_ended(runtime.name)
+    launched = next(e for e in await stack.events(runtime.name) if "attempt_launched" in e.type)
+    then = api.GetRuntimeRequest(name=runtime.name, as_of=events_api.AsOf(events_sequence=launched.sequence))
+    before = (await stack.stub.GetRuntime(then)).runtime
+    assert (before.status, before.phase) == (api.RUNTIME_STATUS_STARTED, api.RUNTIME_PHASE_STARTING)
+
+
+async def test_a_script_of_ones_own_gets_its_attempt_with_the_answer(stack: Stack) -> None:
+    own = ids.new_runtime_id()
+    configuration = json.dumps({"name": "mine", "launcher": "external"})
+    request = api.StartRuntimeRequest(configuration_text=configuration, runtime_id=own)
+    runtime = (await stack.stub.StartRuntime(request)).runtime
+    assert runtime.runtime_id == own
+    assert await stack.types(runtime.name) == [
+        "runtime_requested",
+        "resources_allocated",
+        "trial_created",
+        "attempt_launched",
+    ]
+    again = (await stack.stub.StartRuntime(request)).runtime
+    assert again.runtime_id == own
+    abrupt = api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT)
+    assert await refused(stack.stub.StopRuntime(abrupt)) == ("FAILED_PRECONDITION", "EXTERNAL_LAUNCHER")
+    graceful = api.StopRuntimeRequest(name=runtime.name, deadline=Duration(nanos=200_000_000))
+    await stack.stub.StopRuntime(graceful)
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_ABORTED
+
+
+async def test_one_trial_of_several_is_stopped_and_resumed(stack: Stack) -> None:
+    search = {"space": {"snapshot_every": [5, 6]}, "max_concurrent_trials": 2}
+    runtime = await stack.start(**LONG, search=search)
+    await stack.wait(runtime.name, lambda r: r.trials.running == 2, "two trials run")
+    await stack.wait_event(runtime.name, "snapshot_committed", 6)
+    await stack.stub.StopTrial(api.StopTrialRequest(name=f"{runtime.name}/trials/2"))
+    await stack.wait(runtime.name, lambda r: r.trials.waiting == 1, "trial 2 waits")
+    assert (await stack.get(runtime.name)).status == api.RUNTIME_STATUS_STARTED
+    await stack.stub.ResumeTrial(api.ResumeTrialRequest(name=f"{runtime.name}/trials/2"))
+    await stack.wait(runtime.name, lambda r: r.trials.running == 2, "both run again")
+    preview = await stack.stub.PreviewStop(api.PreviewStopRequest(name=runtime.name))
+    assert [loss.trial for loss in preview.losses] == [1, 2]
+    assert preview.stoppable
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.trials.waiting == 2
+
+
+async def test_a_corrupt_snapshot_is_reported_and_the_one_before_it_used(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    await stack.wait_event(runtime.name, "snapshot_committed", 3)
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(runtime.name)
+    request = api.ListSnapshotsRequest(parent=runtime.name)
+    newest, before, *_ = (await stack.stub.ListSnapshots(request)).snapshots
+    (Path(newest.uri.removeprefix("file://")) / "state.pt").write_text("torn")
+    named = api.ResumeRuntimeRequest(name=runtime.name, snapshot_id=newest.snapshot_id)
+    assert await refused(stack.stub.ResumeRuntime(named)) == ("FAILED_PRECONDITION", "NO_VALID_SNAPSHOT")
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
+    await stack.wait_event(runtime.name, "attempt_launched", 2)
+    launch = [e.trial_event.attempt_launched for e in await stack.events(runtime.name) if "attempt_launched" in e.type][
+        1
+    ]
+    assert (launch.snapshot_id, list(launch.rejected_snapshot_ids)) == (before.snapshot_id, [newest.snapshot_id])
+    shown = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=runtime.name, show_deleted=True))).snapshots
+    states = {snapshot.snapshot_id: snapshot.state for snapshot in shown}
+    assert states[newest.snapshot_id] == api.SNAPSHOT_STATE_CORRUPT
