@@ -43,7 +43,7 @@ _INTEGERS = {
 }
 _NON_FINITE_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 # Seconds of the largest google.protobuf.Duration.
-_DURATION_BOUND = 315_576_000_000
+DURATION_BOUND = 315_576_000_000
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
 Writer = Callable[[Any, dict[str, Any]], None]
@@ -290,7 +290,7 @@ class _Reader:
 
     def _duration(self, value: object, target: Duration, path: str) -> None:
         seconds = self._float(value)
-        if seconds is None or not math.isfinite(seconds) or abs(seconds) > _DURATION_BOUND:
+        if seconds is None or not math.isfinite(seconds) or abs(seconds) > DURATION_BOUND:
             self.refuse(path, "must be a number of seconds")
             return
         target.FromNanoseconds(round(seconds * 1e9))
@@ -402,8 +402,6 @@ def from_query(pairs: Iterable[tuple[str, str]], message_class: type[M], flatten
     reader = _Reader(from_text=True)
     tree: dict[str, Any] = {}
     for key, text in pairs:
-        if text == "":
-            continue
         _plant(reader, message_class.DESCRIPTOR, tree, key, text, flatten)
     message = message_class()
     reader.message(tree, message, "")
@@ -449,7 +447,7 @@ def _plant(reader: _Reader, descriptor: Any, tree: dict[str, Any], key: str, tex
 
 
 def _as_of(text: str) -> dict[str, str]:
-    match = re.fullmatch(r"([0-9]{1,19})(?:/([0-9]{1,19}))?", text)
+    match = re.fullmatch(r"([0-9]{1,18})(?:/([0-9]{1,18}))?", text)
     if match is None:
         return {"time": text}
     return {"events_sequence": match[1], "telemetry_sequence": match[2] or "0"}

@@ -29,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from milepost.errors import InvalidArgument, ResourceExhausted, Violation
+from milepost.ids import is_token
 from milepost.protojson import from_json, from_query, message_class_of, to_json
 from services.access import Access, Unobserved, loopback_access
 from services.authentication import Observer
@@ -147,12 +148,10 @@ def create_app(
     """Build the ASGI application. `hosts` are the host names it answers to. Without `access` it asks for no tokens."""
     access = access or loopback_access("127.0.0.1:0")
     observer = observer or Unobserved()
-    # A custom verb is more specific than the bare resource.
-    table = sorted(routes.ROUTES, key=lambda route: ":" not in route.path)
     http_routes: list[Any] = [
         HttpRoute(_typed(routes.RUNTIME_STREAM), _stream_endpoint(gateway, routes.RUNTIME_TOPICS), methods=["GET"]),
         HttpRoute(routes.PLATFORM_STREAM, _stream_endpoint(gateway, routes.PLATFORM_TOPICS), methods=["GET"]),
-        *(HttpRoute(_typed(route.path), _endpoint(gateway, route), methods=[route.method]) for route in table),
+        *_table_routes(gateway),
         *session_routes(access.authenticator, access.sessions, observer),
         HttpRoute("/openapi.json", _openapi_endpoint(gateway), methods=["GET"]),
         HttpRoute("/livez", _live, methods=["GET"]),
@@ -166,6 +165,23 @@ def create_app(
     handlers: Any = {Problem: on_problem, HTTPException: on_http_error, Exception: on_unknown_error}
     known = Doors(Starlette(routes=http_routes, exception_handlers=handlers), access.authenticator, observer)
     return Guards(known, hosts)
+
+
+def _table_routes(gateway: Gateway) -> list[HttpRoute]:
+    """Make one HTTP route for each path of the table, whatever its methods."""
+    by_path: dict[str, dict[str, Callable[[Request], Any]]] = {}
+    # A custom verb is more specific than the bare resource.
+    for route in sorted(routes.ROUTES, key=lambda route: ":" not in route.path):
+        by_path.setdefault(route.path, {})[route.method] = _endpoint(gateway, route)
+    return [HttpRoute(_typed(path), _by_method(methods), methods=list(methods)) for path, methods in by_path.items()]
+
+
+def _by_method(methods: Mapping[str, Callable[[Request], Any]]) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        response: Response = await methods["GET" if request.method == "HEAD" else request.method](request)
+        return response
+
+    return handle
 
 
 def _typed(path: str) -> str:
@@ -212,6 +228,7 @@ async def _answer(gateway: Gateway, route: Route, request: Request) -> Response:
 
 async def _request_message(route: Route, request: Request) -> Any:
     message_class = message_class_of(route.descriptor.input_type)
+    _check_path(request.path_params, route.wildcard)
     bound = {name: template.format(**request.path_params) for name, template in route.bind.items()}
     message: Any
     if route.method == "POST":
@@ -230,6 +247,26 @@ async def _request_message(route: Route, request: Request) -> Any:
     if etag and "etag" in message.DESCRIPTOR.fields_by_name and not message.etag:
         message.etag = etag.strip('"')
     return message
+
+
+def _check_path(parameters: Mapping[str, str], wildcard: bool = False) -> None:
+    """Refuse ids that can be no ids, before they become part of a name.
+
+    Raises:
+        InvalidArgument: with every violation.
+    """
+    violations = []
+    runtime, trial = parameters.get("runtime"), parameters.get("trial")
+    if runtime is not None and not is_token(runtime) and not (wildcard and runtime == "-"):
+        violations.append(Violation("runtime", "must be 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"))
+    if trial is not None and not _is_trial(trial):
+        violations.append(Violation("trial", f"must be a whole number from 1 to {routes.MAXIMUM_TRIAL}"))
+    if violations:
+        raise InvalidArgument(violations)
+
+
+def _is_trial(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9 and not text.startswith("0")
 
 
 def _refuse_bound(keys: Any, bound: Mapping[str, str]) -> None:
@@ -320,7 +357,6 @@ async def _table(gateway: Gateway, route: Route, request: Request, message: Any)
         raise InvalidArgument([Violation("format", f"must be one of {', '.join(FORMATS)}")])
     media_type, ending = FORMATS[form]
     stream = gateway.services.stream(route.rpc, message, route.seconds)
-    waiting = [first.arrow for first, exists in [await _first(stream)] if exists]
 
     async def next_message() -> bytes:
         async for response in stream:
@@ -329,11 +365,13 @@ async def _table(gateway: Gateway, route: Route, request: Request, message: Any)
                 return arrow
         return b""
 
+    waiting = [await next_message()]
+    if not waiting[0]:
+        raise refusal(grpc.StatusCode.NOT_FOUND, "there are no points to export", "NO_POINTS")
+
     def next_chunk() -> bytes:
         return waiting.pop() if waiting else anyio.from_thread.run(next_message)
 
-    if not waiting:
-        raise refusal(grpc.StatusCode.NOT_FOUND, "there are no points to export", "NO_POINTS")
     headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="series.{ending}"'}
     return StreamingResponse(convert(next_chunk, form), headers=headers, media_type=media_type)
 
@@ -377,12 +415,12 @@ def _make_feed(gateway: Gateway, topics: Mapping[str, routes.Topic], request: Re
     violations += [
         Violation("topics", f"{name} is not one of {', '.join(topics)}") for name in names if name not in topics
     ]
-    trial = request.query_params.get("trial", "1")
-    if not (trial.isascii() and trial.isdigit() and 1 <= len(trial) <= 9):
-        violations.append(Violation("trial", "must be a whole number from 1"))
     if violations:
         raise InvalidArgument(violations)
-    path = {**request.path_params, "trial": trial}
+    path = {"trial": "1", **request.path_params}
+    if "trial" in request.query_params:
+        path["trial"] = request.query_params["trial"]
+    _check_path(path)
     subscriptions = {name: subscribe(topics[name], path, query) for name in dict.fromkeys(names)}
     token = request.headers.get("last-event-id") or request.query_params.get("from", "")
     asked = {name: topics[name] for name in subscriptions}

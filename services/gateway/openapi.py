@@ -7,12 +7,22 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from milepost.protojson import DURATION, TIMESTAMP, enum_words, is_map, is_repeated, map_value, real_oneof
+from milepost.ids import TOKEN
+from milepost.protojson import (
+    DURATION,
+    DURATION_BOUND,
+    TIMESTAMP,
+    enum_words,
+    is_map,
+    is_repeated,
+    map_value,
+    real_oneof,
+)
 from services.gateway import routes
 from services.gateway.exports import FORMATS
 from services.gateway.guards import CSRF_HEADER
 from services.gateway.problems import MEDIA_TYPE
-from services.gateway.routes import Answer, Route
+from services.gateway.routes import MAXIMUM_TRIAL, Answer, Route
 
 AS_OF = "milepost.api.event.v1.AsOf"
 _NON_FINITE: dict[str, Any] = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
@@ -52,7 +62,7 @@ def document(version: str) -> dict[str, Any]:
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     service, _, method = route.rpc.partition(".")
     request: Descriptor = route.descriptor.input_type
-    parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", route.path)]
+    parameters = [_path_parameter(name, route.wildcard) for name in re.findall(r"{(\w+)}", route.path)]
     operation: dict[str, Any] = {
         "operationId": f"{method}_{len(parameters)}" if _is_second(route) else method,
         "summary": route.summary,
@@ -74,11 +84,11 @@ def _is_second(route: Route) -> bool:
     return next(other for other in routes.ROUTES if other.rpc == route.rpc) is not route
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
+def _path_parameter(name: str, wildcard: bool = False) -> dict[str, Any]:
     if name == "trial":
-        schema: dict[str, Any] = {"type": "integer", "format": "int32", "minimum": 1}
+        schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAXIMUM_TRIAL}
     else:
-        schema = {"type": "string", "pattern": "^([a-z0-9][a-z0-9_-]{0,62}|-)$"}
+        schema = {"type": "string", "pattern": f"^(?:{TOKEN.pattern}{'|-' if wildcard else ''})$"}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -103,7 +113,8 @@ def _query_parameters(request: Descriptor, route: Route, schemas: dict[str, Any]
 def _query_parameter(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
     parameter: dict[str, Any] = {"name": field.name, "in": "query", "required": False}
     if field.message_type is not None and field.message_type.full_name == AS_OF:
-        parameter["schema"] = {"type": "string"}
+        moment = {"type": "string", "format": "date-time"}
+        parameter["schema"] = {"anyOf": [{"type": "string", "pattern": "^[0-9]{1,18}(/[0-9]{1,18})?$"}, moment]}
         parameter["description"] = (
             "`<events sequence>`, `<events sequence>/<telemetry sequence>`, or a time as in RFC 3339"
         )
@@ -120,13 +131,21 @@ def _body_schema(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     for field in route.descriptor.input_type.fields:
         if field.name in route.bind:
             continue
-        properties[field.name] = _input_schema(field, schemas)
+        properties[field.name] = {"anyOf": [_body_value_schema(field, schemas), {"type": "null"}]}
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
     if route.rpc == "RuntimeService.StartRuntime":
         properties["configuration"] = {
-            "type": "object",
+            "type": ["object", "null"],
             "description": "The configuration in the form of its YAML file",
         }
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+        both = {"configuration": {"type": "object"}, "configuration_text": {"type": "string"}}
+        schema["not"] = {"required": list(both), "properties": both}
+    return schema
+
+
+def _body_value_schema(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
+    schema = _input_schema(field, schemas)
+    return {"type": "array", "items": schema} if is_repeated(field) else schema
 
 
 def _input_schema(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +179,7 @@ def _message_schema(descriptor: Descriptor, schemas: dict[str, Any]) -> dict[str
     if descriptor.full_name == TIMESTAMP:
         return {"type": "string", "format": "date-time"}
     if descriptor.full_name == DURATION:
-        return {"type": "number", "description": "seconds"}
+        return {"type": "number", "minimum": -DURATION_BOUND, "maximum": DURATION_BOUND, "description": "seconds"}
     name = schema_name(descriptor)
     if name not in schemas:
         schemas[name] = {}

@@ -38,6 +38,7 @@ INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime"})
 RUNTIME = "runtimes/{runtime}"
 TRIAL = "runtimes/{runtime}/trials/{trial}"
 API = "/api/v1"
+MAXIMUM_TRIAL = 999_999_999
 
 
 class Answer(Enum):
@@ -62,6 +63,7 @@ class Route:
         bind: request field -> template over the parameters of the path.
         flatten: request field whose members are query parameters of their own.
         seconds: deadline of the RPC.
+        wildcard: the runtime may be `-`, for all of them.
     """
 
     method: str
@@ -72,6 +74,7 @@ class Route:
     flatten: str = ""
     answer: Answer = Answer.JSON
     seconds: float = 30.0
+    wildcard: bool = False
 
     @property
     def descriptor(self) -> MethodDescriptor:
@@ -144,6 +147,7 @@ ROUTES: tuple[Route, ...] = (
         "RuntimeService.ListEvents",
         "List events; runtime - for all",
         {"parent": RUNTIME},
+        wildcard=True,
         flatten="filter",
     ),
     _command("/runtimes/{runtime}/trials/{trial}:stop", "RuntimeService.StopTrial", "Stop a trial", {"name": TRIAL}),
@@ -151,7 +155,11 @@ ROUTES: tuple[Route, ...] = (
         "/runtimes/{runtime}/trials/{trial}:resume", "RuntimeService.ResumeTrial", "Resume a trial", {"name": TRIAL}
     ),
     _read(
-        "/runtimes/{runtime}/trials", "TrialService.ListTrials", "List trials; runtime - for all", {"parent": RUNTIME}
+        "/runtimes/{runtime}/trials",
+        "TrialService.ListTrials",
+        "List trials; runtime - for all",
+        {"parent": RUNTIME},
+        wildcard=True,
     ),
     _read("/runtimes/{runtime}/trials/{trial}", "TrialService.GetTrial", "Get a trial", {"name": TRIAL}),
     _read(
