@@ -1035,7 +1035,8 @@ def continue_with(configuration: RuntimeConfiguration, changes: Mapping[str, Any
     if refused:
         raise FailedPrecondition(
             f"a continuation may not change {', '.join(refused)}; it may change how long to train "
-            f"(parameters {', '.join(sorted(DURATION_PARAMETERS))}), limits, retries, snapshots and priority. Clone the runtime to change more.",
+            f"(parameters {', '.join(sorted(DURATION_PARAMETERS))}), limits, retries, snapshots and priority. "
+            "Clone the runtime to change more.",
             reason="NOT_A_CONTINUATION",
         )
     extends = any(

@@ -39,7 +39,9 @@ SETTINGS = (
     Setting("runtime_listen", f"{LOOPBACK}:8471", "host:port the runtime service binds"),
     Setting("trials_listen", f"{LOOPBACK}:8472", "host:port the trial service binds"),
     Setting("metrics_listen", f"{LOOPBACK}:8473", "host:port the metric service binds"),
-    Setting("gateway_hosts", "", "host names, joined by commas, by which browsers know the gateway besides its address"),
+    Setting(
+        "gateway_hosts", "", "host names, joined by commas, by which browsers know the gateway besides its address"
+    ),
     Setting("gateway_address", f"{LOOPBACK}:8470", "host:port at which clients reach the gateway"),
     Setting("runtime_address", f"{LOOPBACK}:8471", "host:port at which clients reach the runtime service"),
     Setting("trials_address", f"{LOOPBACK}:8472", "host:port at which clients reach the trial service"),

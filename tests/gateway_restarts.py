@@ -49,7 +49,9 @@ class Client:
             while True:
                 headers = {"last-event-id": self.token} if self.token else {}
                 try:
-                    async with client.stream("GET", path, params={"topics": ",".join(TOPICS)}, headers=headers) as response:
+                    async with client.stream(
+                        "GET", path, params={"topics": ",".join(TOPICS)}, headers=headers
+                    ) as response:
                         if response.status_code == 200:
                             async for event in read_events(response):
                                 self._take(event.topic, event.data)
@@ -92,7 +94,9 @@ async def _write(connection: Connection, writer: Writer, written: Written, stop:
         round_ += 1
         first = len(written.steps) + 1
         steps = list(range(first, first + STEPS_PER_BATCH))
-        await send(connection, step_batch(writer.runtime_id, round_, steps, {"train/loss": [1 / step for step in steps]}))
+        await send(
+            connection, step_batch(writer.runtime_id, round_, steps, {"train/loss": [1 / step for step in steps]})
+        )
         written.steps += steps
         lines = [f"line {round_}.{index}" for index in range(3)]
         await send(connection, log_batch(writer.runtime_id, round_, lines))
@@ -113,7 +117,9 @@ async def check_restarts(directory: Path, clients: int, kills: int, seconds_betw
     with running_nats(directory) as nats:
         async with await connect(nats.url, name="test") as connection:
             await ensure_streams(connection)
-            with running_services(directory / "data", nats.url, ("runtime", "trials", "metrics", "gateway")) as services:
+            with running_services(
+                directory / "data", nats.url, ("runtime", "trials", "metrics", "gateway")
+            ) as services:
                 writer, written = Writer(connection, new_runtime_id()), Written()
                 first = await writer.request(trials=2)
                 await writer.run()

@@ -167,7 +167,8 @@ def _why(candidate: Candidate, free: Capacity, capacity: Capacity) -> tuple[fact
         detail = f"needs {need.gpus}, {len(free.gpus)} of {len(capacity.gpus)} are free on {capacity.host}"
         return facts.PENDING_REASON_INSUFFICIENT_GPU, detail
     if need.memory_gigabytes > free.memory_gigabytes:
-        detail = f"needs {need.memory_gigabytes:g} GB, {max(0.0, free.memory_gigabytes):.1f} of {capacity.memory_gigabytes:.1f} are free"
+        left = max(0.0, free.memory_gigabytes)
+        detail = f"needs {need.memory_gigabytes:g} GB, {left:.1f} of {capacity.memory_gigabytes:.1f} are free"
         return facts.PENDING_REASON_INSUFFICIENT_MEMORY, f"{detail} on {capacity.host}"
     detail = f"needs {need.cpus:g}, {max(0.0, free.cpus):g} of {capacity.cpus:g} are free on {capacity.host}"
     return facts.PENDING_REASON_INSUFFICIENT_CPU, detail

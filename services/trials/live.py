@@ -191,7 +191,8 @@ class LiveViews:
                 self._waiters.append((events, telemetry, future))
                 await future
         except TimeoutError:
-            text = f"the views are at {self.views.events_sequence}/{self.views.telemetry_sequence} and have not reached {events}/{telemetry}"
+            reached = f"{self.views.events_sequence}/{self.views.telemetry_sequence}"
+            text = f"the views are at {reached} and have not reached {events}/{telemetry}"
             raise Unavailable(text, reason="VIEWS_BEHIND") from None
 
     # --- checkpoints

@@ -136,7 +136,8 @@ class Run:
         if told == self._told:
             return
         self._told = told
-        headers: dict[str, Any] = {"busy_ms": round(self._busy * 1000), "samples": self._samples, "epoch": self._epoch, **self._phase}
+        headers: dict[str, Any] = {"busy_ms": round(self._busy * 1000), "samples": self._samples, "epoch": self._epoch}
+        headers |= self._phase
         self._busy = 0.0
         self._history.batch(self._step, attempt=self._attempt, **headers)
 
