@@ -10,10 +10,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Machines that run tests are busy: how long an example takes says nothing.
+hypothesis.settings.register_profile("milepost", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("milepost")
+
 SESSION_VARIABLE = "MILEPOST_TEST_SESSION"
 # Processes that were told to end may need this long to be gone.
 SETTLE_SECONDS = 10.0

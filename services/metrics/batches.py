@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.eventlog.telemetry import StoredMessage, parse_telemetry_subject
+from services.metrics import arrays
 
 STEPS = "steps"
 LOGS = "logs"
@@ -213,6 +214,11 @@ def plain(text: str) -> str:
 # --- blocks ---------------------------------------------------------------------------------------------------------
 
 
+def _table(columns: dict[str, np.ndarray | pa.Array]) -> pa.Table:
+    handed = [c if isinstance(c, pa.Array) else arrays.numbers(c) for c in columns.values()]
+    return pa.Table.from_arrays(handed, names=list(columns))
+
+
 class _Names:
     """The dictionary of a dictionary-encoded column."""
 
@@ -223,9 +229,7 @@ class _Names:
         return self.index.setdefault(name, len(self.index))
 
     def column(self, indices: np.ndarray) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(
-            pa.array(indices.astype(np.int32, copy=False)), pa.array(list(self.index), pa.string())
-        )
+        return arrays.named(indices, list(self.index))
 
 
 class StepsBlock:
@@ -292,7 +296,7 @@ class StepsBlock:
         notes = _Names()
         blank = notes[""]
         note_indices = np.fromiter((notes[b.note] for b in batches), np.int32, count)
-        return pa.table(
+        return _table(
             {
                 "runtime": named([b.sender.runtime_id for b in batches]),
                 "trial": spread(np.array([b.sender.trial for b in batches], np.uint32)),
@@ -376,11 +380,12 @@ class LogsBlock:
         def of_messages(values: list[int], dtype: type) -> np.ndarray:
             return np.concatenate([np.zeros(len(lines), dtype), np.array(values, dtype)])
 
-        def texts(of_line: list[str], of_message: list[str]) -> pa.Array:
-            return pa.array(of_line + of_message, pa.string())
+        def named_rows(names: list[str]) -> pa.DictionaryArray:
+            own = _Names()
+            return own.column(np.fromiter((own[name] for name in names), np.int32, len(names)))
 
         blanks = [""] * count
-        return pa.table(
+        return _table(
             {
                 "runtime": named([b.sender.runtime_id for b in batches]),
                 "trial": spread(np.array([b.sender.trial for b in batches], np.uint32)),
@@ -397,12 +402,12 @@ class LogsBlock:
                 "rank": of_lines([line.rank for line in lines], np.uint32),
                 "stream": of_lines([line.stream for line in lines], np.uint8),
                 "step": of_lines([line.step for line in lines], np.int64),
-                "logger": texts([line.logger for line in lines], blanks).dictionary_encode(),
-                "text": texts([line.text for line in lines], blanks),
-                "display": texts([line.display for line in lines], blanks),
+                "logger": named_rows([line.logger for line in lines] + blanks),
+                "text": arrays.texts([line.text for line in lines] + blanks),
+                "display": arrays.texts([line.display for line in lines] + blanks),
                 "items": of_messages([b.items for b in batches], np.int64),
                 "bytes": of_messages(self._text_bytes, np.int64),
                 "over_quota": of_messages(self._over_quota, np.int64),
-                "note": texts([""] * len(lines), [b.note for b in batches]).dictionary_encode(),
+                "note": named_rows([""] * len(lines) + [b.note for b in batches]),
             }
         )

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from services.metrics.arrays import flags, numbers, texts
 from services.metrics.selection import Piece, Pin, clip
 from services.metrics.series import Points, SeriesReader, SeriesRef
 
@@ -62,14 +63,14 @@ def _batch(ref: SeriesRef, points: Points, superseded: bool) -> pa.RecordBatch:
     count = len(points.steps)
     return pa.record_batch(
         [
-            pa.array([ref.trial.runtime_id] * count, pa.string()),
-            pa.array(np.full(count, ref.trial.trial, np.int32)),
-            pa.array(points.attempts.astype(np.int32)),
-            pa.array(np.full(count, superseded)),
-            pa.array([ref.key] * count, pa.string()),
-            pa.array(points.steps),
-            pa.array(points.times_ms.view("datetime64[ms]"), pa.timestamp("ms", "UTC")),
-            pa.array(points.values),
+            texts([ref.trial.runtime_id] * count).cast(pa.string()),
+            numbers(np.full(count, ref.trial.trial, np.int32)),
+            numbers(points.attempts.astype(np.int32)),
+            flags(np.full(count, superseded)),
+            texts([ref.key] * count).cast(pa.string()),
+            numbers(points.steps),
+            numbers(points.times_ms).cast(pa.timestamp("ms", "UTC")),
+            numbers(points.values),
         ],
         schema=SCHEMA,
     )

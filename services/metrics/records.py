@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from services.metrics.arrays import as_numpy
 from services.metrics.batches import KINDS, LINE_KINDS, LOGS, SETTLED, STEPS, SenderKey
 from services.metrics.quota import Usage
 from services.metrics.ranges import RangeSet
@@ -35,7 +36,7 @@ async def read_numbers(store: Store, kind: str, attempts: Sequence[Attempt]) -> 
             parameters,
         )
         for sender, numbers in zip(_senders(rows), rows["numbers"], strict=True):
-            found[sender] = RangeSet.of(numbers.values.to_numpy())
+            found[sender] = RangeSet.of(as_numpy(pa.chunked_array([numbers.values])))
     return found
 
 

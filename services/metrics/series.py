@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from services.metrics.arrays import as_numpy, flags
 from services.metrics.batches import MAXIMUM_STEP
 from services.metrics.buckets import Buckets, bucket_shift, merge, rollup_shift
 from services.metrics.selection import (
@@ -215,7 +216,7 @@ def group_points(rows: pa.Table, by_attempt: bool) -> dict[SeriesRef, Points]:
 
 
 def _array(rows: pa.Table, name: str) -> np.ndarray:
-    return rows[name].to_numpy()
+    return as_numpy(rows[name])
 
 
 def _codes(rows: pa.Table, by_attempt: bool) -> tuple[np.ndarray, list[SeriesRef]]:
@@ -224,7 +225,7 @@ def _codes(rows: pa.Table, by_attempt: bool) -> tuple[np.ndarray, list[SeriesRef
         return np.zeros(0, np.int64), []
     columns = [rows[name].combine_chunks() for name in ("runtime", "key")]
     encoded = [column if pa.types.is_dictionary(column.type) else column.dictionary_encode() for column in columns]
-    numbers = [c.indices.to_numpy() for c in encoded] + [_array(rows, "trial")]
+    numbers = [as_numpy(pa.chunked_array([c.indices])) for c in encoded] + [_array(rows, "trial")]
     if by_attempt:
         numbers.append(_array(rows, "attempt"))
     stacked = np.stack([n.astype(np.int64) for n in numbers], axis=1)
@@ -282,7 +283,7 @@ def _settle(rows: pa.Table, pieces: Sequence[Piece], shift: int, pin: Pin) -> tu
     )
     cut = ~complete & ~outside
     if not cut.any():
-        return rows.filter(pa.array(complete)), []
+        return rows.filter(flags(complete)), []
     attempts = np.stack(
         [_array(rows, "trial").astype(np.int64), _array(rows, "attempt").astype(np.int64), _array(rows, "bucket")],
         axis=1,
@@ -305,7 +306,7 @@ def _settle(rows: pa.Table, pieces: Sequence[Piece], shift: int, pin: Pin) -> tu
         for first, last in ranges:
             dropped |= of_attempt & (attempts[:, 2] >= first) & (attempts[:, 2] <= last)
             reread += clip(own, first << shift, ((last + 1) << shift) - 1)
-    return rows.filter(pa.array(complete & ~dropped)), reread
+    return rows.filter(flags(complete & ~dropped)), reread
 
 
 def _summarized(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

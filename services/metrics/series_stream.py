@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 
 from milepost.api.metric.v1 import metric_service_pb2 as pb
+from services.metrics.arrays import as_numpy
 from services.metrics.batches import Batch, Group
 from services.metrics.engine import Engine
 from services.metrics.lineage import Cut
@@ -203,7 +204,7 @@ async def _windows(store: Store, trials: Sequence[TrialRef], start: Pin, end: Pi
         condition.parameters,
     )
     positions = list(zip(rows["stream_id"].to_pylist(), rows["log_seq"].to_pylist(), strict=True))
-    totals = np.cumsum(rows["points"].to_numpy())
+    totals = np.cumsum(as_numpy(rows["points"]))
     windows = []
     first, sent = start, 0
     for index, (stream_id, sequence) in enumerate(positions):

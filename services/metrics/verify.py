@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import numpy as np
-
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.eventlog.telemetry import StoredMessage
+from services.metrics.arrays import as_numpy
 from services.metrics.batches import STEPS, Batch, decode
 from services.metrics.engine import Engine
 from services.metrics.selection import TrialRef, in_trials
@@ -58,7 +57,7 @@ async def _rows(
     )
     outcomes: dict[int, str] = {}
     found: dict[int, list[tuple[str, int, int, bytes]]] = {}
-    bits = np.ascontiguousarray(rows["value"].to_numpy()).view("V8").tolist() if rows.num_rows else []
+    bits = as_numpy(rows["value"]).view("V8").tolist() if rows.num_rows else []
     columns = (rows[name].to_pylist() for name in ("log_seq", "outcome", "key", "step", "time_ms"))
     for (sequence, outcome, key, step, time_ms), value in zip(zip(*columns, strict=True), bits, strict=True):
         if outcome == "point":
