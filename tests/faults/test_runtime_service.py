@@ -1,0 +1,248 @@
+"""`kill -9` of the runtime service at random instants, while runtimes start, stop, resume and fail.
+
+Afterwards every acknowledged command is in the log once, each runtime ended as commanded, no process is left, and no
+attempt was started twice. A few kills in every test run, twenty in `make test-faults`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from milepost import ids
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import recorded_event_pb2 as events_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from tests.integration.runtime.harness import kill_trainers, text, trainers_below
+from tests.servers import NatsServer, running_nats
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 150.0
+SEED = 20_261_122
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Service:
+    """The runtime service as a process, on one port for all of its lives."""
+
+    def __init__(self, nats: NatsServer, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self._nats = nats
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with (self.data_dir / "service.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    str(ROOT / "tests" / "scripted_service.py"),
+                    str(self.data_dir),
+                    self._nats.url,
+                    str(self.port),
+                ],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class User:
+    """Gives commands until they are acknowledged, each with a request id of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self.acknowledged: list[str] = []
+        self._channel = grpc.aio.insecure_channel(
+            f"127.0.0.1:{service.port}",
+            [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)],
+        )
+        self._stub: Any = RuntimeServiceStub(self._channel)
+
+    async def call(self, method: str, request: Any) -> Any:
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                return await getattr(self._stub, method)(request, timeout=10)
+            except grpc.aio.AioRpcError as error:
+                passing = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED)
+                if error.code() not in passing or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def command(self, method: str, request: Any) -> Any:
+        request.request_id = ids.new_event_id()
+        answer = await self.call(method, request)
+        self.acknowledged.append(request.request_id)
+        return answer
+
+    async def wait(self, name: str, condition: Callable[[api.Runtime], bool]) -> api.Runtime:
+        deadline = time.monotonic() + SECONDS
+        while True:
+            runtime: api.Runtime = (await self.call("GetRuntime", api.GetRuntimeRequest(name=name))).runtime
+            if condition(runtime):
+                return runtime
+            assert time.monotonic() < deadline, runtime
+            await asyncio.sleep(0.1)
+
+    async def events(self, name: str) -> list[events_api.RecordedEvent]:
+        answer = await self.call("ListEvents", api.ListEventsRequest(parent=name, page_size=1_000))
+        return list(answer.events)
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+    # --- what the five runtimes go through
+
+    async def start(self, **parameters: Any) -> str:
+        configuration = text(
+            parameters={"step_seconds": 0.05, "snapshot_every": 10, **parameters},
+            retries={"max_retries": 50, "backoff_seconds": 0.1},
+        )
+        answer = await self.command("StartRuntime", api.StartRuntimeRequest(configuration_text=configuration))
+        return str(answer.runtime.name)
+
+    async def ended(self, name: str) -> api.Runtime:
+        return await self.wait(name, lambda r: r.phase == api.RUNTIME_PHASE_ENDED)
+
+    async def stop(self, name: str, mode: common.StopMode) -> api.Runtime:
+        deadline = time.monotonic() + SECONDS
+        while not any("snapshot_committed" in event.type for event in await self.events(name)):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)
+        await self.command("StopRuntime", api.StopRuntimeRequest(name=name, mode=mode))
+        return await self.ended(name)
+
+    async def completes(self) -> tuple[str, int, int]:
+        name = await self.start(steps=120)
+        return name, (await self.ended(name)).status, api.RUNTIME_STATUS_COMPLETED
+
+    async def crashes_and_completes(self) -> tuple[str, int, int]:
+        name = await self.start(steps=120, fail_at=60, how="kill")
+        return name, (await self.ended(name)).status, api.RUNTIME_STATUS_COMPLETED
+
+    async def fails(self) -> tuple[str, int, int]:
+        name = await self.start(steps=120, fail_at=50, fail_attempts=99, how="deterministic")
+        return name, (await self.ended(name)).status, api.RUNTIME_STATUS_FAILED
+
+    async def is_stopped(self) -> tuple[str, int, int]:
+        name = await self.start(steps=1_000_000)
+        return name, (await self.stop(name, common.STOP_MODE_GRACEFUL)).status, api.RUNTIME_STATUS_ABORTED
+
+    async def is_stopped_and_resumed(self) -> tuple[str, int, int]:
+        name = await self.start(steps=1_000_000)
+        await self.stop(name, common.STOP_MODE_ABRUPT)
+        newest = (await self.call("ListSnapshots", api.ListSnapshotsRequest(parent=name))).snapshots[0]
+        changes = f"parameters: {{steps: {newest.step + 40}}}"
+        await self.command("ResumeRuntime", api.ResumeRuntimeRequest(name=name, configuration_changes_text=changes))
+        return name, (await self.ended(name)).status, api.RUNTIME_STATUS_COMPLETED
+
+
+@asynccontextmanager
+async def five_runtimes_under_fire(
+    tmp_path: Path, kills: int, pause: float
+) -> AsyncIterator[tuple[User, Service, list[Any]]]:
+    """Kill the service again and again while five runtimes live; then let them end."""
+    chance = random.Random(SEED)
+    with running_nats(tmp_path / "nats") as nats:
+        service = Service(nats, tmp_path / "data")
+        service.start()
+        user = User(service)
+        try:
+            lives = [
+                user.completes,
+                user.crashes_and_completes,
+                user.fails,
+                user.is_stopped,
+                user.is_stopped_and_resumed,
+            ]
+            tasks = [asyncio.create_task(life()) for life in lives]
+            for _ in range(kills):
+                await asyncio.sleep(chance.uniform(0.1, pause))
+                await asyncio.to_thread(service.kill)
+                service.start()
+            yield user, service, await asyncio.gather(*tasks)
+        finally:
+            await user.close()
+            service.kill()
+            kill_trainers(service.data_dir)
+
+
+async def check(tmp_path: Path, kills: int, pause: float) -> None:
+    async with five_runtimes_under_fire(tmp_path, kills, pause) as (user, service, outcomes):
+        commands: Counter[str] = Counter()
+        for name, status, expected in outcomes:
+            events = await user.events(name)
+            story = "\n".join(f"{e.sequence} {e.trial} {e.actor} {e.message}" for e in events)
+            assert status == expected, story
+            # A start is one decision of two events: the runtime's own counts.
+            commands.update(
+                e.cause.removeprefix("request:") for e in events if e.cause.startswith("request:") and not e.trial
+            )
+            launches = [e.trial_event.attempt_launched.attempt for e in events if "attempt_launched" in e.type]
+            assert launches == list(range(1, len(launches) + 1)), story
+        assert commands == Counter(user.acknowledged)
+        starts = {
+            str(p): len(p.read_text().split()) for p in service.data_dir.glob("runtimes/*/trial-*/attempt-*/starts")
+        }
+        assert set(starts.values()) == {1}, starts
+        assert trainers_below(service.data_dir) == []
+
+
+@pytest.mark.timeout(240)
+async def test_three_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    await check(tmp_path, kills=3, pause=4.0)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1_200)
+async def test_twenty_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    await check(tmp_path, kills=20, pause=6.0)
+
+
+@pytest.mark.timeout(180)
+async def test_a_second_service_stands_by_and_takes_over_when_the_first_dies(tmp_path: Path) -> None:
+    with running_nats(tmp_path / "nats") as nats:
+        first, second = Service(nats, tmp_path / "data"), Service(nats, tmp_path / "data")
+        first.start()
+        user = User(first)
+        watcher = User(second)
+        try:
+            name = await user.start(steps=1_000_000)
+            second.start()
+            await user.wait(name, lambda r: r.phase == api.RUNTIME_PHASE_RUNNING)
+            await watcher.wait(name, lambda r: r.phase == api.RUNTIME_PHASE_RUNNING)
+            await asyncio.to_thread(first.kill)
+            # Commands go to any of them; this one acts on them only because it leads now.
+            stopped = await watcher.stop(name, common.STOP_MODE_ABRUPT)
+            assert stopped.status == api.RUNTIME_STATUS_ABORTED
+            assert "lease.standing_by" in (first.data_dir / "service.log").read_text()
+        finally:
+            await user.close()
+            await watcher.close()
+            first.kill()
+            second.kill()
+            kill_trainers(first.data_dir)
