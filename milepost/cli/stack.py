@@ -31,8 +31,10 @@ from milepost.cli.runtimes import exit_of_runtime
 from milepost.cli.supervisor import Part, PartFailed, Supervisor, child_environment, readable
 from milepost.client import Client
 from milepost.endpoints import Endpoints
+from milepost.eventlog.credentials import InvalidCredentials, open_authority, write_service_credentials
 from milepost.eventlog.server import NatsServerNotFound, nats_server_binary, write_nats_config
 from milepost.settings import LOOPBACK, SETTINGS, InvalidSettings, Settings, collect
+from milepost.tokens import TokenError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,6 +47,18 @@ NEEDED_MODULES = ("chdb", "clickhouse_connect", "grpc_health", "starlette", "uvi
 
 class CannotStart(Exception):
     """The stack cannot start; the message says why and what to do."""
+
+
+_CANNOT_START = (
+    CannotStart,
+    DataDirectoryInUse,
+    DataDirectoryUnusable,
+    PortInUse,
+    NatsServerNotFound,
+    PartFailed,
+    InvalidCredentials,
+    TokenError,
+)
 
 
 def settings_options(command: Command) -> Command:
@@ -92,7 +106,7 @@ def _run(settings: Settings, body: Callable[[Stack], Awaitable[int]], *, quiet: 
     try:
         with DataDirectory(settings.data_dir) as directory:
             return asyncio.run(_supervised(Stack(settings, directory.path, quiet), body))
-    except (CannotStart, DataDirectoryInUse, DataDirectoryUnusable, PortInUse, NatsServerNotFound, PartFailed) as error:
+    except _CANNOT_START as error:
         say(f"error: {error}")
         return Exit.STACK
 
@@ -132,6 +146,7 @@ class Stack:
 
     def __init__(self, settings: Settings, data_dir: Path, quiet: bool) -> None:
         self.quiet = quiet
+        self._keys_dir = settings.keys_dir
         self._external_nats = _external_nats(settings)
         self.endpoints, listen = _addresses(settings, data_dir, self._external_nats)
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
@@ -142,12 +157,15 @@ class Stack:
     def _nats(self, data_dir: Path) -> Part:
         client, monitoring = urlsplit(self.endpoints.nats), urlsplit(self.endpoints.nats_monitoring)
         assert client.port and client.hostname and monitoring.port, "they were chosen"
+        authority = open_authority(self._keys_dir, data_dir / "nats")
+        write_service_credentials(self._keys_dir)
         configuration = write_nats_config(
             data_dir / "nats.conf",
             store_directory=data_dir / "nats",
             host=client.hostname,
             port=client.port,
             monitoring_port=monitoring.port,
+            authority=authority,
         )
         ready = checks.http_ok(client.hostname, monitoring.port, "/healthz?js-enabled-only=true")
         return Part("nats", [str(nats_server_binary()), "-c", str(configuration)], ready, NATS_LEVEL)

@@ -159,6 +159,11 @@ class Subscription:
         await self.close()
 
 
+def without_password(url: str) -> str:
+    """Return addresses without what stands before the host: user, password or token."""
+    return re.sub(r"//[^/@,]*@", "//", url)
+
+
 async def connect(
     url: str,
     *,
@@ -226,7 +231,7 @@ class Connection:
     @property
     def address(self) -> str:
         """Where the servers are, without what stands before the host."""
-        return ", ".join(re.sub(r"//[^/@]*@", "//", server) for server in self._servers)
+        return ", ".join(without_password(server) for server in self._servers)
 
     @property
     def client(self) -> Client:

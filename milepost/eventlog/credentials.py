@@ -30,6 +30,8 @@ SERVICES = ("runtime", "trials", "metrics")
 ADMIN = "admin"
 # An attempt cannot go on for longer than this; its successor gets credentials of its own.
 ATTEMPT_LIFETIME_SECONDS = 90 * 24 * 3600
+# Attempts before it whose leftovers it may send.
+MAXIMUM_PREDECESSORS = 100
 
 # Events of one chain that the runtime service may send to an attempt that asks.
 CHAIN_ANSWERS = 1_000_000
@@ -62,12 +64,16 @@ def inbox_prefix(user: str) -> str:
 
 
 def attempt_permissions(runtime_id: str, trial: int, attempt: int) -> Permissions:
-    """What an attempt may do: write its own subjects, read its own runtime; make no stream and no consumer."""
+    """What an attempt may do: write its own subjects, read its own trial; make no stream and no consumer.
+
+    It also sends the telemetry that earlier attempts have left.
+    """
+    attempts = range(max(1, attempt - MAXIMUM_PREDECESSORS), attempt + 1)
     read = f"$JS.API.DIRECT.GET.{EVENTS}"
     return Permissions(
         publish=(
             f"events.{runtime_id}.trial.{trial}.attempt-{attempt}",
-            f"telemetry.{runtime_id}.{trial}.{attempt}.>",
+            *(f"telemetry.{runtime_id}.{trial}.{number}.>" for number in attempts),
             f"heartbeat.{runtime_id}.{trial}.{attempt}.*",
             # The form with the subject in it: the one with a payload would read everything.
             f"{read}.events.{runtime_id}.trial.{trial}.*",
@@ -78,7 +84,7 @@ def attempt_permissions(runtime_id: str, trial: int, attempt: int) -> Permission
         subscribe=(
             f"{inbox_prefix(attempt_user(runtime_id, trial, attempt))}.>",
             f"committed.events.{runtime_id}.>",
-            f"stored.{runtime_id}.{trial}.{attempt}",
+            *(f"stored.{runtime_id}.{trial}.{number}" for number in attempts),
         ),
     )
 

@@ -10,10 +10,12 @@ import grpc.aio
 from milepost.api.log.v1 import log_service_pb2_grpc
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.eventlog.connection import connect
+from milepost.eventlog.credentials import find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import StreamSettings, ensure_streams
 from services import settings as service_settings
 from services.access import open_access
+from services.access_log import AccessLog
 from services.metrics.engine import Engine
 from services.metrics.logs import LogService
 from services.metrics.service import MetricService
@@ -28,23 +30,27 @@ NAMES = ("milepost.api.metric.v1.MetricService", "milepost.api.log.v1.LogService
 async def serve(settings: Settings) -> None:
     address = settings["clickhouse_url"]
     open_store = partial(open_server, address) if address else partial(open_embedded, settings.data_dir / "clickhouse")
-    async with await connect(settings["nats_url"], name="metrics") as connection:
+    credentials = find_credentials(settings.keys_dir, "metrics")
+    async with await connect(settings["nats_url"], name="metrics", credentials=credentials) as connection:
         await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
-        engine = Engine(open_store, connection, JetStreamLog(connection))
+        event_log = JetStreamLog(connection)
+        engine = Engine(open_store, connection, event_log)
 
         def register(server: grpc.aio.Server) -> None:
             metric_service_pb2_grpc.add_MetricServiceServicer_to_server(MetricService(engine), server)
             log_service_pb2_grpc.add_LogServiceServicer_to_server(LogService(engine), server)
 
-        access = open_access(settings, "metrics")
+        access_log = AccessLog(event_log, "/services/metrics")
+        access = open_access(settings, "metrics", access_log)
         server = Server(settings["metrics_listen"], register, NAMES, engine.health, access=access)
         await engine.start()
-        await server.start()
-        ended = {asyncio.create_task(wait_for_signal()), asyncio.create_task(engine.failed())}
-        done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await server.stop()
+        async with access_log.running():
+            await server.start()
+            ended = {asyncio.create_task(wait_for_signal()), asyncio.create_task(engine.failed())}
+            done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await server.stop()
         await engine.stop()
         for task in done:
             task.result()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from milepost.eventlog.streams import StreamSettings
+from milepost.transport import ClientTls
 from services import settings as service_settings
 from services.access import open_access
+from services.channels import service_metadata
 from services.runtime import host
 from services.runtime.application import Application, Options
 from services.server import wait_for_signal
@@ -25,7 +28,10 @@ def options(settings: Settings) -> Options:
         streams=StreamSettings(replicas=int(settings["replicas"])),
         capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),
         secrets=host.secrets(settings.data_dir),
-        access=open_access(settings, "runtime"),
+        keys_dir=settings.keys_dir,
+        tls=ClientTls.of(settings),
+        own_metadata=service_metadata(settings.keys_dir, "runtime"),
+        open_access=partial(open_access, settings, "runtime"),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc.aio
 
+from milepost.api.access.v1 import access_service_pb2_grpc
 from milepost.api.audit.v1 import audit_service_pb2_grpc
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
@@ -20,12 +21,17 @@ from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
 from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
 from milepost.eventlog.chain_service import ChainService
-from milepost.eventlog.connection import connect
+from milepost.eventlog.connection import connect, without_password
 from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
 from milepost.eventlog.streams import StreamSettings, ensure_streams
+from milepost.transport import ClientTls, open_aio_channel
+from services import access_service
 from services.access import Access
+from services.access_log import AccessLog
+from services.access_service import AccessService
+from services.authentication import Observer
 from services.runtime.audit import AuditService
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
@@ -46,7 +52,7 @@ from services.server import Server
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("milepost.api.runtime.v1.RuntimeService", "milepost.api.audit.v1.AuditService")
+SERVICES = ("milepost.api.runtime.v1.RuntimeService", "milepost.api.audit.v1.AuditService", access_service.NAME)
 PURGE_TIMEOUT_SECONDS = 60.0
 
 
@@ -62,7 +68,13 @@ class Options:
     ray_address: str = ""
     streams: StreamSettings = field(default_factory=StreamSettings)
     secrets: Callable[[str], str | None] = lambda name: None
-    access: Access | None = None
+    # Keys and credentials for the NATS server; None: it lets anybody in.
+    keys_dir: Path | None = None
+    tls: ClientTls = field(default_factory=ClientTls)
+    # What this service shows to others.
+    own_metadata: tuple[tuple[str, str], ...] = (("mp-actor", "service:runtime"),)
+    # Guards the listening address, and has an observer told; None: loopback, without tokens.
+    open_access: Callable[[Observer], Access] | None = None
     # What the local launcher runs; empty: the trainer of this installation.
     trainer_command: tuple[str, ...] = ()
 
@@ -87,9 +99,8 @@ class Application:
         """
         options = self._options
         self._failed = asyncio.get_running_loop().create_future()
-        self._connection = await connect(
-            options.nats_url, name="milepost runtime service", credentials=find_credentials(options.data_dir, "runtime")
-        )
+        credentials = find_credentials(options.keys_dir, "runtime") if options.keys_dir is not None else None
+        self._connection = await connect(options.nats_url, name="milepost runtime service", credentials=credentials)
         await ensure_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
         anchors = AnchorFile(anchors_path(options.data_dir))
@@ -101,12 +112,14 @@ class Application:
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)
         self._build()
-        self._server = Server(options.listen, self._register, SERVICES, self._check, access=options.access)
+        access = options.open_access(self._access_log) if options.open_access is not None else None
+        self._server = Server(options.listen, self._register, SERVICES, self._check, access=access)
         self.port = await self._server.start()
         beats = await self._connection.subscribe(SUBJECTS)
         self._connection.on_renewal(self.liveness.listen_anew)
         self._spawn(self.liveness.listen(beats), "heartbeats")
         self._spawn(self.scheduler.run(), "scheduler")
+        self._spawn(self._access_log.run(), "access facts")
 
     def _build(self) -> None:
         options = self._options
@@ -122,9 +135,14 @@ class Application:
         }
         storage = SnapshotStorage(options.data_dir)
         surroundings = Surroundings(
-            options.data_dir, options.nats_url, socket.gethostname(), options.ray_address, options.secrets
+            options.data_dir,
+            # An attempt is a user of its own, if the server asks for users.
+            without_password(options.nats_url),
+            socket.gethostname(),
+            options.ray_address,
+            options.secrets,
         )
-        self._metrics_channel = grpc.aio.insecure_channel(options.metrics_address)
+        self._metrics_channel = open_aio_channel(options.metrics_address, options.tls, [])
         purger = Purger(options.data_dir, storage, self._purge_metrics)
         self.scheduler = Scheduler(
             self.views,
@@ -149,9 +167,10 @@ class Application:
             lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),
         )
         self._audit_service = AuditService(self.views, events)
+        self._access_log = AccessLog(self._log, "/services/runtime")
 
     def _attempt_credentials(self, key: AttemptKey) -> str | None:
-        authority = find_authority(self._options.data_dir)
+        authority = find_authority(self._options.keys_dir) if self._options.keys_dir is not None else None
         if authority is None:
             return None
         return authority.attempt_credentials(key.runtime_id, key.trial, key.attempt)
@@ -159,13 +178,14 @@ class Application:
     def _register(self, server: grpc.aio.Server) -> None:
         runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(self._access_log), server)
 
     async def _purge_metrics(self, runtime_id: str) -> tuple[int, int]:
         stub = metric_service_pb2_grpc.MetricServiceStub(self._metrics_channel)
         request = metric_api.PurgeRuntimeRequest(name=f"runtimes/{runtime_id}")
         try:
             answer = await stub.PurgeRuntime(
-                request, timeout=PURGE_TIMEOUT_SECONDS, metadata=(("mp-actor", "service:runtime"),)
+                request, timeout=PURGE_TIMEOUT_SECONDS, metadata=self._options.own_metadata
             )
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"the metric service: {error.code().name}: {error.details()}") from error

@@ -9,10 +9,12 @@ import sys
 from milepost.api.trial.v1 import trial_service_pb2
 from milepost.api.trial.v1.trial_service_pb2_grpc import add_TrialServiceServicer_to_server
 from milepost.eventlog import EventLogError
+from milepost.eventlog.credentials import find_credentials
 from milepost.eventlog.jetstream import JetStreamLog, StreamSettings, connect, ensure_streams
 from milepost.eventlog.telemetry import Telemetry
 from milepost.settings import Settings
 from services.access import open_access
+from services.access_log import AccessLog
 from services.checkpoints import CheckpointStore
 from services.server import Server, wait_for_signal
 from services.settings import load
@@ -26,7 +28,8 @@ log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> None:
-    async with await connect(settings["nats_url"], name="trials") as connection:
+    credentials = find_credentials(settings.keys_dir, "trials")
+    async with await connect(settings["nats_url"], name="trials", credentials=credentials) as connection:
         await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
         event_log = JetStreamLog(connection)
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
@@ -36,16 +39,18 @@ async def serve(settings: Settings) -> None:
         async def check() -> str | None:
             return await live.problem() if connection.is_connected else "not connected to the event log"
 
+        access_log = AccessLog(event_log, "/services/trials")
         server = Server(
             settings["trials_listen"],
             lambda grpc_server: add_TrialServiceServicer_to_server(TrialService(live), grpc_server),
             [NAME],
             check,
-            access=open_access(settings, "trials"),
+            access=open_access(settings, "trials", access_log),
         )
-        await server.start()
-        await wait_for_signal()
-        await server.stop()
+        async with access_log.running():
+            await server.start()
+            await wait_for_signal()
+            await server.stop()
         await live.stop()
         await event_log.close()
 

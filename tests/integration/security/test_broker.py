@@ -260,6 +260,17 @@ async def test_only_the_runtime_service_writes_control_facts(server: NatsServer,
     assert await is_refused(runtime, attempt_subject(*MINE), b"x")
 
 
+async def test_a_later_attempt_sends_what_earlier_ones_have_left(
+    server: NatsServer, runtime: Connection, tmp_path: Path
+) -> None:
+    third = await attempt(server, tmp_path, "rt-a", 1, 3)
+    for number in (1, 2, 3):
+        await Telemetry(third).publish(steps_subject("rt-a", 1, number), b"x", {})
+    assert await is_refused(third, steps_subject("rt-a", 1, 4), b"x")
+    assert await is_refused(third, attempt_subject("rt-a", 1, 2), b"x")
+    await third.close()
+
+
 @pytest.mark.parametrize("name", SERVICES)
 async def test_a_service_reads_both_streams(server: NatsServer, runtime: Connection, name: str) -> None:
     log = JetStreamLog(runtime)
