@@ -52,7 +52,9 @@ READER_BYTES = 16 << 20
 # How long rows wait for company. Shorter while somebody watches any trial.
 INSERT_INTERVAL_SECONDS = 0.5
 WATCHED_INSERT_INTERVAL_SECONDS = 0.15
+# While rows wait, whether somebody is in a hurry for them is looked at this often; without rows, rarely.
 POLL_SECONDS = 0.1
+IDLE_SECONDS = 1.0
 TELL_INTERVAL_SECONDS = 5.0
 MAXIMUM_BACKOFF_SECONDS = 5.0
 # A stream that went back to an earlier position is told from the one before by a new id close to its creation time.
@@ -154,8 +156,10 @@ class Pipeline:
                     inserting = asyncio.create_task(self._insert(block, stopping))
                     block = self._new_block()
                 else:
-                    wait = oldest + self._interval() - time.monotonic() if block.batches else POLL_SECONDS
-                    messages = await reader.next_batch(TAKE_MESSAGES, min(POLL_SECONDS, max(0.0, wait)))
+                    wait = IDLE_SECONDS
+                    if block.batches:
+                        wait = min(POLL_SECONDS, max(0.0, oldest + self._interval() - time.monotonic()))
+                    messages = await reader.next_batch(TAKE_MESSAGES, wait)
                     if messages and not block.batches:
                         oldest = time.monotonic()
                     if messages:
