@@ -14,6 +14,7 @@ from google.protobuf import json_format
 
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from trainer.driver import Driver
+from trainer.isolation import confine
 
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -35,6 +36,7 @@ class _JsonLines(logging.Formatter):
 
 
 def main() -> int:
+    confine()
     parser = argparse.ArgumentParser(prog="trainer", description="Drive one attempt. Started by the launcher.")
     parser.add_argument("--launch", required=True, type=Path, help="attempt.json of the attempt's folder")
     arguments = parser.parse_args()

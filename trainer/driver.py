@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
 from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
     Finished,
@@ -40,6 +41,7 @@ from milepost.training.spool import LOGS, Dropped, Spool
 from trainer.exits import Ending, ProcessExit, memory_kills, type_ending
 from trainer.group import LocalWorker
 from trainer.instances import InstanceServer
+from trainer.isolation import redact_payload, redactor
 from trainer.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class Driver:
         self._logs = LogBatcher(self._spool)
         self._sender = TelemetrySender(self._spool)
         self._instances = InstanceServer(self._on_report)
-        self._worker = LocalWorker(self._directory, self._logs.add)
+        self._redact = redactor(launch.configuration, os.environ)
+        self._worker = LocalWorker(self._directory, self._add_line)
         self._retention = Retention(launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record)
         self._journal: AttemptJournal | None = None
         self._early: list[tuple[Message, datetime, str]] = []
@@ -170,12 +173,18 @@ class Driver:
             payload = with_attempt(getattr(report.event, name), self._key.attempt)
             self._record(payload, datetime.fromtimestamp(report.time_ms / 1000, UTC))
         elif kind == "finished" and report.rank == 0:
+            redact_payload(report.finished, self._redact)
             self._finished = report.finished
         elif kind == "hello":
             log.info("instance.connected", extra={"rank": report.rank, "pid": report.hello.process_id})
 
+    def _add_line(self, line: LogLine) -> None:
+        line.text = self._redact(line.text)
+        self._logs.add(line)
+
     def _record(self, payload: Message, time: datetime | None = None) -> None:
         """Have a fact appended, with what is behind it."""
+        redact_payload(payload, self._redact)
         moment = time or datetime.now(UTC)
         if self._journal is None:
             self._early.append((payload, moment, self._cause_of(payload)))
