@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +133,21 @@ class CheckpointStore:
 
 
 class Codec:
-    """Turns dataclasses of listed classes into JSON and back, exactly: tuples, sets, messages, NaN and all.
+    """Turns dataclasses of listed classes into JSON and back, exactly: tuples, sets, enums, messages, NaN and all.
 
     Args:
-        classes: every dataclass and message class that occurs. Others are refused.
+        classes: every dataclass, enum and message class that occurs. Others are refused.
     """
 
     def __init__(self, classes: Iterable[type]) -> None:
         self._fields: dict[type, tuple[str, ...]] = {}
         self._classes: dict[str, type] = {}
         self._messages: dict[str, Any] = {}
+        self._enums: dict[str, type[Enum]] = {}
         for cls in classes:
-            if is_dataclass(cls):
+            if issubclass(cls, Enum):
+                self._enums[cls.__name__] = cls
+            elif is_dataclass(cls):
                 self._fields[cls] = tuple(field.name for field in fields(cls))
                 self._classes[cls.__name__] = cls
             else:
@@ -179,6 +183,8 @@ class Codec:
             return ["s", *map(self._pack, sorted(value))]
         if isinstance(value, datetime):
             return ["c", value.isoformat()]
+        if isinstance(value, Enum) and type(value).__name__ in self._enums:
+            return ["e", type(value).__name__, value.value]
         if isinstance(value, Message) and value.DESCRIPTOR.full_name in self._messages:
             content = base64.b64encode(value.SerializeToString(deterministic=True)).decode()
             return ["m", value.DESCRIPTOR.full_name, content]
@@ -203,4 +209,6 @@ class Codec:
             return float(value[1])
         if kind == "c":
             return datetime.fromisoformat(value[1])
+        if kind == "e":
+            return self._enums[value[1]](value[2])
         return self._messages[value[1]].FromString(base64.b64decode(value[2]))

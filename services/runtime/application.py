@@ -35,6 +35,7 @@ from services.authentication import Observer
 from services.runtime.audit import AuditService
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
+from services.runtime.keeping import Keeping
 from services.runtime.launchers import AttemptKey, External, Launcher
 from services.runtime.launchers.local import LocalLauncher
 from services.runtime.lease import Lease
@@ -108,7 +109,10 @@ class Application:
         await LogGuard(self._log, anchors, writes=False).check()
         self._anchoring = LogGuard(self._log, anchors)
         self._spawn(ChainService(self._connection, self._log).run(), "chains")
-        end = await self._log.last_sequence()
+        state = await self._log.state()
+        end = state.last_sequence
+        self.keeping = Keeping(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
+        await self.keeping.restore(end)
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)
         self._build()
@@ -120,6 +124,7 @@ class Application:
         self._spawn(self.liveness.listen(beats), "heartbeats")
         self._spawn(self.scheduler.run(), "scheduler")
         self._spawn(self._access_log.run(), "access facts")
+        self._spawn(self.keeping.run(), "checkpoints")
 
     def _build(self) -> None:
         options = self._options
@@ -227,6 +232,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.keeping.write()
         await self._leftovers.close()
         await self._local.close()
         await self._metrics_channel.close(None)

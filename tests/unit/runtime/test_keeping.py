@@ -1,0 +1,115 @@
+"""Views that were written down and read again, or folded again from the log, are the views that were."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain import runtime, trial
+from milepost.eventlog import NewEvent, attempt_subject, codec
+from milepost.eventlog.memory import MemoryLog
+from milepost.ids import new_event_id
+from services.runtime.decisions import Behind, Decisions
+from services.runtime.keeping import Keeping, digest
+from services.runtime.views import Views
+from tests.unit.domain.given import NOW, at
+from tests.unit.runtime.world import configuration
+
+BEHIND = Behind("local:ada", "request:1")
+
+
+class Desk:
+    """Views that follow a log in memory, and decisions on both."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog(lambda: NOW)
+        self.views = Views()
+        self.decisions = Decisions(self.log, self.views, lambda: NOW)
+
+    async def live(self, runtime_id: str, end: object) -> None:
+        """Let a runtime run, take a snapshot, be fenced, and end in some way."""
+        request = runtime.RequestRuntime(runtime_id, "text", configuration(), "sha256:a", 1)
+        commands: dict[int | None, list[object]] = {
+            None: [request],
+            1: [trial.CreateTrial(runtime_id, 1, {"x": "1"}, {})],
+        }
+        await self.decisions.decide(runtime_id, commands, BEHIND)
+        allocation = runtime.Allocation(1.0, 0.5, (0,), "here", 1.0)
+        await self.decide(runtime_id, None, runtime.AllocateResources(allocation), runtime.ReportStarted())
+        await self.decide(runtime_id, 1, trial.LaunchAttempt(1, None))
+        await self.says(runtime_id, facts.AttemptStarted(attempt=1))
+        await self.says(runtime_id, facts.InstanceStarted(attempt=1, rank=0))
+        await self.says(runtime_id, facts.InstanceReadinessChanged(attempt=1, rank=0, ready=True))
+        await self.says(
+            runtime_id, facts.SnapshotCommitted(attempt=1, snapshot_id="s5", step=5, metrics={"a": float("nan")})
+        )
+        await self.decide(runtime_id, 1, trial.ReportInstanceHealth(1, 0, common.HEALTH_DEGRADED, "late"))
+        await self.decide(runtime_id, 1, end)
+
+    async def decide(self, runtime_id: str, number: int | None, *commands: object) -> None:
+        await self.decisions.decide(runtime_id, {number: list(commands)}, BEHIND)
+
+    async def says(self, runtime_id: str, payload: object) -> None:
+        ce_type, body = codec.encode(payload)  # type: ignore[arg-type]
+        subject = attempt_subject(runtime_id, 1, 1)
+        event = NewEvent(subject, ce_type, body, new_event_id(), NOW, "/test", "trainer")
+        head = self.views.runtimes[runtime_id].trials[1].head
+        await self.views.wait_for((await self.log.append([event], [head])).sequences[-1])
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    following = asyncio.create_task(desk.views.follow(desk.log))
+    ends = [
+        trial.FenceAttempt(1, facts.FENCE_REASON_LOST, common.EXIT_CAUSE_LOST, "silent", 9),
+        trial.StopTrial(common.STOP_MODE_GRACEFUL, at(60), "enough"),
+        trial.RaiseAlert(facts.AlertRaised(attempt=1, kind=facts.ALERT_KIND_NO_PROGRESS, step=5)),
+    ]
+    for number, end in enumerate(ends):
+        await desk.live(f"rt-{number}", end)
+    await desk.decide("rt-0", 1, trial.ScheduleRetry(1, 2, at(5), common.EXIT_CAUSE_LOST, "silent"))
+    await desk.decide("rt-0", None, runtime.StopRuntime(common.STOP_MODE_ABRUPT, at(1), "done"))
+    yield desk
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def fold_again(desk: Desk) -> Views:
+    views = Views()
+    async for event in desk.log.read():
+        views.apply(event)
+    return views
+
+
+async def test_views_folded_again_are_equal_byte_for_byte(desk: Desk) -> None:
+    assert digest(await fold_again(desk)) == digest(desk.views)
+
+
+async def test_views_read_from_a_checkpoint_are_equal_byte_for_byte(desk: Desk, tmp_path: Path) -> None:
+    await Keeping(tmp_path, desk.views, 7).write()
+    views = Views()
+    await Keeping(tmp_path, views, 7).restore(desk.views.sequence)
+    assert views.sequence == desk.views.sequence
+    assert digest(views) == digest(desk.views)
+    assert views.runtimes["rt-0"] == desk.views.runtimes["rt-0"]
+
+
+async def test_a_checkpoint_of_another_stream_or_from_beyond_the_end_does_not_count(desk: Desk, tmp_path: Path) -> None:
+    await Keeping(tmp_path, desk.views, 7).write()
+    for stream, end in ((8, desk.views.sequence), (7, desk.views.sequence - 1)):
+        views = Views()
+        await Keeping(tmp_path, views, stream).restore(end)
+        assert views.runtimes == {}
+
+
+async def test_two_decisions_at_once_on_one_chain_do_not_interleave(desk: Desk) -> None:
+    others = [Decisions(desk.log, desk.views, lambda: NOW) for _ in range(4)]
+    stop = runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60))
+    decided = await asyncio.gather(*(other.decide("rt-1", {None: [stop]}, BEHIND) for other in others))
+    assert sorted(len(one.events) for one in decided) == [0, 0, 0, 1]
