@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from google.protobuf.message import Message
@@ -31,12 +31,14 @@ class Rule:
         role: the least role that may call it.
         resource: the field of the request that names what it is about, a name or several.
         trainer: an attempt may call it too, for its own runtime.
+        service: a service may call it, whatever the role.
     """
 
     role: Role
     kind: Kind = Kind.READ
     resource: str = ""
     trainer: bool = False
+    service: bool = False
 
 
 def _read(resource: str = "") -> Rule:
@@ -90,7 +92,8 @@ RULES: dict[str, Rule] = {
     METRICS + "StreamSeries": _read("parents"),
     METRICS + "ExportSeries": _export("parents"),
     METRICS + "GetCompleteness": _read("parent"),
-    METRICS + "VerifyStored": _command(Role.OPERATOR, "parent"),
+    # The runtime service asks it for a whole verification.
+    METRICS + "VerifyStored": replace(_command(Role.OPERATOR, "parent"), service=True),
     METRICS + "PurgeRuntime": _command(Role.SERVICE),
     LOGS + "QueryLogs": _read("parent"),
     LOGS + "StreamLogs": _read("parent"),
@@ -122,7 +125,7 @@ def authorize(identity: Identity, method: str) -> Rule:
     if identity.role is Role.LOCAL:
         allowed = True
     elif identity.role is Role.SERVICE:
-        allowed = rule.role in (Role.VIEWER, Role.SERVICE)
+        allowed = rule.service or rule.role in (Role.VIEWER, Role.SERVICE)
     elif identity.role is Role.TRAINER:
         allowed = rule.trainer
     else:

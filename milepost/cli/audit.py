@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from milepost import endpoints
 from milepost.api.audit.v1 import audit_service_pb2 as audit_api
 from milepost.api.event.v1 import recorded_event_pb2 as event_api
+from milepost.bundle import NotABundle, verify_bundle
 from milepost.cli import output
 from milepost.cli.connection import connected, output_option, runtime_name
 from milepost.cli.exits import Exit
@@ -107,10 +109,37 @@ def _print_changes(answer: audit_api.DiffStatesResponse, form: str) -> None:
 @audit.command()
 @click.argument("name", default="")
 @click.option("--read-models", is_flag=True, help="Compare the read models and ClickHouse too.")
+@click.option("--data-dir", help="Data directory of the stack to talk to (MILEPOST_DATA_DIR).")
 @output_option
-@connected
-def verify(client: Client, name: str, read_models: bool, form: str) -> int:
-    """Check the log of a runtime, or all of it. Exit status 1 where something is wrong."""
+def verify(name: str, read_models: bool, data_dir: str | None, form: str) -> int:
+    """Check the log of a runtime, all of it, or a bundle (a file). Exit status 1 where something is wrong."""
+    if name.endswith(".zip") or Path(name).is_file():
+        return _verify_bundle(Path(name), form)
+    with Client(endpoints.find(data_dir)) as client:
+        return _verify_server(client, name, read_models, form)
+
+
+def _verify_bundle(path: Path, form: str) -> int:
+    """Check a file without any server."""
+    try:
+        findings, count, runtime_id = verify_bundle(path)
+    except NotABundle as error:
+        raise click.ClickException(str(error)) from error
+    verdict = audit_api.VerifyLogResponse(
+        checked_events=count,
+        total_events=count,
+        finished=True,
+        valid=not findings,
+        findings=[
+            audit_api.Finding(kind=f.kind, sequence=f.sequence, subject=f.subject, message=f.message) for f in findings
+        ],
+        message=f"{count:,} events of {runtime_id}, "
+        + (f"{len(findings)} findings" if findings else "the chains are unbroken, the files are as listed"),
+    )
+    return _print_verdict(verdict, form)
+
+
+def _verify_server(client: Client, name: str, read_models: bool, form: str) -> int:
     request = audit_api.VerifyLogRequest(parent=runtime_name(name) if name else "", include_read_models=read_models)
     verdict = audit_api.VerifyLogResponse()
     for verdict in client.audit.VerifyLog(request):

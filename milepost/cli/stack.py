@@ -42,6 +42,8 @@ SERVICES = ("runtime", "trials", "metrics", "gateway")
 NATS_LEVEL, SERVICE_LEVEL, GATEWAY_LEVEL = 0, 1, 2
 # What stopping the trainers may take of the ten seconds in which everything ends.
 STOP_TRAINERS_SECONDS = 4.0
+# Terminals and wrappers send one wish to end more than once.
+SAME_SIGNAL_SECONDS = 1.0
 NEEDED_MODULES = ("chdb", "clickhouse_connect", "grpc_health", "starlette", "uvicorn")
 
 
@@ -115,14 +117,14 @@ async def _supervised(stack: Stack, body: Callable[[Stack], Awaitable[int]]) -> 
     """Run until the body returns or a signal comes; a second signal ends everything at once."""
     loop = asyncio.get_running_loop()
     running = asyncio.ensure_future(body(stack))
-    signals = 0
+    first = 0.0
 
     def on_signal() -> None:
-        nonlocal signals
-        signals += 1
-        if signals == 1:
+        nonlocal first
+        if not first:
+            first = loop.time()
             running.cancel()
-        else:
+        elif loop.time() - first > SAME_SIGNAL_SECONDS:
             stack.supervisor.kill()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

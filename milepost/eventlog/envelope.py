@@ -131,6 +131,22 @@ def record(
         raise NotAnEvent(f"the message {sequence} on {subject} is not an event: {error!r}") from error
 
 
+def headers_of(event: RecordedEvent) -> dict[str, str]:
+    """The headers of an event as they stand in the log: those that its hash covers."""
+    new = NewEvent(
+        event.subject,
+        event.type,
+        event.body,
+        event.id,
+        event.time,
+        event.source,
+        event.actor,
+        event.cause,
+        event.traceparent,
+    )
+    return _headers(new, event.version, event.previous_hash)
+
+
 def record_envelope(envelope: Envelope, sequence: int, recorded_time: datetime) -> RecordedEvent:
     """What a reader will see of an envelope that was stored."""
     return record(sequence, envelope.subject, envelope.headers, envelope.body, recorded_time)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
@@ -81,7 +82,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check that the event log is whole.")
-    parser.add_argument("url", help="address of NATS")
+    parser.add_argument("url", nargs="?", default=os.environ.get("MILEPOST_NATS_URL"), help="address of NATS")
     parser.add_argument("--anchors", type=Path, help="file with the anchors to compare with")
     parser.add_argument("--credentials", type=Path, help="file with the credentials of a user of NATS")
     try:

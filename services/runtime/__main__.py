@@ -24,6 +24,7 @@ def options(settings: Settings) -> Options:
         data_dir=settings.data_dir,
         nats_url=settings["nats_url"],
         metrics_address=settings["metrics_address"],
+        trials_address=settings["trials_address"],
         ray_address=settings["ray_address"],
         streams=StreamSettings(replicas=int(settings["replicas"])),
         capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),

@@ -15,10 +15,7 @@ import grpc.aio
 from milepost.api.access.v1 import access_service_pb2_grpc
 from milepost.api.audit.v1 import audit_service_pb2_grpc
 from milepost.api.config.v1 import configuration_pb2 as config
-from milepost.api.metric.v1 import metric_service_pb2 as metric_api
-from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
-from milepost.errors import Unavailable
 from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
 from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect, without_password
@@ -41,6 +38,7 @@ from services.runtime.launchers.local import LocalLauncher
 from services.runtime.lease import Lease
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import SUBJECTS, Liveness
+from services.runtime.peers import Peers
 from services.runtime.placement_policy import Capacity
 from services.runtime.preflight import Preflight
 from services.runtime.purge import Purger
@@ -48,13 +46,14 @@ from services.runtime.requests import Requests
 from services.runtime.scheduler import Scheduler, Surroundings
 from services.runtime.service import RuntimeService
 from services.runtime.snapshots import SnapshotStorage
+from services.runtime.verification import Sources
 from services.runtime.views import Views
 from services.server import Server
 
 log = logging.getLogger(__name__)
 
 SERVICES = ("milepost.api.runtime.v1.RuntimeService", "milepost.api.audit.v1.AuditService", access_service.NAME)
-PURGE_TIMEOUT_SECONDS = 60.0
+CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class Options:
     data_dir: Path
     nats_url: str
     metrics_address: str
+    trials_address: str
     capacity: Capacity
     ray_address: str = ""
     streams: StreamSettings = field(default_factory=StreamSettings)
@@ -147,8 +147,12 @@ class Application:
             options.ray_address,
             options.secrets,
         )
-        self._metrics_channel = open_aio_channel(options.metrics_address, options.tls, [])
-        purger = Purger(options.data_dir, storage, self._purge_metrics)
+        self._channels = [
+            open_aio_channel(address, options.tls, CHANNEL_OPTIONS)
+            for address in (options.trials_address, options.metrics_address)
+        ]
+        peers = Peers(self._channels[0], self._channels[1], options.own_metadata)
+        purger = Purger(options.data_dir, storage, peers.purge)
         self.scheduler = Scheduler(
             self.views,
             self.decisions,
@@ -171,7 +175,18 @@ class Application:
             events,
             lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),
         )
-        self._audit_service = AuditService(self.views, events)
+        self._audit_service = AuditService(
+            events,
+            Sources(
+                options.nats_url,
+                anchors_path(options.data_dir),
+                find_credentials(options.keys_dir, "runtime") if options.keys_dir is not None else None,
+                self._log,
+                self.views,
+                peers,
+            ),
+            options.data_dir,
+        )
         self._access_log = AccessLog(self._log, "/services/runtime")
 
     def _attempt_credentials(self, key: AttemptKey) -> str | None:
@@ -184,17 +199,6 @@ class Application:
         runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(self._access_log), server)
-
-    async def _purge_metrics(self, runtime_id: str) -> tuple[int, int]:
-        stub = metric_service_pb2_grpc.MetricServiceStub(self._metrics_channel)
-        request = metric_api.PurgeRuntimeRequest(name=f"runtimes/{runtime_id}")
-        try:
-            answer = await stub.PurgeRuntime(
-                request, timeout=PURGE_TIMEOUT_SECONDS, metadata=self._options.own_metadata
-            )
-        except grpc.aio.AioRpcError as error:
-            raise Unavailable(f"the metric service: {error.code().name}: {error.details()}") from error
-        return answer.point_count, answer.log_line_count
 
     async def _check(self) -> str | None:
         if not self._connection.is_connected:
@@ -235,6 +239,6 @@ class Application:
         await self.keeping.write()
         await self._leftovers.close()
         await self._local.close()
-        await self._metrics_channel.close(None)
+        await asyncio.gather(*(channel.close(None) for channel in self._channels))
         await self._log.close()
         await self._connection.close()

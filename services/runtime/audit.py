@@ -1,17 +1,24 @@
-"""AuditService: replay of the log. What proves that the log is whole comes with the audit issue."""
+"""AuditService: replay of the log, any past moment, and proof that the log is whole."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
 from milepost.api.audit.v1 import audit_service_pb2 as api
 from milepost.api.audit.v1 import audit_service_pb2_grpc
+from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
-from milepost.errors import OutOfRange, Unimplemented
+from milepost.errors import NotFound, OutOfRange
+from milepost.protojson import to_json
+from services.runtime import names
+from services.runtime.bundles import export_bundle
 from services.runtime.events import Events
-from services.runtime.views import Views
+from services.runtime.messages import runtime_message
+from services.runtime.verification import Sources, changes_between, verify
 
 # Events in one message of a replay.
 CHUNK = 200
@@ -20,9 +27,12 @@ CHUNK = 200
 class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
     """Any past moment of any run."""
 
-    def __init__(self, views: Views, events: Events) -> None:
-        self._views = views
+    def __init__(self, events: Events, sources: Sources, folder: Path) -> None:
+        self._views = sources.views
         self._events = events
+        self._sources = sources
+        # Where bundles are made before they are sent.
+        self._folder = folder
 
     async def ReplayEvents(
         self, request: api.ReplayEventsRequest, context: grpc.aio.ServicerContext
@@ -48,21 +58,47 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
     async def GetStateAt(
         self, request: api.GetStateAtRequest, context: grpc.aio.ServicerContext
     ) -> api.GetStateAtResponse:
-        raise Unimplemented("GetStateAt is not built yet")
+        runtime_id = names.runtime_id(request.name)
+        return await self._state_at(runtime_id, request.as_of)
+
+    async def _state_at(self, runtime_id: str, as_of: events_api.AsOf) -> api.GetStateAtResponse:
+        if not as_of.ByteSize():
+            as_of = events_api.AsOf(events_sequence=self._views.sequence)
+        view = await self._events.runtime_as_of(runtime_id, as_of)
+        trials, moment = await self._sources.peers.trials(runtime_id, as_of)
+        return api.GetStateAtResponse(runtime=runtime_message(view), trials=trials, as_of=moment)
 
     async def DiffStates(
         self, request: api.DiffStatesRequest, context: grpc.aio.ServicerContext
     ) -> api.DiffStatesResponse:
-        raise Unimplemented("DiffStates is not built yet")
+        runtime_id = names.runtime_id(request.name)
+        # `from` is a keyword of Python.
+        before = await self._state_at(runtime_id, getattr(request, "from"))
+        after = await self._state_at(runtime_id, request.to)
+        return api.DiffStatesResponse(changes=changes_between(_comparable(before), _comparable(after)))
 
     async def VerifyLog(
         self, request: api.VerifyLogRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[api.VerifyLogResponse]:
-        raise Unimplemented("VerifyLog is not built yet")
-        yield api.VerifyLogResponse()
+        runtime_id = names.runtime_or_all(request.parent) if request.parent else ""
+        if runtime_id and runtime_id not in self._views.runtimes:
+            raise NotFound(f"there is no runtime {runtime_id}", reason="RUNTIME_NOT_FOUND")
+        async for verdict in verify(self._sources, runtime_id, request.include_read_models):
+            yield verdict
 
     async def ExportBundle(
         self, request: api.ExportBundleRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[api.ExportBundleResponse]:
-        raise Unimplemented("ExportBundle is not built yet")
-        yield api.ExportBundleResponse()
+        runtime_id = names.runtime_id(request.name)
+        until = self._views.sequence
+        view = await self._events.runtime_as_of(runtime_id, events_api.AsOf(events_sequence=until))
+        async for piece in export_bundle(view, until, self._sources.event_log, self._sources.peers, self._folder):
+            yield api.ExportBundleResponse(chunk=piece)
+
+
+def _comparable(state: api.GetStateAtResponse) -> dict[str, Any]:
+    """A state as JSON, with its trials by number."""
+    return {
+        "runtime": to_json(state.runtime),
+        "trials": {str(trial.trial): to_json(trial) for trial in state.trials},
+    }

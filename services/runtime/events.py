@@ -74,7 +74,7 @@ class Events:
         self, runtime_id: str, after: int, until: int, size: int, matches: Matches
     ) -> tuple[list[events_api.RecordedEvent], bool]:
         found: list[events_api.RecordedEvent] = []
-        async for event in self._log.read(after, until, _subjects(runtime_id)):
+        async for event in self._log.read(after, until, subjects_of(runtime_id)):
             message = self._message(event)
             if matches(message):
                 if len(found) == size:
@@ -89,7 +89,7 @@ class Events:
         window = FIRST_WINDOW
         while until > after and len(found) <= size:
             start = max(after, until - window)
-            part = [self._message(event) async for event in self._log.read(start, until, _subjects(runtime_id))]
+            part = [self._message(event) async for event in self._log.read(start, until, subjects_of(runtime_id))]
             found += [message for message in reversed(part) if matches(message)]
             until, window = start, min(window * 2, LARGEST_WINDOW)
         return found[:size], len(found) > size
@@ -109,13 +109,13 @@ class Events:
         end = self._views.sequence
         position = request.after_sequence
         if position < end:
-            async for event in self._log.read(position, end, _subjects(runtime_id)):
+            async for event in self._log.read(position, end, subjects_of(runtime_id)):
                 message = self._message(event)
                 if matches(message):
                     yield api.WatchEventsResponse(event=message, sequence=event.sequence)
         position = max(position, end)
         yield api.WatchEventsResponse(sequence=position, caught_up=True)
-        async for event in self._log.follow(position, _subjects(runtime_id)):
+        async for event in self._log.follow(position, subjects_of(runtime_id)):
             # `ignored` is known once the views have it.
             await self._views.wait_for(event.sequence)
             message = self._message(event)
@@ -139,7 +139,7 @@ class Events:
         """
         self._check_known(runtime_id)
         by_id: dict[str, RecordedEvent] = {}
-        async for event in self._log.read(0, self._views.sequence, _subjects(runtime_id)):
+        async for event in self._log.read(0, self._views.sequence, subjects_of(runtime_id)):
             by_id[event.id] = event
         if event_id not in by_id:
             raise NotFound(f"runtime {runtime_id} has no event {event_id}", reason="EVENT_NOT_FOUND")
@@ -159,7 +159,7 @@ class Events:
             NotFound: it was not there yet.
             OutOfRange: the moment is after the end of the log.
         """
-        views = await self._fold(as_of, _subjects(runtime_id))
+        views = await self._fold(as_of, subjects_of(runtime_id))
         view = views.runtimes.get(runtime_id)
         if view is None or not view.state.exists:
             raise NotFound(f"there was no runtime {runtime_id} then", reason="RUNTIME_NOT_FOUND")
@@ -216,7 +216,7 @@ def _repeat_key(event: events_api.RecordedEvent) -> tuple[Any, ...]:
     return (event.runtime_id, event.trial, event.type, event.actor, *words)
 
 
-def _subjects(runtime_id: str) -> tuple[str, ...]:
+def subjects_of(runtime_id: str) -> tuple[str, ...]:
     return (f"events.{runtime_id}.>",) if runtime_id else (SUBJECTS,)
 
 

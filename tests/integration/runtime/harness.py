@@ -154,6 +154,7 @@ def options(nats: NatsServer, data_dir: Path, **changes: Any) -> Options:
         "data_dir": data_dir,
         "nats_url": nats.url,
         "metrics_address": "127.0.0.1:1",
+        "trials_address": "127.0.0.1:1",
         "capacity": Capacity("test-host", 8.0, 32.0, (0, 1)),
         "trainer_command": TRAINER,
     }

@@ -1,0 +1,205 @@
+"""Prove that the log is whole, and that what the services answer is what the log says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from milepost.api.audit.v1 import audit_service_pb2 as api
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
+from milepost.errors import Unavailable
+from milepost.eventlog import SUBJECTS, EventLog
+from milepost.protojson import to_json
+from services.runtime.messages import runtime_message
+from services.runtime.peers import Peers
+from services.runtime.views import Views
+
+# Differences that are named; the rest is counted.
+MAXIMUM_FINDINGS = 50
+# What depends on the moment of the question, not on the log.
+VOLATILE = frozenset({"elapsed", "estimate", "throughput", "hints", "events_sequence", "telemetry_sequence"})
+# Tries to see both sides of a comparison at the same position while the log grows.
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the checks read from."""
+
+    nats_url: str
+    anchors: Path
+    credentials: Path | None
+    event_log: EventLog
+    views: Views
+    peers: Peers
+
+
+async def verify(sources: Sources, runtime_id: str, include_read_models: bool) -> AsyncIterator[api.VerifyLogResponse]:
+    """Check the log in a process of its own, then the read models. Gives progress, and the verdict last.
+
+    Raises:
+        Unavailable: the log or a service does not answer.
+    """
+    verdict = api.VerifyLogResponse()
+    async for verdict in _verify_log(sources, runtime_id):
+        if not verdict.finished:
+            yield verdict
+    if include_read_models:
+        findings = [
+            *await compare_runtimes(sources.event_log, sources.views, runtime_id),
+            *await _compare_trials(sources, runtime_id),
+            *await _compare_stored(sources.peers, runtime_id),
+        ]
+        verdict.findings.extend(findings)
+        verdict.valid = verdict.valid and not findings
+        verdict.message += "; read models and ClickHouse equal" if not findings else f"; {findings[0].message}"
+    yield verdict
+
+
+async def _verify_log(sources: Sources, runtime_id: str) -> AsyncIterator[api.VerifyLogResponse]:
+    command = [sys.executable, "-P", "-m", "milepost.eventlog.verify"]
+    if sources.anchors.exists():
+        command += ["--anchors", str(sources.anchors)]
+    if sources.credentials is not None:
+        command += ["--credentials", str(sources.credentials)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 24,
+        # The address may hold a password, which a command line would show.
+        env={**os.environ, "MILEPOST_NATS_URL": sources.nats_url},
+    )
+    assert process.stdout is not None and process.stderr is not None
+    finished = False
+    try:
+        async for line in process.stdout:
+            verdict = _as_message(json.loads(line), runtime_id)
+            finished = verdict.finished
+            yield verdict
+        if not finished:
+            said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+            raise Unavailable(said[-1] if said else "the check of the log ended early", reason="LOG_NOT_VERIFIED")
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _as_message(said: dict[str, Any], runtime_id: str) -> api.VerifyLogResponse:
+    """What the check printed, reduced to one runtime where only that is asked for."""
+    findings = [
+        finding
+        for finding in said["findings"]
+        if not runtime_id or not finding["subject"] or finding["subject"].split(".")[1:2] == [runtime_id]
+    ]
+    return api.VerifyLogResponse(
+        checked_events=said["checked"],
+        total_events=said["last_sequence"],
+        finished=said["finished"],
+        valid=said["finished"] and all(finding["accepted"] for finding in findings),
+        findings=[
+            api.Finding(kind=f["kind"], sequence=f["sequence"], subject=f["subject"], message=f["message"])
+            for f in findings[:MAXIMUM_FINDINGS]
+        ],
+        message=said["message"],
+        digest=said["digest"],
+    )
+
+
+async def compare_runtimes(event_log: EventLog, views: Views, runtime_id: str) -> list[api.Finding]:
+    """Fold the log anew and compare each runtime with the one that is answered from."""
+    rebuilt = Views()
+    differing: set[str] = set()
+    for _ in range(ROUNDS):
+        # The views are ahead of nothing: what they have folded is in the log.
+        until = views.sequence
+        async for event in event_log.read(rebuilt.sequence, until, (SUBJECTS,)):
+            rebuilt.apply(event)
+        rebuilt.sequence = max(rebuilt.sequence, until)
+        # No other task runs between here and the end of the comparison.
+        if views.sequence != until:
+            continue
+        names = [runtime_id] if runtime_id else sorted(views.runtimes.keys() | rebuilt.runtimes.keys())
+        differing = {name for name in names if _answer(views, name) != _answer(rebuilt, name)}
+        break
+    return [
+        api.Finding(
+            kind="read_model",
+            subject=f"events.{name}.runtime",
+            message=_first_difference(f"runtimes/{name}", _answer(rebuilt, name), _answer(views, name)),
+        )
+        for name in sorted(differing)[:MAXIMUM_FINDINGS]
+    ]
+
+
+def _answer(views: Views, name: str) -> dict[str, Any]:
+    view = views.runtimes.get(name)
+    if view is None:
+        return {}
+    answer = to_json(runtime_message(view, with_text=True))
+    answer["states"] = {"runtime": repr(view.state), **{str(n): repr(t.state) for n, t in sorted(view.trials.items())}}
+    return answer
+
+
+async def _compare_trials(sources: Sources, runtime_id: str) -> list[api.Finding]:
+    names = [runtime_id] if runtime_id else sorted(sources.views.runtimes)
+    findings: list[api.Finding] = []
+    for name in names:
+        for _ in range(ROUNDS):
+            live, moment = await sources.peers.trials(name)
+            again, _ = await sources.peers.trials(name, moment)
+            difference = _trials_difference(name, live, again)
+            if difference is None:
+                break
+        if difference is not None and len(findings) < MAXIMUM_FINDINGS:
+            findings.append(api.Finding(kind="read_model", subject=f"events.{name}.trial.*", message=difference))
+    return findings
+
+
+def _trials_difference(name: str, live: list[trial_api.Trial], again: list[trial_api.Trial]) -> str | None:
+    answered, rebuilt = _stable(live), _stable(again)
+    return None if answered == rebuilt else _first_difference(f"trials of {name}", rebuilt, answered)
+
+
+def _stable(trials: Iterable[trial_api.Trial]) -> dict[str, Any]:
+    return {
+        str(trial.trial): {field: value for field, value in to_json(trial).items() if field not in VOLATILE}
+        for trial in trials
+    }
+
+
+async def _compare_stored(peers: Peers, runtime_id: str) -> list[api.Finding]:
+    answer = await peers.verify_stored(f"runtimes/{runtime_id}" if runtime_id else "")
+    return [api.Finding(kind="stored_telemetry", message=text) for text in answer.differences[:MAXIMUM_FINDINGS]]
+
+
+def _first_difference(what: str, expected: dict[str, Any], found: dict[str, Any]) -> str:
+    changes = changes_between(expected, found)
+    if not changes:
+        return f"{what} differs from what the log says"
+    first = changes[0]
+    return f"{what}: {first.path} is {first.after or 'missing'}, and the log says {first.before or 'nothing'}"
+
+
+def changes_between(before: object, after: object, path: str = "") -> list[api.FieldChange]:
+    """List the fields in which two JSON values differ, by path: `trials[1].progress.step`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        changes = []
+        for key in sorted(before.keys() | after.keys()):
+            below = f"{path}[{key}]" if key.isdigit() else f"{path}.{key}" if path else key
+            changes += changes_between(before.get(key), after.get(key), below)
+        return changes
+    if before == after:
+        return []
+    return [api.FieldChange(path=path, before=_text(before), after=_text(after))]
+
+
+def _text(value: object) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
