@@ -24,6 +24,7 @@ async def serve(data_dir: Path, nats_url: str, port: int) -> None:
             data_dir=data_dir,
             nats_url=nats_url,
             metrics_address="127.0.0.1:1",
+            trials_address="127.0.0.1:1",
             capacity=Capacity("test-host", 8.0, 32.0),
             trainer_command=TRAINER,
         )
