@@ -12,6 +12,7 @@ from typing import Any
 import click
 import yaml
 
+from milepost import code_archive
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.log.v1 import log_service_pb2 as log_api
@@ -23,6 +24,7 @@ from milepost.cli.exits import Exit
 from milepost.cli.following import ProgressPrinter, View, follow, progress_line
 from milepost.cli.output import JSON, say
 from milepost.client import Client
+from milepost.configuration import parse_text
 from milepost.protojson import to_json
 
 SCOPES = {"instance": options.SCOPE_INSTANCE, "deployment": options.SCOPE_DEPLOYMENT}
@@ -67,18 +69,43 @@ def read_configuration(path: str) -> str:
     return json.dumps({**content, "working_directory": str(folder)})
 
 
+def with_code(text: str, folder: Path, storage: Path) -> str:
+    """Store an archive of a folder and name it in a configuration, in place of a working directory."""
+    plain = parse_text(text)
+    try:
+        code = code_archive.pack(folder, storage)
+    except OSError as error:
+        raise click.UsageError(f"the archive cannot be written to {storage}: {error.strerror}") from error
+    return json.dumps({**plain, "code": {"uri": code.uri, "digest": code.digest}, "working_directory": None})
+
+
 @runtime.command()
 @click.argument("configuration")
 @click.option("--wait", is_flag=True, help="Follow it to its end; the exit status tells how it ended.")
 @click.option("--validate-only", is_flag=True, help="Start nothing; print the configuration with every default.")
 @click.option("--request-id", default="", help="The same id gives the same answer for 24 hours.")
+@click.option("--code", "code_folder", default="", metavar="FOLDER", help="Run an archive of this folder of code.")
+@click.option("--code-storage", default="", metavar="FOLDER", help="Where the archive goes; else the data directory.")
 @output_option
 @connected
-def start(client: Client, configuration: str, wait: bool, validate_only: bool, request_id: str, form: str) -> int:
+def start(
+    client: Client,
+    configuration: str,
+    wait: bool,
+    validate_only: bool,
+    request_id: str,
+    code_folder: str,
+    code_storage: str,
+    form: str,
+) -> int:
     """Start a runtime from a configuration file (YAML or JSON, `-` for stdin). Prints its id."""
-    started = client.start_runtime(
-        read_configuration(configuration), validate_only=validate_only, request_id=request_id
-    )
+    text = read_configuration(configuration)
+    if code_folder:
+        if not code_storage and not client.endpoints.data_dir:
+            raise click.UsageError("the data directory of the stack is not known; say where with --code-storage")
+        storage = Path(code_storage) if code_storage else Path(client.endpoints.data_dir) / "code"
+        text = with_code(text, Path(code_folder), storage)
+    started = client.start_runtime(text, validate_only=validate_only, request_id=request_id)
     if validate_only:
         _print_configuration(started, form)
         return Exit.OK

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from milepost import code_archive
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Violation
@@ -54,7 +55,11 @@ class Preflight:
             if lack:
                 raise ResourceExhausted(f"it can never run: {lack}", reason="INFEASIBLE_RESOURCES")
         if configuration.launcher == config.LAUNCHER_LOCAL:
-            _check_files(configuration)
+            folder = configuration.working_directory
+            if configuration.HasField("code"):
+                archives = self._storage.data_dir / "code"
+                folder = str(await asyncio.to_thread(code_archive.fetch, configuration.code, archives))
+            _check_files(configuration, folder)
         if configuration.launcher != config.LAUNCHER_EXTERNAL:
             self._check_secrets(configuration)
             await asyncio.to_thread(_check_storage, configuration.snapshots.storage)
@@ -95,16 +100,14 @@ def _check_storage(storage: str) -> None:
         raise InvalidArgument([Violation("snapshots.storage", problem)]) from error
 
 
-def _check_files(configuration: RuntimeConfiguration) -> None:
+def _check_files(configuration: RuntimeConfiguration, folder: str) -> None:
     violations = []
-    folder = configuration.working_directory
     if folder and not Path(folder).is_dir():
         violations.append(Violation("working_directory", f"there is no folder {folder}"))
     target = configuration.entrypoint.partition(":")[0]
-    if target.endswith(".py") and not configuration.HasField("code"):
-        if not folder:
-            violations.append(Violation("working_directory", "is required with an entrypoint in a file"))
-    if not violations and not configuration.HasField("code"):
+    if target.endswith(".py") and not folder:
+        violations.append(Violation("working_directory", "is required with an entrypoint in a file"))
+    if not violations:
         missing = why_missing(configuration.entrypoint, folder)
         if missing:
             violations.append(Violation("entrypoint", missing))

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from milepost import code_archive, observability
 from milepost import configuration as configurations
-from milepost import observability
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
@@ -358,11 +358,22 @@ class Scheduler:
             attempt_directory=str(key.directory(self._around.data_dir)),
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
             gpus=active.launch.gpus,
-            code_directory=configuration.working_directory,
+            code_directory=await self._code_directory(configuration),
             ray_address=self._around.ray_address if configuration.launcher == config.LAUNCHER_RAY else "",
             launch_event_id=one.last["AttemptLaunched"].event_id,
             traceparent=one.last["AttemptLaunched"].traceparent,
         )
+
+    async def _code_directory(self, configuration: config.RuntimeConfiguration) -> str:
+        if not configuration.HasField("code"):
+            return configuration.working_directory
+        try:
+            folder = await asyncio.to_thread(code_archive.fetch, configuration.code, self._around.data_dir / "code")
+        except code_archive.CodeInvalid as error:
+            raise LaunchFailed(error.message, deterministic=True) from error
+        except OSError as error:
+            raise LaunchFailed(f"the code could not be unpacked: {error.strerror}") from error
+        return str(folder)
 
     def _initialize_from(self, configuration: config.RuntimeConfiguration) -> str:
         if not configuration.initialize_from:

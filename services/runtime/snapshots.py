@@ -37,14 +37,14 @@ class SnapshotStorage:
     """The snapshots of all runtimes, below the data directory unless a configuration names another storage."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
 
     def uri(self, configuration: RuntimeConfiguration, runtime_id: str, number: int) -> str:
         """Return where the snapshots of a trial go."""
         below = f"runtimes/{runtime_id}/trial-{number}/snapshots"
         storage = configuration.snapshots.storage
         if not storage:
-            return (self._data_dir / below).as_uri()
+            return (self.data_dir / below).as_uri()
         root = Path(storage).as_uri() if storage.startswith("/") else storage
         return f"{root.rstrip('/')}/{below}"
 

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from milepost import ids
+from milepost import code_archive, ids
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
@@ -354,3 +354,28 @@ async def test_a_corrupt_snapshot_is_reported_and_the_one_before_it_used(stack: 
     shown = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=runtime.name, show_deleted=True))).snapshots
     states = {snapshot.snapshot_id: snapshot.state for snapshot in shown}
     assert states[newest.snapshot_id] == api.SNAPSHOT_STATE_CORRUPT
+
+
+async def test_a_folder_of_code_travels_as_an_archive_and_is_used_again_on_a_resume(
+    stack: Stack, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "mine.py").write_text("def train(trial): ...\n")
+    code = code_archive.pack(project, tmp_path / "store")
+    given = {"code": {"uri": code.uri, "digest": code.digest}, "entrypoint": "mine.py:train"}
+    runtime = await stack.start(**LONG, **given)
+    (project / "mine.py").unlink()
+    await stack.wait_event(runtime.name, "snapshot_committed")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(runtime.name)
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
+    await stack.wait_event(runtime.name, "attempt_started", 2)
+    for attempt in (1, 2):
+        launch = json.loads((stack.attempt_folder(runtime.runtime_id, 1, attempt) / "attempt.json").read_text())
+        assert (Path(launch["code_directory"]) / "mine.py").is_file()
+    other = api.StartRuntimeRequest(configuration_text=text(**{**given, "entrypoint": "other.py:train"}))
+    assert await refused(stack.stub.StartRuntime(other)) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    changed = {"code": {"uri": code.uri, "digest": "sha256:" + "0" * 64}}
+    another = api.StartRuntimeRequest(configuration_text=text(**{**given, **changed}))
+    assert await refused(stack.stub.StartRuntime(another)) == ("FAILED_PRECONDITION", "CODE_INVALID")
