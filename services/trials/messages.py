@@ -32,6 +32,8 @@ from services.trials.views import (
 
 # Planned markers of one kind: the next ones. The intervals are in `Progress` for whoever wants to draw more.
 MAXIMUM_PLANNED = 500
+# Trials whose messages are held.
+MAXIMUM_RENDERED = 5_000
 # Without a `keep_best` in the configuration.
 DEFAULT_BEST = "eval/loss"
 
@@ -131,6 +133,29 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
     if not brief:
         _add_history(message, view, position)
     return message
+
+
+class Rendered:
+    """Messages of trials that do not run, which change only with an event. For one set of views."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[Key, bool], tuple[tuple[int, int, int], api.Trial]] = {}
+
+    def render(self, views: Views, view: TrialView, now: int, brief: bool = False) -> api.Trial:
+        """Say what a trial is at a moment, as `render_trial` does. The message must not be changed."""
+        if view.state.active is not None:
+            return render_trial(views, view, now, brief)
+        position = views.positions.get(view.key)
+        runtime = views.runtimes[view.runtime_id]
+        place = (view.events_sequence, runtime.events_sequence, position.sequence if position is not None else 0)
+        known = self._messages.get((view.key, brief))
+        if known is not None and known[0] == place:
+            return known[1]
+        if len(self._messages) >= MAXIMUM_RENDERED:
+            self._messages.clear()
+        message = render_trial(views, view, now, brief)
+        self._messages[view.key, brief] = (place, message)
+        return message
 
 
 def _add_history(message: api.Trial, view: TrialView, position: Position | None) -> None:

@@ -14,8 +14,16 @@ from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
 from milepost.domain import trial
 from milepost.errors import InvalidArgument, NotFound, Violation
 from services.trials.live import LiveViews
-from services.trials.messages import render_attempt, render_trial, to_duration, to_estimate, to_timestamp, trial_name
-from services.trials.queries import Scope, list_page, parse_parent, parse_trial_name
+from services.trials.messages import (
+    Rendered,
+    render_attempt,
+    render_trial,
+    to_duration,
+    to_estimate,
+    to_timestamp,
+    trial_name,
+)
+from services.trials.queries import Order, Scope, list_page, parse_parent, parse_trial_name
 from services.trials.views import (
     IssuedEstimate,
     Key,
@@ -38,6 +46,8 @@ class TrialService(rpc.TrialServiceServicer):
     def __init__(self, live: LiveViews, clock: Callable[[], int] = time.time_ns) -> None:
         self._live = live
         self._clock = clock
+        self._order = Order()
+        self._rendered = Rendered()
 
     async def GetTrial(self, request: api.GetTrialRequest, context: grpc.aio.ServicerContext) -> api.GetTrialResponse:
         key = parse_trial_name(request.name)
@@ -51,9 +61,11 @@ class TrialService(rpc.TrialServiceServicer):
         views, now = await self._moment(request.min_sequence, request.as_of, scope)
         if scope.runtime_id and scope.runtime_id not in views.runtimes:
             raise NotFound(f"there is no runtime {scope.runtime_id}", reason="RUNTIME_NOT_FOUND")
-        page = list_page(views, scope, request, now)
+        is_live = views is self._live.views
+        page = list_page(views, scope, request, now, self._order if is_live else None)
+        render = self._rendered.render if is_live else render_trial
         response = api.ListTrialsResponse(
-            trials=[render_trial(views, view, now, request.brief) for view in page.views],
+            trials=[render(views, view, now, request.brief) for view in page.views],
             next_page_token=page.next_token,
             total_size=page.total_size,
             events_sequence=views.events_sequence,

@@ -1,0 +1,111 @@
+"""TARGETS 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc.aio
+
+from milepost.api.runtime.v1 import runtime_service_pb2, runtime_service_pb2_grpc
+from milepost.api.trial.v1 import trial_service_pb2, trial_service_pb2_grpc
+from milepost.eventlog.connection import connect
+from milepost.eventlog.streams import ensure_streams
+from tests.benchmarks.figures import report
+from tests.benchmarks.filled_log import EVENTS_PER_RUNTIME, fill
+from tests.processes import ServiceProcess
+from tests.servers import running_nats
+
+RUNTIMES = int(os.environ.get("BENCH_RUNTIMES", "10000"))
+ROUNDS = 3
+CALLS = 3_000
+CALLS_PER_SECOND = 300
+
+
+def _start(service: ServiceProcess) -> float:
+    """Start a service and return the seconds until it is healthy, its Python included."""
+    began = time.monotonic()
+    service.start()
+    return time.monotonic() - began
+
+
+def measure_starts(name: str, data_dir: Path, nats_url: str) -> ServiceProcess:
+    """Report starts from nothing and from a checkpoint. Returns the service, running."""
+    service = ServiceProcess(name, data_dir, {"nats_url": nats_url})
+    nothing = _start(service)
+    service.stop()
+    checkpoint = []
+    for _ in range(ROUNDS):
+        checkpoint.append(_start(service))
+        service.stop()
+    label = f"14.{name} service ready with {RUNTIMES:,} runtimes, {RUNTIMES * EVENTS_PER_RUNTIME:,} events"
+    report(f"{label}, from the checkpoint", checkpoint, "s", "<= 3")
+    report(f"{label}, from nothing", nothing, "s", "<= 25")
+    service.start()
+    return service
+
+
+async def _latencies(call: Callable[[], Awaitable[object]]) -> list[float]:
+    """Call at a steady rate, whatever the answers take, and return the milliseconds of each."""
+    taken: list[float] = []
+
+    async def one() -> None:
+        began = time.perf_counter()
+        await call()
+        taken.append(1_000 * (time.perf_counter() - began))
+
+    begin = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for index in range(CALLS):
+            pause = begin + index / CALLS_PER_SECOND - time.perf_counter()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            group.create_task(one())
+    return taken
+
+
+async def report_reads(name: str, call: Callable[[], Awaitable[object]], target: str) -> None:
+    for _ in range(50):
+        await call()
+    taken = await _latencies(call)
+    label = f"15.{name} among {RUNTIMES:,} at {CALLS_PER_SECOND} calls/s"
+    report(f"{label}, p99", statistics.quantiles(taken, n=100)[98], "ms", target)
+    report(f"{label}, median", statistics.median(taken), "ms", "")
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as directory, running_nats(Path(directory)) as nats:
+        async with await connect(nats.url, name="bench") as connection:
+            await ensure_streams(connection)
+            ids = await fill(connection, RUNTIMES)
+        data_dir = Path(directory) / "data"
+        trials = await asyncio.to_thread(measure_starts, "trials", data_dir, nats.url)
+        async with grpc.aio.insecure_channel(trials.address) as channel:
+            stub = trial_service_pb2_grpc.TrialServiceStub(channel)
+            get = trial_service_pb2.GetTrialRequest
+            listing = trial_service_pb2.ListTrialsRequest(parent="runtimes/-", page_size=50, brief=True)
+            await report_reads(
+                "GetTrial", lambda: stub.GetTrial(get(name=f"runtimes/{random.choice(ids)}/trials/1")), "<= 5"
+            )
+            await report_reads("ListTrials page of 50", lambda: stub.ListTrials(listing), "<= 20")
+        await asyncio.to_thread(trials.stop)
+        runtime = await asyncio.to_thread(measure_starts, "runtime", data_dir, nats.url)
+        async with grpc.aio.insecure_channel(runtime.address) as channel:
+            runtimes = runtime_service_pb2_grpc.RuntimeServiceStub(channel)
+            name = runtime_service_pb2.GetRuntimeRequest
+            page = runtime_service_pb2.ListRuntimesRequest(page_size=50)
+            await report_reads(
+                "GetRuntime", lambda: runtimes.GetRuntime(name(name=f"runtimes/{random.choice(ids)}")), "<= 5"
+            )
+            await report_reads("ListRuntimes page of 50", lambda: runtimes.ListRuntimes(page), "<= 20")
+        await asyncio.to_thread(runtime.stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
