@@ -129,27 +129,6 @@ class Events:
         if runtime_id and runtime_id not in self._views.runtimes:
             raise NotFound(f"there is no runtime {runtime_id}", reason="RUNTIME_NOT_FOUND")
 
-    # --- causes
-
-    async def causes(self, runtime_id: str, event_id: str) -> list[events_api.RecordedEvent]:
-        """Follow an event back to the click or the crash behind it: the event first, its first cause last.
-
-        Raises:
-            NotFound: the runtime has no such event.
-        """
-        self._check_known(runtime_id)
-        by_id: dict[str, RecordedEvent] = {}
-        async for event in self._log.read(0, self._views.sequence, subjects_of(runtime_id)):
-            by_id[event.id] = event
-        if event_id not in by_id:
-            raise NotFound(f"runtime {runtime_id} has no event {event_id}", reason="EVENT_NOT_FOUND")
-        chain: list[RecordedEvent] = []
-        current: RecordedEvent | None = by_id[event_id]
-        while current is not None and current not in chain:
-            chain.append(current)
-            current = by_id.get(current.cause)
-        return [self._message(event) for event in chain]
-
     # --- the past
 
     async def runtime_as_of(self, runtime_id: str, as_of: events_api.AsOf) -> RuntimeView:
