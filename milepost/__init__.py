@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from milepost.snapshots import SnapshotInvalid
     from milepost.training.evaluation import Evaluation
+    from milepost.training.external import current, finish, init, sync
+    from milepost.training.external import log_values as log
     from milepost.training.parameters import BadParameter
     from milepost.training.snapshots import StateNotSavable
     from milepost.training.stop import Stopped
@@ -30,15 +32,34 @@ _NAMES = {
     "StateNotSavable": "milepost.training.snapshots",
     "Stopped": "milepost.training.stop",
     "Trial": "milepost.training.trial",
+    "current": "milepost.training.external",
+    "finish": "milepost.training.external",
+    "init": "milepost.training.external",
+    "log": "milepost.training.external",
+    "sync": "milepost.training.external",
 }
+_RENAMED = {"log": "log_values"}
 
-__all__ = ["BadParameter", "Evaluation", "SnapshotInvalid", "StateNotSavable", "Stopped", "Trial", "__version__"]
+__all__ = [
+    "BadParameter",
+    "Evaluation",
+    "SnapshotInvalid",
+    "StateNotSavable",
+    "Stopped",
+    "Trial",
+    "__version__",
+    "current",
+    "finish",
+    "init",
+    "log",
+    "sync",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_NAMES[name]), name)
+    value = getattr(importlib.import_module(_NAMES[name]), _RENAMED.get(name, name))
     globals()[name] = value
     return value
 

@@ -42,7 +42,7 @@ SECONDS = 60.0
 
 @dataclass
 class Writer:
-    """Keeps everything that arrives on TELEMETRY for one runtime, and says so, as the metric writer does."""
+    """Keeps what arrives on TELEMETRY for one runtime (`*`: the only one), and says so, as the metric writer does."""
 
     connection: Connection
     runtime_id: str
@@ -52,6 +52,8 @@ class Writer:
     numbers: dict[tuple[int, str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
     duplicates: int = 0
     watched: bool = False
+    # The runtime that sent last.
+    seen: str = ""
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Writer:
@@ -67,7 +69,7 @@ class Writer:
         async with Telemetry(self.connection).consume(subjects=[f"telemetry.{self.runtime_id}.>"]) as reader:
             while True:
                 for message in await reader.next_batch(1000, 0.2):
-                    _, _, _, attempt, kind = message.subject.split(".")
+                    _, self.seen, _, attempt, kind = message.subject.split(".")
                     self._keep(kind, int(attempt), message.headers, message.body)
                 await self._say_stored()
 
@@ -90,7 +92,7 @@ class Writer:
             for number in numbers:
                 by_attempt[attempt].ranges.append(StoredRange(source=source, kind=kind, first=number, last=number))
         for attempt, stored in by_attempt.items():
-            await self.connection.publish(stored_subject(self.runtime_id, 1, attempt), stored.SerializeToString())
+            await self.connection.publish(stored_subject(self.seen, 1, attempt), stored.SerializeToString())
 
     def points(self, key: str) -> dict[int, dict[int, float]]:
         """attempt -> step -> value of a series."""

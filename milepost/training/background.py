@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat, Sender
+from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat, LogLine, Sender
 from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
 from milepost.eventlog import LogUnavailable
 from milepost.eventlog.connection import Connection, connect
@@ -26,8 +26,9 @@ from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.training.alerts import NonFiniteWatch
 from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
 from milepost.training.buffer import StepBuffer
+from milepost.training.log_batches import LogBatcher
 from milepost.training.sender import TelemetrySender
-from milepost.training.spool import STEPS, Dropped, Spool
+from milepost.training.spool import LOGS, STEPS, Dropped, Spool
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ BEAT_SECONDS = 2.0
 # Said before work that may keep the interpreter to itself for long.
 BUSY_BEAT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
+# How long the end waits for the other side to have every report.
+CHANNEL_SECONDS = 15.0
 
 Result = TypeVar("Result")
 
@@ -80,6 +83,7 @@ class Background:
         self._addresses = addresses
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self._lines = LogBatcher(self._spool)
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
         self._on_instruction: Callable[[InstanceInstruction], None] = lambda instruction: None
         self._loop = asyncio.new_event_loop()
@@ -128,6 +132,11 @@ class Background:
             report.time_ms = int(time.time() * 1000)
             self._call(self._outgoing.put_nowait, report)
 
+    def log_line(self, line: LogLine) -> None:
+        """Send a line of output with the next batch."""
+        if self.alive:
+            self._lines.add(line)
+
     def wake(self) -> None:
         """Cut a batch now."""
         if self.alive:
@@ -163,7 +172,7 @@ class Background:
         if last_report.WhichOneof("report") == "finished":
             last_report.finished.unsent_batch_count = max(0, left)
         self.send(last_report)
-        self._ask(self._close(), 30.0, None)
+        self._ask(self._close(), 3 * CHANNEL_SECONDS + 5.0, None)
         self._closed = True
         self._call(self._loop.stop)
         if threading.current_thread() is not self._thread:
@@ -221,7 +230,7 @@ class Background:
                 )
                 break
             except LogUnavailable as error:
-                self.warnings.say("broker", f"{error}; training goes on, its telemetry waits in {self._spool.path}")
+                self.warnings.say("server", f"{error}; training goes on, its telemetry waits in {self._spool.path}")
         await self._sender.run(self._connection)
 
     async def _run_flush(self) -> None:
@@ -237,6 +246,8 @@ class Background:
 
     def _flush(self) -> None:
         """Cut what was logged into batches and spool them. Progress without points makes a batch too."""
+        if self._lines.flush():
+            self._sender.wake()
         progress = self.position.headers()
         busy = self.position.busy_seconds
         columns = self.buffer.take()
@@ -328,16 +339,15 @@ class Background:
         deadline = time.monotonic() + seconds
         connected = self._connection is not None and self._connection.is_connected
         if connected and await self._sender.wait_sent(seconds) and self._sender.writer_alive:
-            await self._sender.wait_stored(
-                {STEPS: self._spool.last_number(STEPS)}, max(0.0, deadline - time.monotonic())
-            )
+            until = {kind: self._spool.last_number(kind) for kind in (LOGS, STEPS)}
+            await self._sender.wait_stored(until, max(0.0, deadline - time.monotonic()))
         return self._sender.unacknowledged()
 
     async def _close(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(10.0):
                 await self._outgoing.join()
-        await self._channel.close(10.0)
+        await self._channel.close(CHANNEL_SECONDS)
         if self._connection is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(5.0):

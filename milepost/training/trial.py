@@ -27,6 +27,9 @@ from milepost.training.snapshot_keeper import SnapshotKeeper
 from milepost.training.snapshots import Boundary, load, load_weights
 from milepost.training.stop import Gate, StopOrder, Stopped
 
+# Exit status of a process whose attempt may write nothing more.
+STALE = 3
+
 Batch = TypeVar("Batch")
 State = Mapping[str, Any]
 
@@ -85,6 +88,8 @@ class Trial:
         self._evaluation_due = False
         # Whether the loop was told of a stop by `should_stop`.
         self.left_for_stop = False
+        # What `finish` does; a managed trial ends with its entrypoint.
+        self.on_finish: Callable[[], None] = lambda: None
         # Called instead of the loop when a stop was carried out while the loop was waiting for data.
         self.on_stopped_elsewhere: Callable[[], None] = lambda: None
 
@@ -473,7 +478,7 @@ class Trial:
         """Take an instruction of the driver. Called in the background thread."""
         if instruction.WhichOneof("instruction") == "fenced":
             # Nothing this process does counts any more, and another attempt may want its GPU.
-            os._exit(0)
+            os._exit(STALE)
         if instruction.WhichOneof("instruction") == "stop":
             self.request_stop(StopOrder(instruction.stop.step, instruction.stop.deadline_ms))
 
@@ -527,6 +532,10 @@ class Trial:
                 self._snapshot(facts.SNAPSHOT_REASON_END)
         self.end()
         self._keeper.wait()
+
+    def finish(self) -> None:
+        """End the run of a script. A managed trial ends when its entrypoint returns; there it does nothing."""
+        self.on_finish()
 
     def end(self) -> None:
         """Note that the loop is over."""

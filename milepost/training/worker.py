@@ -181,6 +181,8 @@ def credentials_of(launch: AttemptLaunch) -> Path | None:
 
 def run_in_ray_train_local_mode(train: Callable[[], None]) -> None:
     """Run a function as Ray Train's local mode does: in this process, with Ray Train's context around it."""
+    # Says on every start that it runs in this mode, in a line that looks like a problem.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
