@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat, LogLine, Sender
 from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
 from milepost.eventlog import LogUnavailable
@@ -27,6 +28,7 @@ from milepost.training.alerts import NonFiniteWatch
 from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
 from milepost.training.buffer import StepBuffer
 from milepost.training.log_batches import LogBatcher
+from milepost.training.progress import ProgressLines
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import LOGS, STEPS, Dropped, Spool
 
@@ -83,6 +85,7 @@ class Background:
         self._addresses = addresses
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self.progress = ProgressLines(position, self._own_line)
         self._lines = LogBatcher(self._spool)
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
         self._on_instruction: Callable[[InstanceInstruction], None] = lambda instruction: None
@@ -136,6 +139,19 @@ class Background:
         """Send a line of output with the next batch."""
         if self.alive:
             self._lines.add(line)
+
+    def _own_line(self, text: str) -> None:
+        self.log_line(
+            LogLine(
+                time_ms=int(time.time() * 1000),
+                level=telemetry.LOG_LEVEL_INFO,
+                rank=self._rank,
+                stream=telemetry.LOG_STREAM_MILEPOST,
+                step=self.position.step,
+                text=text,
+                logger="milepost",
+            )
+        )
 
     def wake(self) -> None:
         """Cut a batch now."""
@@ -256,6 +272,8 @@ class Background:
         for group in columns:
             self._alerts.check(group)
             self.last_values.update(zip(group.keys, (values[-1] for values in group.values), strict=True))
+        if self._rank == 0:
+            self.progress.tick(self.last_values)
         busy_ms = int((busy - self._sent_busy_seconds) * 1000)
         self._sent_busy_seconds += busy_ms / 1000
         for batch in prepare(self._identity, columns, progress, int(time.time() * 1000), busy_ms):

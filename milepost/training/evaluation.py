@@ -88,4 +88,6 @@ class Evaluation:
             interrupted=kind is not None,
         )
         trial.report(completed)
+        if kind is None:
+            trial.say("evaluation done", self._values)
         trial.evaluation_ended(self._values, interrupted=kind is not None and issubclass(kind, Stopped))

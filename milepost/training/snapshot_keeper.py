@@ -161,6 +161,7 @@ class SnapshotKeeper:
             world_size=self._world_size,
         )
         self._background.report(committed)
+        self._background.progress.say(f"snapshot {files.snapshot_id} committed", {})
 
     def _known_metrics(self) -> dict[str, float]:
         wanted = self._policy.keep_best.metric

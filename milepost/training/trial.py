@@ -67,6 +67,7 @@ class Trial:
         self._keeper = SnapshotKeeper(launch, rank.rank, rank.world_size, background)
         self._gate = Gate()
         self._pending: dict[str, Any] = {}
+        self._watches: list[Any] = []
         # The last one; None: the position as it is now, for whoever asks.
         self._boundary: Boundary | None = Boundary(0)
         # A batch was handed out and no step has ended since: the state is between two boundaries.
@@ -137,6 +138,7 @@ class Trial:
         """
         if self.rank != 0:
             return
+        self._background.progress.total_steps = total_steps
         every = self._launch.configuration.snapshots
         planned = facts.PlanDeclared(
             attempt=self.attempt,
@@ -229,6 +231,7 @@ class Trial:
         position = self.position
         if self.rank == 0:
             self.report(facts.EpochCompleted(attempt=self.attempt, epoch=position.epoch, step=position.step))
+            self.say(f"epoch {position.epoch} done", {})
         # Batches that no step came after belong to the epoch that is over.
         self._batch_open = False
         self._boundary = Boundary(position.step, position.epoch + 1, 0, self.random.capture())
@@ -330,7 +333,7 @@ class Trial:
             return None
         if self._pending:
             values = {**self._pending, **values}
-            self._pending = {}
+            self._pending.clear()
         return values, step if step is not None else current + 1
 
     def _attend(self) -> None:
@@ -347,6 +350,16 @@ class Trial:
         self._begin()
         self._buffer_append(self.position.step, time.time(), values)
         return {key: float(value) for key, value in values.items() if _is_number(value)}
+
+    def watch(self, optimizer: Any) -> None:
+        """Log an optimizer's learning rate, weight decay and gradient norm before clipping, with every step.
+
+        The series are `train/learning_rate`, `train/weight_decay` and `train/grad_norm`; those of further parameter
+        groups end in `_1`, `_2`... A value that `log` is given under the same key wins.
+        """
+        from milepost.training.optimizer_watch import OptimizerWatch
+
+        self._watches.append(OptimizerWatch(optimizer, self._pending.update))
 
     # --- evaluations
 
@@ -541,9 +554,14 @@ class Trial:
         """Note that the loop is over."""
         if self._pending and self.position.step:
             self._buffer_append(self.position.step + 1, time.time(), self._pending)
-            self._pending = {}
+            self._pending.clear()
         self._ended = True
         self.position.phase = FINISHING
+
+    def say(self, what: str, values: Mapping[str, float]) -> None:
+        """Write a line about progress into the trial's log."""
+        if self.rank == 0:
+            self._background.progress.say(what, dict(values))
 
     def report(self, payload: Message) -> None:
         """Hand a fact about the attempt to its driver. Only rank 0 speaks for the attempt."""

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from milepost.api.telemetry.v1.telemetry_pb2 import Sender
 from milepost.api.training.v1.training_pb2 import AttemptLaunch, Finished, Hello, InstanceReport
 from milepost.training.background import Addresses, Background
 from milepost.training.batches import Position
-from milepost.training.console import divert_handlers, pipe_from_environment
+from milepost.training.console import OWN_LOGGER, LogPipe, divert_handlers, pipe_from_environment
 from milepost.training.entrypoint import EntrypointError, load_entrypoint
 from milepost.training.link import DriverChannel
 from milepost.training.parameters import BadParameter, bind
@@ -78,7 +79,7 @@ def describe_error(error: BaseException) -> str:
 class Instance:
     """One worker process of an attempt: the entrypoint, and what is around it."""
 
-    def __init__(self, launch: AttemptLaunch, rank: Rank, driver: str, token: str) -> None:
+    def __init__(self, launch: AttemptLaunch, rank: Rank, driver: str, token: str, pipe: LogPipe | None = None) -> None:
         self._launch = launch
         self._rank = rank
         sender = Sender(
@@ -88,6 +89,9 @@ class Instance:
         channel = DriverChannel(driver, hello, rank.rank, self._orphaned)
         addresses = Addresses(launch.nats_url, credentials_of(launch))
         self._background = Background(sender, rank.rank, Path(launch.attempt_directory), addresses, channel, Position())
+        if pipe is not None:
+            # By way of the driver, as all other lines: in their order, and kept whatever happens here.
+            self._background.progress.write = partial(_write_own, pipe)
         self.trial = Trial(launch, rank, self._background)
         self.trial.on_stopped_elsewhere = self._leave_waiting_loop
         self._finishing = threading.Lock()
@@ -179,6 +183,10 @@ def credentials_of(launch: AttemptLaunch) -> Path | None:
     return Path(launch.nats_credentials_file) if launch.nats_credentials_file else None
 
 
+def _write_own(pipe: LogPipe, text: str) -> None:
+    pipe.write(logging.INFO, OWN_LOGGER, text, own=True)
+
+
 def run_in_ray_train_local_mode(train: Callable[[], None]) -> None:
     """Run a function as Ray Train's local mode does: in this process, with Ray Train's context around it."""
     # Says on every start that it runs in this mode, in a line that looks like a problem.
@@ -213,7 +221,7 @@ def main() -> int:
     launch = json_format.Parse(
         Path(os.environ[LAUNCH_VARIABLE]).read_text(), AttemptLaunch(), ignore_unknown_fields=True
     )
-    instance = Instance(launch, Rank(), os.environ[DRIVER_VARIABLE], os.environ.pop(TOKEN_VARIABLE))
+    instance = Instance(launch, Rank(), os.environ[DRIVER_VARIABLE], os.environ.pop(TOKEN_VARIABLE), pipe)
     instance.start()
     outcome = instance.run(run_in_ray_train_local_mode)
     instance.finish(outcome)

@@ -175,3 +175,19 @@ def talks(trial):
 def grows(trial, steps):
     for step in range(steps):
         trial.log({"train/loss": float(step), "train/learning_rate": 0.1})
+
+
+def watched(trial):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.05)
+    trial.watch(optimizer)
+    for step in range(1, 5):
+        loss = model(torch.ones(3) * step).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+        if step % 2:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        optimizer.step()
+        trial.log({"train/loss": loss, "own/norm": norm})

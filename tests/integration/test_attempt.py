@@ -48,6 +48,9 @@ async def test_an_attempt_trains_to_its_end_and_every_fact_is_in_the_log(trial: 
     losses = writer.lineage("train/loss", state)
     assert list(losses) == list(range(1, 121))
     assert losses[120] < losses[1] - 1
+    own = [line.text for line in writer.lines if line.stream == telemetry.LOG_STREAM_MILEPOST]
+    assert any(text.startswith("evaluation done: step 30/120") for text in own), own
+    assert any(text.startswith("epoch 2 done") for text in own), own
     assert {"train/loss", "train/grad_norm", "train/learning_rate"} <= {
         c.key for b in writer.step_batches for g in b.groups for c in g.columns
     }
@@ -259,3 +262,16 @@ async def test_the_worker_dies_with_its_driver(trial: TrialOnTest) -> None:
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the worker lives on"
         await asyncio.sleep(0.05)
+
+
+async def test_a_watched_optimizer_logs_its_values(trial: TrialOnTest) -> None:
+    """The gradient norm is the one before clipping, whether there is clipping or not."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(LOOPS + "watched", {}, code=ASSETS)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    norms, own = writer.points("train/grad_norm")[1], writer.points("own/norm")[1]
+    assert norms == pytest.approx(own, rel=1e-5)
+    assert writer.points("train/learning_rate")[1] == dict.fromkeys(range(1, 5), 0.1)
+    assert writer.points("train/weight_decay")[1] == dict.fromkeys(range(1, 5), 0.05)

@@ -33,7 +33,14 @@ async def own(nats_server: NatsServer) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def service(own: Connection, nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Application]:
     """A runtime service on a broker of its own."""
-    options = Options("127.0.0.1:0", tmp_path, nats_server.url, "", Capacity("here", 2, 4))
+    options = Options(
+        listen="127.0.0.1:0",
+        data_dir=tmp_path,
+        nats_url=nats_server.url,
+        metrics_address="",
+        trials_address="",
+        capacity=Capacity("here", 2, 4),
+    )
     application = Application(options)
     await application.start()
     yield application
