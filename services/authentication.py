@@ -13,13 +13,22 @@ from typing import Any, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from milepost.errors import MilepostError, PermissionDenied, Unauthenticated, Unavailable
+from milepost.errors import (
+    InvalidArgument,
+    MilepostError,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    Violation,
+)
 from milepost.tokens import Identity, InvalidToken, Role, TokenError, Verifier
 from services import limits
 from services.authorization import Kind, Rule, authorize, authorize_request, is_open, resources_of
 from services.errors import status_of
+from services.wellformed import check_well_formed
 
 log = logging.getLogger(__name__)
 
@@ -226,6 +235,10 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
 
     def begin(self, call: _Call, request: Any, context: grpc.aio.ServicerContext) -> Caller:
         """Look at the request of a call; refuse it, or say who is behind it."""
+        if isinstance(request, _Unreadable):
+            raise InvalidArgument([Violation("request", "is not a message of the contract")])
+        if isinstance(request, Message):
+            check_well_formed(request)
         peer = _peer(context, call.metadata)
         caller = Caller(call.caller.actor, call.caller.role, call.caller.verified, call.caller.identity, peer)
         resources = resources_of(call.rule, request) if hasattr(request, "DESCRIPTOR") else []
@@ -259,8 +272,22 @@ class _Call:
     metadata: tuple[tuple[str, str | bytes], ...]
 
 
+class _Unreadable:
+    """Stands for a request that cannot be decoded: gRPC itself would show the exception."""
+
+
+def _readable(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except (DecodeError, ValueError):
+            return _Unreadable()
+
+    return read
+
+
 def _wrapped(handler: Any, call: _Call) -> grpc.RpcMethodHandler:
-    codecs = (handler.request_deserializer, handler.response_serializer)
+    codecs = (_readable(handler.request_deserializer), handler.response_serializer)
     if handler.unary_unary is not None:
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, call), *codecs)
     if handler.unary_stream is not None:

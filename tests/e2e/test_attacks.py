@@ -1,0 +1,204 @@
+"""Attacks on a default installation: who can reach it, hostile calls by the hundred, and it lives on unchanged."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import psutil
+from google.protobuf import message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from milepost.api.event.v1 import options_pb2
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from tests.e2e.stack import StackProcess
+from tests.integration.security.doors import all_methods, path_of
+
+CALLS = int(os.environ.get("MILEPOST_FUZZ_CALLS", "500"))
+SEED = int(os.environ.get("MILEPOST_FUZZ_SEED", "20260101"))
+CALL_SECONDS = 30.0
+STREAM_SECONDS = 1.0
+
+HOSTILE_TEXTS = (
+    "", "runtimes/rt-a", "runtimes/-", "runtimes/*", "runtimes/>", "runtimes/..", "../../etc/passwd", "a" * 5_000,
+    "runtimes/rt-00000000000000000000000000/trials/1", "runtimes/rt-00000000000000000000000000/trials/-1",
+    "runtimes/rt-00000000000000000000000000/trials/99999999999999999999", "\x00", "\r\nx: y", "' OR 1=1 --",
+    "{name:String}", "$(id)", "<script>alert(1)</script>", "runtimes/rt-\u0430", "\u202e", "step-000000000001-a1",
+    "(a+)+$", "[", "create_time>x", "status=Failed AND AND", "page:999999", "%s%n", "null", "NaN",
+)  # fmt: skip
+HOSTILE_NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 1_000_001)
+HOSTILE_LARGE = (*HOSTILE_NUMBERS, 2**53, 2**63 - 1, -(2**63))
+HOSTILE_FLOATS = (0.0, -1.0, float("nan"), float("inf"), float("-inf"), 1e308)
+
+# What a client did wrong, or what it asked for is not there. Never INTERNAL, UNKNOWN or DATA_LOSS.
+EXPECTED = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.UNIMPLEMENTED,
+    # Streams that wait for what comes are ended by the caller.
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+def hostile_value(field: Any, chance: random.Random, depth: int) -> Any:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return chance.choice(HOSTILE_TEXTS)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return chance.randbytes(chance.choice((0, 1, 1_000)))
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return chance.random() < 0.5
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return chance.choice((0, 1, 2, 99))
+    if field.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT):
+        return chance.choice(HOSTILE_FLOATS)
+    if field.type == FieldDescriptor.TYPE_INT64:
+        return chance.choice(HOSTILE_LARGE)
+    return chance.choice(HOSTILE_NUMBERS)
+
+
+def fill(message: Any, chance: random.Random, depth: int = 0) -> None:
+    """Put hostile values into about half of the fields."""
+    for field in message.DESCRIPTOR.fields:
+        if chance.random() < 0.5 or depth > 4:
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            continue
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            target = getattr(message, field.name)
+            fill(target.add() if field.is_repeated else target, chance, depth + 1)
+        elif field.is_repeated:
+            getattr(message, field.name).extend(hostile_value(field, chance, depth) for _ in range(chance.randrange(4)))
+        else:
+            setattr(message, field.name, hostile_value(field, chance, depth))
+
+
+def hostile_request(method: Any, chance: random.Random) -> bytes:
+    """A request that fits the contract and means harm, one cut short, or plain noise."""
+    message = message_factory.GetMessageClass(method.input_type)()
+    fill(message, chance)
+    content = message.SerializeToString()
+    kind = chance.random()
+    if kind < 0.1:
+        return chance.randbytes(chance.randrange(300))
+    if kind < 0.2 and content:
+        cut = bytearray(content)
+        cut[chance.randrange(len(cut))] ^= 1 << chance.randrange(8)
+        return bytes(cut[: chance.randrange(1, len(cut) + 1)])
+    return content
+
+
+def hostile_calls(stack: StackProcess, count: int) -> Iterator[tuple[str, grpc.StatusCode, str]]:
+    """Make hostile calls to all services in turn. Yields RPC, code and words of each answer."""
+    chance = random.Random(SEED)
+    addresses = {
+        "runtime": stack.endpoints.runtime,
+        "audit": stack.endpoints.runtime,
+        "access": stack.endpoints.runtime,
+        "trial": stack.endpoints.trials,
+        "metric": stack.endpoints.metrics,
+        "log": stack.endpoints.metrics,
+    }
+    methods = all_methods()
+    channels = {address: grpc.insecure_channel(address) for address in set(addresses.values())}
+    for number in range(count):
+        method = methods[number % len(methods)]
+        channel = channels[addresses[method.full_name.split(".")[2]]]
+        make = channel.unary_stream if method.server_streaming else channel.unary_unary
+        call: Any = make(path_of(method), lambda content: content, lambda content: content)
+        try:
+            request = hostile_request(method, chance)
+            if method.server_streaming:
+                for _ in call(request, timeout=STREAM_SECONDS):
+                    pass
+            else:
+                call(request, timeout=CALL_SECONDS)
+            yield method.full_name, grpc.StatusCode.OK, ""
+        except grpc.RpcError as error:
+            yield method.full_name, error.code(), error.details() or ""
+    for channel in channels.values():
+        channel.close()
+
+
+def is_bad(rpc: str, code: grpc.StatusCode, words: str, streaming: set[str]) -> bool:
+    shown = any(mark in words for mark in ("Traceback", 'File "', "Error(", "/site-packages/"))
+    late = code is grpc.StatusCode.DEADLINE_EXCEEDED and rpc not in streaming
+    # It was asked to be as new as a position that is far ahead.
+    ahead = code is grpc.StatusCode.UNAVAILABLE and "did not reach" in words
+    return shown or late or (code not in EXPECTED and not ahead)
+
+
+def test_hostile_calls_are_refused_change_nothing_and_end_nothing(stack: StackProcess) -> None:
+    def state() -> tuple[int, list[int]]:
+        listed = stack.client.runtimes.ListRuntimes(runtime_api.ListRuntimesRequest(show_deleted=True))
+        request = runtime_api.ListEventsRequest(parent="runtimes/-", page_size=1_000, newest_first=True)
+        events = stack.client.runtimes.ListEvents(request).events
+        return listed.total_size, [e.sequence for e in events if e.category != options_pb2.CATEGORY_ACCESS]
+
+    before = state()
+    pids = {name: stack.part(name).pid for name in ("runtime", "trials", "metrics", "gateway")}
+    streaming = {method.full_name for method in all_methods() if method.server_streaming}
+    codes: Counter[str] = Counter()
+    bad = []
+    for rpc, code, words in hostile_calls(stack, CALLS):
+        codes[code.name] += 1
+        if is_bad(rpc, code, words, streaming):
+            bad.append((rpc, code.name, words[:200]))
+    assert not bad, bad[:20]
+    assert codes["INVALID_ARGUMENT"] > CALLS // 10
+    assert state() == before
+    assert {name: stack.part(name).pid for name in pids} == pids, "every service lives on"
+    for address in (stack.endpoints.runtime, stack.endpoints.trials, stack.endpoints.metrics):
+        with grpc.insecure_channel(address) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_default_installation_listens_on_loopback_only(stack: StackProcess) -> None:
+    assert stack.process is not None
+    family = [stack.process.pid, *(child.pid for child in psutil.Process(stack.process.pid).children(recursive=True))]
+    listening = [
+        connection.laddr
+        for pid in family
+        for connection in psutil.Process(pid).net_connections("all")
+        if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.status in ("LISTEN", "NONE")
+    ]
+    assert len(listening) >= 6, "gateway, three services, NATS and its monitoring"
+    strangers = [address for address in listening if address.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")]
+    assert not strangers
+
+
+def test_nothing_secret_is_on_a_command_line_or_readable_by_others(stack: StackProcess) -> None:
+    assert stack.process is not None
+    keys = {path: path.read_text().strip() for path in (stack.data_dir / "keys").iterdir()}
+    secrets = [text for path, text in keys.items() if path.suffix in (".token", ".key")]
+    assert secrets
+    for child in psutil.Process(stack.process.pid).children(recursive=True):
+        line = " ".join(child.cmdline())
+        assert not any(secret in line for secret in secrets)
+    for path in keys:
+        assert path.stat().st_mode & 0o077 == 0, path
+    for log_file in (stack.data_dir / "logs").iterdir():
+        content = log_file.read_text(errors="replace")
+        assert not any(secret in content for secret in secrets), log_file
+
+
+def test_the_broker_lets_no_stranger_in(stack: StackProcess) -> None:
+    host, _, port = stack.endpoints.nats.removeprefix("nats://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b'CONNECT {"verbose":true}\r\nPING\r\n')
+        answer = b""
+        while b"Authorization Violation" not in answer:
+            received = connection.recv(4096)
+            assert received, answer
+            answer += received
