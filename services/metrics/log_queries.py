@@ -111,7 +111,7 @@ def as_condition(query: LogQuery) -> Condition:
             parameter = {f"only_{name}": sorted(max(0, v) for v in values)}
             conditions.append(Condition(f"{column} IN {{only_{name}:Array(UInt32)}}", parameter))
     if query.text:
-        conditions.append(Condition("text ILIKE {text:String}", {"text": f"%{_like(query.text)}%"}))
+        conditions.append(_has_text(query.text))
     if query.regular_expression:
         conditions.append(Condition("match(text, {expression:String})", {"expression": query.regular_expression}))
     if query.start_ms is not None:
@@ -134,6 +134,13 @@ def _not_superseded(index: int, key: tuple[int, int], end: int) -> Condition:
         f"NOT (trial = {{{name}t:UInt32}} AND attempt = {{{name}a:UInt32}} AND step > {{{name}e:Int64}})",
         {f"{name}t": trial, f"{name}a": attempt, f"{name}e": end},
     )
+
+
+def _has_text(text: str) -> Condition:
+    # The index is over lower(text), which knows the case of ASCII letters only.
+    if text.isascii():
+        return Condition("lower(text) LIKE {text:String}", {"text": f"%{_like(text.lower())}%"})
+    return Condition("text ILIKE {text:String}", {"text": f"%{_like(text)}%"})
 
 
 def _like(text: str) -> str:

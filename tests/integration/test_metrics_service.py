@@ -226,7 +226,7 @@ async def test_an_export_is_one_arrow_stream_with_every_point(connection: Connec
 
 async def test_log_lines_are_folded_searched_and_followed(connection: Connection, client: MetricsClient) -> None:
     runtime_id = unique_id()
-    lines = ["starting", "10%\r50%\r100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off"]
+    lines = ["starting", "10%\r50%\r100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off", "naïve"]
     await send(connection, log_batch(runtime_id, 1, lines))
     request = log_pb.StreamLogsRequest(parent=trial_of(runtime_id))
     texts: list[str] = []
@@ -239,7 +239,7 @@ async def test_log_lines_are_folded_searched_and_followed(connection: Connection
                 await send(connection, log_batch(runtime_id, 2, ["last"]))
             if texts and texts[-1] == "last":
                 break
-    assert texts == ["starting", "100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off", "last"]
+    assert texts == ["starting", "100% done", "\x1b[31mError: \x1b[0mout of memory", "50%_off", "naïve", "last"]
 
     async def found(**wanted: object) -> list[str]:
         answer = await client.logs.QueryLogs(
@@ -254,6 +254,7 @@ async def test_log_lines_are_folded_searched_and_followed(connection: Connection
 
     assert await found(text="error: OUT") == ["\x1b[31mError: \x1b[0mout of memory"]
     assert await found(text="0%_o") == ["50%_off"]
+    assert await found(text="NAÏVE") == ["naïve"]
     assert await found(regular_expression=r"^\d+%") == ["100% done", "50%_off"]
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await found(regular_expression="(")

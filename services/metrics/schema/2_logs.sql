@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS logs
     bytes Int64 CODEC(ZSTD(1)),
     over_quota Int64 CODEC(ZSTD(1)),
     note LowCardinality(String),
+    -- Which parts of the table can hold a text at all: three-letter pieces, case of ASCII letters ignored.
+    INDEX pieces lower(text) TYPE ngrambf_v1(3, 32768, 2, 0) GRANULARITY 1,
     PROJECTION offsets
     (
         SELECT stream_id, max(log_seq)
