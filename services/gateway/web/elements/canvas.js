@@ -117,6 +117,8 @@ export class Canvas {
       this.plot.data,
       this.root,
     )
+    // For people who look behind the page, and for tests.
+    this.root.plot = this.chart
     this.chart.over.addEventListener('wheel', (event) => this.#onWheel(event), { passive: false })
   }
 

@@ -90,7 +90,7 @@ export class RuntimeState {
       await Promise.all([this.series.setParents([trial.name]), this.loadSeriesKeys()])
       this.loadCompleteness()
     }
-    this.follow({ metrics: [this.series.position], logs: null })
+    this.follow({ metrics: [this.series.position] })
     this.series.onReady = () => this.follow({ metrics: [this.series.position] })
   }
 
