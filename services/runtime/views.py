@@ -159,7 +159,10 @@ class Views:
         else:
             fold_runtime(chain, payload, reference)
         if (view.state.status, view.phase, view.state.deleting) != before:
-            view.changed, view.reason = reference, sentence(payload)
+            view.changed = reference
+            # What a run held is free: that is why it is at its end, not why it ended.
+            if not isinstance(payload, runtime_facts.ResourcesReleased):
+                view.reason = sentence(payload)
             self.list_revision += 1
         if chain.ignored and chain.ignored[-1] == event.sequence:
             self.ignored.add(event.sequence)

@@ -75,9 +75,14 @@ test('points that go on after buckets fold into the last one', () => {
 })
 
 test('a cut takes away what a later attempt does again', () => {
-  const series = cutAfter(live([5, 4, 3, 2, 1]), 3)
+  const series = cutAfter(live([5, 4, 3, 2, 1]), 3, 2)
   assert.deepEqual(series.lastSteps, [1, 2, 3])
   assert.deepEqual(series.lasts, [5, 4, 3])
+})
+
+test('a cut that is known already takes nothing away', () => {
+  const series = live([5, 4, 3])
+  assert.equal(cutAfter(series, 0, 1), series)
 })
 
 test('the least power of two that fits is chosen', () => {

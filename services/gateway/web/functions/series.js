@@ -123,10 +123,10 @@ function mergeInto(wide, last, series, i) {
   for (const name of ['lasts', 'lastSteps', 'times', 'attempts']) wide[name][last] = series[name][i]
 }
 
-/** Everything after `step` away: a later attempt went on from there. Returns a new series. */
-export function cutAfter(series, step) {
+/** What attempts before `attempt` did after `step` away: it went on from there. Returns a new series, or the same one. */
+export function cutAfter(series, step, attempt) {
   let keep = series.lastSteps.length
-  while (keep > 0 && series.lastSteps[keep - 1] > step) keep -= 1
+  while (keep > 0 && series.lastSteps[keep - 1] > step && series.attempts[keep - 1] < attempt) keep -= 1
   if (keep === series.lastSteps.length) return series
   const cut = { ...series }
   for (const name of columnNames) cut[name] = series[name].slice(0, keep)

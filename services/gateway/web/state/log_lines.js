@@ -5,6 +5,7 @@ import { get } from '../api.js'
 export const pageSize = 500
 const pagesKept = 60
 const nudgePause = 700
+const retryPause = 2_000
 
 /** `parent` is a trial's name. `filter` has the fields of `LogFilter`. */
 export class LogLines {
@@ -29,12 +30,14 @@ export class LogLines {
   #unfollow
   #nudgeTimer
   #facetTimer
+  #retryTimer
 
   close() {
     this.#generation += 1
     this.#unfollow?.()
     clearTimeout(this.#nudgeTimer)
     clearTimeout(this.#facetTimer)
+    clearTimeout(this.#retryTimer)
   }
 
   get filtered() {
@@ -71,6 +74,8 @@ export class LogLines {
       if (generation !== this.#generation) return
       this.loading.value = false
       this.error.value = error
+      // The server is away, or starting: what is on the page stays, and it is asked again.
+      if (error.status === 0 || error.status >= 500) this.#retryTimer = setTimeout(() => generation === this.#generation && this.show(filter), retryPause)
     }
   }
 

@@ -252,12 +252,16 @@ export class SeriesStore {
     const newest = this.#attempts.get(parent) ?? 0
     if (attempt <= newest) return
     this.#attempts.set(parent, attempt)
+    let anything = false
     for (const chart of this.charts.values()) {
       const state = chart.peek()
-      chart.value = { ...state, overview: state.overview.map((one) => (one.parent === parent && !one.superseded ? cutAfter(one, step) : one)) }
+      const overview = state.overview.map((one) => (one.parent === parent && !one.superseded ? cutAfter(one, step, attempt) : one))
+      if (overview.every((one, i) => one === state.overview[i])) continue
+      anything = true
+      chart.value = { ...state, overview }
     }
     // The tail that was cut off comes back as an abandoned one.
-    this.#reloadSoon()
+    if (anything) this.#reloadSoon()
   }
 
   #reloadSoon(pause = 400) {

@@ -1,0 +1,71 @@
+"""One stack and one browser for all tests of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, visiting
+from tests.e2e.stack import StackProcess
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and skip them, with the reason, where there is no browser."""
+    for item in items:
+        if FOLDER not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.timeout(240))
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="there is no chromium on this machine"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+    """A running stack for the tests of the page."""
+    running = StackProcess(tmp_path_factory.mktemp("page") / "data")
+    try:
+        yield running.start()
+    finally:
+        running.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    assert AXE.is_file(), "run `make vendor-tests` first"
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(stack: StackProcess, browser: Browser) -> Iterator[Visit]:
+    """A page of the stack. The test fails if the browser complains about anything."""
+    with visiting(browser, stack.endpoints.gateway) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+def configuration(name: str, **parameters: object) -> str:
+    """A run of `loop.py`; see there for the parameters."""
+    usual = {"steps": 600, "steps_per_epoch": 200, "eval_every": 50, "step_seconds": 0.02}
+    return json.dumps(
+        {
+            "name": name,
+            "entrypoint": "loop.py:train",
+            "working_directory": str(FOLDER),
+            "parameters": {**usual, **parameters},
+            "snapshots": {"every_steps": 100, "keep_last": 5},
+            "retries": {"max_retries": 0},
+        }
+    )
+
+
+def start(stack: StackProcess, name: str, **parameters: object) -> str:
+    """Start a run of `loop.py`. Returns its resource name."""
+    return stack.client.start_runtime(configuration(name, **parameters)).name

@@ -1,0 +1,139 @@
+"""Takes the pictures of `docs/pictures/` from real runs on a real stack: `make pictures`.
+
+A demo's language model is watched in the light, in the dark and on a phone, stopped and resumed; runs of `loop.py` fail
+with NaN, wait in the queue and are compared. Nothing is drawn by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
+from tests.browser.conftest import start
+from tests.browser.pages import CHROMIUM, Visit, chromium, until, visiting
+from tests.e2e.stack import StackProcess
+
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1440, "height": 900}
+# A real model takes its time on a machine that does other things too.
+PATIENCE_SECONDS = 600.0
+
+
+def main() -> int:
+    """Take all pictures. Returns 0, or 1 without a browser."""
+    if CHROMIUM is None:
+        print("pictures: there is no chromium on this machine", file=sys.stderr)
+        return 1
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mp-pictures-") as folder, chromium() as browser:
+        stack = StackProcess(Path(folder) / "data")
+        try:
+            stack.start()
+            take_all(stack, browser)
+        finally:
+            stack.end()
+    return 0
+
+
+def take_all(stack: StackProcess, browser: Browser) -> None:
+    """Begin with what takes long, take pictures of the rest meanwhile."""
+    model = start_model(stack)
+    stack.wait_for_step(model, 420)
+    with looking(stack, browser) as visit:
+        picture(visit, f"/{model}", "running")
+        picture(visit, "/?new=1", "new-runtime")
+    with looking(stack, browser, color_scheme="dark") as visit:
+        picture(visit, f"/{model}", "running-dark")
+    with looking(stack, browser, viewport=PHONE, device_scale_factor=2) as visit:
+        picture(visit, f"/{model}", "phone")
+    stop_and_resume(stack, browser, model)
+    failed = start(stack, "nan hunt", steps=400, steps_per_epoch=200, step_seconds=0.01, nan_from=321, fail_at=340)
+    other = start(stack, "baseline", steps=400, steps_per_epoch=200, step_seconds=0.012)
+    queued = stack.client.start_runtime(too_large()).name
+    stack.wait_for_end(failed)
+    stack.wait_for_end(other)
+    with looking(stack, browser) as visit:
+        picture(visit, f"/{failed}", "failed-nan")
+        picture(visit, f"/{queued}", "queued")
+        picture(visit, f"/{other}?tab=events", "completed-events", full=True)
+        names = ",".join(f"{name.removeprefix('runtimes/')}/1" for name in (failed, other))
+        picture(visit, f"/trials?compare={names}", "compare", full=True)
+        picture(visit, "/", "runtimes")
+        picture(visit, f"/{other}/audit", "audit")
+    with looking(stack, browser, color_scheme="dark") as visit:
+        picture(visit, "/", "runtimes-dark")
+
+
+def start_model(stack: StackProcess) -> str:
+    """The run of `milepost demo`."""
+    recipe = Path(__file__).resolve().parents[2] / "milepost" / "recipes" / "language_model.yaml"
+    return stack.client.start_runtime(recipe.read_text()).name
+
+
+def too_large() -> str:
+    """A run that has to wait: others hold what it asks for."""
+    return json.dumps(
+        {
+            "name": "wide search",
+            "entrypoint": "milepost.recipes.language_model:train",
+            "search": {"kind": "grid", "space": {"learning_rate": [0.001, 0.003, 0.01]}},
+            "resources": {"workers": 0, "cpus_per_worker": 2},
+            "priority": -10,
+        }
+    )
+
+
+def stop_and_resume(stack: StackProcess, browser: Browser, model: str) -> None:
+    """The dialog of a stop, then the run after its resume."""
+    with looking(stack, browser) as visit:
+        visit.open(f"/{model}")
+        visit.page.click("button:has-text('Stop')")
+        visit.until("document.querySelector('[data-testid=loss]')?.innerText.includes('since')", "the loss is known")
+        shoot(visit, "stop")
+        visit.page.keyboard.press("Escape")
+    request = runtimes.StopRuntimeRequest(name=model, mode=common.STOP_MODE_ABRUPT, reason="to show a resume")
+    stack.client.runtimes.StopRuntime(request)
+    stack.wait_for_end(model)
+    step = stack.trial(model).progress.step
+    stack.client.runtimes.ResumeRuntime(runtimes.ResumeRuntimeRequest(name=model))
+    until(lambda: stack.trial(model).progress.step > step + 40 or None, "it goes on", PATIENCE_SECONDS)
+    with looking(stack, browser) as visit:
+        picture(visit, f"/{model}", "resumed", full=True)
+
+
+@contextmanager
+def looking(stack: StackProcess, browser: Browser, **options: object) -> Iterator[Visit]:
+    """A page at the size of the pictures."""
+    with visiting(browser, stack.endpoints.gateway, **{"viewport": DESKTOP, **options}) as visit:
+        yield visit
+
+
+def picture(visit: Visit, path: str, name: str, full: bool = False) -> None:
+    """Open a page, wait until everything on it is drawn, take its picture."""
+    visit.open(path)
+    visit.until("document.querySelector('main')?.innerText.length > 60", f"{path} is shown")
+    visit.until(
+        "[...document.querySelectorAll('.chart-foot')].every((foot) => !foot.innerText.includes('Loading'))",
+        f"the charts of {path} are drawn",
+    )
+    visit.page.wait_for_timeout(1500)
+    shoot(visit, name, full)
+
+
+def shoot(visit: Visit, name: str, full: bool = False) -> None:
+    """Save what is seen, or with `full` the whole page."""
+    visit.page.screenshot(path=PICTURES / f"{name}.png", full_page=full)
+    print(f"docs/pictures/{name}.png", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""The page of one runtime, in a real browser, on a real run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from milepost.api.log.v1 import log_service_pb2 as logs
+from milepost.api.metric.v1 import metric_service_pb2 as metrics
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
+from tests.browser.conftest import start
+from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
+from tests.e2e.stack import StackProcess
+
+FIXED = ("train/learning_rate", "train/grad_norm", "train/loss")
+STEPS = 600
+
+
+@pytest.fixture(scope="module")
+def walk(stack: StackProcess) -> str:
+    """A run that is under way when the first tests look at it."""
+    name = start(stack, "walk", steps=STEPS)
+    stack.wait_for_step(name, 1)
+    return name
+
+
+@pytest.fixture(scope="module")
+def walked(stack: StackProcess, walk: str) -> str:
+    """The same run when it has completed and everything is stored."""
+    stack.wait_for_end(walk)
+    until(lambda: stack.completeness(walk).stored_points >= 3 * STEPS, "all points are stored")
+    return walk
+
+
+def queried(stack: StackProcess, name: str, key: str, **more: Any) -> Any:
+    request = metrics.QuerySeriesRequest(parents=[f"{name}/trials/1"], keys=[key], bucket_count=1000, **more)
+    return stack.client.metrics.QuerySeries(request).series
+
+
+def test_the_bar_moves_and_the_charts_draw_without_reloading(visit: Visit, walk: str) -> None:
+    """A page that is left open follows the run."""
+    page = visit.open(f"/{walk}")
+    monitor = page.locator(".step-monitor")
+    expect(monitor).to_have_attribute("aria-valuemax", str(STEPS), timeout=PATIENCE_SECONDS * 1000)
+    first = int(monitor.get_attribute("aria-valuenow") or 0)
+    until(lambda: int(monitor.get_attribute("aria-valuenow") or 0) > first + 20, "the bar moves")
+    width = page.evaluate("document.querySelector('.timeline .done').width.baseVal.value")
+    assert width > 0
+    until(lambda: len(visit.chart("train/loss")["x"]) > 20, "the chart of the loss draws")
+    before = len(visit.chart("train/loss")["x"])
+    until(lambda: len(visit.chart("train/loss")["x"]) > before + 20, "the chart goes on")
+    expect(page.locator(".badge")).to_have_text("Live")
+
+
+def test_the_batch_monitor_says_epoch_and_batch(visit: Visit, walk: str) -> None:
+    """`E0 45/200` in training, `E0 eval 2/5` in an evaluation."""
+    page = visit.open(f"/{walk}")
+    text = page.locator("[data-testid=batch]")
+    expect(text).to_have_text(re.compile(r"^E\d (eval \d+(/\d+)?|\d+/200)$"), timeout=PATIENCE_SECONDS * 1000)
+
+
+def test_the_page_misses_nothing_and_repeats_nothing_when_the_gateway_is_killed(
+    stack: StackProcess, browser: Browser, walk: str
+) -> None:
+    """A lost stream blanks nothing; the page goes on where it was, with every step once."""
+    with visiting(browser, stack.endpoints.gateway) as visit:
+        page = visit.open(f"/{walk}")
+        until(lambda: len(visit.chart("train/loss")["x"]) > 10, "the chart draws")
+        seen = len(visit.chart("train/loss")["x"])
+        stack.kill("gateway")
+        expect(page.locator(".badge")).to_have_attribute("data-state", "reconnecting", timeout=PATIENCE_SECONDS * 1000)
+        assert len(visit.chart("train/loss")["x"]) >= seen, "nothing is blanked"
+        expect(page.locator(".badge")).to_have_attribute("data-state", "live", timeout=PATIENCE_SECONDS * 1000)
+        stack.wait_for_end(walk)
+        expect(page.locator(".header .status")).to_have_text("Completed", timeout=PATIENCE_SECONDS * 1000)
+        for key in FIXED:
+            until(lambda key=key: len(visit.chart(key)["x"]) >= STEPS, f"{key} is complete")  # type: ignore[misc]
+            assert visit.chart(key)["x"] == list(range(1, STEPS + 1)), f"{key}: every step once"
+        lines = stack.client.logs.QueryLogs(logs.QueryLogsRequest(parent=f"{walk}/trials/1", page_size=1)).total_size
+        expect(page.locator(".log-count")).to_have_text(f"{lines:,} lines", timeout=PATIENCE_SECONDS * 1000)
+        assert [text for text in visit.complaints if "Failed to load resource" not in text] == []
+
+
+def test_markers_stand_at_their_steps(visit: Visit, walked: str) -> None:
+    """Each marker is where its step is on the bar, to the pixel; epoch ends are 1.8 times as high as the bar."""
+    page = visit.open(f"/{walked}")
+    visit.until("document.querySelectorAll('.marker.epoch').length === 3", "the epoch markers are there")
+    bar = page.locator(".timeline .track").bounding_box()
+    assert bar is not None
+    markers = page.evaluate(
+        """() => [...document.querySelectorAll('.marker')].map((marker) => {
+          const box = marker.getBoundingClientRect()
+          return { kind: marker.dataset.kind, step: Number(marker.dataset.step), x: box.x + box.width / 2, height: box.height }
+        })"""
+    )
+    assert {m["step"] for m in markers if m["kind"] == "evaluation"} == set(range(50, STEPS + 1, 50))
+    assert {m["step"] for m in markers if m["kind"] == "epoch"} == {200, 400, 600}
+    for marker in markers:
+        expected = bar["x"] + min(bar["width"] - 1, max(1.0, marker["step"] / STEPS * bar["width"]))
+        assert abs(marker["x"] - expected) <= 1.0, marker
+        wanted = bar["height"] * (1.8 if marker["kind"] == "epoch" else 1.0)
+        assert abs(marker["height"] - wanted) <= 1.5, marker
+
+
+def test_charts_show_exactly_what_a_query_answers(visit: Visit, stack: StackProcess, walked: str) -> None:
+    """The three fixed charts come first and in order, and their data is that of QuerySeries."""
+    page = visit.open(f"/{walked}")
+    expect(page.locator(".chart-grid.fixed .chart")).to_have_count(3, timeout=PATIENCE_SECONDS * 1000)
+    keys = page.locator(".chart-grid.fixed .chart").evaluate_all("(charts) => charts.map((chart) => chart.dataset.key)")
+    assert keys == list(FIXED)
+    for key in FIXED:
+        until(lambda key=key: len(visit.chart(key)["x"]) == STEPS, f"{key} is drawn")  # type: ignore[misc]
+        (series,) = queried(stack, walked, key)
+        drawn = visit.chart(key)
+        assert drawn["x"] == list(series.last_steps)
+        assert drawn["line"] == list(series.lasts)
+
+
+def test_a_zoom_asks_the_server_and_ends_in_raw_points(visit: Visit, stack: StackProcess, walked: str) -> None:
+    """Dragging zooms every chart, asks again for that range, and goes back by a double click."""
+    page = visit.open(f"/{walked}?x=step")
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart is drawn")
+    over = page.locator('[data-key="train/loss"] .u-over').bounding_box()
+    assert over is not None
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.mouse.move(over["x"] + over["width"] * 0.5, over["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(over["x"] + over["width"] * 0.6, over["y"] + 60, steps=4)
+    page.mouse.up()
+    until(lambda: 0 < len(visit.chart("train/loss")["x"]) < 100, "the zoom is shown")
+    assert any("series:query" in url and "first_step=" in url for url in asked), "the server was asked again"
+    steps = visit.chart("train/loss")["x"]
+    (series,) = queried(stack, walked, "train/loss", first_step=steps[0], last_step=steps[-1])
+    assert series.raw
+    assert steps == list(series.last_steps)
+    assert "from=" in page.url
+    assert "raw points" in page.locator('[data-key="train/loss"] .chart-foot').inner_text()
+    page.mouse.dblclick(over["x"] + over["width"] * 0.4, over["y"] + 60)
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "a double click goes back")
+    assert "from=" not in page.url
+
+
+def test_keys_do_what_the_help_says(visit: Visit, walked: str) -> None:
+    """`?`, `s`, `l`, `x`, `Esc`; the address holds what they change."""
+    page = visit.open(f"/{walked}")
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart is drawn")
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_contain_text("reset zoom")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("l")
+    expect(page.locator(".choice [aria-pressed=true]", has_text="Log")).to_be_visible()
+    assert "y=log" in page.url
+    page.keyboard.press("x")
+    assert "x=time" in page.url
+    before = page.locator(".smoothing output").inner_text()
+    page.keyboard.press("s")
+    expect(page.locator(".smoothing output")).not_to_have_text(before)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.type") == "search"
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/")
+
+
+def test_every_tab_shows_its_content(visit: Visit, walked: str) -> None:
+    """Events, trials, snapshots, configuration, instances; each by its address."""
+    wanted = {
+        "events": "Evaluation completed",
+        "trials": "Completion percentage",
+        "snapshots": "Committed",
+        "configuration": "loop.py:train",
+        "instances": "Attempt 1",
+    }
+    for tab, text in wanted.items():
+        page = visit.open(f"/{walked}?tab={tab}")
+        expect(page.locator("#tab-panel")).to_contain_text(text, timeout=PATIENCE_SECONDS * 1000)
+    page = visit.open(f"/{walked}?tab=trials")
+    expect(page.locator(".trials-table tbody tr")).to_have_count(1, timeout=PATIENCE_SECONDS * 1000)
+    heads = page.locator(".trials-table th[scope=col]").all_inner_texts()
+    assert heads == ["Trial Number", "Trial Status", "Completion percentage", "Elapsed time", "Estimated time"]
+
+
+def test_the_log_is_searched_on_the_server(visit: Visit, walked: str) -> None:
+    """Text and regular expressions filter all lines; a line has a link."""
+    page = visit.open(f"/{walked}")
+    expect(page.locator(".log-count")).to_have_text(re.compile(r"6\d lines"), timeout=PATIENCE_SECONDS * 1000)
+    page.fill(".log-bar input", "step 40")
+    expect(page.locator(".log-count")).to_have_text("2 lines", timeout=PATIENCE_SECONDS * 1000)
+    page.click(".toggle-regex")
+    page.fill(".log-bar input", "step [0-9]00 ")
+    expect(page.locator(".log-count")).to_have_text("6 lines", timeout=PATIENCE_SECONDS * 1000)
+    page.locator(".log-line", has_text="step 300").click()
+    assert "line=" in page.url
+    page.goto(page.url)
+    expect(page.locator(".log-detail")).to_contain_text("step 300", timeout=PATIENCE_SECONDS * 1000)
+
+
+def test_a_phone_needs_no_sideways_scrolling(stack: StackProcess, browser: Browser, walked: str) -> None:
+    """360 px are enough for every page."""
+    with visiting(browser, stack.endpoints.gateway, viewport={"width": 360, "height": 740}) as visit:
+        for path in ("/", f"/{walked}", f"/{walked}?tab=events", "/trials", f"/{walked}?tab=configuration", "/?new=1"):
+            page = visit.open(path)
+            visit.until("document.querySelector('main')?.innerText.length > 20", f"{path} is shown")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        assert visit.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(stack: StackProcess, browser: Browser, walked: str, scheme: str) -> None:
+    """Contrast, names, roles: on every page, in both colour schemes."""
+    with visiting(browser, stack.endpoints.gateway, color_scheme=scheme) as visit:
+        for path in ("/", f"/{walked}", f"/{walked}?tab=events", f"/{walked}?tab=trials", "/trials", "/?new=1"):
+            visit.open(path)
+            visit.until("document.querySelector('main')?.innerText.length > 60", f"{path} is shown")
+            assert visit.serious_findings() == [], path
+
+
+def test_not_a_number_is_a_marker_with_its_step(visit: Visit, stack: StackProcess) -> None:
+    """NaN is neither hidden nor zero: a gap in the line, a marker at the edge, and the step in words."""
+    name = start(stack, "nan", steps=80, steps_per_epoch=80, nan_from=41, fail_at=61)
+    assert stack.wait_for_end(name).status == runtimes.RUNTIME_STATUS_FAILED
+    until(lambda: stack.completeness(name).stored_points >= 3 * 60, "all points are stored")
+    page = visit.open(f"/{name}")
+    until(lambda: len(visit.chart("train/loss")["x"]) == 60, "the chart is drawn")
+    figure = page.locator('[data-key="train/loss"]')
+    expect(figure).to_have_attribute("data-nan-steps", " ".join(str(step) for step in range(41, 61)))
+    expect(figure.locator(".chart-foot")).to_contain_text("since step 41")
+    line = visit.chart("train/loss")["line"]
+    assert line[39] is not None and line[40:] == [None] * 20
+    red = page.evaluate(
+        """() => {
+          const plot = document.querySelector('[data-key="train/loss"] .chart-body').plot
+          const x = Math.round(plot.valToPos(41, 'x', true))
+          const bottom = plot.bbox.top + plot.bbox.height
+          const { data } = plot.ctx.getImageData(x - 6, bottom - 14, 12, 14)
+          let found = 0
+          for (let i = 0; i < data.length; i += 4) if (data[i] > 150 && data[i + 1] < 110 && data[i + 3] > 100) found += 1
+          return found
+        }"""
+    )
+    assert red > 5, "the marker is drawn at the lower edge above step 41"
+    expect(page.locator(".header .status")).to_have_text("Failed")
+    expect(page.locator(".because")).to_contain_text("Training error")
+
+
+def test_a_stop_says_what_is_lost_and_a_resume_shows_the_abandoned_tail(visit: Visit, stack: StackProcess) -> None:
+    """Stop abruptly from the page, resume from the page: one curve, its abandoned tail dashed, the stretch hatched."""
+    name = start(stack, "stop and resume", steps=600, steps_per_epoch=600, step_seconds=0.04, eval_every=600)
+    page = visit.open(f"/{name}")
+    stack.wait_for_step(name, 120)
+    until(lambda: stack.trial(name).newest_snapshot_step >= 100 or None, "there is a snapshot")
+    page.click("button:has-text('Stop')")
+    dialog = page.locator("dialog")
+    expect(dialog.locator("[data-testid=loss]")).to_have_text(
+        re.compile(r"Would be lost: [\d,]+ steps?, .+ since the snapshot at step \d+"), timeout=PATIENCE_SECONDS * 1000
+    )
+    dialog.locator("input[value=ABRUPT]").check()
+    dialog.locator("input[type=text]").fill("enough for now")
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator(".header .status")).to_have_text("Aborted", timeout=PATIENCE_SECONDS * 1000)
+    page.goto(f"{visit.base}/{name}?tab=events")
+    expect(page.locator(".event-list")).to_contain_text("enough for now", timeout=PATIENCE_SECONDS * 1000)
+    stopped_at = stack.trial(name).progress.step
+    page.click("button:has-text('Resume')")
+    expect(dialog).to_contain_text("Newest valid snapshot (step ", timeout=PATIENCE_SECONDS * 1000)
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator(".header .status")).to_have_text("Started", timeout=PATIENCE_SECONDS * 1000)
+    stack.wait_for_step(name, stopped_at + 20)
+    tail = """() => {
+      const plot = document.querySelector('[data-key="train/loss"] .chart-body')?.plot
+      const dashed = plot?.series.findIndex((series) => series.dash)
+      return dashed > 0 && plot.data[dashed].filter((value) => value !== undefined && value !== null).length
+    }"""
+    visit.until(tail, "the abandoned tail is dashed")
+    visit.until("document.querySelectorAll('.timeline .redone').length === 1", "the stretch done twice is hatched")
+    expect(page.locator(".hints")).to_contain_text("resumed from step")
+    steps = visit.chart("train/loss")["x"]
+    assert steps == sorted(set(steps)), "one curve: no step twice"
+    page.click("button:has-text('Stop')")
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator(".header .status")).to_have_text("Aborted", timeout=PATIENCE_SECONDS * 1000)
