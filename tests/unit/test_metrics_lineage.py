@@ -1,0 +1,165 @@
+"""What the metric service takes from EVENTS, and what it hands to live readers and senders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.message import Message
+
+from milepost.api.config.v1 import configuration_pb2 as configuration
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_events
+from milepost.api.event.v1 import trial_events_pb2 as trial_events
+from milepost.domain.trial import Segment
+from milepost.eventlog import RecordedEvent, attempt_subject, control_subject, runtime_subject
+from milepost.eventlog.codec import encode
+from services.metrics.batches import STEPS, STORED, Batch, Line, SenderKey
+from services.metrics.lineage import Cut, Lineages
+from services.metrics.live import MAXIMUM_WAITING_ITEMS, Hub
+from services.metrics.quota import MARKER_LOGGER, Usage, admit
+from services.metrics.ranges import RangeSet
+from services.metrics.senders import Senders
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+CONTROL = control_subject("rt-a", 1)
+
+
+def own(attempt: int) -> str:
+    return attempt_subject("rt-a", 1, attempt)
+
+
+def folded(*facts: tuple[str, Message]) -> tuple[Lineages, list[Cut]]:
+    """Fold facts at the sequences 1, 2, 3..., one second apart."""
+    lineages = Lineages()
+    cuts = []
+    for sequence, (subject, payload) in enumerate(facts, 1):
+        ce_type, body = encode(payload)
+        time = START + timedelta(seconds=sequence)
+        event = RecordedEvent(
+            sequence, subject, time, ce_type, body, f"e{sequence}", time, "/t", "a", "", "", sequence, "", ""
+        )
+        cut = lineages.apply(event)
+        if cut is not None:
+            cuts.append(cut)
+    return lineages, cuts
+
+
+CREATED = (CONTROL, trial_events.TrialCreated(runtime_id="rt-a", trial=1))
+
+
+def launched(attempt: int) -> tuple[str, Message]:
+    return CONTROL, trial_events.AttemptLaunched(attempt=attempt)
+
+
+def started(attempt: int, restored_step: int = 0) -> tuple[str, Message]:
+    return own(attempt), trial_events.AttemptStarted(attempt=attempt, restored_step=restored_step)
+
+
+def test_a_resume_gives_the_steps_behind_its_snapshot_to_the_new_attempt() -> None:
+    lineages, cuts = folded(CREATED, launched(1), started(1), launched(2), started(2, 600))
+    assert [(cut.attempt, cut.restored_step, cut.events_sequence) for cut in cuts] == [(1, 0, 3), (2, 600, 5)]
+    assert lineages.lineage("rt-a", 1) == (Segment(1, 1, 600), Segment(2, 601))
+    assert lineages.attempts("rt-a", 1) == [1, 2]
+
+
+def test_the_lineage_of_an_earlier_moment_knows_nothing_of_later_cuts() -> None:
+    lineages, _ = folded(CREATED, launched(1), started(1), launched(2), started(2, 600))
+    assert lineages.lineage("rt-a", 1, 4) == (Segment(1, 1),)
+    at = int((START + timedelta(seconds=4)).timestamp() * 1000)
+    assert lineages.sequence_at(at) == 3
+    assert lineages.sequence_at(at + 1000) == 5
+    assert lineages.sequence_at(0) == 0
+
+
+def test_an_attempt_that_is_not_the_current_one_cuts_nothing() -> None:
+    lineages, _ = folded(CREATED, launched(1), started(1), launched(2), started(2, 600), started(1, 10))
+    assert lineages.lineage("rt-a", 1) == (Segment(1, 1, 600), Segment(2, 601))
+    fence = (CONTROL, trial_events.AttemptFenced(attempt=1))
+    lineages, cuts = folded(CREATED, launched(1), fence, started(1))
+    assert cuts == []
+
+
+def test_of_a_trial_that_the_log_does_not_know_the_first_attempt_did_everything() -> None:
+    assert Lineages().lineage("rt-b", 3) == (Segment(1, 1),)
+
+
+def test_quota_and_deletion_come_from_the_facts_of_the_runtime() -> None:
+    subject = runtime_subject("rt-a")
+
+    def limited(megabytes: int) -> configuration.RuntimeConfiguration:
+        return configuration.RuntimeConfiguration(limits=configuration.Limits(log_megabytes=megabytes))
+
+    lineages, _ = folded(
+        (subject, runtime_events.RuntimeRequested(runtime_id="rt-a", configuration=limited(5))),
+        (subject, runtime_events.ResumeRequested(configuration=limited(9))),
+    )
+    assert lineages.log_quota_bytes("rt-a") == 9_000_000
+    assert not lineages.is_deleted("rt-a")
+    lineages, _ = folded((subject, runtime_events.DeleteRequested()))
+    assert lineages.is_deleted("rt-a")
+
+
+# --- live readers ---------------------------------------------------------------------------------------------------
+
+
+def batch(sequence: int, items: int = 1, trial: int = 1) -> Batch:
+    return Batch(sequence, 0, SenderKey("rt-a", trial, 1, "rank-0"), sequence, STORED, items)
+
+
+def test_a_reader_gets_the_batches_of_its_trials_in_order() -> None:
+    watched: list[tuple[str, int]] = []
+    hub = Hub(watched.append)
+    reader, other = hub.subscribe([("rt-a", 1)]), hub.subscribe([("rt-a", 0)])
+    for sequence in (1, 2):
+        hub.publish(batch(sequence))
+    hub.publish(batch(3, trial=2))
+    assert [b.sequence for b in reader.take_now()] == [1, 2]
+    assert [b.sequence for b in other.take_now()] == [1, 2, 3]
+    assert watched == [("rt-a", 1), ("rt-a", 0)]
+    reader.close()
+    other.close()
+    assert not hub.is_watched("rt-a", 1)
+
+
+def test_a_reader_that_does_not_read_holds_a_bounded_number_of_points() -> None:
+    hub = Hub()
+    reader = hub.subscribe([("rt-a", 1)])
+    for sequence in range(20):
+        hub.publish(batch(sequence, MAXIMUM_WAITING_ITEMS // 10))
+    assert reader.overflowed
+    assert reader.take_now() == []
+    reader.restart()
+    hub.publish(batch(99))
+    assert [b.sequence for b in reader.take_now()] == [99]
+
+
+# --- senders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_accepted_once_and_told_when_it_is_stored() -> None:
+    senders = Senders(clock=lambda: 1.0)
+    key, sender = ("rt-a", 1, 1), SenderKey("rt-a", 1, 1, "rank-0")
+    assert senders.missing(STEPS, [key, key]) == [key]
+    senders.load(STEPS, [key], {sender: RangeSet([(1, 5)])})
+    assert senders.missing(STEPS, [key]) == []
+    assert [senders.accept(STEPS, sender, number) for number in (5, 6, 6)] == [False, True, False]
+    assert [(r.first, r.last) for r in senders.message(key, watched=True).ranges] == [(1, 5)]
+    senders.settle(STEPS, sender, 6)
+    assert [(r.first, r.last) for r in senders.message(key, watched=True).ranges] == [(1, 6)]
+    assert senders.recent() == [key]
+
+
+# --- quota ----------------------------------------------------------------------------------------------------------
+
+
+def line(text: str, index: int = 0) -> Line:
+    return Line(index, 1, 2, 0, 1, 7, "", text, "")
+
+
+def test_lines_behind_the_quota_are_counted_and_marked_once_a_trial() -> None:
+    usage = Usage()
+    first = admit(usage, 1, [line("12345"), line("67890", 1), line("x", 2)], 10, 0)
+    assert [stored.text for stored in first.lines[:2]] == ["12345", "67890"]
+    assert (first.lines[2].logger, first.lines[2].index, first.over_quota) == (MARKER_LOGGER, 3, 1)
+    again = admit(usage, 1, [line("y")], 10, 0)
+    assert (again.lines, again.over_quota) == ([], 1)
+    assert len(admit(usage, 2, [line("z")], 10, 0).lines) == 1
