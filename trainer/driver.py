@@ -107,6 +107,10 @@ class Driver:
 
     async def _run_worker(self, address: str) -> Ending:
         """Start the instance and wait for its end."""
+        if self._launch.configuration.resources.workers > 0:
+            # Rather than to train with one process what was asked for with several.
+            detail = "this version runs workers: 0 only; worker groups are not built yet"
+            return Ending(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC, detail, 0)
         try:
             await self._worker.start(self._environment(address), self._folder())
         except OSError as error:

@@ -31,6 +31,7 @@ from milepost.training.log_batches import LogBatcher
 from milepost.training.progress import ProgressLines
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import LOGS, STEPS, Dropped, Spool
+from milepost.training.system_metrics import SystemSampler
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Background:
         self._addresses = addresses
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self._system = SystemSampler()
         self.progress = ProgressLines(position, self._own_line)
         self._lines = LogBatcher(self._spool)
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
@@ -152,6 +154,11 @@ class Background:
                 logger="milepost",
             )
         )
+
+    def begin(self, step: int) -> None:
+        """Measure speed from this step on."""
+        self._system.begin(step)
+        self.wake()
 
     def wake(self) -> None:
         """Cut a batch now."""
@@ -264,6 +271,9 @@ class Background:
         """Cut what was logged into batches and spool them. Progress without points makes a batch too."""
         if self._lines.flush():
             self._sender.wake()
+        used = self._system.sample(self.position.step)
+        if used:
+            self.buffer.append(self.position.step, time.time(), used)
         progress = self.position.headers()
         busy = self.position.busy_seconds
         columns = self.buffer.take()

@@ -203,7 +203,7 @@ class Trial:
         self._background.report(
             facts.InstanceReadinessChanged(attempt=self.attempt, rank=self.rank, ready=True, reason="training begins")
         )
-        self._background.wake()
+        self._background.begin(self.position.step)
 
     # --- the loop
 
