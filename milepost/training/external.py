@@ -43,8 +43,10 @@ from milepost.endpoints import Endpoints
 from milepost.errors import AlreadyExists, FailedPrecondition, MilepostError, Unavailable
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
 from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.credentials import ADMIN, find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.ids import new_event_id, new_runtime_id
+from milepost.tokens import write_private
 from milepost.training.background import Addresses, Background
 from milepost.training.batches import Position
 from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver_sender, driver_spool_path, with_attempt
@@ -89,6 +91,8 @@ class Place:
     key: AttemptKey
     directory: Path
     endpoints: Endpoints
+    # As which user of the NATS server. None: it asks for none.
+    credentials: Path | None = None
 
     @property
     def start_file(self) -> Path:
@@ -116,7 +120,8 @@ class ExternalChannel:
         def on_change(state: domain.Trial, event: RecordedEvent) -> None:
             self._obey(state, on_instruction)
 
-        self._journal = AttemptJournal(JetStreamLog(connection), self._place.key, self._spool, on_change)
+        event_log = JetStreamLog(connection, direct=self._place.credentials is not None)
+        self._journal = AttemptJournal(event_log, self._place.key, self._spool, on_change)
         self._tried.set()
         watching = asyncio.create_task(self._watch(connection, self._journal))
         try:
@@ -134,7 +139,10 @@ class ExternalChannel:
                 await _check_answers(self._place.endpoints.runtime)
                 await asyncio.to_thread(register, self._place.start_file, self._place.endpoints)
                 return await connect(
-                    self._place.endpoints.nats, name=f"script {self._place.key.source}", timeout_seconds=5
+                    self._place.endpoints.nats,
+                    name=f"script {self._place.key.source}",
+                    timeout_seconds=5,
+                    credentials=self._place.credentials,
                 )
             except (Unavailable, LogUnavailable) as error:
                 where = self._place.directory.parent.parent
@@ -235,7 +243,7 @@ class ExternalRun:
         self._finished = False
         self._error: BaseException | None = None
         channel = ExternalChannel(place, self._warn)
-        addresses = Addresses(place.endpoints.nats)
+        addresses = Addresses(place.endpoints.nats, place.credentials)
         self._background = Background(sender, 0, place.directory, addresses, channel, Position())
         self.trial = Trial(launch, Rank(), self._background)
         self.trial.on_finish = self.finish
@@ -361,7 +369,9 @@ def init(
     directory.mkdir(parents=True, exist_ok=True)
     launch.attempt_directory = str(directory)
     launch.snapshot_storage_uri = (trial_folder / "snapshots").as_uri()
-    place = Place(AttemptKey(runtime_id, 1, launch.attempt), directory, replace(endpoints, data_dir=str(folder)))
+    key = AttemptKey(runtime_id, 1, launch.attempt)
+    credentials = _own_credentials(endpoints, key, directory)
+    place = Place(key, directory, replace(endpoints, data_dir=str(folder)), credentials)
     if not resume:
         request = StartRuntimeRequest(configuration=configuration, runtime_id=runtime_id, request_id=runtime_id)
         place.start_file.write_text(json_format.MessageToJson(request, preserving_proto_field_name=True))
@@ -385,7 +395,7 @@ def _take_up(launch: AttemptLaunch, endpoints: Endpoints) -> None:
     with Client(endpoints) as client:
         runtime = client.resume_runtime(f"runtimes/{launch.runtime_id}")
     launch.configuration.CopyFrom(runtime.configuration)
-    state = _in_own_loop(lambda: _read_trial(endpoints.nats, launch.runtime_id))
+    state = _in_own_loop(lambda: _read_trial(endpoints, launch.runtime_id))
     active = state.active
     if active is None or active.started:
         raise FailedPrecondition(
@@ -399,13 +409,34 @@ def _take_up(launch: AttemptLaunch, endpoints: Endpoints) -> None:
     )
 
 
-async def _read_trial(nats_url: str, runtime_id: str) -> domain.Trial:
+def _keys_dir(endpoints: Endpoints) -> Path:
+    named = os.environ.get("MILEPOST_KEYS_DIR")
+    return Path(named) if named else Path(endpoints.data_dir or endpoints_module.USER_DATA_DIR).expanduser() / "keys"
+
+
+def _own_credentials(endpoints: Endpoints, key: AttemptKey, directory: Path) -> Path | None:
+    """Make this script the user that its attempt is. None: the server asks for no users, or never ran here.
+
+    Who may read the keys of the installation may do so; on other machines the file is handed out.
+    """
+    authority = find_authority(_keys_dir(endpoints))
+    if authority is None:
+        return None
+    path = directory / "nats.creds"
+    write_private(path, authority.attempt_credentials(key.runtime_id, key.trial, key.attempt).encode())
+    return path
+
+
+async def _read_trial(endpoints: Endpoints, runtime_id: str) -> domain.Trial:
     from milepost.domain.decider import Fact, fold
     from milepost.eventlog import parse_subject
     from milepost.eventlog.codec import decode
 
     key = AttemptKey(runtime_id, 1, 1)
-    async with await connect(nats_url, name="milepost init", timeout_seconds=10) as connection:
+    credentials = find_credentials(_keys_dir(endpoints), ADMIN)
+    async with await connect(
+        endpoints.nats, name="milepost init", timeout_seconds=10, credentials=credentials
+    ) as connection:
         events = await JetStreamLog(connection).read_chain(key.chain)
     pairs = (Fact(decode(e.type, e.body), parse_subject(e.subject).attempt) for e in events)
     return fold(domain.evolve, domain.initial, pairs)
@@ -469,7 +500,8 @@ async def _sync(folder: Path, endpoints: Endpoints, seconds: float) -> Synced:
     ]
     runs = events = batches = 0
     try:
-        connection = await connect(endpoints.nats, name="milepost sync", timeout_seconds=10)
+        credentials = find_credentials(_keys_dir(endpoints), ADMIN)
+        connection = await connect(endpoints.nats, name="milepost sync", timeout_seconds=10, credentials=credentials)
     except LogUnavailable as error:
         raise Unavailable(str(error)) from error
     async with connection:
