@@ -122,7 +122,7 @@ def picture(visit: Visit, path: str, name: str, full: bool = False) -> None:
     visit.open(path)
     visit.until("document.querySelector('main')?.innerText.length > 60", f"{path} is shown")
     visit.until(
-        "[...document.querySelectorAll('.chart-foot')].every((foot) => !foot.innerText.includes('Loading'))",
+        "[...document.querySelectorAll('.chart-foot')].every((foot) => !/Loading|does not answer/.test(foot.innerText))",
         f"the charts of {path} are drawn",
     )
     visit.page.wait_for_timeout(1500)
