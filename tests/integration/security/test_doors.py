@@ -82,10 +82,12 @@ async def test_a_role_opens_what_it_may_and_nothing_else(doors: Doors, channel: 
 async def test_services_may_read_and_do_what_is_theirs(doors: Doors, channel: grpc.aio.Channel) -> None:
     token = doors.service_token()
     for method in METHODS:
-        expected = (
-            Code.UNIMPLEMENTED if RULES[path_of(method)].role in (Role.VIEWER, Role.SERVICE) else Code.PERMISSION_DENIED
-        )
+        rule = RULES[path_of(method)]
+        may = rule.service or rule.role in (Role.VIEWER, Role.SERVICE)
+        expected = Code.UNIMPLEMENTED if may else Code.PERMISSION_DENIED
         assert await call(channel, method, request_of(method), token) is expected, method.full_name
+    theirs = {method for method, rule in RULES.items() if rule.service or rule.role is Role.SERVICE}
+    assert {method.rpartition("/")[2] for method in theirs} == {"PurgeRuntime", "ReportAccess", "VerifyStored"}
 
 
 @pytest.mark.parametrize("resource", ["", "runtimes/rt-b", "runtimes/-", "runtimes/rt-a-b", "runtimes/rt-a/../rt-b"])
