@@ -86,6 +86,12 @@ async def read_records(store: Store, kind: str, runtime_id: str, trial: int) -> 
     where = "runtime = {runtime:String}" + (" AND trial = {trial:UInt32}" if trial else "")
     parameters = {"runtime": runtime_id, "trial": trial}
     over_quota = "sum(over_quota)" if kind == LOGS else "toInt64(0)"
+    # Before the messages: what is inserted between the two reads must not look like more stored than was sent.
+    rows = await store.read(
+        f"SELECT runtime, trial, attempt, source, count() AS items FROM {_of_items(kind)} AND {where} "
+        "GROUP BY runtime, trial, attempt, source",
+        parameters,
+    )
     messages = await store.read(
         "SELECT runtime, trial, attempt, source, toInt8(kind) AS outcome, count() AS batches, sum(items) AS item_count,"
         f" max(number) AS highest, {over_quota} AS over_quota FROM {_of_messages(kind)} AND {where} AND number > 0 "
@@ -99,11 +105,6 @@ async def read_records(store: Store, kind: str, runtime_id: str, trial: int) -> 
             (KINDS if kind == STEPS else LINE_KINDS)[row["outcome"]],
             row,
         )
-    rows = await store.read(
-        f"SELECT runtime, trial, attempt, source, count() AS items FROM {_of_items(kind)} AND {where} "
-        "GROUP BY runtime, trial, attempt, source",
-        parameters,
-    )
     for sender, items in zip(_senders(rows), rows["items"].to_pylist(), strict=True):
         records.setdefault(sender, SenderRecord(sender, kind)).stored_items += items
     incomplete = [

@@ -167,7 +167,8 @@ export class LogLines {
   }
 
   #receive(message) {
-    const entries = message.entries ?? []
+    // Cursors are ordered. A line that came with an answer meanwhile does not come again.
+    const entries = (message.entries ?? []).filter((entry) => entry.cursor > this.#lastCursor)
     if (entries.length === 0) return
     const attempt = Math.max(...entries.map((entry) => entry.attempt ?? 0))
     if (this.attempt && attempt > this.attempt) {
