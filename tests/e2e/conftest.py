@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.stack import StackProcess
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     """A running stack, shared by all tests that do not stop it for good."""
     running = StackProcess(tmp_path_factory.mktemp("stack") / "data")

@@ -30,7 +30,7 @@ class Baseline:
     series: dict[str, dict[int, float]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def baseline(stack: StackProcess) -> Baseline:
     started = stack.client.start_runtime(small(name="uninterrupted"))
     ended = stack.wait_for_end(started.name)
