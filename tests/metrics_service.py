@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +142,7 @@ def step_batch(
     runtime_id: str,
     number: int,
     steps: Sequence[int] | np.ndarray,
-    values: dict[str, Sequence[float] | np.ndarray],
+    values: Mapping[str, Sequence[float] | np.ndarray],
     *,
     trial: int = 1,
     attempt: int = 1,

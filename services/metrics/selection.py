@@ -13,7 +13,7 @@ from milepost.domain.trial import Segment
 from services.metrics.batches import MAXIMUM_STEP
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class TrialRef:
     """A trial of a runtime."""
 

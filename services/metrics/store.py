@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,32 @@ class StoreFailed(Exception):
     """ClickHouse refused a statement of ours: a bug, or a table that somebody changed."""
 
 
+class Reader:
+    """One session that can only read. For one thread at a time."""
+
+    def __init__(self, connect: Callable[[], Client]) -> None:
+        self._connect = connect
+        self._client: Client | None = connect()
+
+    def select(self, sql: str, parameters: Parameters | None) -> pa.Table:
+        """Run one SELECT."""
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            data = self._client.raw_query(sql, parameters=dict(parameters or {}), fmt="ArrowStream")
+        except (ClickHouseError, OSError) as error:
+            # What a failed query had already put out would come with the answer of the next one (chdb 26.9).
+            self.close()
+            raise _translated(error) from error
+        with pa.ipc.open_stream(data) as reader:
+            return reader.read_all()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+
 class Store:
     """The tables, one client that writes and several that can only read.
 
@@ -73,13 +99,13 @@ class Store:
     `StoreFailed`, and nothing of the client library.
     """
 
-    def __init__(self, writer: Client, readers: list[Client], ownership: Ownership | None) -> None:
+    def __init__(self, writer: Client, readers: Sequence[Reader], ownership: Ownership | None) -> None:
         self._writer = writer
-        self._clients = [writer, *readers]
+        self._readers = tuple(readers)
         self._ownership = ownership
-        self._free: asyncio.Queue[Client] = asyncio.Queue()
-        for client in readers:
-            self._free.put_nowait(client)
+        self._free: asyncio.Queue[Reader] = asyncio.Queue()
+        for reader in readers:
+            self._free.put_nowait(reader)
         self._write_thread = ThreadPoolExecutor(1, "store-writer")
         self._read_threads = ThreadPoolExecutor(READERS, "store-reader")
 
@@ -89,11 +115,11 @@ class Store:
 
     async def read(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run one SELECT that can change nothing, with bound parameters (`{name:Type}`)."""
-        client = await self._free.get()
-        future = self._read_threads.submit(_select, client, sql, parameters)
-        # The client is free again when the query has ended, not when its caller has gone.
+        reader = await self._free.get()
+        future = self._read_threads.submit(reader.select, sql, parameters)
+        # The reader is free again when the query has ended, not when its caller has gone.
         loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free.put_nowait, client))
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free.put_nowait, reader))
         return await asyncio.wrap_future(future)
 
     async def command(self, sql: str, parameters: Parameters | None = None) -> None:
@@ -124,8 +150,9 @@ class Store:
     def _close(self) -> None:
         self._read_threads.shutdown(wait=True, cancel_futures=True)
         self._write_thread.shutdown(wait=True, cancel_futures=True)
-        for client in self._clients:
-            client.close()
+        for reader in self._readers:
+            reader.close()
+        self._writer.close()
         if self._ownership is not None:
             self._ownership.release()
 
@@ -183,19 +210,10 @@ def _open(client: Any, ownership: Ownership | None) -> Store:
             for statement in path.read_text().split(";\n"):
                 if statement.strip():
                     writer.command(statement)
-        readers = [client(database=DATABASE, settings=READ_SETTINGS) for _ in range(READERS)]
+        readers = [Reader(partial(client, database=DATABASE, settings=READ_SETTINGS)) for _ in range(READERS)]
     except (ClickHouseError, OSError) as error:
         raise StoreUnavailable(f"ClickHouse does not open: {_first_line(error)}") from error
     return Store(writer, readers, ownership)
-
-
-def _select(client: Client, sql: str, parameters: Parameters | None) -> pa.Table:
-    try:
-        data = client.raw_query(sql, parameters=dict(parameters or {}), fmt="ArrowStream")
-    except (ClickHouseError, OSError) as error:
-        raise _translated(error) from error
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
 
 
 def _insert(client: Client, table: str, rows: pa.Table) -> None:

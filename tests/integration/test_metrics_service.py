@@ -261,6 +261,51 @@ async def test_log_lines_are_folded_searched_and_followed(connection: Connection
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_query_that_failed_leaves_nothing_in_the_answers_of_later_ones(
+    connection: Connection, client: MetricsClient
+) -> None:
+    runtime_id = unique_id()
+    await send(connection, log_batch(runtime_id, 1, ["a line"]))
+    position = await send(connection, step_batch(runtime_id, 1, range(1, 4001), {"x": range(4000)}))
+    broken = log_pb.QueryLogsRequest(
+        parent=trial_of(runtime_id), filter=log_pb.LogFilter(regular_expression="("), min_telemetry_sequence=position
+    )
+    sound = pb.QuerySeriesRequest(
+        parents=[trial_of(runtime_id)], keys=["x"], bucket_count=10, min_telemetry_sequence=position
+    )
+    for _ in range(8):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await client.logs.QueryLogs(broken)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        answers = await asyncio.gather(*(client.metrics.QuerySeries(sound) for _ in range(4)))
+        assert all(sum(answer.series[0].counts) == 4000 for answer in answers)
+
+
+async def test_several_trials_are_answered_in_one_call(connection: Connection, client: MetricsClient) -> None:
+    runtime_id = unique_id()
+    sizes = {1: 10, 2: 3000, 3: 5000}
+    for trial, size in sizes.items():
+        position = await send(
+            connection, step_batch(runtime_id, 1, range(1, size + 1), {"x": range(size), "y": range(size)}, trial=trial)
+        )
+    answer = await client.metrics.QuerySeries(
+        pb.QuerySeriesRequest(
+            parents=[trial_of(runtime_id, trial) for trial in sizes],
+            keys=["x", "y"],
+            bucket_count=100,
+            min_telemetry_sequence=position,
+            axis=pb.AXIS_RELATIVE_TIME,
+        )
+    )
+    found = {(series.parent, series.key): series for series in answer.series}
+    assert len(found) == 6
+    for trial, size in sizes.items():
+        for key in ("x", "y"):
+            series = found[trial_of(runtime_id, trial), key]
+            assert (sum(series.counts), series.raw) == (size, size <= 100)
+            assert series.positions[-1] == pytest.approx((size - 1) * 0.01)
+
+
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [

@@ -1,0 +1,256 @@
+"""Targets 4, 5, 7, 8 and 9: how fast points and lines become readable, are answered, and what they take on disk.
+
+Real parts: a nats-server that syncs always, the metric service as a process, publishers and gRPC clients. SCALE (0 to 1,
+`MILEPOST_BENCH_SCALE`) shrinks the amounts for a quick look; figures count at 1 only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from milepost.api.log.v1 import log_service_pb2 as log_pb
+from milepost.api.metric.v1 import metric_service_pb2 as pb
+from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
+from milepost.eventlog.connection import Connection, connect
+from milepost.eventlog.streams import ensure_streams
+from tests.benchmarks.figures import report
+from tests.metrics_service import MetricsClient, MetricsProcess, log_batch, metrics_client, send, step_batch
+from tests.servers import running_nats
+
+SCALE = float(os.environ.get("MILEPOST_BENCH_SCALE", "1"))
+KEYS = ("train/loss", "train/learning_rate", "train/grad_norm")
+STEPS_PER_BATCH = 4096
+PUBLISHES_IN_FLIGHT = 8
+QUERIES = 40
+FRESHNESS_TRIALS, FRESHNESS_WATCHED, FRESHNESS_SECONDS = 100, 10, max(5.0, 20 * SCALE)
+
+
+def training_curve(steps: int) -> dict[str, np.ndarray]:
+    """Loss, learning rate and gradient norm of a real little training: logistic regression by SGD, in float32."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(4096, 32)).astype(np.float32)
+    truth = generator.normal(size=32).astype(np.float32)
+    labels = (inputs @ truth + generator.normal(size=4096).astype(np.float32) > 0).astype(np.float32)
+    weights: np.ndarray = np.zeros(32, np.float32)
+    curves: dict[str, np.ndarray] = {key: np.zeros(steps, np.float32) for key in KEYS}
+    for step in range(steps):
+        picked = generator.integers(0, 4096, 32)
+        x, y = inputs[picked], labels[picked]
+        p = 1 / (1 + np.exp(-(x @ weights)))
+        gradient = x.T @ (p - y) / np.float32(32)
+        rate = np.float32(0.05 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+        weights -= rate * gradient
+        curves["train/loss"][step] = -np.mean(y * np.log(p + 1e-7) + (1 - y) * np.log(1 - p + 1e-7))
+        curves["train/learning_rate"][step] = rate
+        curves["train/grad_norm"][step] = np.linalg.norm(gradient)
+    return curves
+
+
+async def publish_all(connection: Connection, batches: list[telemetry.StepBatch] | list[telemetry.LogBatch]) -> int:
+    """Publish with a bounded number in flight; returns the last position."""
+    slots = asyncio.Semaphore(PUBLISHES_IN_FLIGHT)
+    positions: list[int] = []
+
+    async def one(batch: telemetry.StepBatch | telemetry.LogBatch) -> None:
+        async with slots:
+            positions.append(await send(connection, batch))
+
+    await asyncio.gather(*(one(batch) for batch in batches))
+    return max(positions)
+
+
+def batches_of(runtime_id: str, curves: dict[str, np.ndarray], trial: int = 1) -> list[telemetry.StepBatch]:
+    """Cut curves into batches, with times as a trainer of 7 ms a step and some jitter has them."""
+    steps = len(next(iter(curves.values())))
+    times = 1_760_000_000_000 + np.cumsum(np.random.default_rng(trial).integers(6, 9, steps))
+    return [
+        step_batch(
+            runtime_id,
+            number,
+            np.arange(first + 1, min(steps, first + STEPS_PER_BATCH) + 1),
+            {key: values[first : first + STEPS_PER_BATCH] for key, values in curves.items()},
+            trial=trial,
+            times_ms=times[first : first + STEPS_PER_BATCH],
+        )
+        for number, first in enumerate(range(0, steps, STEPS_PER_BATCH), 1)
+    ]
+
+
+async def is_readable(client: MetricsClient, runtime_id: str, key: str, position: int) -> None:
+    await client.metrics.QuerySeries(
+        pb.QuerySeriesRequest(
+            parents=[f"runtimes/{runtime_id}/trials/1"], keys=[key], bucket_count=1, min_telemetry_sequence=position
+        )
+    )
+
+
+async def throughput_and_size(connection: Connection, client: MetricsClient, process: MetricsProcess) -> None:
+    steps = int(300_000 * SCALE)
+    curves = training_curve(min(steps, 100_000))
+    repeated: dict[str, np.ndarray] = {key: np.resize(values, steps) for key, values in curves.items()}
+    rates = []
+    for run in range(3):
+        batches = batches_of(f"flat-out-{run}", repeated)
+        started = time.perf_counter()
+        position = await publish_all(connection, batches)
+        await is_readable(client, f"flat-out-{run}", KEYS[0], position)
+        rates.append(steps * 3 / (time.perf_counter() - started))
+    report("4.points_sent_until_readable", rates, "points/s", ">= 300000")
+    await asyncio.sleep(5)  # merges
+    folder = process.data_dir / "clickhouse" / "data" / "store"
+    report("8.bytes_per_point", size_of(folder) / (3 * steps * 3), "bytes", "<= 6")
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of files, each counted once however many links it has."""
+    found = {}
+    for path in folder.rglob("*"):
+        try:
+            entry = path.stat()
+        except FileNotFoundError:
+            continue  # a merge has just removed it
+        if path.is_file():
+            found[entry.st_ino] = entry.st_size
+    return sum(found.values())
+
+
+async def queries(connection: Connection, client: MetricsClient) -> None:
+    generator = np.random.default_rng(1)
+
+    def noise(steps: int) -> dict[str, np.ndarray]:
+        return {"train/loss": (np.exp(-np.arange(steps) / (steps / 3)) + generator.normal(0, 0.05, steps)).astype("f4")}
+
+    cases = (
+        ("1_series_of_1M", "one", [int(1_000_000 * SCALE)], "40"),
+        ("1_series_of_10M", "ten", [int(10_000_000 * SCALE)], "60"),
+        ("20_trials_of_100k", "many", [int(100_000 * SCALE)] * 20, "150"),
+    )
+    for name, runtime_id, trials, target in cases:
+        position = 0
+        for trial, steps in enumerate(trials, 1):
+            position = max(position, await publish_all(connection, batches_of(runtime_id, noise(steps), trial)))
+        await is_readable(client, runtime_id, "train/loss", position)
+        await asyncio.sleep(5)  # merges
+        request = pb.QuerySeriesRequest(
+            parents=[f"runtimes/{runtime_id}/trials/{n}" for n in range(1, len(trials) + 1)],
+            keys=["train/loss"],
+            bucket_count=1000,
+        )
+        times = []
+        for _ in range(QUERIES):
+            started = time.perf_counter()
+            await client.metrics.QuerySeries(request)
+            times.append((time.perf_counter() - started) * 1000)
+        report(f"7.query_{name}_p95", float(np.quantile(times[5:], 0.95)), "ms", f"<= {target}")
+        report(f"7.query_{name}_median", float(np.median(times[5:])), "ms", "")
+
+
+async def freshness(connection: Connection, client: MetricsClient) -> None:
+    """50k points/s over 100 trials, 10 of them watched: senders that send every second, or every 250 ms if watched."""
+    sent_at: dict[tuple[int, int], float] = {}
+    seen: list[float] = []
+    queried: list[float] = []
+    finished = asyncio.Event()
+
+    async def sender(trial: int) -> None:
+        interval = 0.25 if trial <= FRESHNESS_WATCHED else 1.0
+        steps = int(100 * interval)
+        number, deadline = 0, time.perf_counter()
+        while not finished.is_set():
+            number += 1
+            first = (number - 1) * steps + 1
+            columns = {f"k{i}": np.arange(steps) for i in range(5)}
+            # The oldest step of the batch was logged an interval ago.
+            sent_at[trial, first] = time.perf_counter() - interval
+            await send(connection, step_batch("fresh", number, range(first, first + steps), columns, trial=trial))
+            deadline += interval
+            await asyncio.sleep(max(0.0, deadline - time.perf_counter()))
+
+    async def watcher(trial: int) -> None:
+        request = pb.StreamSeriesRequest(parents=[f"runtimes/fresh/trials/{trial}"], keys=["k0"])
+        async for response in client.metrics.StreamSeries(request):
+            now = time.perf_counter()
+            seen.extend(
+                now - sent_at[trial, block.steps[0]] for block in response.blocks if (trial, block.steps[0]) in sent_at
+            )
+
+    async def asker() -> None:
+        known: dict[int, int] = {}
+        while not finished.is_set():
+            trial = FRESHNESS_WATCHED + 1 + len(queried) % 10
+            request = pb.QuerySeriesRequest(
+                parents=[f"runtimes/fresh/trials/{trial}"], keys=["k0"], bucket_count=10_000
+            )
+            answer = await client.metrics.QuerySeries(request)
+            last = max((step for series in answer.series for step in series.last_steps), default=0)
+            first = last - 99
+            if last > known.get(trial, 0) and (trial, first) in sent_at:
+                queried.append(time.perf_counter() - sent_at[trial, first])
+            known[trial] = last
+            await asyncio.sleep(0.02)
+
+    watchers = [asyncio.create_task(watcher(trial)) for trial in range(1, FRESHNESS_WATCHED + 1)]
+    async with asyncio.TaskGroup() as group:
+        for trial in range(1, FRESHNESS_TRIALS + 1):
+            group.create_task(sender(trial))
+        group.create_task(asker())
+        await asyncio.sleep(FRESHNESS_SECONDS)
+        finished.set()
+    for task in watchers:
+        task.cancel()
+    await asyncio.gather(*watchers, return_exceptions=True)
+    report("5.log_to_stream_of_a_watched_trial_p99", float(np.quantile(seen, 0.99)) * 1000, "ms", "<= 600")
+    if queried:
+        report("5.log_to_query_p99", float(np.quantile(queried, 0.99)) * 1000, "ms", "<= 2000")
+
+
+async def log_search(connection: Connection, client: MetricsClient) -> None:
+    lines = int(10_000_000 * SCALE)
+    per_batch = 4000
+    generator = np.random.default_rng(2)
+    words = [f"word{n:05d}" for n in range(20_000)]
+    started = time.perf_counter()
+    position = 0
+    for number in range(1, max(1, lines // per_batch) + 1):
+        picked = generator.integers(0, len(words), per_batch)
+        text = [
+            f"epoch 3 step {number * per_batch + i} loss 0.{w:05d} {words[w]} tokens/s" for i, w in enumerate(picked)
+        ]
+        position = await send(connection, log_batch("search", number, text))
+    await client.logs.QueryLogs(log_pb.QueryLogsRequest(parent="runtimes/search", min_telemetry_sequence=position))
+    report("9.lines_sent_until_readable", lines / (time.perf_counter() - started), "lines/s", "")
+    times = []
+    for index in range(20):
+        request = log_pb.QueryLogsRequest(
+            parent="runtimes/search", filter=log_pb.LogFilter(text=words[index * 997 % len(words)])
+        )
+        started = time.perf_counter()
+        await client.logs.QueryLogs(request)
+        times.append((time.perf_counter() - started) * 1000)
+    report("9.search_for_a_word_p95", float(np.quantile(times, 0.95)), "ms", "<= 300")
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder, running_nats(Path(folder) / "nats") as nats:
+        process = MetricsProcess(Path(folder) / "data", nats.url)
+        process.start()
+        try:
+            async with await connect(nats.url, name="bench") as connection:
+                await ensure_streams(connection)
+                async with metrics_client(process.address) as client:
+                    await throughput_and_size(connection, client, process)
+                    await freshness(connection, client)
+                    await queries(connection, client)
+                    await log_search(connection, client)
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
