@@ -119,6 +119,22 @@ def span(name: str, parent: str = "", kind: str = "internal", attributes: Attrib
         yield
 
 
+def is_tracing() -> bool:
+    """Tell whether spans go anywhere."""
+    return _tracing
+
+
+def record_span(name: str, parent: str, began_ns: int, attributes: Attributes | None = None) -> None:
+    """Record a span that ends now. `began_ns` is nanoseconds since 1970; `parent` is a traceparent."""
+    if not _tracing:
+        return
+    context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
+    started = trace.get_tracer(SCOPE).start_span(
+        name, context=context, start_time=began_ns, attributes=dict(attributes or {})
+    )
+    started.end()
+
+
 def current_traceparent() -> str:
     """Return the trace context of the work under way, to hand it on; empty where there is none."""
     if not _tracing or not trace.get_current_span().get_span_context().is_valid:

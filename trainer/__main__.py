@@ -12,6 +12,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
+from milepost import observability
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from trainer.driver import Driver
 from trainer.isolation import confine
@@ -45,7 +46,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     launch_file = arguments.launch.absolute()
     launch = json_format.Parse(launch_file.read_text(), AttemptLaunch(), ignore_unknown_fields=True)
-    return asyncio.run(Driver(launch, launch_file).run())
+    shutdown = observability.configure("trainer", attributes={"milepost.runtime": launch.runtime_id})
+    try:
+        with observability.span("attempt.drive", launch.traceparent, "consumer", {"attempt": launch.attempt}):
+            return asyncio.run(Driver(launch, launch_file).run())
+    finally:
+        shutdown()
 
 
 if __name__ == "__main__":

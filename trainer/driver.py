@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from milepost import observability
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 LOG_FLUSH_SECONDS = 0.25
+FIRST_STEP_POLL_SECONDS = 0.05
 # The heads are read again at least this often, should a message about them have been lost.
 WATCH_SECONDS = 15.0
 # How long the end waits for the broker to take the last logs, and for the last events to be in the log. Events wait
@@ -87,6 +90,8 @@ class Driver:
         address = await self._instances.start()
         log_ready = asyncio.Event()
         activities = [asyncio.create_task(work) for work in (self._run_log(log_ready), self._run_logs())]
+        if observability.is_tracing():
+            activities.append(asyncio.create_task(self._trace_first_step()))
         try:
             ending = await self._run_worker(address)
             return await self._conclude(ending, log_ready)
@@ -102,6 +107,13 @@ class Driver:
             if self._connection is not None:
                 await self._connection.close()
             self._spool.close()
+
+    async def _trace_first_step(self) -> None:
+        """Close the trace of a start with its last hop: from the driver's begin to the end of the first step."""
+        began, first = time.time_ns(), self._launch.snapshot_step
+        while self._worker.last_step() <= first:
+            await asyncio.sleep(FIRST_STEP_POLL_SECONDS)
+        observability.record_span("attempt.first_step", self._launch.traceparent, began)
 
     # --- the worker
 
@@ -232,9 +244,10 @@ class Driver:
             self._key,
             self._spool,
             self._on_change,
+            self._launch.traceparent,
         )
-        for payload, time, cause in self._early:
-            self._journal.record(payload, cause=cause, time=time)
+        for payload, moment, cause in self._early:
+            self._journal.record(payload, cause=cause, time=moment)
         self._early.clear()
         ready.set()
         background: list[Coroutine[Any, Any, None]] = [

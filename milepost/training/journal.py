@@ -83,8 +83,10 @@ class AttemptJournal:
         key: AttemptKey,
         spool: Spool,
         on_change: Callable[[domain.Trial, RecordedEvent], None] | None = None,
+        traceparent: str = "",
     ) -> None:
         self.key = key
+        self.traceparent = traceparent
         self.state = domain.initial
         self.head = Head(key.chain)
         self.fenced = asyncio.Event()
@@ -229,6 +231,7 @@ class AttemptJournal:
             source=self.key.source,
             actor=ACTOR,
             cause=spooled.cause,
+            traceparent=self.traceparent,
         )
 
     def _note(self, new: NewEvent, sequence: int) -> None:

@@ -21,7 +21,7 @@ from services.gateway.app import Gateway, Services, Telemetry, create_app
 from services.gateway.connections import MAXIMUM_HEAD_BYTES, BoundedProtocol
 from services.gateway.guards import host_name
 from services.settings import Settings, load
-from services.telemetry import configure_logging
+from services.telemetry import configure_logging, start_observing
 
 WEB = Path(__file__).parent / "web"
 STOP_GRACE_SECONDS = 5
@@ -117,4 +117,8 @@ def _version() -> str:
 if __name__ == "__main__":
     settings = load(program="milepost gateway")
     configure_logging("gateway", settings["log_level"])
-    asyncio.run(serve(settings))
+    shutdown = start_observing("gateway", settings["monitoring_listen"])
+    try:
+        asyncio.run(serve(settings))
+    finally:
+        shutdown()

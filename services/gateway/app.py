@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 
 from milepost.errors import InvalidArgument, ResourceExhausted, Violation
 from milepost.ids import is_token
+from milepost.observability import span
 from milepost.protojson import from_json, from_query, message_class_of, to_json
 from services.access import Access, Unobserved, loopback_access
 from services.authentication import Observer
@@ -189,11 +190,14 @@ def _typed(path: str) -> str:
 
 
 def _endpoint(gateway: Gateway, route: Route) -> Callable[[Request], Any]:
+    name = f"{route.method} {route.path}"
+
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
         status = 500
         try:
-            response = await _answer(gateway, route, request)
+            with span(name, request.headers.get("traceparent", ""), "server"):
+                response = await _answer(gateway, route, request)
             status = response.status_code
             return response
         except Problem as problem:
@@ -207,7 +211,6 @@ def _endpoint(gateway: Gateway, route: Route) -> Callable[[Request], Any]:
             status = answered.status
             raise answered from error
         finally:
-            name = f"{route.method} {route.path}"
             gateway.telemetry.requests.labels(name, status).inc()
             gateway.telemetry.seconds.labels(name).observe(time.perf_counter() - started)
 

@@ -23,6 +23,7 @@ from services import limits
 from services.authentication import UNAUTHENTICATED, Authenticator, Caller, Observation, Observer, Result
 from services.gateway.guards import client_address, host_name, read_body
 from services.gateway.problems import Problem, problem_response, refusal
+from services.telemetry import trace_metadata
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _metadata: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("metadata", defa
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
     """Metadata of calls on behalf of the request being handled."""
-    return _metadata.get()
+    return _metadata.get() + trace_metadata()
 
 
 @dataclass(frozen=True, slots=True)

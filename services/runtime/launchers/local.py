@@ -57,6 +57,9 @@ _PASSED = frozenset(
         "LANGUAGE",
         "TZ",
         "TMPDIR",
+        # Where traces go; not the headers, which may hold a key.
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "TEMP",
         "TMP",
         "LD_LIBRARY_PATH",
