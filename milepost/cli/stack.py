@@ -42,6 +42,7 @@ SERVICES = ("runtime", "trials", "metrics", "gateway")
 NATS_LEVEL, SERVICE_LEVEL, GATEWAY_LEVEL = 0, 1, 2
 # What stopping the trainers may take of the ten seconds in which everything ends.
 STOP_TRAINERS_SECONDS = 4.0
+PORT_TRIES = 3
 # Terminals and wrappers send one wish to end more than once.
 SAME_SIGNAL_SECONDS = 1.0
 NEEDED_MODULES = ("chdb", "clickhouse_connect", "grpc_health", "starlette", "uvicorn")
@@ -107,10 +108,25 @@ def _run(settings: Settings, body: Callable[[Stack], Awaitable[int]], *, quiet: 
         return Exit.STACK
     try:
         with DataDirectory(settings.data_dir) as directory:
-            return asyncio.run(_supervised(Stack(settings, directory.path, quiet), body))
+            return _start_until_ports_are_ours(settings, directory.path, quiet, body)
     except _CANNOT_START as error:
         say(f"error: {error}")
         return Exit.STACK
+
+
+def _start_until_ports_are_ours(
+    settings: Settings, data_dir: Path, quiet: bool, body: Callable[[Stack], Awaitable[int]]
+) -> int:
+    """Run a stack; where another program took a port between choice and use, choose anew, a few times."""
+    for tries_left in reversed(range(PORT_TRIES)):
+        stack = Stack(settings, data_dir, quiet)
+        try:
+            return asyncio.run(_supervised(stack, body))
+        except PartFailed:
+            if not tries_left or not any(not ports.is_free(host, port) for host, port in stack.listeners):
+                raise
+            say("another program has taken a port meanwhile; starting again with other ports")
+    raise AssertionError("the last try returns or raises")
 
 
 async def _supervised(stack: Stack, body: Callable[[Stack], Awaitable[int]]) -> int:
@@ -154,6 +170,7 @@ class Stack:
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
         parts = [] if self._external_nats else [self._nats(data_dir)]
         parts += [self._service(name) for name in SERVICES]
+        self.listeners = _listeners(self.endpoints)
         self.supervisor = Supervisor(parts, child_environment(resolved), data_dir, self.show)
 
     def _nats(self, data_dir: Path) -> Part:
@@ -170,7 +187,7 @@ class Stack:
             authority=authority,
         )
         ready = checks.http_ok(client.hostname, monitoring.port, "/healthz?js-enabled-only=true")
-        return Part("nats", [str(nats_server_binary()), "-c", str(configuration)], ready, NATS_LEVEL)
+        return Part("nats", [str(nats_server_binary()), "-c", str(configuration)], ready, NATS_LEVEL, client.port)
 
     def _service(self, name: str) -> Part:
         # Without -P the working folder would come first on the path.
@@ -178,8 +195,10 @@ class Stack:
         if name == "gateway":
             address = urlsplit(self.endpoints.gateway)
             assert address.port and address.hostname, "they were chosen"
-            return Part(name, command, checks.http_ok(address.hostname, address.port, "/livez"), GATEWAY_LEVEL)
-        return Part(name, command, checks.grpc_serving(getattr(self.endpoints, name)), SERVICE_LEVEL)
+            ready = checks.http_ok(address.hostname, address.port, "/livez")
+            return Part(name, command, ready, GATEWAY_LEVEL, address.port)
+        found = getattr(self.endpoints, name)
+        return Part(name, command, checks.grpc_serving(found), SERVICE_LEVEL, _port_of(found))
 
     def show(self, part: str, line: str) -> None:
         """Show a line of a part's log, marked with its name."""
@@ -247,6 +266,14 @@ def _addresses(settings: Settings, data_dir: Path, external_nats: bool) -> tuple
     if external_nats:
         return replace(found, nats_monitoring=""), listen
     return replace(found, nats_monitoring=f"http://{hosts['nats']}:{chosen['nats_monitoring']}"), listen
+
+
+def _listeners(found: Endpoints) -> list[tuple[str, int]]:
+    """List host and port of every part that runs here."""
+    addresses = [found.runtime, found.trials, found.metrics, urlsplit(found.gateway).netloc]
+    if found.nats_monitoring:
+        addresses += [urlsplit(found.nats).netloc, urlsplit(found.nats_monitoring).netloc]
+    return [(address.rpartition(":")[0], _port_of(address)) for address in addresses]
 
 
 def _split(settings: Mapping[str, str], name: str) -> tuple[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import re
@@ -43,6 +42,7 @@ class Part:
         name: how its log lines are marked.
         command: program and arguments.
         ready: tells whether it serves.
+        port: where it listens; 0: not known. What answers there may be somebody else's.
         level: parts of a lower level are ready before this one starts, and end after it.
     """
 
@@ -50,21 +50,15 @@ class Part:
     command: Sequence[str]
     ready: Check
     level: int
+    port: int = 0
     process: asyncio.subprocess.Process | None = None
     started_at: float = 0.0
     restarts: int = 0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
 
-# Found before any fork: a child between fork and exec must not load libraries.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process when the supervisor is gone, however that came about."""
-    if _prctl is not None:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+# What starts a child such that the kernel ends it with the supervisor, however that comes about.
+LEASH = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))]
 
 
 class LogFile:
@@ -150,6 +144,8 @@ class Supervisor:
     async def _spawn(self, part: Part) -> None:
         part.started_at = time.monotonic()
         part.process = await asyncio.create_subprocess_exec(
+            *LEASH,
+            str(os.getpid()),
             *part.command,
             cwd=self._folder,
             env=self._environment,
@@ -159,7 +155,6 @@ class Supervisor:
             limit=LONGEST_LINE_BYTES,
             # Ctrl-C reaches the supervisor only, which ends the others in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
         reader = asyncio.create_task(self._read(part, part.process), name=f"read {part.name}")
         self._readers.add(reader)
@@ -184,8 +179,8 @@ class Supervisor:
 
     async def _wait_until_ready(self, part: Part) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not await part.ready():
-            assert part.process is not None, "it was started"
+        assert part.process is not None, "it was started"
+        while not (await part.ready() and listens(part.process.pid, part.port)):
             if part.process.returncode is not None:
                 await asyncio.sleep(READY_INTERVAL_SECONDS)  # its last words are still being read
                 raise PartFailed(f"{part.name} ended with {_ending(part.process.returncode)}:\n" + _indented(part.tail))
@@ -219,6 +214,21 @@ class Supervisor:
                 return
             except TimeoutError:
                 self._show("milepost", f"{part.name} does not end on signal {number.name}")
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether a process has a port. True where that cannot be seen."""
+    if port == 0:
+        return True
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def _ending(code: int) -> str:

@@ -142,6 +142,66 @@ async def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> Non
         await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
+async def test_a_part_is_not_ready_while_somebody_else_answers_on_its_port(
+    supervise: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    stranger = web_part("stranger", port)
+    await supervise(stranger).start()
+    # Its own port is taken, so it ends; the other one answers its check all the while.
+    late = web_part("late", port)
+    late.port = port
+
+    with pytest.raises(PartFailed, match="late ended"):
+        await supervise(late).start()
+
+
+async def test_a_part_is_started_again_by_a_supervisor_that_uses_grpc(tmp_path: Path) -> None:
+    """A child that ran code between fork and exec would do so in a copy of gRPC's threads, and crash."""
+    script = textwrap.dedent(
+        """
+        import asyncio, os, sys, threading
+        from pathlib import Path
+        from milepost.client import Client
+        from milepost.endpoints import Endpoints
+        from milepost.cli.supervisor import Part, Supervisor
+
+        def busy(client):
+            while True:
+                try:
+                    for _ in client.watch_runtime("runtimes/rt-1"):
+                        pass
+                except Exception:
+                    pass
+
+        async def main():
+            async def ready():
+                return True
+            client = Client(Endpoints(runtime="127.0.0.1:1"))
+            threading.Thread(target=busy, args=(client,), daemon=True).start()
+            part = Part("brief", [sys.executable, "-c", "raise SystemExit(7)"], ready, 0)
+            lines = []
+            supervisor = Supervisor([part], os.environ, Path(sys.argv[1]), lambda name, line: lines.append(line))
+            await supervisor.start()
+            while part.restarts < 4:
+                await asyncio.sleep(0.05)
+            await supervisor.stop()
+            print(sum("exit status 7" in line for line in lines), sum("signal" in line for line in lines), flush=True)
+            os._exit(0)
+
+        asyncio.run(main())
+        """
+    )
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(done.communicate(), 60)
+
+    ended, crashed = map(int, output.split())
+    assert ended >= 4
+    assert crashed == 0
+
+
 def test_a_data_directory_in_use_names_its_holder(tmp_path: Path) -> None:
     with DataDirectory(tmp_path):
         with pytest.raises(DataDirectoryInUse, match=f"process {os.getpid()}"):
