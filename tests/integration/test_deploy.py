@@ -49,7 +49,8 @@ def test_every_service_of_kubernetes_is_probed_confined_and_bounded() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert container["resources"]["limits"]["memory"]
         assert {"readinessProbe", "livenessProbe", "startupProbe"} <= container.keys()
-        assert deployment["spec"]["replicas"] >= 2
+        # Two writers on one ClickHouse server would not be fenced against each other.
+        assert deployment["spec"]["replicas"] >= (1 if deployment["metadata"]["name"] == "metrics" else 2)
 
 
 def test_the_compose_file_fits_its_schema() -> None:
@@ -59,13 +60,13 @@ def test_the_compose_file_fits_its_schema() -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_compose_runs_two_of_each_service_and_three_nodes_of_the_log() -> None:
+def test_compose_runs_spare_services_and_three_nodes_of_the_log() -> None:
     """The topology that docs/operations.md describes."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     assert {name for name in services if name.startswith("nats-")} == {"nats-0", "nats-1", "nats-2"}
     for name in SERVICES:
         assert services[name]["command"] == [f"services.{name}"]
-        assert services[name]["deploy"]["replicas"] == 2
+        assert services[name]["deploy"]["replicas"] == (1 if name == "metrics" else 2)
         assert services[name]["read_only"] is True
 
 
