@@ -41,8 +41,8 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def choose(wanted: list[Wanted]) -> dict[str, int]:
-    """Choose a free port for each part, no two the same.
+def choose(wanted: list[Wanted], anywhere: bool = False) -> dict[str, int]:
+    """Choose a free port for each part, no two the same. `anywhere`: at random, where no port is asked for explicitly.
 
     Raises:
         PortInUse: one that was asked for explicitly is taken.
@@ -57,14 +57,16 @@ def choose(wanted: list[Wanted]) -> dict[str, int]:
                 )
             chosen[item.part] = item.port
             continue
-        port = next(port for port in _candidates(item) if port not in taken and is_free(item.host, port))
+        port = next(port for port in _candidates(item, anywhere) if port not in taken and is_free(item.host, port))
         taken.add(port)
         chosen[item.part] = port
     return chosen
 
 
-def _candidates(item: Wanted) -> list[int]:
+def _candidates(item: Wanted, anywhere: bool) -> list[int]:
     """Ports to try, in order. Trainers of the stack's last life look for it where it was."""
+    if anywhere:
+        return random.sample(FREE_PORTS, TRIES)
     previous = [item.previous] if item.previous else []
     following = range(item.port, min(item.port + TRIES, 65_536)) if item.port else ()
     return [*previous, *following, *random.sample(FREE_PORTS, TRIES)]

@@ -119,7 +119,8 @@ def _start_until_ports_are_ours(
 ) -> int:
     """Run a stack; where another program took a port between choice and use, choose anew, a few times."""
     for tries_left in reversed(range(PORT_TRIES)):
-        stack = Stack(settings, data_dir, quiet)
+        # Two that start at once would choose the same ones again and again.
+        stack = Stack(settings, data_dir, quiet, ports_anywhere=tries_left < PORT_TRIES - 1)
         try:
             return asyncio.run(_supervised(stack, body))
         except PartFailed:
@@ -162,11 +163,11 @@ class Stack:
         NatsServerNotFound: nats-server is not installed.
     """
 
-    def __init__(self, settings: Settings, data_dir: Path, quiet: bool) -> None:
+    def __init__(self, settings: Settings, data_dir: Path, quiet: bool, ports_anywhere: bool = False) -> None:
         self.quiet = quiet
         self._keys_dir = settings.keys_dir
         self._external_nats = _external_nats(settings)
-        self.endpoints, listen = _addresses(settings, data_dir, self._external_nats)
+        self.endpoints, listen = _addresses(settings, data_dir, self._external_nats, ports_anywhere)
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
         parts = [] if self._external_nats else [self._nats(data_dir)]
         parts += [self._service(name) for name in SERVICES]
@@ -228,7 +229,9 @@ def _external_nats(settings: Settings) -> bool:
     return len(hosts) > 1 or not hosts <= {LOOPBACK, "localhost", "::1"}
 
 
-def _addresses(settings: Settings, data_dir: Path, external_nats: bool) -> tuple[Endpoints, dict[str, str]]:
+def _addresses(
+    settings: Settings, data_dir: Path, external_nats: bool, anywhere: bool
+) -> tuple[Endpoints, dict[str, str]]:
     """Choose the ports. Returns where clients reach the parts, and the settings that say so to the services."""
     before = endpoints.read(data_dir) or Endpoints()
     wanted = []
@@ -247,7 +250,7 @@ def _addresses(settings: Settings, data_dir: Path, external_nats: bool) -> tuple
                 "nats_monitoring", url.hostname or LOOPBACK, monitoring, False, _port_of(before.nats_monitoring)
             )
         )
-    chosen = ports.choose(wanted)
+    chosen = ports.choose(wanted, anywhere)
     hosts = {item.part: item.host for item in wanted}
     listen, address = {}, {}
     for name in SERVICES:
