@@ -163,7 +163,7 @@ class Codec:
         return orjson.dumps(self._pack(value))
 
     def decode(self, content: bytes) -> Any:
-        return self._unpack(orjson.loads(content))
+        return self._unpack_all([orjson.loads(content)])[0]
 
     def _pack(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int | str):
@@ -190,21 +190,18 @@ class Codec:
             return ["m", value.DESCRIPTOR.full_name, content]
         raise TypeError(f"{type(value).__name__} is not among the classes of this checkpoint")
 
-    def _unpack(self, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
+    def _unpack(self, value: list[Any]) -> Any:
         kind = value[0]
         if kind == "d":
-            cls = self._classes[value[1]]
-            return cls(**dict(zip(self._fields[cls], map(self._unpack, value[2:]), strict=True)))
+            return self._classes[value[1]](*self._unpack_all(value[2:]))
         if kind == "t":
-            return tuple(map(self._unpack, value[1:]))
+            return tuple(self._unpack_all(value[1:]))
         if kind == "l":
-            return list(map(self._unpack, value[1:]))
+            return self._unpack_all(value[1:])
         if kind == "o":
-            return {self._unpack(key): self._unpack(item) for key, item in value[1:]}
+            return dict(self._unpack_all(pair) for pair in value[1:])
         if kind == "s":
-            return frozenset(map(self._unpack, value[1:]))
+            return frozenset(self._unpack_all(value[1:]))
         if kind == "f":
             return float(value[1])
         if kind == "c":
@@ -212,3 +209,7 @@ class Codec:
         if kind == "e":
             return self._enums[value[1]](value[2])
         return self._messages[value[1]].FromString(base64.b64decode(value[2]))
+
+    def _unpack_all(self, values: list[Any]) -> list[Any]:
+        # Most values are scalars: they are themselves, without a call.
+        return [self._unpack(value) if type(value) is list else value for value in values]

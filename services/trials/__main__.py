@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 
@@ -35,6 +36,9 @@ async def serve(settings: Settings) -> None:
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
         live = LiveViews(event_log, Telemetry(connection), checkpoints)
         await live.start()
+        # What a checkpoint has brought stays: no collection of garbage need look at it again.
+        gc.collect()
+        gc.freeze()
 
         async def check() -> str | None:
             return await live.problem() if connection.is_connected else "not connected to the event log"

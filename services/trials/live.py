@@ -71,8 +71,9 @@ class LiveViews:
         self._tasks: list[asyncio.Task[None]] = []
         self._events_ready = asyncio.Event()
         self._telemetry_ready = asyncio.Event()
-        # Records of the last checkpoint, and what changed since.
-        self._records: dict[object, bytes] = {}
+        # What the next checkpoint is made of; only what changed is encoded anew.
+        self._records: dict[tuple[str, Key], bytes] = {}
+        self._unsaved = False
         self._writing = asyncio.Lock()
 
     # --- life
@@ -207,21 +208,21 @@ class LiveViews:
         if self._checkpoints is None or not self._events_ready.is_set():
             return
         async with self._writing:
-            if self._encode_changes():
+            self._encode_changes()
+            if self._unsaved:
                 await self._store(self._checkpoints)
 
-    def _encode_changes(self) -> bool:
-        """Encode what changed since the last checkpoint. Returns whether anything did."""
+    def _encode_changes(self) -> None:
+        """Encode what changed since the last checkpoint."""
         views, changes = self.views, self.views.changes
         for runtime_id in changes.runtimes:
-            self._records[runtime_id] = _record("runtime", runtime_id, views.runtimes[runtime_id])
+            self._records["runtime", Key(runtime_id, 0)] = _record("runtime", runtime_id, views.runtimes[runtime_id])
         for key in changes.trials:
-            self._records[key] = _record("trial", key.runtime_id, views.trials[key])
+            self._records["trial", key] = _record("trial", key.runtime_id, views.trials[key])
         for key in changes.positions:
             self._records["position", key] = _record("position", key.runtime_id, [key.trial, views.positions[key]])
-        changed = changes.any
+        self._unsaved |= changes.any
         changes.clear()
-        return changed
 
     async def _store(self, checkpoints: CheckpointStore) -> None:
         views = self.views
@@ -235,6 +236,7 @@ class LiveViews:
         records, sequence = list(self._records.values()), views.events_sequence
         try:
             await asyncio.to_thread(checkpoints.write, sequence, position, records)
+            self._unsaved = False
         except OSError as error:
             log.warning("checkpoint.not_written", extra={"error": str(error)})
 
@@ -247,13 +249,9 @@ class LiveViews:
         return checkpoint.position["events_stream"] == self._streams.events
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        load(self.views, checkpoint, "")
+        self._records = load(self.views, checkpoint, "")
         if checkpoint.position["telemetry_stream"] != self._streams.telemetry:
             self.views.telemetry_sequence = 0
-        changes = self.views.changes
-        changes.runtimes.update(self.views.runtimes)
-        changes.trials.update(self.views.trials)
-        changes.positions.update(self.views.positions)
         log.info(
             "checkpoint.restored",
             extra={"events_sequence": self.views.events_sequence, "trials": len(self.views.trials)},
@@ -343,8 +341,9 @@ def _record(kind: str, runtime_id: str, content: object) -> bytes:
     return orjson.dumps([runtime_id, kind]) + b"\t" + CODEC.encode(content)
 
 
-def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> None:
-    """Fill views from a checkpoint; only with one runtime if it is named."""
+def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[str, Key], bytes]:
+    """Fill views from a checkpoint; only with one runtime if it is named. Returns the records that were taken."""
+    records: dict[tuple[str, Key], bytes] = {}
     prefix = orjson.dumps([runtime_id])[:-1] + b"," if runtime_id else b""
     for record in checkpoint.records:
         if prefix and not record.startswith(prefix):
@@ -355,16 +354,20 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> None:
         if kind == "runtime":
             runtime: RuntimeView = value
             views.runtimes[owner] = runtime
+            records[kind, Key(owner, 0)] = record
         elif kind == "trial":
             view: TrialView = value
             views.trials[view.key] = view
+            records[kind, view.key] = record
         else:
             number, position = value
             assert isinstance(position, Position)
             views.positions[Key(owner, number)] = position
+            records[kind, Key(owner, number)] = record
     views.runtimes = dict(sorted(views.runtimes.items(), key=lambda item: item[1].created_sequence))
     views.events_sequence = checkpoint.sequence
     views.telemetry_sequence = checkpoint.position["telemetry_sequence"]
     views.telemetry_time = checkpoint.position["telemetry_time"]
     views.events_time = checkpoint.position["events_time"]
     views.revision += 1
+    return records

@@ -1,4 +1,7 @@
-"""TARGETS 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events."""
+"""TARGETS 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events.
+
+With the name of a folder the log is kept there, and found there the next time.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +19,9 @@ import grpc.aio
 
 from milepost.api.runtime.v1 import runtime_service_pb2, runtime_service_pb2_grpc
 from milepost.api.trial.v1 import trial_service_pb2, trial_service_pb2_grpc
+from milepost.eventlog import parse_subject, runtime_subject
 from milepost.eventlog.connection import connect
+from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from tests.benchmarks.figures import report
 from tests.benchmarks.filled_log import EVENTS_PER_RUNTIME, fill
@@ -79,11 +85,22 @@ async def report_reads(name: str, call: Callable[[], Awaitable[object]], target:
     report(f"{label}, median", statistics.median(taken), "ms", "")
 
 
-async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, running_nats(Path(directory)) as nats:
-        async with await connect(nats.url, name="bench") as connection:
-            await ensure_streams(connection)
-            ids = await fill(connection, RUNTIMES)
+async def prepare(nats_url: str) -> list[str]:
+    """Fill the log unless it is. Returns the ids of its runtimes."""
+    async with await connect(nats_url, name="bench") as connection:
+        await ensure_streams(connection)
+        event_log = JetStreamLog(connection)
+        if not await event_log.last_sequence():
+            return await fill(connection, RUNTIMES)
+        subjects = (runtime_subject("*"),)
+        return list(
+            {parse_subject(event.subject).runtime_id: None async for event in event_log.read(subjects=subjects)}
+        )
+
+
+async def main(folder: str | None) -> None:
+    with tempfile.TemporaryDirectory() as directory, running_nats(Path(folder or directory)) as nats:
+        ids = await prepare(nats.url)
         data_dir = Path(directory) / "data"
         trials = await asyncio.to_thread(measure_starts, "trials", data_dir, nats.url)
         async with grpc.aio.insecure_channel(trials.address) as channel:
@@ -108,4 +125,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_state_comes_back_as_it_was() -> None:
     )
     assert codec.decode(codec.encode(tree)) == tree
     assert math.isnan(codec.decode(codec.encode(_Leaf(math.nan))).number)
+
+
+class _Colour(Enum):
+    RED = "red"
+
+
+def test_an_enum_comes_back_as_its_member() -> None:
+    codec = Codec((_Colour,))
+    assert codec.decode(codec.encode([_Colour.RED])) == [_Colour.RED]
 
 
 def test_a_class_that_is_not_listed_is_refused() -> None:
