@@ -21,6 +21,8 @@ MAXIMUM_METADATA_BYTES = 16 << 10
 MAXIMUM_CONCURRENT_RPCS = 2_000
 STOP_GRACE_SECONDS = 5.0
 HEALTH_INTERVAL_SECONDS = 1.0
+# While something is wrong, so that a start and a recovery show at once.
+RECOVERY_INTERVAL_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._watcher: asyncio.Task[None] | None = None
+        self._problem: str | None = None
         self.port = 0
 
     async def start(self) -> int:
@@ -100,7 +103,7 @@ class Server:
 
     async def _watch_health(self) -> None:
         while True:
-            await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
+            await asyncio.sleep(RECOVERY_INTERVAL_SECONDS if self._problem else HEALTH_INTERVAL_SECONDS)
             await self._report()
 
     async def _report(self) -> None:
@@ -109,8 +112,11 @@ class Server:
         except Exception as error:  # whatever a dependency raises, it is not healthy
             problem = f"{type(error).__name__}: {error}"
         serving = health_pb2.HealthCheckResponse.NOT_SERVING if problem else health_pb2.HealthCheckResponse.SERVING
-        if problem:
+        if problem and not self._problem:
             log.warning("health.not_serving", extra={"problem": problem})
+        elif self._problem and not problem:
+            log.info("health.serving")
+        self._problem = problem
         for name in ("", *self._names):
             await self._health.set(name, serving)
 
