@@ -135,6 +135,21 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(stack: Stac
     assert broken_links(stack.events(started.name)) == []
 
 
+def test_a_graceful_stop_loses_no_step_and_the_resumed_run_is_the_same(stack: StackProcess, baseline: Baseline) -> None:
+    started = stack.client.start_runtime(small(name="asked to stop", snapshots={"keep_last": 3}))
+    stack.wait_for_step(started.name, baseline.steps // 3)
+    stopped = stack.milepost("runtime", "stop", "--wait", started.runtime_id)
+    assert stopped.returncode == 0, stopped.stderr
+
+    trial = stack.trial(started.name)
+    assert trial.newest_snapshot_step == trial.progress.step > 0, "no interval had made one"
+
+    resumed = stack.milepost("runtime", "resume", "--wait", started.runtime_id)
+    assert resumed.returncode == Exit.OK, resumed.stderr
+    assert_all_stored(stack, started.name)
+    assert_equals_baseline(stack, started.name, baseline)
+
+
 def test_a_run_stopped_before_any_snapshot_cannot_be_resumed(stack: StackProcess) -> None:
     started = stack.client.start_runtime(small(name="no snapshot", snapshots={"keep_last": 1}))
     stack.wait_for_step(started.name, 1)
