@@ -189,7 +189,10 @@ def _first_difference(what: str, expected: dict[str, Any], found: dict[str, Any]
 
 
 def changes_between(before: object, after: object, path: str = "") -> list[api.FieldChange]:
-    """List the fields in which two JSON values differ, by path: `trials[1].progress.step`."""
+    """List the fields in which two JSON values differ, by path: `trials[1].progress.step`.
+
+    Of lists, the elements that went and those that came, as `trials[1].markers[]`.
+    """
     if isinstance(before, dict) and isinstance(after, dict):
         changes = []
         for key in sorted(before.keys() | after.keys()):
@@ -198,6 +201,11 @@ def changes_between(before: object, after: object, path: str = "") -> list[api.F
         return changes
     if before == after:
         return []
+    if isinstance(before, list) and isinstance(after, list):
+        gone = [api.FieldChange(path=f"{path}[]", before=_text(item)) for item in before if item not in after]
+        come = [api.FieldChange(path=f"{path}[]", after=_text(item)) for item in after if item not in before]
+        if gone or come:
+            return gone + come
     return [api.FieldChange(path=path, before=_text(before), after=_text(after))]
 
 

@@ -16,6 +16,8 @@ from services.trials.eta import Observation, StepTimes, observe, restart
 # The instance that speaks for the attempt.
 SOURCE = "rank-0"
 LAST_VALUE = "mp-last-"
+# Not a value, though it looks like the last one of a series `step`.
+LAST_STEP = "mp-last-step"
 PHASES = frozenset({"starting", "training", "evaluating", "snapshotting", "skipping", "finishing"})
 BUSY_PHASES = frozenset({"evaluating", "snapshotting"})
 # Batches that throughput is computed from.
@@ -118,7 +120,7 @@ def parse_headers(headers: Mapping[str, str]) -> Told:
         last_values={
             name.removeprefix(LAST_VALUE).replace(".", "/"): _value(text)
             for name, text in headers.items()
-            if name.startswith(LAST_VALUE)
+            if name.startswith(LAST_VALUE) and name != LAST_STEP
         },
     )
 
