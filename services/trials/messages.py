@@ -27,6 +27,7 @@ from services.trials.views import (
     elapsed_nanoseconds,
     estimate_trial,
     is_stalled,
+    redone_of,
     step_of,
 )
 
@@ -131,7 +132,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
     if snapshots:
         message.newest_snapshot_step, message.newest_snapshot_id = snapshots[0].step, snapshots[0].snapshot_id
     if not brief:
-        _add_history(message, view, position)
+        _add_history(message, view, position, views.positions.get(view.key))
     return message
 
 
@@ -158,7 +159,7 @@ class Rendered:
         return message
 
 
-def _add_history(message: api.Trial, view: TrialView, position: Position | None) -> None:
+def _add_history(message: api.Trial, view: TrialView, position: Position | None, told: Position | None) -> None:
     message.markers.extend(_marker(marker) for marker in view.markers)
     if not isinstance(view.state.situation, trial.Completed):
         message.markers.extend(planned_markers(view, step_of(view, position)))
@@ -169,7 +170,8 @@ def _add_history(message: api.Trial, view: TrialView, position: Position | None)
     )
     _close_lineage(message, view, position)
     message.redone.extend(
-        api.RedoneRange(attempt=r.attempt, first_step=r.first_step, last_step=r.last_step) for r in view.redone
+        api.RedoneRange(attempt=r.attempt, first_step=r.first_step, last_step=r.last_step)
+        for r in redone_of(view, told)
     )
     if view.attempt is not None:
         message.instances.extend(_instance(view.attempt.instances[rank]) for rank in sorted(view.attempt.instances))

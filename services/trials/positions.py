@@ -69,6 +69,12 @@ class Position:
     busy_seconds: float = 0.0
     times: StepTimes = field(default_factory=StepTimes)
     rates: list[Rate] = field(default_factory=list)
+    # The highest step that each earlier attempt told, also when that came late.
+    reached: dict[int, int] = field(default_factory=dict)
+
+    def reached_by(self, attempt: int) -> int:
+        """Return the highest step an attempt told; 0: none."""
+        return self.step if attempt == self.attempt else self.reached.get(attempt, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +136,14 @@ def advance(position: Position | None, attempt: int, sequence: int, time: int, t
 
     `time` is the server's clock, nanoseconds since 1970. The position given is changed in place.
     """
-    if told.source != SOURCE or (position is not None and attempt < position.attempt):
+    if told.source != SOURCE:
         return None
-    if position is None or attempt > position.attempt:
+    if position is None:
         position = Position(attempt)
+    elif attempt < position.attempt:
+        return _advance_earlier(position, attempt, sequence, told.step)
+    elif attempt > position.attempt:
+        position = Position(attempt, reached={**position.reached, position.attempt: position.step})
     elif told.number <= position.number:
         return None
     _measure(position, told)
@@ -151,6 +161,14 @@ def advance(position: Position | None, attempt: int, sequence: int, time: int, t
     after = (position.step, position.batch, position.evaluation_batch, position.skipped, position.phase)
     if before != after or position.advance_time == 0:
         position.advance_time = time
+    return position
+
+
+def _advance_earlier(position: Position, attempt: int, sequence: int, step: int) -> Position | None:
+    """Take in what an attempt that is over left behind: it may have been further than anybody knew."""
+    if step <= position.reached.get(attempt, 0):
+        return None
+    position.reached[attempt], position.sequence = step, sequence
     return position
 
 

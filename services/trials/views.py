@@ -630,6 +630,19 @@ def step_of(view: TrialView, position: Position | None) -> int:
     return max(view.reached_step, position.step) if position is not None else view.reached_step
 
 
+def redone_of(view: TrialView, position: Position | None) -> list[Redone]:
+    """Return the stretches that ran twice: as events told, and further where telemetry of the first run says so."""
+    ranges = {(r.attempt, r.first_step): r.last_step for r in view.redone}
+    if position is not None:
+        started = [attempt for attempt in view.attempts if attempt.start_time]
+        for earlier, later in pairwise(started):
+            reached = position.reached_by(earlier.number)
+            if reached > later.restored_step:
+                place = (earlier.number, later.restored_step)
+                ranges[place] = max(reached, ranges.get(place, 0))
+    return [Redone(attempt, first, last) for (attempt, first), last in sorted(ranges.items())]
+
+
 def interval_of(view: TrialView, kind: int, planned: int | None) -> int | None:
     """Return the usual distance of markers in steps: as planned, else as it has been, the first from the start."""
     if planned:

@@ -243,15 +243,20 @@ def test_a_resume_cuts_everything_after_the_snapshot() -> None:
     assert history.trial().progress.step == 410
 
 
-def test_late_telemetry_of_an_abandoned_attempt_moves_nothing() -> None:
+def test_late_telemetry_of_an_abandoned_attempt_moves_no_step_and_tells_how_far_it_was() -> None:
     history = History().requested().running(total_steps=1000)
     snapshot = committed(400)
     history.attempt(1, snapshot)
     history.control(facts.AttemptFenced(attempt=1, last_step=437), facts.RetryScheduled(attempt=1))
     history.running(2, snapshot)
     history.batch(405, attempt=2)
-    assert history.batch(437, attempt=1) is None
+    history.batch(437, attempt=1)
     assert history.trial().progress.step == 405
+    assert [(r.attempt, r.first_step, r.last_step) for r in history.trial().redone] == [(1, 400, 437)]
+    assert history.batch(450, attempt=1) is not None
+    assert history.batch(449, attempt=1) is None
+    assert history.trial().progress.step == 405
+    assert [(r.attempt, r.first_step, r.last_step) for r in history.trial().redone] == [(1, 400, 450)]
 
 
 def test_the_lineage_of_an_ended_trial_is_closed() -> None:

@@ -89,7 +89,7 @@ function LogBar({ lines, filter, parent }) {
       <button type="button" class="toggle-regex" aria-pressed=${regex} title="Regular expression" onClick=${() => setParameters({ regex: regex ? '' : '1' })}>.*</button>
     </label>
     <${Facets} lines=${lines} filter=${filter} />
-    <span class="log-count">${count(lines.total.value)} lines</span>
+    <span class="log-count">${count(lines.total.value)} ${lines.total.value === 1 ? 'line' : 'lines'}</span>
     <button type="button" class="quiet" onClick=${download} disabled=${saving.value !== ''} title="Download the lines that match" aria-label="Download"><${Icon} name="download" />${saving.value}</button>
   </div>`
 }
