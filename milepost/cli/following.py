@@ -67,6 +67,8 @@ def follow(client: Client, name: str, timeout: float | None = None) -> Iterator[
         if isinstance(news, errors.MilepostError):
             raise news
         if isinstance(news, runtime_api.Runtime):
+            if news.sequence < view.runtime.sequence:
+                continue  # older than what was read at first
             view.runtime = news
         else:
             view.trials[news.trial] = news

@@ -307,7 +307,7 @@ async def _up(stack: Stack, stop_trainers: bool) -> int:
 
 async def _demo(stack: Stack, exit_when_done: bool) -> int:
     started = time.monotonic()
-    say(f"Milepost is starting. Its page: {stack.endpoints.gateway}")
+    say(f"Milepost is starting. Its page: {stack.endpoints.gateway} (Ctrl-C ends it, the training included)")
     await stack.start()
     say(f"ready after {time.monotonic() - started:.1f} s; training a small language model on Python's documentation")
     text = resources.files("milepost.recipes").joinpath("language_model.yaml").read_text()
