@@ -106,6 +106,8 @@ def _run(settings: Settings, body: Callable[[Stack], Awaitable[int]], *, quiet: 
     if missing:
         say(f"error: {', '.join(missing)} not installed; the stack needs: pip install 'milepost[server,trainer]'")
         return Exit.STACK
+    # The short commands end when nobody reads them any more; a supervisor must outlive a connection that breaks.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         with DataDirectory(settings.data_dir) as directory:
             return _start_until_ports_are_ours(settings, directory.path, quiet, body)

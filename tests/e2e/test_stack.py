@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import urllib.request
 
 import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.cli.exits import Exit
 from tests.e2e.runs import small
 from tests.e2e.stack import FREE_PORTS, StackProcess, until
 
@@ -66,3 +68,12 @@ def test_stop_trainers_ends_them_with_the_stack(tmp_path_factory: pytest.TempPat
         until(lambda: not stack.trainers(), "the trainers have left", 10)
     finally:
         stack.end()
+
+
+def test_a_supervisor_outlives_a_connection_that_breaks(own_stack: StackProcess) -> None:
+    """SIGPIPE, which writing to a closed connection brings, ends nothing."""
+    own_stack.start()
+    assert own_stack.process is not None
+    own_stack.process.send_signal(signal.SIGPIPE)
+    assert own_stack.milepost("runtime", "list").returncode == Exit.OK
+    assert own_stack.process.poll() is None
