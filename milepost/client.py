@@ -29,6 +29,7 @@ from milepost import endpoints as endpoints_module
 from milepost import errors
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.endpoints import Endpoints
 from milepost.transport import ClientTls, open_channel, token_from
@@ -291,6 +292,33 @@ class Client:
         for update in resume_stream(connect):
             position = max(position, update.sequence)
             yield update
+
+    def query_series(
+        self,
+        parents: Sequence[str],
+        keys: Sequence[str],
+        *,
+        first_step: int = 0,
+        last_step: int = 0,
+        bucket_count: int = 0,
+        include_superseded: bool = False,
+    ) -> metric_api.QuerySeriesResponse:
+        """Read series of trials in at most `bucket_count` buckets (0: 1,000); fewer points come as they are.
+
+        `last_step` 0 is to the end. Each series has columns of one length: `last_steps`, `lasts`, `mins`, `maxs` ...
+
+        Raises:
+            NotFound: one of the trials does not exist.
+        """
+        request = metric_api.QuerySeriesRequest(
+            parents=parents,
+            keys=keys,
+            first_step=first_step,
+            last_step=last_step,
+            bucket_count=bucket_count,
+            include_superseded=include_superseded,
+        )
+        return self.metrics.QuerySeries(request)
 
     def stream_logs(
         self, parent: str, filter: log_api.LogFilter | None = None, cursor: str = ""

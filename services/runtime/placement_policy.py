@@ -164,11 +164,11 @@ def _take(candidate: Candidate, slots: int, free: Capacity) -> Allocation:
 def _why(candidate: Candidate, free: Capacity, capacity: Capacity) -> tuple[facts.PendingReason, str]:
     need = candidate.need
     if need.gpus > len(free.gpus):
-        detail = f"needs {need.gpus}, {len(free.gpus)} of {len(capacity.gpus)} are free on {capacity.host}"
+        detail = f"needs {need.gpus} GPU, {len(free.gpus)} of {len(capacity.gpus)} are free on {capacity.host}"
         return facts.PENDING_REASON_INSUFFICIENT_GPU, detail
     if need.memory_gigabytes > free.memory_gigabytes:
         left = max(0.0, free.memory_gigabytes)
         detail = f"needs {need.memory_gigabytes:g} GB, {left:.1f} of {capacity.memory_gigabytes:.1f} are free"
         return facts.PENDING_REASON_INSUFFICIENT_MEMORY, f"{detail} on {capacity.host}"
-    detail = f"needs {need.cpus:g}, {max(0.0, free.cpus):g} of {capacity.cpus:g} are free on {capacity.host}"
+    detail = f"needs {need.cpus:g} CPU, {max(0.0, free.cpus):g} of {capacity.cpus:g} are free on {capacity.host}"
     return facts.PENDING_REASON_INSUFFICIENT_CPU, detail

@@ -57,7 +57,7 @@ def take_all(stack: StackProcess, browser: Browser) -> None:
         picture(visit, f"/{model}", "phone")
     stop_and_resume(stack, browser, model)
     failed = start(stack, "nan hunt", steps=400, steps_per_epoch=200, step_seconds=0.01, nan_from=321, fail_at=340)
-    other = start(stack, "baseline", steps=400, steps_per_epoch=200, step_seconds=0.012)
+    other = start(stack, "baseline", steps=400, steps_per_epoch=200, step_seconds=0.012, fall=90)
     queued = stack.client.start_runtime(too_large()).name
     stack.wait_for_end(failed)
     stack.wait_for_end(other)
@@ -130,7 +130,12 @@ def picture(visit: Visit, path: str, name: str, full: bool = False) -> None:
 
 
 def shoot(visit: Visit, name: str, full: bool = False) -> None:
-    """Save what is seen, or with `full` the whole page."""
+    """Save what is seen, or with `full` the whole page: charts are drawn when they come into view."""
+    if full:
+        height = visit.page.evaluate("document.documentElement.scrollHeight")
+        for top in [*range(0, height, 400), 0]:
+            visit.page.evaluate(f"window.scrollTo(0, {top})")
+            visit.page.wait_for_timeout(150)
     visit.page.screenshot(path=PICTURES / f"{name}.png", full_page=full)
     print(f"docs/pictures/{name}.png", flush=True)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +147,26 @@ def test_a_zoom_asks_the_server_and_ends_in_raw_points(visit: Visit, stack: Stac
     page.mouse.dblclick(over["x"] + over["width"] * 0.4, over["y"] + 60)
     until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "a double click goes back")
     assert "from=" not in page.url
+
+
+def test_a_query_copied_as_python_runs(visit: Visit, stack: StackProcess, walked: str, tmp_path: Path) -> None:
+    """What the menu of a chart copies prints the points of that chart."""
+    page = visit.open(f"/{walked}")
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart draws")
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text }")
+    chart = page.locator('[data-key="train/loss"]')
+    chart.locator("button[aria-haspopup]").click()
+    page.get_by_role("menuitem", name="Copy as Python").click()
+    text = visit.until("window.copied", "the query is copied")
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "MILEPOST_DATA_DIR": stack.endpoints.data_dir, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    key, _, points = done.stdout.partition(" ")
+    assert key == "train/loss"
+    assert [step for step, _ in ast.literal_eval(points)] == list(range(1, STEPS + 1))
 
 
 def test_keys_do_what_the_help_says(visit: Visit, walked: str) -> None:

@@ -42,7 +42,7 @@ def test_priority_goes_first_then_whoever_came_first() -> None:
 def test_nobody_overtakes_whoever_does_not_fit() -> None:
     queue = [candidate("large", Need(4.0, 0.0, 0), sequence=1), candidate("small", sequence=2)]
     large, small = place(queue, HOST, [held(1.0)])
-    assert large == Waiting("large", facts.PENDING_REASON_INSUFFICIENT_CPU, "needs 4, 3 of 4 are free on here", 1)
+    assert large == Waiting("large", facts.PENDING_REASON_INSUFFICIENT_CPU, "needs 4 CPU, 3 of 4 are free on here", 1)
     assert small == Waiting("small", facts.PENDING_REASON_BEHIND_OTHERS, "", 2)
 
 

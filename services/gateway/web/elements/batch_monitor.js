@@ -5,11 +5,12 @@ import { batchState } from '../functions/batch.js'
 
 export function BatchMonitor({ trial }) {
   const { text, done, total, kind } = batchState(trial.progress)
+  const unknown = !total && done > 0
   const share = total ? Math.min(1, done / total) : 0
   return html`<div class="batch-monitor" data-kind=${kind} data-active=${trial.status === 'Running'}>
     <span class="batch-text" data-testid="batch">${text}</span>
     <div class="batch-track" role="progressbar" aria-label="Batches" aria-valuemin="0" aria-valuemax=${total || undefined} aria-valuenow=${total ? done : undefined} aria-valuetext=${text}>
-      <div class="batch-fill ${total ? '' : 'unknown'}" style=${{ transform: total ? `scaleX(${share})` : '' }}></div>
+      <div class="batch-fill ${unknown ? 'unknown' : ''}" style=${{ transform: unknown ? '' : `scaleX(${share})` }}></div>
     </div>
     ${trial.progress?.epochs ? html`<span class="batch-epochs">epoch ${count((trial.progress.epoch ?? 0) + 1)} of ${count(trial.progress.epochs)}</span>` : ''}
   </div>`

@@ -128,11 +128,11 @@ function moveByKey(event, { data, cursor }) {
   cursor.value = { step: series.lastSteps[next], source: 'keyboard', pinned: true }
 }
 
-/** The value under the cursor, or the last one. */
+/** The value under the cursor, or the last one. Of several trials one value would belong to nobody: the tooltip has them. */
 function Readout({ data, cursor, store }) {
   const { overview, detail } = data.value
   const series = (store.view.value && detail ? detail : overview).find((one) => !one.superseded)
-  if (!series || series.lastSteps.length === 0) return html`<span class="readout"></span>`
+  if (!series || series.lastSteps.length === 0 || store.parents.length > 1) return html`<span class="readout"></span>`
   const at = cursor.value?.step
   const i = at === undefined ? series.lastSteps.length - 1 : nearestIndex(series.lastSteps, at)
   const last = series.lasts[i]
