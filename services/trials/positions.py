@@ -175,7 +175,8 @@ def _advance_earlier(position: Position, attempt: int, sequence: int, step: int)
 def _measure(position: Position, told: Told) -> None:
     """Fold the speed. A missing number means that the time before is not known."""
     position.busy_seconds += told.busy_seconds
-    if told.number != position.number + 1:
+    # From 0 an attempt may jump to the step of its snapshot, which it did not work for.
+    if told.number != position.number + 1 or (position.step == 0 and told.step > 0):
         restart(position.times)
     before = position.times.last_time
     steps = told.step - position.step

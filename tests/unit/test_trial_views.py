@@ -292,6 +292,16 @@ def test_elapsed_counts_running_time_only() -> None:
     assert history.trial().elapsed.seconds == 42
 
 
+def test_the_step_of_a_snapshot_is_no_work_of_the_attempt_that_restored_it() -> None:
+    history = History().requested().running(total_steps=1_000)
+    history.after(1.0).batch(0)
+    for step in range(410, 510, 10):
+        history.after(1.0).batch(step)
+    trial = history.trial()
+    assert trial.throughput.steps_per_second == pytest.approx(10)
+    assert trial.estimate.remaining.seconds == pytest.approx(50, abs=2)
+
+
 def test_an_estimate_comes_when_warm_and_goes_when_stalled() -> None:
     history = History().requested().running(total_steps=1_000)
     assert not history.trial().HasField("estimate")
