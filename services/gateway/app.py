@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
+import anyio.to_thread
+import brotli
 import grpc
 import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -26,7 +30,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response, Stream
 from starlette.routing import Mount
 from starlette.routing import Route as HttpRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from milepost.errors import InvalidArgument, ResourceExhausted, Violation
 from milepost.ids import is_token
@@ -53,6 +57,7 @@ from services.gateway.problems import (
 from services.gateway.routes import Answer, Route
 
 READY_SECONDS = 2.0
+COMPRESSED = frozenset({".js", ".css"})
 # What the page's address means: the same document, which reads the rest of the address itself.
 PAGES = ("/", "/runtimes/{runtime}", "/trials", "/runtimes/{runtime}/audit")
 
@@ -485,6 +490,34 @@ class _PageFiles(StaticFiles):
         response.headers["cache-control"] = "no-cache"
         return response
 
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Answer with brotli at its best where that is understood: each file is compressed once."""
+        response = await super().get_response(path, scope)
+        accepted = {
+            part.partition(";")[0].strip() for part in Headers(scope=scope).get("accept-encoding", "").split(",")
+        }
+        if not isinstance(response, FileResponse) or "br" not in accepted or Path(path).suffix not in COMPRESSED:
+            return response
+        file = Path(response.path)
+        body = await anyio.to_thread.run_sync(_compressed, file, file.stat().st_mtime_ns)
+        kept = {name: response.headers[name] for name in ("cache-control", "etag", "last-modified")}
+        headers = {**kept, "content-encoding": "br", "vary": "accept-encoding"}
+        return Response(body, headers=headers, media_type=response.media_type)
+
+
+@lru_cache(maxsize=512)
+def _compressed(file: Path, modified: int) -> bytes:
+    return bytes(brotli.compress(file.read_bytes(), mode=brotli.MODE_TEXT, quality=11))
+
+
+def _compress_all(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.suffix in COMPRESSED:
+            _compressed(file, file.stat().st_mtime_ns)
+
 
 def _static(gateway: Gateway) -> ASGIApp:
-    return GZipMiddleware(_PageFiles(directory=gateway.web, check_dir=False), minimum_size=500, compresslevel=6)
+    files = _PageFiles(directory=gateway.web, check_dir=False)
+    # The first visitor does not wait for it.
+    threading.Thread(target=_compress_all, args=(gateway.web,), name="compress", daemon=True).start()
+    return GZipMiddleware(files, minimum_size=500, compresslevel=6)

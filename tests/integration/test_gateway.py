@@ -223,6 +223,9 @@ async def test_the_page_is_served_under_every_address_of_a_page_with_a_strict_po
     script = await client.get("/static/app.js", headers={"accept-encoding": "gzip"})
     assert script.headers["content-type"].startswith("text/javascript")
     assert script.headers["content-encoding"] == "gzip"
+    smaller = await client.get("/static/app.js", headers={"accept-encoding": "gzip, br"})
+    assert (smaller.headers["content-encoding"], smaller.text) == ("br", script.text)
+    assert smaller.headers["etag"] == script.headers["etag"]
     again = await client.get("/static/app.js", headers={"if-none-match": script.headers["etag"]})
     assert again.status_code == 304
 
