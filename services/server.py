@@ -108,7 +108,8 @@ class Server:
 
     async def _report(self) -> None:
         try:
-            problem = await asyncio.wait_for(self._check(), timeout=5.0)
+            async with asyncio.timeout(5.0):
+                problem = await self._check()
         except Exception as error:  # whatever a dependency raises, it is not healthy
             problem = f"{type(error).__name__}: {error}"
         serving = health_pb2.HealthCheckResponse.NOT_SERVING if problem else health_pb2.HealthCheckResponse.SERVING

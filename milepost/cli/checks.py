@@ -50,6 +50,7 @@ async def _http_status(host: str, port: int, path: str) -> bytes:
 
 async def _answers(ask: Callable[[], Awaitable[bytes]], expected: bytes) -> bool:
     try:
-        return await asyncio.wait_for(ask(), CHECK_SECONDS) == expected
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await ask() == expected
     except (OSError, TimeoutError):
         return False

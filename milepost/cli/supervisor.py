@@ -208,7 +208,8 @@ class Supervisor:
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
             try:
                 process.send_signal(number)
-                await asyncio.wait_for(process.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await process.wait()
                 return
             except ProcessLookupError:
                 return

@@ -149,7 +149,8 @@ class _Outbox:
         while self._bytes >= OUTBOX_BYTES:
             self._room.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), STALL_SECONDS)
+                async with asyncio.timeout(STALL_SECONDS):
+                    await self._room.wait()
             except TimeoutError:
                 raise SlowClient from None
         self._chunks.append(chunk)
@@ -277,8 +278,9 @@ class FeedResponse(EventSourceResponse):
             if abort is not None:
                 # Closing would wait until the client has read what is buffered, for ever.
                 abort()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(_disconnected(receive), STALL_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STALL_SECONDS):
+                        await _disconnected(receive)
 
 
 async def _disconnected(receive: Receive) -> None:

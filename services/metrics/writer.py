@@ -192,7 +192,8 @@ class Pipeline:
                 self.problem = str(error)
                 log.warning("writer.waits", extra={"kind": self.kind, "error": str(error), "seconds": pause})
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stopping.wait()
             if stopping.is_set():
                 return False
             pause = min(MAXIMUM_BACKOFF_SECONDS, pause * 2)

@@ -205,7 +205,9 @@ class Views:
         entry = (sequence, future)
         self._waiters.append(entry)
         try:
-            await asyncio.wait_for(future, timeout_seconds)
+            # Not `asyncio.wait_for`: before Python 3.12 it swallows a cancellation that comes with the result.
+            async with asyncio.timeout(timeout_seconds):
+                await future
         except TimeoutError as error:
             raise Unavailable(
                 f"the read model stands at {self.sequence} and did not reach {sequence} in time",

@@ -163,7 +163,8 @@ class Watch:
         await asyncio.sleep(self._interval)
         while not self._dirty:
             try:
-                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
             except TimeoutError:
                 now = self._clock()
                 self._dirty.update(key for key in self._keys() if self._is_stalled(key, now) != (key in self._stalled))
