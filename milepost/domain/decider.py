@@ -1,14 +1,16 @@
-"""What every decider shares: a fact of the log as a decider sees it, and folding."""
+"""What every decider shares: a fact of the log as a decider sees it, times, and folding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 State = TypeVar("State")
 
@@ -41,6 +43,13 @@ def replace(state: State, **changes: Any) -> State:
     for name, value in changes.items():
         values[positions[name]] = value
     return kind(*values)
+
+
+def to_timestamp(time: datetime) -> Timestamp:
+    """Return a time as events carry it."""
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
 
 
 def fold(evolve: Callable[[State, Fact], State], state: State, facts: Iterable[Fact]) -> State:

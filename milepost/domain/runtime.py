@@ -13,12 +13,11 @@ from enum import Enum
 from typing import Any
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
-from milepost.domain.decider import Fact, replace
+from milepost.domain.decider import Fact, replace, to_timestamp
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 
 # --- states ---------------------------------------------------------------------------------------------------------
@@ -417,7 +416,7 @@ def _stop(state: Runtime, command: StopRuntime) -> list[Message]:
     ):
         return []
     return [
-        facts.StopRequested(mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason)
+        facts.StopRequested(mode=command.mode, deadline_time=to_timestamp(command.deadline_time), reason=command.reason)
     ]
 
 
@@ -554,9 +553,3 @@ def decide(state: Runtime, command: object) -> list[Message]:
 
 def _word(state: Runtime) -> str:
     return state.status.value if state.status is not None else "unknown"
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain.decider import Fact, replace
+from milepost.domain.decider import Fact, replace, to_timestamp
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 
 # --- states ---------------------------------------------------------------------------------------------------------
@@ -597,7 +596,7 @@ def _schedule_retry(state: Trial, command: ScheduleRetry) -> list[Message]:
             max_retries=command.max_retries,
             cause=command.cause,
             detail=command.detail,
-            not_before_time=_timestamp(command.not_before_time),
+            not_before_time=to_timestamp(command.not_before_time),
         )
     ]
 
@@ -653,7 +652,7 @@ def _stop(state: Trial, command: StopTrial) -> list[Message]:
             reason="TRIAL_ENDED",
         )
     order = facts.TrialStopRequested(
-        mode=command.mode, deadline_time=_timestamp(command.deadline_time), reason=command.reason
+        mode=command.mode, deadline_time=to_timestamp(command.deadline_time), reason=command.reason
     )
     if isinstance(situation, Active):
         known = situation.stop
@@ -856,9 +855,3 @@ def describe(state: Trial) -> str:
 
 def _label(state: Trial) -> str:
     return f"trial {state.number} of {state.runtime_id}"
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
