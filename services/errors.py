@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +22,7 @@ from milepost.eventlog import (
     LogUnavailable,
     WrongExpectedSequence,
 )
+from services.handlers import wrap
 
 DOMAIN = "milepost"
 
@@ -100,16 +100,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = handler_call_details.method
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
-            )
-        # Watching health is no generator, and needs nothing of this.
-        if handler.unary_stream is not None and inspect.isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
+        return wrap(
+            handler,
+            unary=lambda behaviour: self._unary(behaviour, method),
+            stream=lambda behaviour: self._stream(behaviour, method),
+        )
 
     def _unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -16,33 +13,8 @@ import grpc.aio
 from prometheus_client import start_http_server
 
 from milepost import observability
-from milepost.observability import current_trace_id
-
-_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
-
-
-class JsonFormatter(logging.Formatter):
-    """Format a record as one line of JSON: time, level, service, event, and the fields given as `extra`."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-            "event": record.getMessage(),
-            "logger": record.name,
-        }
-        trace_id = current_trace_id()
-        if trace_id:
-            entry["trace_id"] = trace_id
-        entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+from milepost.json_logs import JsonFormatter
+from services.handlers import wrap
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
@@ -85,20 +57,11 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method = handler_call_details.method.lstrip("/")
         parent = dict(handler_call_details.invocation_metadata or ()).get("traceparent", "")
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary, method, str(parent)),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        # Watching health is no generator, and needs nothing of this.
-        if handler.unary_stream is not None and inspect.isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler.unary_stream, method, str(parent)),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        return handler
+        return wrap(
+            handler,
+            unary=lambda behaviour: self._unary(behaviour, method, str(parent)),
+            stream=lambda behaviour: self._stream(behaviour, method, str(parent)),
+        )
 
     def _unary(self, behaviour: Callable[..., Any], method: str, parent: str) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:

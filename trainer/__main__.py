@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from google.protobuf import json_format
 
 from milepost import observability
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.json_logs import JsonFormatter
 from trainer.driver import Driver
 from trainer.isolation import confine
-
-_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, event, fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": "trainer",
-            "event": record.getMessage(),
-        }
-        entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
 
 
 def main() -> int:
@@ -42,7 +23,7 @@ def main() -> int:
     parser.add_argument("--launch", required=True, type=Path, help="attempt.json of the attempt's folder")
     arguments = parser.parse_args()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(JsonFormatter("trainer"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     launch_file = arguments.launch.absolute()
     launch = json_format.Parse(launch_file.read_text(), AttemptLaunch(), ignore_unknown_fields=True)
