@@ -463,3 +463,28 @@ async def test_committed_events_are_heard_and_refused_ones_are_not(nats_server: 
                 while len(heard) < 3:
                     heard += await committed.next_batch()
             assert [int(message.headers["Nats-Sequence"]) for message in heard] == [1, 2, 3]
+
+
+async def test_a_flush_does_not_overtake_what_was_sent_before_it() -> None:
+    """The library's own ping does: its answer would say that the server has what is still in the buffer."""
+    heard: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"headers":true,"proto":1}\r\n')
+        while line := await reader.readline():
+            heard.append(b" ".join(line.split()[:2]))
+            if heard[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    connection = await connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="test")
+    heard.clear()
+    async with await connection.subscribe("a", "b"):
+        await connection.flush()
+        assert heard[-3:] == [b"SUB a", b"SUB b", b"PING"]
+    await connection.close()
+    await gone.wait()
+    server.close()
