@@ -35,6 +35,7 @@ from services.runtime.events import Events
 from services.runtime.keeping import Keeping
 from services.runtime.launchers import AttemptKey, External, Launcher
 from services.runtime.launchers.local import LocalLauncher
+from services.runtime.launching import Launches, Surroundings
 from services.runtime.lease import Lease
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import SUBJECTS, Liveness
@@ -43,7 +44,7 @@ from services.runtime.placement_policy import Capacity
 from services.runtime.preflight import Preflight
 from services.runtime.purge import Purger
 from services.runtime.requests import Requests
-from services.runtime.scheduler import Scheduler, Surroundings
+from services.runtime.scheduler import Scheduler
 from services.runtime.service import RuntimeService
 from services.runtime.snapshots import SnapshotStorage
 from services.runtime.verification import Sources
@@ -144,7 +145,6 @@ class Application:
             # An attempt is a user of its own, if the server asks for users.
             without_password(options.nats_url),
             socket.gethostname(),
-            options.ray_address,
             options.secrets,
         )
         self._channels = [
@@ -162,7 +162,7 @@ class Application:
             storage,
             purger,
             self._leftovers,
-            surroundings,
+            Launches(self.views, storage, surroundings),
             duties=(self._anchoring.run,),
         )
         events = Events(self._log, self.views)

@@ -10,17 +10,15 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from milepost import code_archive, observability
 from milepost import configuration as configurations
+from milepost import observability
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.domain import runtime, trial
 from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError
@@ -30,6 +28,7 @@ from services.runtime import retry_policy
 from services.runtime.control_policy import Process
 from services.runtime.decisions import Behind, Decisions
 from services.runtime.launchers import AttemptKey, Launcher, LaunchFailed
+from services.runtime.launching import Launches
 from services.runtime.lease import Lease
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import Liveness
@@ -48,17 +47,6 @@ MAXIMUM_STEPS = 5_000
 PURGE_RETRY_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an attempt is told about where it runs."""
-
-    data_dir: Path
-    nats_url: str
-    host: str
-    ray_address: str = ""
-    secrets: Callable[[str], str | None] = lambda name: None
-
-
 class Scheduler:
     """Acts on runtimes while it holds the lease."""
 
@@ -72,7 +60,7 @@ class Scheduler:
         storage: SnapshotStorage,
         purger: Purger,
         leftovers: Leftovers,
-        surroundings: Surroundings,
+        launches: Launches,
         duties: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -86,7 +74,7 @@ class Scheduler:
         self._leftovers = leftovers
         # Work that only the leader does, for as long as it leads.
         self._duties = duties
-        self._around = surroundings
+        self._launches = launches
         self._clock = clock
         self._leading = False
         self._runtimes = observability.gauge("milepost.runtimes", "Runtimes, by phase; told by the leader alone")
@@ -323,10 +311,10 @@ class Scheduler:
         await self._leftovers.cancel(view.runtime_id, step.trial)
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         try:
-            launch = await self._attempt_launch(view, view.trials[step.trial])
+            launch = await self._launches.launch(view, view.trials[step.trial])
             with observability.span("launcher.launch", launch.traceparent, "producer", {"attempt": str(key)}):
                 launch.traceparent = observability.current_traceparent() or launch.traceparent
-                await launcher.launch(key, launch, self._environment(launch))
+                await launcher.launch(key, launch, self._launches.environment(launch))
             self._liveness.watch(key)
         except LaunchFailed as error:
             cause = common.EXIT_CAUSE_DETERMINISTIC if error.deterministic else common.EXIT_CAUSE_LAUNCH_FAILED
@@ -335,70 +323,6 @@ class Scheduler:
             )
             fence = control.EndAttempt(step.trial, step.attempt, facts.FENCE_REASON_LAUNCH_FAILED, cause, error.message)
             await self._end_attempt(view, fence)
-
-    async def _attempt_launch(self, view: RuntimeView, one: TrialView) -> AttemptLaunch:
-        active, configuration = one.state.active, view.state.configuration
-        if active is None or configuration is None:
-            raise LaunchFailed("the attempt is over")
-        key = AttemptKey(view.runtime_id, one.number, active.attempt)
-        snapshot = next((s for s in one.state.snapshots if s.snapshot_id == active.launch.snapshot_id), None)
-        return AttemptLaunch(
-            runtime_id=view.runtime_id,
-            trial=one.number,
-            attempt=active.attempt,
-            configuration=configuration,
-            # A continuation may have changed how long to train; what the search chose stays.
-            parameters={**configuration.parameters, **one.searched},
-            snapshot_id=active.launch.snapshot_id,
-            snapshot_step=active.launch.snapshot_step,
-            snapshot_uri=active.launch.snapshot_uri,
-            manifest_sha256=snapshot.manifest_sha256 if snapshot is not None else "",
-            initialize_from_uri=self._initialize_from(configuration),
-            nats_url=self._around.nats_url,
-            attempt_directory=str(key.directory(self._around.data_dir)),
-            snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
-            gpus=active.launch.gpus,
-            code_directory=await self._code_directory(configuration),
-            ray_address=self._around.ray_address if configuration.launcher == config.LAUNCHER_RAY else "",
-            launch_event_id=one.last["AttemptLaunched"].event_id,
-            traceparent=one.last["AttemptLaunched"].traceparent,
-        )
-
-    async def _code_directory(self, configuration: config.RuntimeConfiguration) -> str:
-        if not configuration.HasField("code"):
-            return configuration.working_directory
-        try:
-            folder = await asyncio.to_thread(code_archive.fetch, configuration.code, self._around.data_dir / "code")
-        except code_archive.CodeInvalid as error:
-            raise LaunchFailed(error.message, deterministic=True) from error
-        except OSError as error:
-            raise LaunchFailed(f"the code could not be unpacked: {error.strerror}") from error
-        return str(folder)
-
-    def _initialize_from(self, configuration: config.RuntimeConfiguration) -> str:
-        if not configuration.initialize_from:
-            return ""
-        snapshot = self._views.snapshot(configuration.initialize_from)
-        if snapshot is None:
-            raise LaunchFailed(f"{configuration.initialize_from} is no snapshot", deterministic=True)
-        return snapshot.uri
-
-    def _environment(self, launch: AttemptLaunch) -> dict[str, str]:
-        environment = {}
-        for name, entry in launch.configuration.environment.items():
-            if entry.WhichOneof("kind") == "secret":
-                secret = self._around.secrets(entry.secret)
-                if secret is None:
-                    raise LaunchFailed(f"the secret {entry.secret} of {name} is not known here", deterministic=True)
-                environment[name] = secret
-            else:
-                environment[name] = entry.value
-        if launch.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, launch.gpus))
-        elif launch.configuration.launcher == config.LAUNCHER_LOCAL:
-            # It asked for none, so it sees none: those of the others are not its own.
-            environment.setdefault("CUDA_VISIBLE_DEVICES", "")
-        return environment
 
     async def _reap(self, view: RuntimeView, step: control.Reap) -> None:
         log.warning(
