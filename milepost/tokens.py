@@ -1,10 +1,11 @@
 """Who may call: tokens of people and programs, kept as hashes in a file, `tokens.json` of the data directory.
 
-Four kinds, told apart by their first letters:
+Five kinds, told apart by their first letters:
 
 - `mp_<id>_<secret>`: made by `milepost token create`. The file holds the SHA-256 of the whole token.
 - `mps_<secret>`: what services show each other. One secret, in a file that only their user can read.
 - `mpt_<claims>.<signature>`: bound to one attempt; signed with a secret of the services, so nothing is stored.
+- `mpl_<claims>.<signature>`: a job of a cluster, which may fetch the launch of one attempt with it, once; signed too.
 - `mpw_<claims>.<signature>`: a browser that signed in with a token of the first kind, and ends with it; signed too.
 
 A secret has 256 random bits, so one round of SHA-256 is as good as a slow hash.
@@ -36,6 +37,8 @@ MAXIMUM_TOKEN_CHARACTERS = 512
 DEFAULT_ACTIVE_RUNTIMES = 1_000
 TRAINER_TOKEN_LIFETIME = timedelta(days=90)
 SESSION_LIFETIME = timedelta(hours=12)
+# Shorter than it is remembered that a launch was claimed, so that none can be claimed again when that is forgotten.
+LAUNCH_TICKET_LIFETIME = timedelta(hours=23)
 
 # No colon: names with one (`local:ann`, `service:runtime`) are given by Milepost.
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
@@ -55,6 +58,8 @@ class Role(StrEnum):
     ADMIN = "admin"
     # Read the runtime it is bound to. Given to attempts, never to people.
     TRAINER = "trainer"
+    # Fetch one launch. Given to jobs of a cluster, never to people.
+    LAUNCH = "launch"
     # What services ask of each other. Given to services, never to people.
     SERVICE = "service"
     # Everything: whoever calls over loopback where no token is asked for could do it without us too.
@@ -317,6 +322,25 @@ class TrainerTokens:
         return Identity(actor, Role.TRAINER, actor, runtime_id, max_active_runtimes=0)
 
 
+class LaunchTickets:
+    """Tokens with which a job fetches the launch of the attempt it was submitted for.
+
+    They are seen by everybody who may look at the jobs of the cluster, so each is good for one claim only.
+    """
+
+    def __init__(self, keys_dir: Path, clock: Clock = now_utc) -> None:
+        self._signed = _Signed("mpl_", keys_dir / TRAINER_KEY_FILE, clock)
+
+    def create(self, runtime_id: str, trial: int, attempt: int, lifetime: timedelta = LAUNCH_TICKET_LIFETIME) -> str:
+        return self._signed.sign((runtime_id, str(trial), str(attempt)), lifetime)
+
+    def verify(self, text: str) -> Identity:
+        """Raises InvalidToken: it is not signed with our key, or expired."""
+        runtime_id, trial, attempt = self._signed.open(text)
+        key = f"{runtime_id}/{trial}/{attempt}"
+        return Identity(f"launch:{key}", Role.LAUNCH, key, runtime_id, max_active_runtimes=0)
+
+
 class SessionTokens:
     """What a browser gets in exchange for a token: valid for some hours, and no longer than that token."""
 
@@ -337,18 +361,25 @@ class Verifier:
     """Says whose token something is, whatever its kind."""
 
     def __init__(
-        self, store: TokenStore, service: ServiceToken, trainers: TrainerTokens, sessions: SessionTokens
+        self,
+        store: TokenStore,
+        service: ServiceToken,
+        trainers: TrainerTokens,
+        sessions: SessionTokens,
+        launches: LaunchTickets,
     ) -> None:
         self.store = store
         self.sessions = sessions
         self._service = service
         self._trainers = trainers
+        self._launches = launches
 
     @classmethod
     def of(cls, tokens_file: Path, keys_dir: Path) -> Verifier:
         """Verify by the files of an installation. Makes the secrets of the services where they are missing."""
         store = TokenStore(tokens_file)
-        return cls(store, ServiceToken(keys_dir), TrainerTokens(keys_dir), SessionTokens(keys_dir, store))
+        sessions = SessionTokens(keys_dir, store)
+        return cls(store, ServiceToken(keys_dir), TrainerTokens(keys_dir), sessions, LaunchTickets(keys_dir))
 
     def verify(self, text: str) -> Identity:
         """Say whose token this is.
@@ -363,6 +394,8 @@ class Verifier:
             return self._service.verify(text)
         if text.startswith("mpt_"):
             return self._trainers.verify(text)
+        if text.startswith("mpl_"):
+            return self._launches.verify(text)
         if text.startswith("mpw_"):
             return self.sessions.verify(text)
         return self.store.verify(text)

@@ -59,6 +59,7 @@ TRIALS = "/milepost.api.trial.v1.TrialService/"
 METRICS = "/milepost.api.metric.v1.MetricService/"
 LOGS = "/milepost.api.log.v1.LogService/"
 ACCESS = "/milepost.api.access.v1.AccessService/"
+LAUNCHES = "/milepost.api.training.v1.LaunchService/"
 
 RULES: dict[str, Rule] = {
     RUNTIMES + "StartRuntime": _command(Role.OPERATOR, ""),
@@ -101,6 +102,8 @@ RULES: dict[str, Rule] = {
     ACCESS + "GetCaller": Rule(Role.VIEWER, trainer=True),
     # What it says becomes facts by itself.
     ACCESS + "ReportAccess": Rule(Role.SERVICE),
+    # The ticket says which one; it is good once.
+    LAUNCHES + "ClaimLaunch": Rule(Role.LAUNCH, Kind.COMMAND),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _read(),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _read(),
 }
@@ -128,6 +131,8 @@ def authorize(identity: Identity, method: str) -> Rule:
         allowed = rule.service or rule.role in (Role.VIEWER, Role.SERVICE)
     elif identity.role is Role.TRAINER:
         allowed = rule.trainer
+    elif identity.role is Role.LAUNCH:
+        allowed = rule.role is Role.LAUNCH
     else:
         allowed = rule.role in _RANKS and _RANKS[identity.role] >= _RANKS[rule.role]
     if not allowed:

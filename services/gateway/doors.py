@@ -102,7 +102,7 @@ class Doors:
             authorization = f"Bearer {session}" if session else ""
         shown = (("authorization", authorization),) if authorization else ()
         caller = replace(self._authenticator.identify(shown), peer=peer)
-        if caller.role in (Role.TRAINER, Role.SERVICE):
+        if caller.role in (Role.TRAINER, Role.LAUNCH, Role.SERVICE):
             raise Unauthenticated("tokens of programs are not for this address", reason="TOKEN_INVALID")
         key = caller.identity.session_id or caller.identity.token_id or f"{caller.actor} {peer}"
         return Visitor(caller, authorization, key)
@@ -183,7 +183,7 @@ def session_routes(authenticator: Authenticator, sessions: SessionTokens | None,
             attempts.take(peer)
             caller = authenticator.identify((("authorization", f"Bearer {await _token_in(request)}"),))
             own = caller.identity.token_id and not caller.identity.session_id
-            if sessions is None or not own or caller.role in (Role.TRAINER, Role.SERVICE):
+            if sessions is None or not own or caller.role in (Role.TRAINER, Role.LAUNCH, Role.SERVICE):
                 raise Unauthenticated("sign in with a token of milepost token create", reason="TOKEN_INVALID")
         except MilepostError as error:
             if isinstance(error, Unauthenticated):

@@ -15,7 +15,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from milepost.settings import Settings, collect
-from milepost.tokens import Role, ServiceToken, TokenStore, TrainerTokens
+from milepost.tokens import LaunchTickets, Role, ServiceToken, TokenStore, TrainerTokens
 from services.access import open_access
 from services.access_service import AccessService
 from services.authentication import Observation
@@ -28,6 +28,7 @@ MODULES = {
     "milepost.api.metric.v1.metric_service": "MetricService",
     "milepost.api.log.v1.log_service": "LogService",
     "milepost.api.access.v1.access_service": "AccessService",
+    "milepost.api.training.v1.launch_service": "LaunchService",
 }
 
 
@@ -72,6 +73,9 @@ class Doors:
 
     def trainer_token(self, runtime_id: str) -> str:
         return TrainerTokens(self.data_dir / "keys").create(runtime_id, 1, 1)
+
+    def launch_ticket(self, runtime_id: str) -> str:
+        return LaunchTickets(self.data_dir / "keys").create(runtime_id, 1, 1)
 
     def service_token(self) -> str:
         return ServiceToken(self.data_dir / "keys").text

@@ -108,6 +108,15 @@ async def test_an_attempt_may_read_its_own_runtime_and_change_nothing(doors: Doo
         assert await call(channel, method, request_of(method, "runtimes/rt-a/trials/1"), token) is expected
 
 
+async def test_a_launch_ticket_opens_the_claim_of_its_launch_and_nothing_else(
+    doors: Doors, channel: grpc.aio.Channel
+) -> None:
+    ticket = doors.launch_ticket("rt-a")
+    for method in METHODS:
+        expected = Code.UNIMPLEMENTED if method.name == "ClaimLaunch" else Code.PERMISSION_DENIED
+        assert await call(channel, method, request_of(method, "runtimes/rt-a"), ticket) is expected, method.full_name
+
+
 async def test_several_names_of_which_one_is_foreign_are_refused(doors: Doors, channel: grpc.aio.Channel) -> None:
     method = next(m for m in METHODS if m.name == "QuerySeries")
     request = request_of(method, "runtimes/rt-a/trials/1")
