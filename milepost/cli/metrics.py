@@ -50,12 +50,13 @@ def _print_summaries(answer: metric_api.ListSeriesResponse, form: str) -> None:
         output.print_json(answer)
         return
     output.print_table(
-        ("SERIES", "POINTS", "STEPS", "LAST", "MIN", "MAX"),
+        ("SERIES", "POINTS", "STEPS", "LAST", "MIN", "MAX", "BEST"),
         [
             (
                 item.key, f"{item.point_count:,}", f"{item.first_step:,}..{item.last_step:,}", output.number(item.last),
                 output.number(item.min) if item.HasField("min") else "",
                 output.number(item.max) if item.HasField("max") else "",
+                f"{output.number(item.best)} at {item.best_step:,}" if item.HasField("best") else "",
             )
             for item in answer.series
         ],

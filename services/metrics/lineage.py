@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from milepost.api.config.v1.configuration_pb2 import KeepBest
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_events
 from milepost.api.event.v1 import trial_events_pb2 as trial_events
 from milepost.domain import trial as trial_decider
@@ -18,6 +19,7 @@ from milepost.domain.decider import Fact
 from milepost.domain.trial import Segment, Trial, cut_lineage
 from milepost.eventlog import EventLog, EventLogError, RecordedEvent, parse_subject
 from milepost.eventlog.codec import UnknownEventType, decode, type_of
+from services.metrics.selection import Piece, TrialRef, owned_pieces, superseded_pieces
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,10 @@ _RUNTIME_TYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An attempt went on from a step: from `restored_step + 1` on the steps are its own."""
+    """An attempt went on from a step: from `restored_step + 1` on the steps are its own.
+
+    What it logs at `restored_step` again counts instead of what earlier attempts logged there, series by series.
+    """
 
     attempt: int
     restored_step: int
@@ -67,6 +72,7 @@ class _TrialHistory:
 @dataclass(slots=True)
 class _Runtime:
     log_quota_bytes: int | None = None
+    keep_best: KeepBest | None = None
     deleted: bool = False
     trials: dict[int, _TrialHistory] = field(default_factory=dict)
 
@@ -135,6 +141,25 @@ class Lineages:
             lineage = cut_lineage(lineage, cut.attempt, cut.restored_step)
         return lineage
 
+    def restarts(self, runtime_id: str, trial: int, sequence: int | None = None) -> dict[int, tuple[int, ...]]:
+        """Say which attempts went on from which step, oldest first, for the steps that are in the lineage."""
+        found: dict[int, tuple[int, ...]] = {}
+        for cut in self.cuts(runtime_id, trial, sequence):
+            found = {step: attempts for step, attempts in found.items() if step <= cut.restored_step}
+            if cut.restored_step > 0:
+                found[cut.restored_step] = (*found.get(cut.restored_step, ()), cut.attempt)
+        return found
+
+    def owned(self, ref: TrialRef, sequence: int | None = None) -> list[Piece]:
+        """List what the attempts of a trial own, as of a position of the log (None: now)."""
+        place = (ref.runtime_id, ref.trial, sequence)
+        return owned_pieces(ref, self.lineage(*place), self.restarts(*place))
+
+    def superseded(self, ref: TrialRef, sequence: int | None = None) -> list[Piece]:
+        """List what the attempts of a trial did in vain, as of a position of the log (None: now)."""
+        place = (ref.runtime_id, ref.trial, sequence)
+        return superseded_pieces(ref, self.lineage(*place), self.attempts(*place), self.restarts(*place))
+
     def attempts(self, runtime_id: str, trial: int, sequence: int | None = None) -> list[int]:
         """List the attempts that have started."""
         return [cut.attempt for cut in self.cuts(runtime_id, trial, sequence)] or [1]
@@ -153,6 +178,11 @@ class Lineages:
         runtime = self._runtimes.get(runtime_id)
         return runtime.log_quota_bytes if runtime else None
 
+    def keep_best(self, runtime_id: str) -> KeepBest | None:
+        """What a runtime says of its best value; None: nothing."""
+        runtime = self._runtimes.get(runtime_id)
+        return runtime.keep_best if runtime else None
+
 
 def _apply_to_runtime(runtime: _Runtime, payload: object) -> None:
     if isinstance(payload, runtime_events.DeleteRequested):
@@ -163,6 +193,8 @@ def _apply_to_runtime(runtime: _Runtime, payload: object) -> None:
     ):
         megabytes = payload.configuration.limits.log_megabytes
         runtime.log_quota_bytes = megabytes * 1_000_000 if megabytes > 0 else None
+        snapshots = payload.configuration.snapshots
+        runtime.keep_best = snapshots.keep_best if snapshots.HasField("keep_best") else None
 
 
 CutListener = Callable[[str, int, Cut], None]

@@ -5,7 +5,7 @@ Pure. SQL is put together from constant text and numbers of ours; whatever came 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,12 +27,20 @@ class TrialRef:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The steps first..last, both included, that one attempt of a trial logged."""
+    """The steps first..last, both included, that one attempt of a trial logged.
+
+    Attributes:
+        yields_to: attempts that went on from this one step (`first` is `last`), and whose points there count instead,
+            series by series.
+        yielded: the piece is what gave way to them; else it is what did not.
+    """
 
     trial: TrialRef
     attempt: int
     first: int = 0
     last: int = MAXIMUM_STEP
+    yields_to: tuple[int, ...] = ()
+    yielded: bool = False
 
     def clipped(self, first: int, last: int) -> Piece | None:
         """Return the part within a range of steps; None: there is none."""
@@ -48,24 +56,44 @@ class Pin:
     sequence: int
 
 
-def owned_pieces(trial: TrialRef, lineage: Sequence[Segment]) -> list[Piece]:
-    """List what the attempts of a lineage own. A value logged at step 0 belongs to whoever did step 1."""
-    return [
-        Piece(
-            trial,
-            segment.attempt,
-            0 if segment.first_step == 1 else segment.first_step,
-            MAXIMUM_STEP if segment.last_step is None else segment.last_step,
-        )
-        for segment in lineage
-        if segment.last_step is None or segment.last_step >= segment.first_step
-    ]
+def owned_pieces(
+    trial: TrialRef, lineage: Sequence[Segment], restarts: Mapping[int, Sequence[int]] | None = None
+) -> list[Piece]:
+    """List what the attempts of a lineage own. A value logged at step 0 belongs to whoever did step 1.
+
+    Args:
+        restarts: step -> attempts that went on from it, oldest first. Such an attempt may log at that step again (an
+            evaluation that was interrupted runs anew): of each series, the points of the last one that has any count.
+    """
+    restarts = restarts or {}
+    pieces: list[Piece] = []
+    for segment in lineage:
+        if segment.last_step is not None and segment.last_step < segment.first_step:
+            continue
+        first = 0 if segment.first_step == 1 else segment.first_step
+        if restarts.get(first - 1, ())[-1:] == (segment.attempt,):
+            first -= 1
+        last = MAXIMUM_STEP if segment.last_step is None else segment.last_step
+        later = tuple(restarts.get(last, ()))
+        if not later:
+            pieces.append(Piece(trial, segment.attempt, first, last))
+            continue
+        if first < last:
+            pieces.append(Piece(trial, segment.attempt, first, last - 1))
+        for index, attempt in enumerate((segment.attempt, *later[:-1])):
+            pieces.append(Piece(trial, attempt, last, last, later[index:]))
+    return pieces
 
 
-def superseded_pieces(trial: TrialRef, lineage: Sequence[Segment], attempts: Iterable[int]) -> list[Piece]:
+def superseded_pieces(
+    trial: TrialRef,
+    lineage: Sequence[Segment],
+    attempts: Iterable[int],
+    restarts: Mapping[int, Sequence[int]] | None = None,
+) -> list[Piece]:
     """List what attempts did that the lineage does not take from them."""
     owned: dict[int, list[Piece]] = {}
-    for piece in owned_pieces(trial, lineage):
+    for piece in owned_pieces(trial, lineage, restarts):
         owned.setdefault(piece.attempt, []).append(piece)
     found = []
     for attempt in attempts:
@@ -73,6 +101,8 @@ def superseded_pieces(trial: TrialRef, lineage: Sequence[Segment], attempts: Ite
         for piece in sorted(owned.get(attempt, []), key=lambda p: p.first):
             if piece.first > start:
                 found.append(Piece(trial, attempt, start, piece.first - 1))
+            if piece.yields_to:
+                found.append(replace(piece, yielded=True))
             start = piece.last + 1
         if start <= MAXIMUM_STEP:
             found.append(Piece(trial, attempt, start))
@@ -109,26 +139,35 @@ class Condition:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def in_pieces(pieces: Sequence[Piece], shift: int = 0, prefix: str = "p") -> Condition:
-    """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch."""
+def in_pieces(pieces: Sequence[Piece], shift: int = 0, pin: Pin | None = None) -> Condition:
+    """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch.
+
+    Args:
+        pin: what an attempt has logged at a step that an earlier one yields to it is looked up as of this position.
+    """
     column = "step" if shift == 0 else f"bitShiftRight(step, {shift})"
-    together: dict[tuple[str, int, int, int], list[int]] = {}
+    together: dict[Piece, list[int]] = {}
     for piece in pieces:
-        together.setdefault((piece.trial.runtime_id, piece.attempt, piece.first, piece.last), []).append(
-            piece.trial.trial
-        )
+        together.setdefault(replace(piece, trial=TrialRef(piece.trial.runtime_id, 0)), []).append(piece.trial.trial)
     alternatives = []
     parameters: dict[str, Any] = {}
-    for index, ((runtime_id, attempt, first, last), trials) in enumerate(together.items()):
-        name = f"{prefix}{index}"
-        parameters |= {f"{name}r": runtime_id, f"{name}t": sorted(set(trials)), f"{name}a": attempt}
-        alternative = (
-            f"runtime = {{{name}r:String}} AND trial IN {{{name}t:Array(UInt32)}} AND attempt = {{{name}a:UInt32}}"
-        )
-        if first > 0:
-            alternative += f" AND {column} >= {first >> shift}"
-        if last < MAXIMUM_STEP:
-            alternative += f" AND {column} <= {last >> shift}"
+    for index, (piece, trials) in enumerate(together.items()):
+        name = f"p{index}"
+        parameters |= {f"{name}r": piece.trial.runtime_id, f"{name}t": sorted(set(trials)), f"{name}a": piece.attempt}
+        of_trials = f"runtime = {{{name}r:String}} AND trial IN {{{name}t:Array(UInt32)}}"
+        alternative = f"{of_trials} AND attempt = {{{name}a:UInt32}}"
+        if piece.first > 0:
+            alternative += f" AND {column} >= {piece.first >> shift}"
+        if piece.last < MAXIMUM_STEP:
+            alternative += f" AND {column} <= {piece.last >> shift}"
+        if piece.yields_to and shift == 0:
+            parameters[f"{name}y"] = list(piece.yields_to)
+            known = before(pin)
+            parameters |= known.parameters
+            alternative += (
+                f" AND (trial, key) {'' if piece.yielded else 'NOT '}IN (SELECT trial, key FROM points "
+                f"WHERE {of_trials} AND step = {piece.first} AND attempt IN {{{name}y:Array(UInt32)}} AND ({known.sql}))"
+            )
         alternatives.append(f"({alternative})")
     return Condition(" OR ".join(alternatives) or "0", parameters)
 

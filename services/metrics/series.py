@@ -108,7 +108,7 @@ class SeriesReader:
         """Read every point of pieces, in order of step, equal steps in the order in which they came."""
         if not pieces:
             return {}
-        condition = all_of(in_pieces(pieces), in_keys(keys), before(pin))
+        condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
         rows = await self._store.read(
             "SELECT runtime, trial, key, attempt, step, value, time_ms "
             f"FROM points WHERE {condition.sql} ORDER BY runtime, trial, key, step, stream_id, log_seq",
@@ -142,7 +142,7 @@ class SeriesReader:
         )
 
     async def _from_points(self, pieces: Sequence[Piece], keys: Sequence[str], shift: int, pin: Pin) -> pa.Table:
-        condition = all_of(in_pieces(pieces), in_keys(keys), before(pin))
+        condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
         return await self._store.read(
             f"SELECT runtime, trial, key, attempt, bitShiftRight(step, {shift}) AS bucket, {_AGGREGATES} "
             f"FROM points WHERE {condition.sql} GROUP BY runtime, trial, key, attempt, bucket",
@@ -157,7 +157,7 @@ class SeriesReader:
         rows: list[dict[str, Any]] = []
         for part, unit in ((whole, 12), (rest, 0)):
             if part:
-                condition = all_of(in_pieces(part, unit), in_keys(()), before(pin))
+                condition = all_of(in_pieces(part, unit, pin), in_keys(()), before(pin))
                 table = await self._store.read(
                     f"SELECT key, {_AGGREGATES} {_EXTREMES} FROM points WHERE {condition.sql} GROUP BY key",
                     condition.parameters,

@@ -27,7 +27,6 @@ from services.metrics.selection import (
     in_keys,
     in_pieces,
     in_trials,
-    owned_pieces,
 )
 from services.metrics.series import SeriesRef, group_points
 from services.metrics.store import Store
@@ -121,7 +120,7 @@ class _SeriesStream:
             del self._owned[key]
         for attempt in lineages.attempts(trial.runtime_id, trial.trial):
             self._owned[trial, attempt] = []
-        for piece in owned_pieces(trial, lineages.lineage(trial.runtime_id, trial.trial)):
+        for piece in lineages.owned(trial):
             self._owned[trial, piece.attempt].append(piece)
 
     async def _know_attempts(self, batches: Sequence[Batch]) -> None:
@@ -141,7 +140,7 @@ class _SeriesStream:
             return
         store = self._engine.store
         for first, last in await _windows(store, self._trials, start, end):
-            condition = all_of(in_pieces(pieces), in_keys(sorted(self._keys)), after(first), before(last))
+            condition = all_of(in_pieces(pieces, pin=end), in_keys(sorted(self._keys)), after(first), before(last))
             rows = await store.read(
                 "SELECT runtime, trial, key, attempt, step, value, time_ms "
                 f"FROM points WHERE {condition.sql} ORDER BY runtime, trial, key, step, stream_id, log_seq",

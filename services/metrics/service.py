@@ -9,16 +9,18 @@ from typing import Any
 import grpc.aio
 import numpy as np
 
+from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MAX, METRIC_MODE_MIN, KeepBest
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.metric.v1 import metric_service_pb2_grpc as pb_grpc
 from services.metrics.batches import LOGS, MAXIMUM_STEP, STEPS
+from services.metrics.best import direction
 from services.metrics.buckets import Buckets
 from services.metrics.engine import Engine, Moment
 from services.metrics.exports import export_chunks
 from services.metrics.names import Checker
 from services.metrics.purge import purge
 from services.metrics.records import SenderRecord, read_records
-from services.metrics.selection import Piece, TrialRef, clip, owned_pieces, superseded_pieces
+from services.metrics.selection import Piece, TrialRef, clip
 from services.metrics.series import Extent, Points, SeriesRef, choose_shift
 from services.metrics.series_stream import stream_series
 from services.metrics.verify import verify_stored
@@ -42,11 +44,11 @@ class MetricService(pb_grpc.MetricServiceServicer):
         engine = self._engine
         pipeline = engine.writer.steps
         moment = await engine.moment(request.as_of, pipeline, [trial.runtime_id])
-        pieces = owned_pieces(trial, self._lineage(trial, moment))
+        pieces = engine.follower.lineages.owned(trial, moment.events_sequence)
         pin = None if moment.pin == engine.now(pipeline) else moment.pin
         response = pb.ListSeriesResponse(telemetry_sequence=moment.pin.sequence)
         for row in await engine.series.summaries(pieces, pin):
-            response.series.append(_summary(row))
+            response.series.append(_summary(row, engine.follower.lineages.keep_best(trial.runtime_id)))
         return response
 
     async def QuerySeries(
@@ -60,14 +62,12 @@ class MetricService(pb_grpc.MetricServiceServicer):
         response = pb.QuerySeriesResponse(telemetry_sequence=moment.pin.sequence)
         owned: list[Piece] = []
         superseded: list[Piece] = []
+        lineages, sequence = engine.follower.lineages, moment.events_sequence
         for trial in query.trials:
-            lineage = self._lineage(trial, moment)
-            owned += owned_pieces(trial, lineage)
+            owned += lineages.owned(trial, sequence)
             if request.include_superseded:
-                attempts = engine.follower.lineages.attempts(trial.runtime_id, trial.trial, moment.events_sequence)
-                superseded += superseded_pieces(trial, lineage, attempts)
-        sequence = moment.events_sequence
-        response.events_sequence = engine.follower.lineages.sequence if sequence is None else sequence
+                superseded += lineages.superseded(trial, sequence)
+        response.events_sequence = lineages.sequence if sequence is None else sequence
         await self._fill(response, query, clip(owned, query.first, query.last), moment, by_attempt=False)
         if superseded:
             await self._fill(response, query, clip(superseded, query.first, query.last), moment, by_attempt=True)
@@ -133,11 +133,10 @@ class MetricService(pb_grpc.MetricServiceServicer):
         moment = await engine.moment(request.as_of, engine.writer.steps, sorted({t.runtime_id for t in trials}))
         owned: list[Piece] = []
         superseded: list[Piece] = []
+        lineages, sequence = engine.follower.lineages, moment.events_sequence
         for trial in trials:
-            lineage = self._lineage(trial, moment)
-            owned += owned_pieces(trial, lineage)
-            attempts = engine.follower.lineages.attempts(trial.runtime_id, trial.trial, moment.events_sequence)
-            superseded += superseded_pieces(trial, lineage, attempts) if request.include_superseded else []
+            owned += lineages.owned(trial, sequence)
+            superseded += lineages.superseded(trial, sequence) if request.include_superseded else []
         async for chunk in export_chunks(engine.series, owned, superseded, keys, moment.pin):
             yield pb.ExportSeriesResponse(arrow=chunk)
 
@@ -177,9 +176,6 @@ class MetricService(pb_grpc.MetricServiceServicer):
         check.finish()
         points, lines = await purge(self._engine, runtime_id)
         return pb.PurgeRuntimeResponse(point_count=points, log_line_count=lines)
-
-    def _lineage(self, trial: TrialRef, moment: Moment) -> Any:
-        return self._engine.follower.lineages.lineage(trial.runtime_id, trial.trial, moment.events_sequence)
 
 
 class _Query:
@@ -271,7 +267,7 @@ def _point_data(ref: SeriesRef, points: Points, superseded: bool) -> pb.SeriesDa
     return data
 
 
-def _summary(row: dict[str, Any]) -> pb.SeriesSummary:
+def _summary(row: dict[str, Any], keep_best: KeepBest | None) -> pb.SeriesSummary:
     summary = pb.SeriesSummary(
         key=row["key"],
         point_count=row["counts"],
@@ -286,6 +282,11 @@ def _summary(row: dict[str, Any]) -> pb.SeriesSummary:
     if row["finite"]:
         summary.min, summary.min_step = row["mins"], row["min_steps"]
         summary.max, summary.max_step = row["maxs"], row["max_steps"]
+        better = direction(summary.key, keep_best)
+        if better == METRIC_MODE_MIN:
+            summary.best, summary.best_step = summary.min, summary.min_step
+        elif better == METRIC_MODE_MAX:
+            summary.best, summary.best_step = summary.max, summary.max_step
     return summary
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -486,7 +486,26 @@ def _stepped(view: TrialView, step: int) -> None:
 
 
 def _mark(view: TrialView, marker: Marker) -> None:
+    if view.attempts[-1].restored_step == marker.step:
+        _take_place(view, marker)
     bisect.insort(view.markers, marker, key=lambda m: (m.step, m.sequence))
+
+
+def _take_place(view: TrialView, marker: Marker) -> None:
+    """What an attempt does again at the step it went on from counts instead of what earlier ones did there."""
+    kept = []
+    for earlier in view.markers:
+        repeated = (earlier.step, earlier.kind) == (marker.step, marker.kind) and earlier.attempt < marker.attempt
+        if repeated and marker.kind == api.MARKER_KIND_EVALUATION:
+            # Series by series, as the metric service does.
+            rest = {key: value for key, value in earlier.values.items() if key not in marker.values}
+            if not rest:
+                continue
+            earlier = replace(earlier, values=rest)
+        elif repeated and marker.kind == api.MARKER_KIND_EPOCH_END:
+            continue
+        kept.append(earlier)
+    view.markers = kept
 
 
 def _epoch_completed(view: TrialView, fact: facts.EpochCompleted, occasion: Occasion) -> None:

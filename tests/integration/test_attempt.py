@@ -145,6 +145,8 @@ async def test_a_graceful_stop_loses_no_step_wherever_it_comes(
     if entrypoint == "slow_evaluation":
         done = [e.step for e in await trial.payloads(facts.EvaluationCompleted) if not e.interrupted]
         assert done == [8, 16, 24, 32, 40, 48]
+        # The interrupted one runs again under the new attempt, at the step that this went on from.
+        assert [snapshot.step, min(writer.points("eval/score")[2])] == [24, 24]
 
 
 @pytest.mark.parametrize(

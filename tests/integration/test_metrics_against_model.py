@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from milepost.api.metric.v1 import metric_service_pb2 as pb
-from milepost.domain.trial import Segment, cut_lineage
+from milepost.domain.trial import Segment, cut_lineage, owner_of
 from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from services.metrics.buckets import bucket_shift
-from services.metrics.selection import TrialRef, owned_pieces
 from tests.events import unique_id
 from tests.metrics_service import MetricsClient, MetricsProcess, metrics_client, send, start_attempt, step_batch
 from tests.servers import NatsServer, running_nats
@@ -62,13 +61,22 @@ class Sent:
 
     def of(self, events_sequence: int | None, position: int, superseded_attempt: int | None) -> list[tuple[int, float]]:
         """The points of the lineage, or of the abandoned tail of one attempt, up to a position."""
-        owned = owned_pieces(TrialRef("", 0), self.lineage(events_sequence))
+        known = [point for point in self.points if point[3] <= position]
+        lineage = self.lineage(events_sequence)
+        # Who did each step, or went on from it and logged there again: the last of them counts.
+        owners: dict[int, int] = {}
+        cuts = [cut for cut in self.cuts if events_sequence is None or cut[2] <= events_sequence]
+        for attempt, step, _, _ in known:
+            later = [restored for a, restored, _ in cuts if a > attempt]
+            went_on = (
+                any((a, restored) == (attempt, step) for a, restored, _ in cuts) and min(later, default=step) >= step
+            )
+            if owner_of(lineage, step) == attempt or went_on:
+                owners[step] = max(owners.get(step, 0), attempt)
         return sorted(
             (step, value)
-            for attempt, step, value, sequence in self.points
-            if sequence <= position
-            and (superseded_attempt in (None, attempt))
-            and any(p.attempt == attempt and p.first <= step <= p.last for p in owned) == (superseded_attempt is None)
+            for attempt, step, value, _ in known
+            if superseded_attempt in (None, attempt) and (owners.get(step) == attempt) == (superseded_attempt is None)
         )
 
 
@@ -76,14 +84,18 @@ async def send_trial(connection: Connection, chance: random.Random) -> Sent:
     """Send a trial with resumes; steps come out of order, and values are of every kind."""
     sent = Sent(unique_id(), [], [])
     log = JetStreamLog(connection)
-    reached = 0
+    reached = restored = 0
     for attempt in range(1, chance.randint(1, 4) + 1):
         restored = (
-            chance.choice([0, chance.randint(0, reached), reached, reached - reached % 128]) if attempt > 1 else 0
+            chance.choice([0, chance.randint(0, reached), reached, reached - reached % 128, restored])
+            if attempt > 1
+            else 0
         )
         sequence = await start_attempt(log, sent.runtime_id, attempt, restored)
         sent.cuts.append((attempt, restored, sequence))
-        steps = np.arange(restored + 1, restored + 1 + chance.choice([5, 300, 5000, 9000]))
+        # Half of them log at the step they went on from once more.
+        again = 1 if restored and chance.random() < 0.5 else 0
+        steps = np.arange(restored + 1 - again, restored + 1 + chance.choice([5, 300, 5000, 9000]))
         reached = int(steps[-1])
         if chance.random() < 0.5:
             chance.shuffle(shuffled := steps.tolist())

@@ -137,6 +137,55 @@ async def test_a_resumed_attempt_cuts_the_curve_and_keeps_the_abandoned_tail(
     assert sum(series.counts) == 1000
 
 
+async def test_an_evaluation_that_runs_again_after_a_resume_counts_instead_of_the_one_before(
+    connection: Connection, client: MetricsClient
+) -> None:
+    """At the step an attempt went on from, what it logs counts, series by series; what gave way is superseded."""
+    runtime_id = unique_id()
+    log = JetStreamLog(connection)
+    await start_attempt(log, runtime_id, 1)
+    await send(connection, step_batch(runtime_id, 1, range(1, 1025), {"train/loss": np.full(1024, 1.0)}))
+    # The first attempt was stopped within its evaluation at step 1,023, after one of two results.
+    await send(connection, step_batch(runtime_id, 2, [1023], {"eval/loss": [9.0]}))
+    await start_attempt(log, runtime_id, 2, restored_step=1023)
+    again = {"eval/loss": [0.5], "eval/accuracy": [0.75]}
+    await send(connection, step_batch(runtime_id, 1, [1023], again, attempt=2))
+    position = await send(connection, step_batch(runtime_id, 2, [1024], {"train/loss": [2.0]}, attempt=2))
+    keys = ["eval/accuracy", "eval/loss", "train/loss"]
+    for bucket_count in (4, 2000):
+        request = pb.QuerySeriesRequest(
+            parents=[trial_of(runtime_id)], keys=keys, bucket_count=bucket_count,
+            min_telemetry_sequence=position, include_superseded=True,
+        )  # fmt: skip
+        answer = await client.metrics.QuerySeries(request)
+        owned = {series.key: series for series in answer.series if not series.superseded}
+        assert {key: (sum(owned[key].counts), owned[key].lasts[-1]) for key in keys} == {
+            "eval/accuracy": (1, 0.75), "eval/loss": (1, 0.5), "train/loss": (1024, 2.0),
+        }  # fmt: skip
+        gone = {(series.key, series.attempt): list(series.lasts) for series in answer.series if series.superseded}
+        assert gone == {("eval/loss", 1): [9.0], ("train/loss", 1): [1.0]}
+    listed = await client.metrics.ListSeries(pb.ListSeriesRequest(parent=trial_of(runtime_id)))
+    summaries = {one.key: (one.point_count, one.last, one.best) for one in listed.series}
+    assert summaries == {
+        "eval/accuracy": (1, 0.75, 0.75), "eval/loss": (1, 0.5, 0.5), "train/loss": (1024, 2.0, 1.0),
+    }  # fmt: skip
+    export = pb.ExportSeriesRequest(parents=[trial_of(runtime_id)], keys=["eval/loss"], include_superseded=True)
+    data = b"".join([response.arrow async for response in client.metrics.ExportSeries(export)])
+    rows = pa.ipc.open_stream(io.BytesIO(data)).read_all().select(["attempt", "superseded", "value"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(2, False, 0.5), (1, True, 9.0)]
+    streamed: list[tuple[str, int, float]] = []
+    async for response in client.metrics.StreamSeries(pb.StreamSeriesRequest(parents=[trial_of(runtime_id)])):
+        streamed += [
+            (block.key, block.attempt, value)
+            for block in response.blocks
+            for step, value in zip(block.steps, block.values, strict=True)
+            if step == 1023
+        ]
+        if response.caught_up:
+            break
+    assert sorted(streamed) == [("eval/accuracy", 2, 0.75), ("eval/loss", 2, 0.5), ("train/loss", 1, 1.0)]
+
+
 async def test_repeated_batches_are_dropped_and_missing_ones_named(
     connection: Connection, client: MetricsClient
 ) -> None:

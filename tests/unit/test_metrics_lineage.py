@@ -61,6 +61,16 @@ def test_a_resume_gives_the_steps_behind_its_snapshot_to_the_new_attempt() -> No
     assert lineages.attempts("rt-a", 1) == [1, 2]
 
 
+def test_attempts_that_went_on_from_a_step_are_known_until_a_later_one_goes_back_behind_it() -> None:
+    facts: list[tuple[str, Message]] = [CREATED]
+    for attempt, step in enumerate([0, 600, 600, 700, 650], 1):
+        facts += [launched(attempt), started(attempt, step)]
+    lineages, _ = folded(*facts)
+    assert lineages.restarts("rt-a", 1) == {600: (2, 3), 650: (5,)}
+    assert lineages.restarts("rt-a", 1, 9) == {600: (2, 3), 700: (4,)}
+    assert lineages.restarts("rt-b", 1) == {}
+
+
 def test_the_lineage_of_an_earlier_moment_knows_nothing_of_later_cuts() -> None:
     lineages, _ = folded(CREATED, launched(1), started(1), launched(2), started(2, 600))
     assert lineages.lineage("rt-a", 1, 4) == (Segment(1, 1),)

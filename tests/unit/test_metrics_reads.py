@@ -74,35 +74,64 @@ def lineage_of(restored: list[int]) -> tuple[Segment, ...]:
 restores = st.lists(st.integers(0, 12), max_size=5).map(lambda later: [0, *later])
 
 
-def covers(pieces: list[Piece], attempt: int, step: int) -> int:
-    return sum(p.attempt == attempt and p.first <= step <= p.last for p in pieces)
+def restarts_of(restored: list[int]) -> dict[int, tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for attempt, step in enumerate(restored, 1):
+        found = {s: attempts for s, attempts in found.items() if s <= step}
+        if step:
+            found[step] = (*found.get(step, ()), attempt)
+    return found
+
+
+def covering(pieces: list[Piece], attempt: int, step: int) -> list[Piece]:
+    return [p for p in pieces if p.attempt == attempt and p.first <= step <= p.last]
 
 
 @given(restores)
 def test_each_step_of_each_attempt_is_owned_or_superseded_and_never_both(restored: list[int]) -> None:
-    lineage = lineage_of(restored)
+    """Where later attempts went on from a step, it is either by series: what they logged there, and what they did not."""
+    lineage, restarts = lineage_of(restored), restarts_of(restored)
     attempts = range(1, len(restored) + 1)
-    owned, superseded = owned_pieces(TRIAL, lineage), superseded_pieces(TRIAL, lineage, attempts)
+    owned = owned_pieces(TRIAL, lineage, restarts)
+    superseded = superseded_pieces(TRIAL, lineage, attempts, restarts)
     for step in [*range(20), MAXIMUM_STEP]:
+        owner = owner_of(lineage, step or 1) or 0
+        chain = (owner, *restarts.get(step, ()))
+        for index, attempt in enumerate(chain):
+            (piece,) = covering(owned, attempt, step)
+            assert piece.yields_to == chain[index + 1 :]
+            assert not piece.yields_to or piece.first == piece.last == step
         for attempt in attempts:
-            assert covers(owned, attempt, step) + covers(superseded, attempt, step) == 1
-        assert sum(covers(owned, attempt, step) for attempt in attempts) == 1
-        if step > 0:
-            assert covers(owned, owner_of(lineage, step) or 0, step) == 1
+            here, gone = covering(owned, attempt, step), covering(superseded, attempt, step)
+            assert bool(here) == (attempt in chain)
+            assert [p.yielded for p in gone] == ([True] if attempt in chain[:-1] else [False] if not here else [])
+            assert [p.yields_to for p in gone if p.yielded] == [p.yields_to for p in here if gone]
+
+
+@given(restores)
+def test_without_restarts_each_step_belongs_to_one_attempt(restored: list[int]) -> None:
+    lineage = lineage_of(restored)
+    owned = owned_pieces(TRIAL, lineage)
+    for step in [*range(20), MAXIMUM_STEP]:
+        owners = [attempt for attempt in range(1, len(restored) + 1) if covering(owned, attempt, step)]
+        assert owners == [owner_of(lineage, step or 1)]
 
 
 @given(restores, st.integers(0, 15), st.integers(0, 15), st.sampled_from([1, 2, 7]))
 def test_whole_units_and_the_rest_are_the_pieces_again(
     restored: list[int], first: int, length: int, shift: int
 ) -> None:
-    pieces = clip(owned_pieces(TRIAL, lineage_of(restored)), first, first + length * 3)
+    owned = owned_pieces(TRIAL, lineage_of(restored), restarts_of(restored))
+    pieces = clip(owned, first, first + length * 3)
     whole, rest = split(pieces, shift)
     for piece in whole:
+        assert not piece.yields_to
         assert piece.first % (1 << shift) == 0
         assert (piece.last + 1) % (1 << shift) == 0
     for step in range(80):
         for attempt in range(1, 7):
-            assert covers(whole, attempt, step) + covers(rest, attempt, step) == covers(pieces, attempt, step)
+            parts = covering(whole, attempt, step) + covering(rest, attempt, step)
+            assert len(parts) == len(covering(pieces, attempt, step))
 
 
 def test_an_open_piece_has_no_rest_at_its_end() -> None:

@@ -243,6 +243,25 @@ def test_a_resume_cuts_everything_after_the_snapshot() -> None:
     assert history.trial().progress.step == 410
 
 
+def test_an_evaluation_that_runs_again_at_the_step_of_the_resume_takes_the_place_of_the_one_before() -> None:
+    history = History().requested().running(total_steps=1000)
+    snapshot = committed(400, epoch=0, batch=400)
+    first = {"eval/loss": 0.1, "eval/other": 3.0}
+    history.attempt(1, facts.EvaluationStarted(step=400), facts.EvaluationCompleted(step=400, values=first), snapshot)
+    history.attempt(1, facts.EpochCompleted(epoch=0, step=400))
+    history.control(facts.AttemptFenced(attempt=1, last_step=437), facts.RetryScheduled(attempt=1, retry=1))
+    history.running(2, snapshot, total_steps=1000)
+    assert (history.trial().best.value, history.trial().best.step) == (0.1, 400)
+    history.attempt(2, facts.EvaluationStarted(step=400))
+    history.attempt(2, facts.EvaluationCompleted(step=400, values={"eval/loss": 0.5}))
+    history.attempt(2, facts.EpochCompleted(epoch=0, step=400))
+    trial = history.trial()
+    assert (trial.best.value, trial.best.step) == (0.5, 400)
+    shown = [dict(m.values) for m in trial.markers if not m.planned and m.kind == api.MARKER_KIND_EVALUATION]
+    assert shown == [{"eval/other": 3.0}, {"eval/loss": 0.5}]
+    assert _actual(trial, api.MARKER_KIND_EPOCH_END) == [400]
+
+
 def test_late_telemetry_of_an_abandoned_attempt_moves_no_step_and_tells_how_far_it_was() -> None:
     history = History().requested().running(total_steps=1000)
     snapshot = committed(400)

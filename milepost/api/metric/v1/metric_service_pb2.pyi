@@ -20,7 +20,7 @@ AXIS_RELATIVE_TIME: Axis
 AXIS_WALL_TIME: Axis
 
 class SeriesSummary(_message.Message):
-    __slots__ = ("key", "point_count", "first_step", "last_step", "last", "min", "max", "min_step", "max_step", "nan_count", "positive_infinity_count", "negative_infinity_count", "first_non_finite_step")
+    __slots__ = ("key", "point_count", "first_step", "last_step", "last", "min", "max", "min_step", "max_step", "nan_count", "positive_infinity_count", "negative_infinity_count", "first_non_finite_step", "best", "best_step")
     KEY_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class SeriesSummary(_message.Message):
     POSITIVE_INFINITY_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_INFINITY_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_NON_FINITE_STEP_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    BEST_STEP_FIELD_NUMBER: _ClassVar[int]
     key: str
     point_count: int
     first_step: int
@@ -47,7 +49,9 @@ class SeriesSummary(_message.Message):
     positive_infinity_count: int
     negative_infinity_count: int
     first_non_finite_step: int
-    def __init__(self, key: _Optional[str] = ..., point_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., nan_count: _Optional[int] = ..., positive_infinity_count: _Optional[int] = ..., negative_infinity_count: _Optional[int] = ..., first_non_finite_step: _Optional[int] = ...) -> None: ...
+    best: float
+    best_step: int
+    def __init__(self, key: _Optional[str] = ..., point_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., nan_count: _Optional[int] = ..., positive_infinity_count: _Optional[int] = ..., negative_infinity_count: _Optional[int] = ..., first_non_finite_step: _Optional[int] = ..., best: _Optional[float] = ..., best_step: _Optional[int] = ...) -> None: ...
 
 class ListSeriesRequest(_message.Message):
     __slots__ = ("parent", "as_of")
