@@ -16,7 +16,9 @@ from milepost.eventlog.streams import StreamSettings, ensure_streams
 from services import settings as service_settings
 from services.access import open_access
 from services.access_log import AccessLog
+from services.checkpoints import CheckpointStore
 from services.metrics.engine import Engine
+from services.metrics.keeping import CODEC
 from services.metrics.logs import LogService
 from services.metrics.service import MetricService
 from services.metrics.store import open_embedded, open_server
@@ -34,7 +36,8 @@ async def serve(settings: Settings) -> None:
     async with await connect(settings["nats_url"], name="metrics", credentials=credentials) as connection:
         await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
         event_log = JetStreamLog(connection)
-        engine = Engine(open_store, connection, event_log)
+        checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "metrics", CODEC.form)
+        engine = Engine(open_store, connection, event_log, checkpoints)
 
         def register(server: grpc.aio.Server) -> None:
             metric_service_pb2_grpc.add_MetricServiceServicer_to_server(MetricService(engine), server)

@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.errors import OutOfRange, Unavailable
-from milepost.eventlog import EventLog, EventLogError
+from milepost.eventlog import EventLogError
 from milepost.eventlog.connection import Connection
+from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import Telemetry
-from services.metrics.lineage import EventFollower
+from services.checkpoints import CheckpointStore
+from services.metrics.keeping import Keeping
+from services.metrics.lineage import EventFollower, Lineages
 from services.metrics.owner import DirectoryHeld
 from services.metrics.selection import Pin
 from services.metrics.series import SeriesReader
@@ -33,10 +36,21 @@ class Moment:
 
 
 class Engine:
-    """Opens the store when it is free, runs the writer, and follows the log."""
+    """Opens the store when it is free, runs the writer, and follows the log.
 
-    def __init__(self, open_store: Callable[[], Awaitable[Store]], connection: Connection, event_log: EventLog) -> None:
-        self.follower = EventFollower(event_log)
+    Args:
+        checkpoints: of what is known from EVENTS. Who has the store writes them.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Awaitable[Store]],
+        connection: Connection,
+        event_log: JetStreamLog,
+        checkpoints: CheckpointStore,
+    ) -> None:
+        self.follower = EventFollower(event_log, self._restore)
+        self._keeping = Keeping(checkpoints)
         self.telemetry = Telemetry(connection)
         self.connection = connection
         self._open_store = open_store
@@ -53,6 +67,10 @@ class Engine:
         """Begin to follow the log, and to store as soon as the store is ours."""
         self._tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self._run())]
 
+    async def _restore(self, lineages: Lineages) -> None:
+        state = await self._event_log.state()
+        await self._keeping.restore(lineages, state.created, state.last_sequence)
+
     async def _run(self) -> None:
         store = await self._acquire()
         # A deleted runtime must be known as such before its messages are read.
@@ -61,7 +79,13 @@ class Engine:
         self.follower.on_cut(lambda runtime_id, trial, _: writer.steps_hub.wake(runtime_id, trial))
         self._store, self._writer, self._standby = store, writer, None
         self._opened.set()
-        await writer.run()
+        keeping = asyncio.create_task(self._keeping.run(self.follower.lineages))
+        try:
+            await writer.run()
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await self._keeping.write(self.follower.lineages)
 
     async def _acquire(self) -> Store:
         """Open the store; while another process has it, stand by."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from milepost.api.config.v1.configuration_pb2 import KeepBest
@@ -64,17 +64,23 @@ class Cut:
 
 
 @dataclass(slots=True)
-class _TrialHistory:
+class TrialHistory:
+    """What is kept of a trial: the state that decides who may cut, and its cuts, oldest first."""
+
     state: Trial = trial_decider.initial
     cuts: list[Cut] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class _Runtime:
+class RuntimeHistory:
+    """What is kept of a runtime. `sequence` is that of the last event that changed it."""
+
+    runtime_id: str
+    sequence: int = 0
     log_quota_bytes: int | None = None
     keep_best: KeepBest | None = None
     deleted: bool = False
-    trials: dict[int, _TrialHistory] = field(default_factory=dict)
+    trials: dict[int, TrialHistory] = field(default_factory=dict)
 
 
 class Lineages:
@@ -86,7 +92,7 @@ class Lineages:
         self.unknown_events = 0
         # (time, sequence) of every cut: between them no lineage changes.
         self._times: list[tuple[int, int]] = []
-        self._runtimes: dict[str, _Runtime] = {}
+        self._runtimes: dict[str, RuntimeHistory] = {}
 
     def apply(self, event: RecordedEvent) -> Cut | None:
         """Fold one event, in order of sequence. Returns the cut that it made, if it made one."""
@@ -99,13 +105,16 @@ class Lineages:
             self.unknown_events += 1
             return None
         subject = parse_subject(event.subject)
-        runtime = self._runtimes.setdefault(subject.runtime_id, _Runtime())
+        runtime = self._runtimes.get(subject.runtime_id)
+        if runtime is None:
+            runtime = self._runtimes[subject.runtime_id] = RuntimeHistory(subject.runtime_id)
+        runtime.sequence = event.sequence
         if subject.trial is None:
             _apply_to_runtime(runtime, payload)
             return None
         if event.type not in _TRIAL_TYPES:
             return None
-        history = runtime.trials.setdefault(subject.trial, _TrialHistory())
+        history = runtime.trials.setdefault(subject.trial, TrialHistory())
         before = history.state.lineage
         history.state = trial_decider.evolve(history.state, Fact(payload, subject.attempt))
         if history.state.lineage == before or not isinstance(payload, trial_events.AttemptStarted):
@@ -115,6 +124,17 @@ class Lineages:
         history.cuts.append(cut)
         self._times.append((recorded_ms, event.sequence))
         return cut
+
+    def histories(self) -> Iterable[RuntimeHistory]:
+        """List everything that is known, by runtime."""
+        return self._runtimes.values()
+
+    def restore(self, histories: Iterable[RuntimeHistory], sequence: int, unknown_events: int) -> None:
+        """Take over what was known at a position of the log."""
+        self._runtimes = {history.runtime_id: history for history in histories}
+        self.sequence, self.unknown_events = sequence, unknown_events
+        cuts = (cut for history in self._runtimes.values() for one in history.trials.values() for cut in one.cuts)
+        self._times = sorted((cut.recorded_ms, cut.events_sequence) for cut in cuts)
 
     def sequence_at(self, time_ms: int) -> int:
         """Return a position of the log whose lineages are those of a time by the server's clock."""
@@ -184,7 +204,7 @@ class Lineages:
         return runtime.keep_best if runtime else None
 
 
-def _apply_to_runtime(runtime: _Runtime, payload: object) -> None:
+def _apply_to_runtime(runtime: RuntimeHistory, payload: object) -> None:
     if isinstance(payload, runtime_events.DeleteRequested):
         runtime.deleted = True
         return
@@ -201,10 +221,15 @@ CutListener = Callable[[str, int, Cut], None]
 
 
 class EventFollower:
-    """Keep `Lineages` at the head of the log."""
+    """Keep `Lineages` at the head of the log.
 
-    def __init__(self, event_log: EventLog) -> None:
+    Args:
+        begin: fills the lineages from a checkpoint, before the log is read from there. May raise `EventLogError`.
+    """
+
+    def __init__(self, event_log: EventLog, begin: Callable[[Lineages], Awaitable[None]] | None = None) -> None:
         self.lineages = Lineages()
+        self._begin = begin
         self._log = event_log
         self._moved = asyncio.Condition()
         self._listeners: list[CutListener] = []
@@ -217,6 +242,10 @@ class EventFollower:
         """Follow the log until cancelled. While the log is away, it waits for it."""
         while True:
             try:
+                if self._begin is not None:
+                    await self._begin(self.lineages)
+                    self._begin = None
+                    await self._tell()
                 async for event in self._log.follow(after=self.lineages.sequence):
                     await self._apply(event)
             except EventLogError as error:
@@ -230,6 +259,9 @@ class EventFollower:
             assert subject.trial is not None
             for listener in self._listeners:
                 listener(subject.runtime_id, subject.trial, cut)
+        await self._tell()
+
+    async def _tell(self) -> None:
         async with self._moved:
             self._moved.notify_all()
 

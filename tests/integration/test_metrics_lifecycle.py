@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from tests.events import new_event, unique_id
-from tests.metrics_service import MetricsProcess, log_batch, metrics_client, send, step_batch
+from tests.metrics_service import MetricsProcess, log_batch, metrics_client, send, start_attempt, step_batch
 from tests.servers import NatsServer, wait_until
 
 
@@ -81,6 +82,26 @@ async def test_a_lost_clickhouse_directory_is_rebuilt_from_telemetry(
     shutil.rmtree(process.data_dir / "clickhouse")
     await asyncio.to_thread(process.start)
     assert await points_of(process, runtime_id, position) == 50
+
+
+@pytest.mark.timeout(300)
+async def test_a_restart_begins_from_a_checkpoint_of_what_events_say(
+    connection: Connection, process: MetricsProcess
+) -> None:
+    """The cut is known again without the events before it; it was stopped in order, so nothing is left to read."""
+    runtime_id = unique_id()
+    log = JetStreamLog(connection)
+    await start_attempt(log, runtime_id, 1)
+    await send(connection, step_batch(runtime_id, 1, range(1, 11), {"x": range(10)}))
+    await start_attempt(log, runtime_id, 2, restored_step=4)
+    position = await send(connection, step_batch(runtime_id, 1, [5], {"x": [1.0]}, attempt=2))
+    assert await points_of(process, runtime_id, position) == 5
+    end = await log.last_sequence()
+    await asyncio.to_thread(process.stop)
+    await asyncio.to_thread(process.start)
+    lines = [json.loads(line) for line in process.log_path.read_text().splitlines()]
+    assert [line["sequence"] for line in lines if line["event"] == "checkpoint.restored"] == [end]
+    assert await points_of(process, runtime_id, position) == 5
 
 
 @pytest.mark.timeout(300)

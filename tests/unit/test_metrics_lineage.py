@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from google.protobuf.message import Message
 
@@ -12,7 +13,9 @@ from milepost.api.event.v1 import trial_events_pb2 as trial_events
 from milepost.domain.trial import Segment
 from milepost.eventlog import RecordedEvent, attempt_subject, control_subject, runtime_subject
 from milepost.eventlog.codec import encode
+from services.checkpoints import CheckpointStore
 from services.metrics.batches import STEPS, STORED, Batch, Line, SenderKey
+from services.metrics.keeping import CODEC, Keeping
 from services.metrics.lineage import Cut, Lineages
 from services.metrics.live import MAXIMUM_WAITING_ITEMS, Hub
 from services.metrics.quota import MARKER_LOGGER, Usage, admit
@@ -27,11 +30,11 @@ def own(attempt: int) -> str:
     return attempt_subject("rt-a", 1, attempt)
 
 
-def folded(*facts: tuple[str, Message]) -> tuple[Lineages, list[Cut]]:
+def folded(*facts: tuple[str, Message], onto: Lineages | None = None, after: int = 0) -> tuple[Lineages, list[Cut]]:
     """Fold facts at the sequences 1, 2, 3..., one second apart."""
-    lineages = Lineages()
+    lineages = onto or Lineages()
     cuts = []
-    for sequence, (subject, payload) in enumerate(facts, 1):
+    for sequence, (subject, payload) in enumerate(facts, after + 1):
         ce_type, body = encode(payload)
         time = START + timedelta(seconds=sequence)
         event = RecordedEvent(
@@ -106,6 +109,35 @@ def test_quota_and_deletion_come_from_the_facts_of_the_runtime() -> None:
     assert not lineages.is_deleted("rt-a")
     lineages, _ = folded((subject, runtime_events.DeleteRequested()))
     assert lineages.is_deleted("rt-a")
+
+
+async def test_lineages_from_a_checkpoint_and_the_rest_of_the_log_are_those_of_the_whole_log(tmp_path: Path) -> None:
+    """A checkpoint of another stream, or of more than the log has, does not count."""
+    limits = configuration.Limits(log_megabytes=5)
+    best = configuration.SnapshotPolicy(keep_best=configuration.KeepBest(metric="x"))
+    requested = runtime_events.RuntimeRequested(
+        runtime_id="rt-a", configuration=configuration.RuntimeConfiguration(limits=limits, snapshots=best)
+    )
+    facts = [(runtime_subject("rt-a"), requested), CREATED, launched(1), started(1), launched(2), started(2, 600)]
+    facts += [launched(3), started(3, 600), (runtime_subject("rt-b"), runtime_events.DeleteRequested())]
+    whole, _ = folded(*facts)
+    for end in range(1, len(facts) + 1):
+        store = CheckpointStore(tmp_path / str(end), CODEC.form)
+        first, _ = folded(*facts[:end])
+        keeping = Keeping(store)
+        await keeping.restore(Lineages(), 7, 0)
+        await keeping.write(first)
+        restored = Lineages()
+        await Keeping(store).restore(restored, 7, end)
+        assert restored.sequence == end
+        folded(*facts[end:], onto=restored, after=end)
+        assert list(restored.histories()) == list(whole.histories())
+        at = int((START + timedelta(seconds=6.5)).timestamp() * 1000)
+        assert restored.sequence_at(at) == whole.sequence_at(at)
+        for stream, last in ((8, end), (7, end - 1)):
+            other = Lineages()
+            await Keeping(store).restore(other, stream, last)
+            assert other.sequence == 0
 
 
 # --- live readers ---------------------------------------------------------------------------------------------------
