@@ -28,6 +28,7 @@ from milepost.training.alerts import NonFiniteWatch
 from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
 from milepost.training.buffer import StepBuffer
 from milepost.training.log_batches import LogBatcher
+from milepost.training.pace import StepPace
 from milepost.training.progress import ProgressLines
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import LOGS, STEPS, Dropped, Spool
@@ -87,6 +88,7 @@ class Background:
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
         self._system = SystemSampler()
+        self._pace = StepPace()
         self.progress = ProgressLines(position, self._own_line)
         self._lines = LogBatcher(self._spool)
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
@@ -158,6 +160,7 @@ class Background:
     def begin(self, step: int) -> None:
         """Measure speed from this step on."""
         self._system.begin(step)
+        self._pace.begin(step, time.monotonic(), self.position.busy_seconds)
         self.wake()
 
     def wake(self) -> None:
@@ -276,6 +279,7 @@ class Background:
             self.buffer.append(self.position.step, time.time(), used)
         progress = self.position.headers()
         busy = self.position.busy_seconds
+        self._pace.look(self.position.step, time.monotonic(), busy)
         columns = self.buffer.take()
         if not columns and progress == self._sent_position:
             return
@@ -319,6 +323,7 @@ class Background:
             process_id=os.getpid(),
             idle_ms=int(1000 * (now - self._last_activity)),
             phase=position.phase,
+            step_ms=1000 * self._pace.usual_seconds,
         )
 
     def _watch(self, watched: bool) -> None:

@@ -22,6 +22,8 @@ LONGEST_ANNOUNCED_SECONDS = 3_600.0
 # No step for so many times the usual step time, and for at least so long, is no progress.
 STALL_FACTOR = 10.0
 SHORTEST_STALL_SECONDS = 30.0
+# A snapshot is written in one go, and a large one takes its time.
+SHORTEST_SNAPSHOT_STALL_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def stall(known: Instance, now: float) -> str:
     if beat is None or beat.step_ms <= 0 or beat.phase in ("starting", "finishing"):
         return ""
     idle = beat.idle_ms / 1_000.0
-    if idle > max(STALL_FACTOR * beat.step_ms / 1_000.0, SHORTEST_STALL_SECONDS):
+    shortest = SHORTEST_SNAPSHOT_STALL_SECONDS if beat.phase == "snapshotting" else SHORTEST_STALL_SECONDS
+    if idle > max(STALL_FACTOR * beat.step_ms / 1_000.0, shortest):
         usual = beat.step_ms / 1_000.0
         return f"alive, but no step for {idle:.0f} s; a step usually takes {usual:.3g} s"
     return ""

@@ -18,6 +18,7 @@ from milepost.training.batches import LARGEST_BATCH_BYTES, LARGEST_BATCH_STEPS, 
 from milepost.training.buffer import StepBuffer
 from milepost.training.data import DataFeed
 from milepost.training.lines import LineFolder
+from milepost.training.pace import StepPace
 from milepost.training.parameters import BadParameter, Parameters, bind
 from milepost.training.rng import RandomCapture
 from milepost.training.snapshot_policy import Candidate, Since, snapshot_due, snapshots_to_delete
@@ -174,3 +175,26 @@ def test_parameters_must_be_those_that_the_entrypoint_names() -> None:
         bind(train, Parameters({"rate": "0.1", "speed": "1"}))
     with pytest.raises(BadParameter, match="needs rate"):
         bind(train, Parameters({}))
+
+
+def test_the_usual_step_time_is_not_that_of_a_pause_or_an_evaluation() -> None:
+    """One look a second; ten steps of 50 ms in each, then a minute in which nothing happens, then an evaluation."""
+    pace = StepPace()
+    pace.look(5, 1.0, 0.0)
+    assert pace.usual_seconds == 0.0, "nothing is measured before it begins"
+    pace.begin(0, 0.0, 0.0)
+    for second in range(1, 10):
+        pace.look(10 * second, 0.5 * second, 0.0)
+        assert (pace.usual_seconds > 0) == (second >= 3)
+    pace.look(90, 60.0, 0.0)
+    pace.look(100, 64.5, 0.0)
+    pace.look(110, 95.0, 30.0)
+    assert pace.usual_seconds == pytest.approx(0.05)
+
+
+def test_the_usual_time_of_slow_steps_is_known_too() -> None:
+    pace = StepPace()
+    pace.begin(7, 0.0, 0.0)
+    for second in range(100):
+        pace.look(7 + second // 20, float(second), 0.0)
+    assert pace.usual_seconds == pytest.approx(20.0)

@@ -69,6 +69,8 @@ def test_no_step_for_ten_times_the_usual_is_a_stall() -> None:
     assert "no step for 51 s" in idle(51_000)
     assert idle(29_000, step_ms=10) == "", "short steps do not make a short pause a stall"
     assert idle(51_000, step_ms=0) == "", "the usual step time is not known yet"
+    writing = Heartbeat(idle_ms=599_000, step_ms=5_000, phase="snapshotting")
+    assert policy.stall(policy.Instance(0.0, writing), 0.0) == "", "a large snapshot takes its time"
 
 
 def test_a_stall_is_said_once_for_each_step_it_happens_at() -> None:
