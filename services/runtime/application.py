@@ -47,6 +47,7 @@ from services.runtime.requests import Requests
 from services.runtime.scheduler import Scheduler
 from services.runtime.service import RuntimeService
 from services.runtime.snapshots import SnapshotStorage
+from services.runtime.steps import Steps
 from services.runtime.verification import Sources
 from services.runtime.views import Views
 from services.server import Server
@@ -153,6 +154,7 @@ class Application:
         ]
         peers = Peers(self._channels[0], self._channels[1], options.own_metadata)
         purger = Purger(options.data_dir, storage, peers.purge)
+        steps = Steps(self.liveness, options.data_dir)
         self.scheduler = Scheduler(
             self.views,
             self.decisions,
@@ -163,6 +165,7 @@ class Application:
             purger,
             self._leftovers,
             Launches(self.views, storage, surroundings),
+            steps,
             duties=(self._anchoring.run,),
         )
         events = Events(self._log, self.views)
@@ -173,7 +176,7 @@ class Application:
             Preflight(launchers, self.views, storage, options.secrets),
             storage,
             events,
-            lambda runtime_id, trial, attempt: self.liveness.step(AttemptKey(runtime_id, trial, attempt)),
+            steps,
         )
         self._audit_service = AuditService(
             events,

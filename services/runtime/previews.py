@@ -8,10 +8,11 @@ from datetime import datetime
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import trial
 from milepost.domain.sentences import duration, number, plural
+from services.runtime.launchers import AttemptKey
 from services.runtime.views import RuntimeView, TrialView
 
-# The last step of an attempt that its heartbeats told: runtime, trial, attempt.
-CurrentStep = Callable[[str, int, int], int]
+# The last step that an attempt has done, as far as is known.
+CurrentStep = Callable[[AttemptKey], int]
 
 
 def preview(view: RuntimeView, only: int, current_step: CurrentStep, now: datetime) -> api.PreviewStopResponse:
@@ -36,7 +37,7 @@ def preview(view: RuntimeView, only: int, current_step: CurrentStep, now: dateti
 def _loss(view: RuntimeView, one: TrialView, current_step: CurrentStep, now: datetime) -> api.StopLoss:
     active = one.state.active
     assert active is not None, "only running trials are asked about"
-    step = max(active.last_step, current_step(view.runtime_id, one.number, active.attempt))
+    step = max(active.last_step, current_step(AttemptKey(view.runtime_id, one.number, active.attempt)))
     snapshots = trial.restorable_snapshots(one.state)
     loss = api.StopLoss(trial=one.number, current_step=step)
     since = one.last["AttemptStarted"].time if active.started and "AttemptStarted" in one.last else now

@@ -34,6 +34,7 @@ from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import Liveness
 from services.runtime.purge import Purger
 from services.runtime.snapshots import SnapshotChoice, SnapshotStorage
+from services.runtime.steps import Steps
 from services.runtime.views import Reference, RuntimeView, TrialView, Views
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Scheduler:
         purger: Purger,
         leftovers: Leftovers,
         launches: Launches,
+        steps: Steps,
         duties: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -75,6 +77,7 @@ class Scheduler:
         # Work that only the leader does, for as long as it leads.
         self._duties = duties
         self._launches = launches
+        self._steps = steps
         self._clock = clock
         self._leading = False
         self._runtimes = observability.gauge("milepost.runtimes", "Runtimes, by phase; told by the leader alone")
@@ -252,7 +255,7 @@ class Scheduler:
         launcher = self._launcher(view)
         await launcher.kill(key)
         await self._leftovers.take_events(key)
-        last_step = max(step.last_step, self._liveness.step(key))
+        last_step = max(step.last_step, self._steps.last(key))
         command = trial.FenceAttempt(step.attempt, step.reason, step.cause, step.detail, last_step)
         last = view.trials[step.trial].last
         await self._decide_trial(

@@ -28,6 +28,7 @@ from services.runtime.previews import preview
 from services.runtime.requests import Requests
 from services.runtime.scheduler import create_commands
 from services.runtime.snapshots import SnapshotStorage
+from services.runtime.steps import Steps
 from services.runtime.views import RuntimeView, Views
 
 # Trials that are created together with their runtime; the scheduler creates the others.
@@ -46,7 +47,7 @@ class RuntimeService(runtime_service_pb2_grpc.RuntimeServiceServicer):
         preflight: Preflight,
         storage: SnapshotStorage,
         events: Events,
-        current_step: Callable[[str, int, int], int],
+        steps: Steps,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._views = views
@@ -55,7 +56,7 @@ class RuntimeService(runtime_service_pb2_grpc.RuntimeServiceServicer):
         self._preflight = preflight
         self._storage = storage
         self._events = events
-        self._current_step = current_step
+        self._steps = steps
         self._lists = listing.Lists(views)
         self._clock = clock
 
@@ -143,7 +144,7 @@ class RuntimeService(runtime_service_pb2_grpc.RuntimeServiceServicer):
         view = self._known(names.runtime_id(request.name))
         if request.trial < 0 or (request.trial and request.trial not in view.trials):
             raise NotFound(f"{view.runtime_id} has no trial {request.trial}", reason="TRIAL_NOT_FOUND")
-        return preview(view, request.trial, self._current_step, self._clock())
+        return preview(view, request.trial, self._steps.last, self._clock())
 
     async def StopRuntime(
         self, request: api.StopRuntimeRequest, context: grpc.aio.ServicerContext
