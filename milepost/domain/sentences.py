@@ -284,7 +284,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimeRequested: _requested,
     runtime_facts.ResourcesPending: _pending,
     runtime_facts.ResourcesAllocated: _allocated,
-    runtime_facts.RuntimeStarted: lambda fact: "Started: the first attempt runs",
+    runtime_facts.RuntimeStarted: lambda fact: "Started: training runs",
     runtime_facts.StopRequested: _stop_requested,
     runtime_facts.RuntimeAborted: lambda fact: f"Aborted{_tail(fact.reason)}",
     runtime_facts.RuntimeFailed: _runtime_failed,

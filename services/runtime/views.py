@@ -68,6 +68,9 @@ class RuntimeView:
     state: runtime.Runtime = runtime.initial
     last: dict[str, Reference] = field(default_factory=dict)
     trials: dict[int, TrialView] = field(default_factory=dict)
+    # Numbers of the trials with an attempt that has begun, and of those with one that is launched or will be again.
+    running: frozenset[int] = frozenset()
+    starting: frozenset[int] = frozenset()
     # As the client gave it.
     configuration_text: str = ""
     cloned_from: str = ""
@@ -85,8 +88,10 @@ class RuntimeView:
 
     @property
     def phase(self) -> runtime.Phase | None:
-        """The phase with what only the trials tell: an attempt is launched and none has started yet."""
-        if self.state.phase is runtime.Phase.ALLOCATING and any(t.state.active for t in self.trials.values()):
+        """The phase with what only the trials tell: no attempt runs, but one is launched or will be launched again."""
+        if self.state.phase is runtime.Phase.ALLOCATING and (self.starting or self.running):
+            return runtime.Phase.STARTING
+        if self.state.phase is runtime.Phase.RUNNING and self.starting and not self.running:
             return runtime.Phase.STARTING
         return self.state.phase
 
@@ -156,13 +161,14 @@ class Views:
             return view
         if isinstance(chain, TrialView):
             fold_trial(chain, payload, subject.attempt, reference)
+            _count(view, chain)
         else:
             fold_runtime(chain, payload, reference)
         if (view.state.status, view.phase, view.state.deleting) != before:
             view.changed = reference
             # What a run held is free: that is why it is at its end, not why it ended.
             if not isinstance(payload, runtime_facts.ResourcesReleased):
-                view.reason = sentence(payload)
+                view.reason = _reason(view, chain, payload)
             self.list_revision += 1
         if chain.ignored and chain.ignored[-1] == event.sequence:
             self.ignored.add(event.sequence)
@@ -231,6 +237,24 @@ class Views:
             yield
         finally:
             self._listeners.remove(listener)
+
+
+def _reason(view: RuntimeView, chain: RuntimeView | TrialView, payload: Message) -> str:
+    """Say why a runtime is what it is, by the event that made it so."""
+    if isinstance(chain, TrialView) and view.state.trial_count > 1:
+        return f"Trial {chain.number}: {sentence(payload)}"
+    return sentence(payload)
+
+
+def _count(view: RuntimeView, one: TrialView) -> None:
+    """Note whether a trial runs or starts. An attempt that is over runs until it is known what follows."""
+    active = one.state.active
+    runs = active is not None and (active.started or not active.may_write)
+    starts = not runs and (active is not None or isinstance(one.state.situation, trial.Retrying))
+    if runs != (one.number in view.running):
+        view.running ^= {one.number}
+    if starts != (one.number in view.starting):
+        view.starting ^= {one.number}
 
 
 def fold_runtime(view: RuntimeView, payload: Message, reference: Reference) -> None:

@@ -86,6 +86,19 @@ async def test_a_killed_trainer_is_retried_from_its_snapshot(stack: Stack) -> No
     assert [launch.snapshot_step for launch in launches] == [0, 10]
 
 
+async def test_a_runtime_says_that_it_is_retried_and_then_that_it_went_on(stack: Stack) -> None:
+    """Not what it said when its first attempt began."""
+    crashing = {"steps": 100_000, "fail_at": 12, "how": "kill"}
+    runtime = await stack.start(parameters=crashing, retries={"backoff_seconds": 1.0})
+    retried = await stack.wait(runtime.name, lambda r: "Retry 1 of 2 scheduled" in r.reason, "a retry")
+    assert (retried.status, retried.phase) == (api.RUNTIME_STATUS_STARTED, api.RUNTIME_PHASE_STARTING)
+    assert "killed by SIGKILL" in retried.reason
+    runs = await stack.wait(runtime.name, lambda r: r.phase == api.RUNTIME_PHASE_RUNNING, "it runs again")
+    assert runs.reason == "Attempt 2 went on from step 10"
+    change = next(e for e in await stack.events(runtime.name) if e.event_id == runs.change_event_id)
+    assert change.trial_event.attempt_started.attempt == 2
+
+
 async def test_a_trainer_that_keeps_dying_makes_the_runtime_fail(stack: Stack) -> None:
     runtime = await stack.start(
         parameters={"steps": 30, "fail_at": 3, "how": "kill", "fail_attempts": 99, "snapshot_every": 0}
