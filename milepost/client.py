@@ -282,12 +282,15 @@ class Client:
             if update.HasField("runtime"):
                 yield update.runtime
 
-    def watch_events(self, parent: str, after_sequence: int = 0) -> Iterator[runtime_api.WatchEventsResponse]:
+    def watch_events(
+        self, parent: str, after_sequence: int = 0, event_filter: runtime_api.EventFilter | None = None
+    ) -> Iterator[runtime_api.WatchEventsResponse]:
         """Yield the events after a position, then each new one, for ever, without gap or repeat."""
         position = after_sequence
 
         def connect() -> Iterator[runtime_api.WatchEventsResponse]:
-            return self.runtimes.WatchEvents(runtime_api.WatchEventsRequest(parent=parent, after_sequence=position))
+            request = runtime_api.WatchEventsRequest(parent=parent, after_sequence=position, filter=event_filter)
+            return self.runtimes.WatchEvents(request)
 
         for update in resume_stream(connect):
             position = max(position, update.sequence)

@@ -16,7 +16,7 @@ from milepost.cli.connection import connected, output_option, runtime_name
 from milepost.cli.exits import Exit
 from milepost.cli.following import progress_line
 from milepost.cli.output import JSON, say
-from milepost.cli.runtimes import print_event, print_runtime
+from milepost.cli.runtimes import EventPrinter, print_runtime
 from milepost.cli.tokens import with_settings
 from milepost.client import Client
 from milepost.settings import Settings
@@ -61,9 +61,10 @@ def replay(client: Client, name: str, after: int, until: int, follow_on: bool, f
     request = audit_api.ReplayEventsRequest(
         parent=runtime_name(name), after_sequence=after, until_sequence=until, follow=follow_on
     )
+    printer = EventPrinter(form)
     for answer in client.audit.ReplayEvents(request):
         for event in answer.events:
-            print_event(event, form)
+            printer.show(event)
 
 
 @audit.command()

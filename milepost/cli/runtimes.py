@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,20 @@ from milepost.cli.following import ProgressPrinter, View, follow, progress_line
 from milepost.cli.output import JSON, say
 from milepost.client import Client
 from milepost.configuration import parse_text
+from milepost.errors import NotFound
 from milepost.protojson import to_json
 
 SCOPES = {"instance": options.SCOPE_INSTANCE, "deployment": options.SCOPE_DEPLOYMENT}
+CATEGORIES: dict[str, Any] = {
+    word.removeprefix("CATEGORY_").lower(): value for word, value in options.Category.items() if value
+}
+# Causes that were printed so long ago are named by their ids.
+REMEMBERED_EVENTS = 10_000
+# Events after which a trial is something else.
+TRIAL_CHANGES = (
+    *("trial_created", "attempt_launched", "attempt_started", "attempt_ended", "attempt_fenced", "retry_scheduled"),
+    *("trial_stop_requested", "trial_stopped", "trial_resume_requested", "trial_completed", "trial_failed"),
+)
 STOP_MODES = {"graceful": common.STOP_MODE_GRACEFUL, "abrupt": common.STOP_MODE_ABRUPT}
 
 
@@ -385,36 +397,109 @@ def _plain(text: str) -> str:
 @click.argument("name")
 @click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on with new events.")
 @click.option("--scope", type=click.Choice(list(SCOPES)))
-@click.option("--after", default=0, help="Only events after this sequence.")
+@click.option("--category", "categories", type=click.Choice(list(CATEGORIES)), multiple=True)
+@click.option("--trial", default=0, type=click.IntRange(0), help="Only of this trial.")
+@click.option("--after", default=0, type=click.IntRange(0), help="Only events after this sequence.")
 @click.option("-n", "--lines", default=1000, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--fold", is_flag=True, help="Events of the same type and reason in a row become one, with a count.")
 @output_option
 @connected
-def events(client: Client, name: str, follow_on: bool, scope: str | None, after: int, lines: int, form: str) -> None:
-    """Show what happened to a runtime, oldest first."""
-    chosen = runtime_api.EventFilter()
+def events(
+    client: Client,
+    name: str,
+    follow_on: bool,
+    scope: str | None,
+    categories: tuple[str, ...],
+    trial: int,
+    after: int,
+    lines: int,
+    fold: bool,
+    form: str,
+) -> None:
+    """Show what happened to a runtime, who did it, and because of which earlier event. Oldest first."""
+    chosen = runtime_api.EventFilter(trial=trial, categories=[CATEGORIES[word] for word in categories])
     if scope:
         chosen.scope = SCOPES[scope]
     parent = runtime_name(name)
+    printer = EventPrinter(form)
     if follow_on:
-        for update in client.watch_events(parent, after):
-            if update.HasField("event") and (not scope or update.event.scope == chosen.scope):
-                print_event(update.event, form)
+        for update in client.watch_events(parent, after, chosen):
+            if update.HasField("event"):
+                printer.show(update.event)
         return
-    request = runtime_api.ListEventsRequest(parent=parent, filter=chosen, page_size=lines, after_sequence=after)
+    request = runtime_api.ListEventsRequest(
+        parent=parent, filter=chosen, page_size=lines, after_sequence=after, fold_repeats=fold
+    )
     answer = client.runtimes.ListEvents(request)
     for event in answer.events:
-        print_event(event, form)
+        printer.show(event)
     if answer.next_page_token:
-        say(f"there are more: --after {answer.events[-1].sequence}")
+        say(f"there are more: --after {answer.events[-1].last_sequence}")
 
 
-def print_event(event: Any, form: str) -> None:
-    if form == JSON:
-        output.print_json_line(event)
-        return
-    kind = event.type.removeprefix("milepost.").removesuffix(".v1")
-    words = "  ".join(part for part in (event.message, "(ignored)" if event.ignored else "") if part)
-    click.echo(f"{event.sequence:>8}  {output.clock(event.event_time)}  {kind:<34} {words}  [{event.actor}]")
+@runtime.command()
+@click.argument("name")
+@click.option("--event", default="", help="Id of an event; default: the one that made it what it is now.")
+@output_option
+@connected
+def why(client: Client, name: str, event: str, form: str) -> None:
+    """Show why a runtime or a trial (rt-.../2) is what it is: the event behind it, its cause, and so on.
+
+    The last line is the command or the crash with which it began.
+    """
+    parent = parent_name(name)
+    runtime_part = "/".join(parent.split("/")[:2])
+    if not event:
+        event = _newest_change(client, parent)
+    request = runtime_api.ListEventsRequest(parent=runtime_part, behind_event_id=event)
+    chain = client.runtimes.ListEvents(request).events
+    printer = EventPrinter(form, {behind.event_id: behind.sequence for behind in chain})
+    for behind in chain:
+        printer.show(behind)
+
+
+def _newest_change(client: Client, parent: str) -> str:
+    """Find the event that made a runtime, or a trial, what it is."""
+    name, _, number = parent.partition("/trials/")
+    found = client.get_runtime(name, show_deleted=True)
+    if not number:
+        return str(found.change_event_id)
+    chosen = runtime_api.EventFilter(trial=int(number), types=[f"milepost.trial.{kind}.v1" for kind in TRIAL_CHANGES])
+    request = runtime_api.ListEventsRequest(parent=name, filter=chosen, page_size=1, newest_first=True)
+    newest = client.runtimes.ListEvents(request).events
+    if not newest:
+        raise NotFound(f"{name} has no trial {number}", reason="TRIAL_NOT_FOUND")
+    return str(newest[0].event_id)
+
+
+class EventPrinter:
+    """Prints events, one a line, with who and what is behind each."""
+
+    def __init__(self, form: str, sequences: Mapping[str, int] | None = None) -> None:
+        self._form = form
+        self._sequences = dict(sequences or {})
+
+    def show(self, event: Any) -> None:
+        """Print an event."""
+        self._sequences[event.event_id] = event.sequence
+        if len(self._sequences) > REMEMBERED_EVENTS:
+            del self._sequences[next(iter(self._sequences))]
+        if self._form == JSON:
+            output.print_json_line(event)
+            return
+        kind = event.type.removeprefix("milepost.").removesuffix(".v1")
+        if event.trial:
+            kind = f"{event.trial} {kind}"
+        times = f"(x{event.repeat_count})" if event.repeat_count > 1 else ""
+        words = "  ".join(part for part in (event.message, times, "(ignored)" if event.ignored else "") if part)
+        click.echo(
+            f"{event.sequence:>8}  {output.clock(event.event_time)}  {kind:<34} {words}  [{self._origin(event)}]"
+        )
+
+    def _origin(self, event: Any) -> str:
+        if event.cause in self._sequences:
+            return f"{event.actor}, because of {self._sequences[event.cause]}"
+        return f"{event.actor}, {event.cause}" if event.cause else str(event.actor)
 
 
 @runtime.command()

@@ -14,6 +14,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.errors import InvalidArgument, NotFound, OutOfRange, Violation
 from milepost.eventlog import SUBJECTS, EventLog, RecordedEvent, codec
 from services.runtime import names
+from services.runtime.causes import cause_chain
 from services.runtime.listing import page_size, read_token, write_token
 from services.runtime.messages import event_message
 from services.runtime.views import RuntimeView, Views
@@ -41,7 +42,7 @@ class Events:
 
         Raises:
             InvalidArgument: with all that is wrong with the request.
-            NotFound: there is no such runtime.
+            NotFound: there is no such runtime, or it has no such event.
         """
         runtime_id = names.runtime_or_all(request.parent)
         violations: list[Violation] = []
@@ -51,10 +52,14 @@ class Events:
             violations.append(Violation("after_sequence", "sequences must not be negative"))
         query = [request.parent, request.filter.SerializeToString(deterministic=True).hex(), request.newest_first]
         token = read_token(request.page_token, query, violations)
+        if request.behind_event_id and not runtime_id:
+            violations.append(Violation("behind_event_id", "needs the parent to be one runtime"))
         if violations:
             raise InvalidArgument(violations)
         await self._views.wait_for(request.min_sequence)
         self._check_known(runtime_id)
+        if request.behind_event_id:
+            return await self._behind(runtime_id, request.behind_event_id)
         last = self._views.sequence
         after, until = request.after_sequence, min(request.until_sequence or last, last)
         if token is not None and request.newest_first:
@@ -69,6 +74,15 @@ class Events:
         return api.ListEventsResponse(
             events=found, next_page_token=write_token(query, [position]) if more else "", sequence=last
         )
+
+    async def _behind(self, runtime_id: str, event_id: str) -> api.ListEventsResponse:
+        """Answer an event and what is behind it."""
+        last = self._views.sequence
+        events = [self._message(event) async for event in self._log.read(0, last, subjects_of(runtime_id))]
+        known = {event.event_id: event for event in events}
+        if event_id not in known:
+            raise NotFound(f"runtime {runtime_id} has no event {event_id[:80]!r}", reason="EVENT_NOT_FOUND")
+        return api.ListEventsResponse(events=cause_chain(known[event_id], known), sequence=last)
 
     async def _oldest_first(
         self, runtime_id: str, after: int, until: int, size: int, matches: Matches

@@ -115,6 +115,8 @@ async def test_bad_input_gets_its_code_and_changes_nothing(stack: Stack) -> None
         (stub.ListEvents(api.ListEventsRequest(parent=name, after_sequence=-1)), bad),
         (stub.ListEvents(api.ListEventsRequest(parent=name, filter=api.EventFilter(types=["x"]))), bad),
         (stub.ListEvents(api.ListEventsRequest(parent=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
+        (stub.ListEvents(api.ListEventsRequest(parent=name, behind_event_id="x")), ("NOT_FOUND", "EVENT_NOT_FOUND")),
+        (stub.ListEvents(api.ListEventsRequest(parent="runtimes/-", behind_event_id="x")), bad),
         (stub.ListSnapshots(api.ListSnapshotsRequest(parent="x")), bad),
     ]
     before = [
@@ -255,6 +257,9 @@ async def test_every_event_leads_back_to_whoever_caused_it(stack: Stack) -> None
     assert chain == ["runtime_aborted", "trial_stopped", "attempt_fenced", "trial_stop_requested", "stop_requested"]
     assert last.actor == "local:bob"
     assert all(event.message for event in events.values())
+    aborted = next(e for e in events.values() if "runtime_aborted" in e.type)
+    asked = api.ListEventsRequest(parent=runtime.name, behind_event_id=aborted.event_id)
+    assert [e.type.split(".")[2] for e in (await stack.stub.ListEvents(asked)).events] == chain
 
 
 async def test_events_are_filtered_paged_folded_and_read_from_the_end(stack: Stack) -> None:

@@ -444,7 +444,7 @@ class EventFilter(_message.Message):
     def __init__(self, scope: _Optional[_Union[_options_pb2.Scope, str]] = ..., categories: _Optional[_Iterable[_Union[_options_pb2.Category, str]]] = ..., trial: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
-    __slots__ = ("parent", "filter", "page_size", "page_token", "after_sequence", "until_sequence", "newest_first", "fold_repeats", "min_sequence")
+    __slots__ = ("parent", "filter", "page_size", "page_token", "after_sequence", "until_sequence", "newest_first", "fold_repeats", "min_sequence", "behind_event_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -454,6 +454,7 @@ class ListEventsRequest(_message.Message):
     NEWEST_FIRST_FIELD_NUMBER: _ClassVar[int]
     FOLD_REPEATS_FIELD_NUMBER: _ClassVar[int]
     MIN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     parent: str
     filter: EventFilter
     page_size: int
@@ -463,7 +464,8 @@ class ListEventsRequest(_message.Message):
     newest_first: bool
     fold_repeats: bool
     min_sequence: int
-    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[EventFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ..., until_sequence: _Optional[int] = ..., newest_first: bool = ..., fold_repeats: bool = ..., min_sequence: _Optional[int] = ...) -> None: ...
+    behind_event_id: str
+    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[EventFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ..., until_sequence: _Optional[int] = ..., newest_first: bool = ..., fold_repeats: bool = ..., min_sequence: _Optional[int] = ..., behind_event_id: _Optional[str] = ...) -> None: ...
 
 class ListEventsResponse(_message.Message):
     __slots__ = ("events", "next_page_token", "sequence")
