@@ -13,9 +13,9 @@ Everything that a resume needs is in the snapshots: weights, optimizer, schedule
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pydoc_data.topics import topics
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 import milepost
+
+Loader: TypeAlias = DataLoader[tuple[Tensor, Tensor]]
 
 _VALIDATION_SHARE = 0.1
 _VALIDATION_BATCH = 64
@@ -39,15 +41,34 @@ class Corpus:
 
 def load_corpus() -> Corpus:
     """Read the topics in a fixed order; the last tenth is for validation."""
-    text = "\n\n".join(topics[name] for name in sorted(topics))
+    return encode(_topics())
+
+
+def encode(text: str) -> Corpus:
+    """Write any text in the numbers that the characters of the topics have; the last tenth is for validation."""
     counts: dict[str, int] = {}
-    for character in text:
+    for character in _topics():
         counts[character] = counts.get(character, 0) + 1
     known = sorted(character for character, count in counts.items() if count >= 10)
     number = {character: index for index, character in enumerate(known, start=1)}
     encoded = torch.tensor([number.get(character, 0) for character in text], dtype=torch.long)
     cut = int(len(encoded) * (1 - _VALIDATION_SHARE))
     return Corpus(encoded[:cut], encoded[cut:], len(known) + 1)
+
+
+def _topics() -> str:
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large a model is."""
+
+    vocabulary: int
+    context: int
+    width: int
+    layers: int
+    heads: int
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -182,58 +203,88 @@ def train(
         raise milepost.BadParameter("sizes must be at least 1, and width a multiple of heads")
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     corpus = load_corpus()
+    loader, held_out = make_loaders(corpus, context, stride, batch_size, steps_per_epoch)
+    sizes = Sizes(corpus.vocabulary, context, width, layers, heads)
+    training = Training(sizes, dropout, learning_rate, weight_decay, warmup_steps, epochs * len(loader))
+    state = trial.restore()
+    if state is not None and "initialize_from" in state:
+        training.model.load_state_dict(state["initialize_from"]["model"])
+    elif state is not None:
+        training.load(state)
+    training.run(trial, loader, held_out, epochs=epochs, eval_every=eval_every, clip_norm=clip_norm)
+
+
+def make_loaders(
+    corpus: Corpus, context: int, stride: int, batch_size: int, steps_per_epoch: int | None
+) -> tuple[Loader, Loader]:
+    """Give the batches to train on, in random order, and those that are held out."""
     limit = None if steps_per_epoch is None else steps_per_epoch * batch_size
-    loader = DataLoader(Windows(corpus.training, context, stride, limit), batch_size, shuffle=True, drop_last=True)
-    held_out = DataLoader(Windows(corpus.validation, context, context, limit), _VALIDATION_BATCH)
-    total_steps = epochs * len(loader)
-
-    model = LanguageModel(corpus.vocabulary, context, width, layers, heads, dropout).to(device)
-    optimizer = make_optimizer(model, learning_rate, weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, warmup_steps, total_steps)
-    )
-    trial.plan(
-        total_steps, steps_per_epoch=len(loader), epochs=epochs, eval_every=eval_every, batches_per_epoch=len(loader)
-    )
-    _load(trial.restore(), model, optimizer, schedule)
-    trial.evaluate_every(eval_every, lambda: evaluate(trial, model, held_out, device))
-
-    for _ in trial.epochs(epochs):
-        for characters, following in trial.batches(loader):
-            loss = _loss(model, characters.to(device), following.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-            optimizer.step()
-            rate = schedule.get_last_lr()[0]
-            schedule.step()
-            trial.log({"train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm})
-            trial.maybe_snapshot(
-                lambda: {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                }
-            )
+    training = DataLoader(Windows(corpus.training, context, stride, limit), batch_size, shuffle=True, drop_last=True)
+    return training, DataLoader(Windows(corpus.validation, context, context, limit), _VALIDATION_BATCH)
 
 
-def _load(
-    state: dict[str, Any] | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    """Go on from a snapshot, or begin with the weights of another run."""
-    if state is None:
-        return
-    if "initialize_from" in state:
-        model.load_state_dict(state["initialize_from"]["model"])
-        return
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+class Training:
+    """A model with what trains it. A snapshot of it says how large the model is."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        dropout: float,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        total_steps: int,
+    ) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.sizes = sizes
+        self.total_steps = total_steps
+        self.model = LanguageModel(sizes.vocabulary, sizes.context, sizes.width, sizes.layers, sizes.heads, dropout).to(
+            self.device
+        )
+        self.optimizer = make_optimizer(self.model, learning_rate, weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(step, warmup_steps, total_steps)
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Give what a resume needs."""
+        return {
+            "sizes": asdict(self.sizes),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def run(
+        self, trial: milepost.Trial, loader: Loader, held_out: Loader, *, epochs: int, eval_every: int, clip_norm: float
+    ) -> None:
+        """Train for some epochs, from where the trial is."""
+        trial.plan(
+            self.total_steps,
+            steps_per_epoch=len(loader),
+            epochs=epochs,
+            eval_every=eval_every,
+            batches_per_epoch=len(loader),
+        )
+        trial.evaluate_every(eval_every, lambda: evaluate(trial, self.model, held_out, self.device))
+        for _ in trial.epochs(epochs):
+            for characters, following in trial.batches(loader):
+                loss = _loss(self.model, characters.to(self.device), following.to(self.device))
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+                self.optimizer.step()
+                rate = self.schedule.get_last_lr()[0]
+                self.schedule.step()
+                trial.log({"train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm})
+                trial.maybe_snapshot(self.state)
 
 
 def _loss(model: nn.Module, characters: Tensor, following: Tensor) -> Tensor:
@@ -242,9 +293,7 @@ def _loss(model: nn.Module, characters: Tensor, following: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(
-    trial: milepost.Trial, model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], device: torch.device
-) -> None:
+def evaluate(trial: milepost.Trial, model: nn.Module, loader: Loader, device: torch.device) -> None:
     """Measure the loss on text that is not trained on."""
     model.eval()
     try:
