@@ -97,6 +97,13 @@ test-faults: install ## Kills, power cuts, full disks (some parts need root); lo
 test-security: install ## Ten thousand hostile calls, and the rest of the attacks
 	@MILEPOST_FUZZ_CALLS=10000 $(BIN)/python -m pytest tests/e2e/test_attacks.py tests/integration/security --timeout 3000 $(PYTEST)
 
+.venv-s3: deploy/s3.txt
+	@$(PYTHON) -m venv .venv-s3 && .venv-s3/bin/pip install -q -q --disable-pip-version-check -r deploy/s3.txt && touch .venv-s3
+
+.PHONY: test-s3
+test-s3: install .venv-s3 ## Snapshots in an object store: a server for it in an environment of its own
+	@exec $(BIN)/python -m pytest -m s3 --timeout 600 $(PYTEST)
+
 .PHONY: test-gpu
 test-gpu: install ## What needs a GPU
 	@exec $(BIN)/python -m pytest -m gpu --timeout 600 $(PYTEST)

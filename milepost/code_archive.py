@@ -15,10 +15,12 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlparse, urlunparse
 
 from milepost.api.config.v1.configuration_pb2 import Code
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
-from milepost.snapshots import SnapshotInvalid, hash_file, local_path
+from milepost.snapshots import hash_file
+from milepost.storage import StorageUnsupported, download, folder_of
 
 MAXIMUM_FILES = 10_000
 # Of all files together, before compression.
@@ -93,20 +95,13 @@ def fetch(code: Code, storage: Path) -> Path:
     folder = storage / digest
     if folder.is_dir():
         return folder
-    try:
-        archive = local_path(code.uri)
-        found = hash_file(archive)
-    except SnapshotInvalid as error:
-        raise CodeInvalid(f"code: {error.message}") from error
-    except OSError as error:
-        raise CodeInvalid(f"the archive {code.uri} is not readable: {error.strerror}") from error
-    if found != digest:
-        raise CodeInvalid(f"the archive {code.uri} has the digest sha256:{found}, not {code.digest}")
     storage.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=storage))
     try:
-        _unpack(archive, partial)
-        partial.rename(folder)
+        archive = _copy(code, partial / "archive.tar.gz")
+        (partial / "content").mkdir()
+        _unpack(archive, partial / "content")
+        (partial / "content").rename(folder)
     except OSError:
         # Another one was faster; it is the same content.
         if not folder.is_dir():
@@ -114,6 +109,21 @@ def fetch(code: Code, storage: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _copy(code: Code, target: Path) -> Path:
+    """Copy an archive to this machine, and check that it is the one that is named."""
+    parent, _, name = urlparse(code.uri).path.rpartition("/")
+    try:
+        download(folder_of(urlunparse(urlparse(code.uri)._replace(path=parent or "/"))), unquote(name), target)
+    except StorageUnsupported as error:
+        raise CodeInvalid(f"code: {error.message}") from error
+    except OSError as error:
+        raise CodeInvalid(f"the archive {code.uri} is not readable: {error.strerror}") from error
+    found = hash_file(target)
+    if found != code.digest.removeprefix("sha256:"):
+        raise CodeInvalid(f"the archive {code.uri} has the digest sha256:{found}, not {code.digest}")
+    return target
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -457,7 +457,8 @@ _PARAMETER = r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}"
 _RESOURCE = r"runtimes/[a-z0-9][a-z0-9_-]{0,62}/trials/[1-9][0-9]{0,8}/snapshots/[a-z0-9][a-z0-9_-]{0,62}"
 _SERIES = r"[A-Za-z0-9_./-]{1,128}"
 _ABSOLUTE = r"(?!.*(?:^|/)\.\.(?:/|$))/.*"
-_STORAGE = r"(?!.*(?:^|/)\.\.(?:/|$))(?:/.*|file:///.*|(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://.+)"
+_STORAGE = r"(?!.*(?:^|/)\.\.(?:/|$))(?:/.*|file:///.*|(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://(?![^/]*:[^/@]*@).+)"
+_STORAGE_WORDS = "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..' and without credentials"
 
 
 def _whole(minimum: int, maximum: int) -> Number:
@@ -480,7 +481,7 @@ CONFIGURATION = Section(
             Section(
                 {
                     "uri": Field(
-                        Text(2_000, _STORAGE, "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..'"),
+                        Text(2_000, _STORAGE, _STORAGE_WORDS),
                         _REQUIRED,
                         "where the archive is",
                     ),
@@ -563,7 +564,7 @@ CONFIGURATION = Section(
                         "also keep the best by this metric; null: none",
                     ),
                     "storage": Field(
-                        Text(2_000, _STORAGE, "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..'"),
+                        Text(2_000, _STORAGE, _STORAGE_WORDS),
                         "",
                         "where snapshots go; empty: the data directory",
                     ),

@@ -13,10 +13,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlparse
+from typing import IO, Any
 
 from milepost.errors import FailedPrecondition
+from milepost.storage import Folder, StorageUnsupported, download, folder_of, local_path
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -54,20 +54,17 @@ def snapshot_id(step: int, attempt: int) -> str:
     return f"step-{step:012d}-a{attempt}"
 
 
-def local_path(uri: str) -> Path:
-    """Return the folder that a `file:` URI or a plain path names."""
-    parsed = urlparse(uri)
-    if parsed.scheme in ("", "file"):
-        return Path(unquote(parsed.path if parsed.scheme else uri))
-    raise SnapshotInvalid(f"storage {parsed.scheme}: is not reachable as a folder", reason="STORAGE_UNSUPPORTED")
-
-
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file in lower-case hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        return hash_stream(file)
+
+
+def hash_stream(file: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left in a stream in lower-case hex."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -76,10 +73,45 @@ def verify(uri: str, manifest_sha256: str = "") -> Manifest:
 
     Raises:
         SnapshotInvalid: says what is missing or different.
+        StorageUnavailable: the storage does not answer, so nothing is known.
     """
-    folder = local_path(uri)
+    folder = _folder(uri)
+    manifest = read_manifest(folder, manifest_sha256)
+    for name, (digest, size) in manifest.files.items():
+        _verify_file(folder, name, digest, size)
+    return manifest
+
+
+def fetch(uri: str, into: Path, manifest_sha256: str = "") -> Path:
+    """Return a folder of this machine with a snapshot that verifies: its own, or a copy below `into`.
+
+    Raises:
+        SnapshotInvalid: says what is missing or different.
+        StorageUnavailable: the storage does not answer.
+        OSError: there is no room for a copy.
+    """
+    path = local_path(uri)
+    if path is not None:
+        verify(uri, manifest_sha256)
+        return path
+    folder = _folder(uri)
+    copy = into / folder.name
+    copy.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(folder, manifest_sha256)
+    for name in (MANIFEST, *manifest.files):
+        try:
+            download(folder, name, copy / name)
+        except FileNotFoundError as error:
+            raise SnapshotInvalid(f"{folder.name}: {name} is not readable: {error.strerror}") from error
+    verify(str(copy), manifest_sha256)
+    return copy
+
+
+def read_manifest(folder: Folder, manifest_sha256: str = "") -> Manifest:
+    """Read what a snapshot says of itself, and check that it is what was committed. Raises SnapshotInvalid."""
     try:
-        encoded = (folder / MANIFEST).read_bytes()
+        with folder.open(MANIFEST) as file:
+            encoded = file.read()
     except OSError as error:
         raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error.strerror}") from error
     if manifest_sha256 and hashlib.sha256(encoded).hexdigest() != manifest_sha256:
@@ -90,18 +122,23 @@ def verify(uri: str, manifest_sha256: str = "") -> Manifest:
         raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error}") from error
     if manifest.format > FORMAT:
         raise SnapshotInvalid(f"{folder.name}: written by a newer version (format {manifest.format})")
-    for name, (digest, size) in manifest.files.items():
-        _verify_file(folder, name, digest, size)
     return manifest
 
 
-def _verify_file(folder: Path, name: str, digest: str, size: int) -> None:
-    path = folder / name
+def _folder(uri: str) -> Folder:
     try:
-        found = path.stat().st_size
+        return folder_of(uri)
+    except StorageUnsupported as error:
+        raise SnapshotInvalid(error.message, reason=StorageUnsupported.reason) from error
+
+
+def _verify_file(folder: Folder, name: str, digest: str, size: int) -> None:
+    try:
+        found = folder.size(name)
         if found != size:
             raise SnapshotInvalid(f"{folder.name}: {name} has {found} bytes, not {size}")
-        if hash_file(path) != digest:
-            raise SnapshotInvalid(f"{folder.name}: {name} has another checksum")
+        with folder.open(name) as file:
+            if hash_stream(file) != digest:
+                raise SnapshotInvalid(f"{folder.name}: {name} has another checksum")
     except OSError as error:
         raise SnapshotInvalid(f"{folder.name}: {name} is not readable: {error.strerror}") from error

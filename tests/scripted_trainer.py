@@ -40,6 +40,7 @@ from milepost.eventlog import (
 )
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamLog
+from milepost.storage import local_path
 
 
 class Driver:
@@ -167,7 +168,9 @@ class Driver:
 
     async def snapshot(self, reason: facts.SnapshotReason) -> None:
         identifier = snapshots.snapshot_id(self.step, self.launch.attempt)
-        folder = snapshots.local_path(self.launch.snapshot_storage_uri) / identifier
+        storage = local_path(self.launch.snapshot_storage_uri)
+        assert storage is not None, "it writes to this machine only"
+        folder = storage / identifier
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "state.pt").write_text(f"state at {self.step}")
         files = {"state.pt": [snapshots.hash_file(folder / "state.pt"), (folder / "state.pt").stat().st_size]}

@@ -40,6 +40,7 @@ from milepost.training.leftovers import send_leftovers
 from milepost.training.log_batches import LogBatcher
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import LOGS, Dropped, Spool
+from trainer.abandoned import remove_abandoned
 from trainer.exits import Ending, ProcessExit, memory_kills, type_ending
 from trainer.group import LocalWorker
 from trainer.instances import InstanceServer
@@ -287,12 +288,19 @@ class Driver:
         connection.on_renewal(moved.set)
         subject = f"committed.{control_subject(self._key.runtime_id, self._key.trial)}"
         subscription = await connection.subscribe(subject)
+        removal: asyncio.Task[None] | None = None
         while True:
             try:
                 await journal.reload()
+                removal = removal or asyncio.create_task(self._remove_abandoned())
             except EventLogError as error:
                 log.warning("log.unreadable", extra={"error": str(error)})
             await subscription.next_batch(1.0 if journal.trouble else WATCH_SECONDS)
+
+    async def _remove_abandoned(self) -> None:
+        """Once the whole history of the trial is known: make room of what earlier attempts did not finish."""
+        uri, committed = self._launch.snapshot_storage_uri, frozenset(self._retention.committed)
+        await asyncio.to_thread(remove_abandoned, uri, self._key.attempt, committed)
 
     def _on_change(self, state: domain.Trial, event: RecordedEvent) -> None:
         self._retention.apply(event)

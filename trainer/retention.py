@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable
 
 from google.protobuf.message import Message
 
 from milepost.api.config.v1.configuration_pb2 import SnapshotPolicy
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.errors import MilepostError
 from milepost.eventlog import RecordedEvent
 from milepost.eventlog.codec import decode
-from milepost.snapshots import SnapshotInvalid, local_path
+from milepost.storage import folder_of
 from milepost.training.snapshot_policy import Candidate, snapshots_to_delete
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ class Retention:
         self._record = record
         self._candidates: dict[str, Candidate] = {}
         self._uris: dict[str, str] = {}
+        # All whose files are to stay: those that are damaged too, for whoever wants to know why.
+        self.committed: set[str] = set()
         self._removals: set[asyncio.Task[None]] = set()
 
     def apply(self, event: RecordedEvent) -> None:
@@ -37,6 +39,7 @@ class Retention:
         if isinstance(payload, facts.SnapshotCommitted):
             self._candidates[payload.snapshot_id] = Candidate(payload.snapshot_id, payload.step, dict(payload.metrics))
             self._uris[payload.snapshot_id] = payload.uri
+            self.committed.add(payload.snapshot_id)
             if payload.attempt == self._attempt:
                 self._delete_old(payload.snapshot_id)
         elif isinstance(payload, facts.AttemptStarted):
@@ -47,6 +50,8 @@ class Retention:
             }
         elif isinstance(payload, facts.SnapshotDeleted):
             self._candidates.pop(payload.snapshot_id, None)
+            if payload.reason != facts.SNAPSHOT_DELETE_REASON_CORRUPT:
+                self.committed.discard(payload.snapshot_id)
             if payload.attempt == self._attempt:
                 self._start_removal(payload.snapshot_id)
 
@@ -70,8 +75,8 @@ class Retention:
 
     def _remove(self, uri: str) -> None:
         try:
-            shutil.rmtree(local_path(uri))
-        except (OSError, SnapshotInvalid) as error:
+            folder_of(uri).remove()
+        except (OSError, MilepostError) as error:
             log.warning("snapshot.not_removed", extra={"uri": uri, "error": str(error)})
 
     async def carry_out(self) -> None:

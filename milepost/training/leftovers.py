@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from pathlib import Path
 
+from milepost.errors import MilepostError
 from milepost.eventlog.connection import Connection
-from milepost.snapshots import SnapshotInvalid, local_path
+from milepost.snapshots import read_manifest
+from milepost.storage import download, folder_of
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import Spool, read_sender
 
@@ -24,15 +25,16 @@ def adopt_snapshot_telemetry(attempt_directory: Path, snapshot_uri: str) -> None
     if not snapshot_uri:
         return
     try:
-        folder = local_path(snapshot_uri)
-    except SnapshotInvalid:
-        return
-    for source in folder.glob("telemetry-*.sqlite"):
-        target = attempt_directory / f"{_RESTORED}{source.stem}.sqlite"
-        if not target.exists():
-            temporary = target.with_suffix(".copy")
-            shutil.copyfile(source, temporary)
-            temporary.rename(target)
+        folder = folder_of(snapshot_uri)
+        carried = [name for name in read_manifest(folder).files if name.startswith("telemetry-")]
+        for name in carried:
+            target = attempt_directory / f"{_RESTORED}{name}"
+            if not target.exists():
+                temporary = target.with_suffix(".copy")
+                download(folder, name, temporary)
+                temporary.rename(target)
+    except (MilepostError, OSError) as error:
+        log.warning("snapshot.telemetry_not_read", extra={"uri": snapshot_uri, "error": str(error)})
 
 
 def leftover_spools(attempt_directory: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
-from milepost.snapshots import Manifest, local_path, snapshot_id
+from milepost.errors import MilepostError
+from milepost.snapshots import Manifest, snapshot_id
 from milepost.training.background import Background
 from milepost.training.batches import SNAPSHOTTING
 from milepost.training.snapshot_policy import Since, snapshot_due
@@ -26,6 +27,11 @@ STORED_SECONDS = 10.0
 COMMIT_SECONDS = 600.0
 
 State = Callable[[], Mapping[str, Any]]
+
+
+def staging_folder(launch: AttemptLaunch) -> Path:
+    """Return where an attempt keeps what is on its way from or to a storage that is elsewhere."""
+    return Path(launch.attempt_directory) / "staging"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +53,17 @@ class SnapshotKeeper:
         self._rank = rank
         self._world_size = world_size
         self._background = background
-        self._storage = local_path(launch.snapshot_storage_uri)
+        self._storage_uri = launch.snapshot_storage_uri
+        self._staging = staging_folder(launch)
         self._state: State | None = None
         self._metrics: dict[str, float] = {}
         self._epochs = 0
         self._since_step = 0
         self._since_epochs = 0
         self._since_time = time.monotonic()
-        # The step of the last snapshot that was taken or restored.
+        # The step of the last snapshot that was taken or restored, and of the last that is committed.
         self._last_step = 0
+        self._committed_step = 0
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="milepost-snapshot")
         self._commit: Future[None] | None = None
 
@@ -64,7 +72,7 @@ class SnapshotKeeper:
         self._state = state
 
     def restored(self, boundary: Boundary) -> None:
-        self._since_step = self._last_step = boundary.step
+        self._since_step = self._last_step = self._committed_step = boundary.step
 
     def epoch_ended(self) -> None:
         self._epochs += 1
@@ -101,12 +109,15 @@ class SnapshotKeeper:
                 attempt=self._launch.attempt, snapshot_id=identifier, step=boundary.step, reason=reason
             )
         )
+        files = None
         try:
-            files = SnapshotDraft(self._storage, identifier)
+            files = SnapshotDraft(self._storage_uri, identifier, self._staging)
             files.save_state(self._state())
             files.save_rank(self._rank, boundary, data)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, MilepostError) as error:
             # torch.save tells of a full disk by a RuntimeError.
+            if files is not None:
+                files.discard()
             self._failed(identifier, boundary.step, error)
             return
         finally:
@@ -117,6 +128,8 @@ class SnapshotKeeper:
 
     def _failed(self, identifier: str, step: int, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"
+        # Nothing is saved of this step: a stop may try again.
+        self._last_step = self._committed_step
         self._background.warnings.say("snapshot", f"the snapshot at step {step} failed: {detail}")
         failed = facts.SnapshotFailed(
             attempt=self._launch.attempt, snapshot_id=identifier, step=step, detail=detail[:500]
@@ -141,7 +154,7 @@ class SnapshotKeeper:
                 evaluation_due=boundary.evaluation_due,
             )
             digest, size, count = files.publish(manifest)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, MilepostError) as error:
             files.discard()
             self._failed(files.snapshot_id, boundary.step, error)
             return
@@ -151,7 +164,7 @@ class SnapshotKeeper:
             step=boundary.step,
             epoch=boundary.epoch,
             batch=boundary.batch,
-            uri=Path(files.final).absolute().as_uri(),
+            uri=files.uri,
             manifest_sha256=digest,
             byte_count=size,
             file_count=count,
@@ -160,6 +173,7 @@ class SnapshotKeeper:
             metrics=self._known_metrics(),
             world_size=self._world_size,
         )
+        self._committed_step = boundary.step
         self._background.report(committed)
         self._background.progress.say(f"snapshot {files.snapshot_id} committed", {})
 

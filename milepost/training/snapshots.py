@@ -6,7 +6,8 @@
         telemetry-rank-0.sqlite   points up to this step that were not stored yet; only where there are any
         manifest.json        step, position, world size, and SHA-256 and size of every other file
 
-It is written under a temporary name, synced, and renamed. Only `SnapshotCommitted` in the log makes it restorable.
+It is written under a temporary name, synced, and renamed; one that is stored elsewhere is written on this machine and
+copied, the manifest last. Only `SnapshotCommitted` in the log makes it restorable.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milepost.snapshots import MANIFEST, Manifest, hash_file, local_path, verify
+from milepost.snapshots import MANIFEST, Manifest, fetch, hash_file, read_manifest
+from milepost.storage import below, folder_of, local_path
 from milepost.training import rng
 from milepost.training.rng import RandomState
 
@@ -92,14 +95,26 @@ def check_savable(value: Any, path: str = "state") -> None:
 
 
 class SnapshotDraft:
-    """A snapshot that is being written. Nobody takes it for one until `publish`."""
+    """A snapshot that is being written. Nobody takes it for one until `publish`.
 
-    def __init__(self, storage: Path, identifier: str) -> None:
+    Args:
+        storage_uri: the folder that gets the snapshot as a folder of its own.
+        staging: a folder of this machine, for a storage that is elsewhere.
+    """
+
+    def __init__(self, storage_uri: str, identifier: str, staging: Path) -> None:
         self.snapshot_id = identifier
-        self.final = storage / identifier
-        self.folder = storage / f".{identifier}.{os.getpid()}.partial"
+        self._final = folder_of(below(storage_uri, identifier))
+        self._local = local_path(self._final.uri)
+        near = staging if self._local is None else self._local.parent
+        self.folder = near / f".{identifier}.{os.getpid()}.partial"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+
+    @property
+    def uri(self) -> str:
+        """Where the snapshot is when it is published."""
+        return self._final.uri
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state of the training code."""
@@ -120,7 +135,13 @@ class SnapshotDraft:
         torch.save(content, self.folder / f"rank-{rank}.pt")
 
     def publish(self, manifest: Manifest) -> tuple[str, int, int]:
-        """Sync, write the manifest, rename. Returns the manifest's SHA-256, the bytes and the number of files."""
+        """Sync, write the manifest, and put all of it where it belongs.
+
+        Returns the manifest's SHA-256, the bytes and the number of files.
+
+        Raises:
+            OSError, StorageUnavailable: it is not there, or not as a whole.
+        """
         total = 0
         for path in sorted(self.folder.iterdir()):
             if path.name == MANIFEST:
@@ -130,14 +151,25 @@ class SnapshotDraft:
             _sync(path)
         encoded = manifest.encode()
         (self.folder / MANIFEST).write_bytes(encoded)
+        # Left by a try of this attempt that was never committed.
+        self._final.remove()
+        if self._local is None:
+            self._upload(manifest)
+        else:
+            self._rename(self._local)
+        return hashlib.sha256(encoded).hexdigest(), total + len(encoded), len(manifest.files) + 1
+
+    def _rename(self, final: Path) -> None:
         _sync(self.folder / MANIFEST)
         _sync(self.folder)
-        if self.final.exists():
-            # Left by a try of this attempt that was never committed.
-            shutil.rmtree(self.final)
-        self.folder.rename(self.final)
-        _sync(self.final.parent)
-        return hashlib.sha256(encoded).hexdigest(), total + len(encoded), len(manifest.files) + 1
+        self.folder.rename(final)
+        _sync(final.parent)
+
+    def _upload(self, manifest: Manifest) -> None:
+        """Copy the files, the manifest last."""
+        for name in (*manifest.files, MANIFEST):
+            self._final.put(self.folder / name, name)
+        self.discard()
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -151,19 +183,23 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def load(uri: str, rank: int, manifest_sha256: str = "", map_location: Any = "cpu") -> Restored:
+def load(uri: str, rank: int, staging: Path, manifest_sha256: str = "", map_location: Any = "cpu") -> Restored:
     """Verify a snapshot and load it for one rank.
+
+    Args:
+        staging: a folder of this machine; what is stored elsewhere is copied there for as long as this takes.
 
     Raises:
         SnapshotInvalid: it does not verify.
+        StorageUnavailable: the storage does not answer.
     """
     import torch
 
-    manifest = verify(uri, manifest_sha256)
-    folder = local_path(uri)
-    state = torch.load(folder / STATE, map_location=map_location, weights_only=True)
-    own = folder / f"rank-{rank}.pt"
-    content = torch.load(own, map_location="cpu", weights_only=True) if own.exists() else {}
+    with _fetched(uri, staging, manifest_sha256) as folder:
+        manifest = read_manifest(folder_of(str(folder)), manifest_sha256)
+        state = torch.load(folder / STATE, map_location=map_location, weights_only=True)
+        own = folder / f"rank-{rank}.pt"
+        content = torch.load(own, map_location="cpu", weights_only=True) if own.exists() else {}
     random_state = rng.from_plain(content["random"]) if "random" in content else None
     epoch_random = rng.from_plain(content["epoch_random"]) if "epoch_random" in content else None
     boundary = Boundary(manifest.step, manifest.epoch, manifest.batch, random_state, manifest.evaluation_due)
@@ -171,13 +207,25 @@ def load(uri: str, rank: int, manifest_sha256: str = "", map_location: Any = "cp
     return Restored(state, boundary, data, manifest)
 
 
-def load_weights(uri: str, map_location: Any = "cpu") -> dict[str, Any]:
+def load_weights(uri: str, staging: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Load only the state of a snapshot, to start another run from its weights.
 
     Raises:
         SnapshotInvalid: it does not verify.
+        StorageUnavailable: the storage does not answer.
     """
     import torch
 
-    verify(uri)
-    return dict(torch.load(local_path(uri) / STATE, map_location=map_location, weights_only=True))
+    with _fetched(uri, staging) as folder:
+        return dict(torch.load(folder / STATE, map_location=map_location, weights_only=True))
+
+
+@contextmanager
+def _fetched(uri: str, staging: Path, manifest_sha256: str = "") -> Iterator[Path]:
+    """Have a snapshot on this machine for the length of a block."""
+    folder = fetch(uri, staging, manifest_sha256)
+    try:
+        yield folder
+    finally:
+        if folder.is_relative_to(staging):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ from milepost.training.evaluation import Evaluation
 from milepost.training.marker import StepMarker, marker_path
 from milepost.training.parameters import Parameters
 from milepost.training.rng import RandomCapture
-from milepost.training.snapshot_keeper import SnapshotKeeper
+from milepost.training.snapshot_keeper import SnapshotKeeper, staging_folder
 from milepost.training.snapshots import Boundary, load, load_weights
 from milepost.training.stop import Gate, StopOrder, Stopped
 
@@ -35,6 +35,10 @@ State = Mapping[str, Any]
 
 # A loop that waits for one batch longer than this when a stop comes is not waited for.
 _DATA_WAIT_SECONDS = 0.3
+# Between tries of the snapshot of a stop, and how long before the deadline none is begun any more.
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 30.0
+_LEAVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Trial:
         self.position = background.position
         self.random = RandomCapture()
         self._launch = launch
+        self._staging = staging_folder(launch) / f"rank-{rank.rank}"
         self._background = background
         self._buffer_append: Callable[[int, float, Mapping[str, Any]], None] = background.buffer.append
         if self.rank != 0:
@@ -166,9 +171,10 @@ class Trial:
         if not self._launch.snapshot_id:
             self._begin()
             if self._launch.initialize_from_uri:
-                return {"initialize_from": load_weights(self._launch.initialize_from_uri, map_location)}
+                return {"initialize_from": load_weights(self._launch.initialize_from_uri, self._staging, map_location)}
             return None
-        restored = load(self._launch.snapshot_uri, self.rank, self._launch.manifest_sha256, map_location)
+        launch = self._launch
+        restored = load(launch.snapshot_uri, self.rank, self._staging, launch.manifest_sha256, map_location)
         self._boundary = restored.boundary
         position = self.position
         position.step, position.epoch, position.batch = (
@@ -517,10 +523,21 @@ class Trial:
         raise Stopped(f"stopped after step {self.position.step}")
 
     def save_for_stop(self) -> None:
-        """Commit a snapshot of the last boundary, unless there is one."""
-        if self._keeper.can_snapshot(self._last_boundary().step):
-            self._snapshot(facts.SNAPSHOT_REASON_STOP)
+        """Commit a snapshot of the last boundary, unless there is one.
+
+        One that fails, for example because the disk is full, is tried again until shortly before the deadline of the
+        stop: somebody may make room. Only a single process does so; a group would have to try again together.
+        """
+        pause = _FIRST_RETRY_SECONDS
         self._keeper.wait()
+        while self._keeper.can_snapshot(self._last_boundary().step):
+            self._snapshot(facts.SNAPSHOT_REASON_STOP)
+            self._keeper.wait()
+            left = self._stop.deadline_ms / 1000 - time.time() - _LEAVE_SECONDS if self._stop is not None else 0.0
+            if self.world_size > 1 or not self._keeper.can_snapshot(self._last_boundary().step) or left < pause:
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
 
     def _stop_waiting_loop(self) -> None:
         """Carry out a stop for a loop that waits for data."""

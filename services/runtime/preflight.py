@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from milepost import code_archive
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Violation
-from milepost.snapshots import SnapshotInvalid, local_path
+from milepost.storage import StorageUnavailable, StorageUnsupported, check_writable
 from services.runtime.entrypoints import why_missing
 from services.runtime.launchers import Launcher
 from services.runtime.placement_policy import need_of, why_never
@@ -89,11 +88,8 @@ def _check_storage(storage: str) -> None:
     if not storage:
         return
     try:
-        folder = local_path(storage)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except SnapshotInvalid as error:
+        check_writable(storage)
+    except (StorageUnsupported, StorageUnavailable) as error:
         raise InvalidArgument([Violation("snapshots.storage", error.message)]) from error
     except OSError as error:
         problem = f"cannot be written to: {error.strerror}"

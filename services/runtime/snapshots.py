@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from milepost import snapshots as files
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.domain import trial
 from milepost.snapshots import SnapshotInvalid
+from milepost.storage import below, folder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class SnapshotStorage:
 
     def uri(self, configuration: RuntimeConfiguration, runtime_id: str, number: int) -> str:
         """Return where the snapshots of a trial go."""
-        below = f"runtimes/{runtime_id}/trial-{number}/snapshots"
-        storage = configuration.snapshots.storage
-        if not storage:
-            return (self.data_dir / below).as_uri()
-        root = Path(storage).as_uri() if storage.startswith("/") else storage
-        return f"{root.rstrip('/')}/{below}"
+        root = configuration.snapshots.storage or str(self.data_dir.absolute())
+        return below(root, f"runtimes/{runtime_id}/trial-{number}/snapshots")
 
     async def verify(self, record: trial.SnapshotRecord) -> str:
-        """Check every file of a snapshot. Returns what is wrong with it; empty: it is whole."""
+        """Check every file of a snapshot. Returns what is wrong with it; empty: it is whole.
+
+        Raises:
+            StorageUnavailable: the storage does not answer, so nothing is known.
+        """
         return await self.verify_files(record.uri, record.manifest_sha256)
 
     async def verify_files(self, uri: str, manifest_sha256: str) -> str:
-        """Check every file below an address. Returns what is wrong; empty: nothing."""
+        """Check every file below an address. Returns what is wrong; empty: nothing. Raises as `verify`."""
         try:
             await asyncio.to_thread(files.verify, uri, manifest_sha256)
         except SnapshotInvalid as error:
@@ -84,10 +84,6 @@ class SnapshotStorage:
         """Remove the files of a snapshot. One that is gone already is fine.
 
         Raises:
-            OSError: they cannot be removed.
+            OSError, StorageUnavailable: they cannot be removed.
         """
-        folder = files.local_path(uri)
-        try:
-            await asyncio.to_thread(shutil.rmtree, folder)
-        except FileNotFoundError:
-            return
+        await asyncio.to_thread(lambda: folder_of(uri).remove())
