@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -56,6 +57,15 @@ LOG_REASONS: dict[type[Exception], str] = {
     LogMisconfigured: "EVENT_LOG_MISCONFIGURED",
 }
 
+# In bytes. A status travels in the metadata: above 8 KiB clients refuse it by chance, above 16 KiB always, and see
+# RESOURCE_EXHAUSTED in its place.
+LARGEST_STATUS = 7_000
+LARGEST_MESSAGE = 2_000
+LARGEST_FIELD = 200
+LARGEST_DESCRIPTION = 600
+LARGEST_VIOLATIONS = 4_000
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
 
 def code_of(error: Exception) -> grpc.StatusCode:
     for kind in type(error).__mro__:
@@ -65,7 +75,19 @@ def code_of(error: Exception) -> grpc.StatusCode:
 
 
 def status_of(error: Exception) -> status_pb2.Status:
-    """Describe an error of ours as `google.rpc.Status` with ErrorInfo and, for bad input, BadRequest."""
+    """Describe an error of ours as `google.rpc.Status` with ErrorInfo and, for bad input, BadRequest.
+
+    Texts are shortened until it fits into the metadata of an answer.
+    """
+    for share in (1.0, 0.5, 0.25, 0.125):
+        status = _status_of(error, share)
+        # The message is sent twice, once in percent encoding; the rest in base64.
+        if len(quote(status.message, safe=_PLAIN)) + 4 * status.ByteSize() / 3 <= LARGEST_STATUS:
+            break
+    return status
+
+
+def _status_of(error: Exception, share: float) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(domain=DOMAIN)
     details: list[AnyMessage] = []
     if isinstance(error, errors.MilepostError):
@@ -76,10 +98,30 @@ def status_of(error: Exception) -> status_pb2.Status:
     details.append(_pack(info))
     if isinstance(error, errors.InvalidArgument):
         bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad_request.field_violations.add(field=violation.field, description=violation.description)
+        _add_violations(bad_request, error.violations, int(share * LARGEST_VIOLATIONS))
         details.append(_pack(bad_request))
-    return status_pb2.Status(code=code_of(error).value[0], message=str(error), details=details)
+    message = _cut(str(error), int(share * LARGEST_MESSAGE))
+    return status_pb2.Status(code=code_of(error).value[0], message=message, details=details)
+
+
+def _add_violations(
+    bad_request: error_details_pb2.BadRequest, violations: Sequence[errors.Violation], room: int
+) -> None:
+    """Name every violation for which there is room, and how many there are besides."""
+    for number, violation in enumerate(violations):
+        field, description = _cut(violation.field, LARGEST_FIELD), _cut(violation.description, LARGEST_DESCRIPTION)
+        room -= len(field.encode()) + len(description.encode())
+        if room < 0:
+            left = len(violations) - number
+            bad_request.field_violations.add(field="...", description=f"and {left} more")
+            return
+        bad_request.field_violations.add(field=field, description=description)
+
+
+def _cut(text: str, largest: int) -> str:
+    """Shorten a text to so many bytes."""
+    encoded = text.encode()
+    return text if len(encoded) <= largest else encoded[: largest - 3].decode(errors="ignore") + "..."
 
 
 def _pack(message: Any) -> AnyMessage:

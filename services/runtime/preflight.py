@@ -17,6 +17,9 @@ from services.runtime.placement_policy import need_of, why_never
 from services.runtime.snapshots import SnapshotStorage
 from services.runtime.views import Views
 
+# How long a storage may take to be written to.
+STORAGE_SECONDS = 20.0
+
 
 class Preflight:
     """Checks a resolved configuration against where it would run."""
@@ -61,7 +64,7 @@ class Preflight:
             _check_files(configuration, folder)
         if configuration.launcher != config.LAUNCHER_EXTERNAL:
             self._check_secrets(configuration)
-            await asyncio.to_thread(_check_storage, configuration.snapshots.storage)
+            await self._check_storage(configuration.snapshots.storage)
         if configuration.initialize_from:
             await self._check_snapshot(configuration.initialize_from)
 
@@ -74,6 +77,22 @@ class Preflight:
                     reason="SECRET_UNKNOWN",
                 )
 
+    async def _check_storage(self, storage: str) -> None:
+        """Refuse a storage for snapshots that cannot be written to. Raises InvalidArgument."""
+        if not storage:
+            return
+        try:
+            async with asyncio.timeout(STORAGE_SECONDS):
+                await asyncio.to_thread(check_writable, storage)
+            return
+        except (StorageUnsupported, StorageUnavailable) as error:
+            problem = error.message
+        except TimeoutError:
+            problem = f"does not answer within {STORAGE_SECONDS:.0f} s"
+        except OSError as error:
+            problem = f"cannot be written to: {error.strerror}"
+        raise InvalidArgument([Violation("snapshots.storage", problem)])
+
     async def _check_snapshot(self, name: str) -> None:
         found = self._views.snapshot(name)
         if found is None:
@@ -81,19 +100,6 @@ class Preflight:
         problem = await self._storage.verify_files(found.uri, found.manifest_sha256)
         if problem:
             raise FailedPrecondition(f"initialize_from: {problem}", reason="SNAPSHOT_INVALID")
-
-
-def _check_storage(storage: str) -> None:
-    """Refuse a storage for snapshots that cannot be written to. Raises InvalidArgument."""
-    if not storage:
-        return
-    try:
-        check_writable(storage)
-    except (StorageUnsupported, StorageUnavailable) as error:
-        raise InvalidArgument([Violation("snapshots.storage", error.message)]) from error
-    except OSError as error:
-        problem = f"cannot be written to: {error.strerror}"
-        raise InvalidArgument([Violation("snapshots.storage", problem)]) from error
 
 
 def _check_files(configuration: RuntimeConfiguration, folder: str) -> None:

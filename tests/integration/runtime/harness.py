@@ -21,10 +21,12 @@ from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from milepost.eventlog.connection import connect
 from services.runtime.application import Application, Options
 from services.runtime.launchers import processes
 from services.runtime.launchers.local import MARK
 from services.runtime.placement_policy import Capacity
+from tests.attempts import Writer
 from tests.servers import NatsServer
 
 TRAINER = (sys.executable, str(Path(__file__).resolve().parents[2] / "scripted_trainer.py"))
@@ -191,13 +193,20 @@ async def running(nats: NatsServer, data_dir: Path, **changes: Any) -> AsyncIter
         kill_trainers(data_dir)
 
 
+@asynccontextmanager
+async def storing(nats: NatsServer, runtime_id: str) -> AsyncIterator[None]:
+    """Say of the telemetry of a runtime that it is stored, as the metric writer does: its snapshots wait for that."""
+    async with await connect(nats.url) as connection, Writer(connection, runtime_id):
+        yield
+
+
 def refusal(error: grpc.aio.AioRpcError) -> tuple[str, str]:
     """Return the code and the reason of an error."""
     from google.rpc import error_details_pb2
 
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     info = error_details_pb2.ErrorInfo()
-    for detail in status.details:
+    for detail in status.details if status is not None else ():
         if detail.Unpack(info):
             break
     return error.code().name, info.reason

@@ -20,17 +20,6 @@ from tests.integration.runtime.harness import Stack, plain, refusal, running, te
 from tests.servers import NatsServer
 
 LONG = {"parameters": {"steps": 100_000}}
-UNKNOWN = f"runtimes/{ids.new_runtime_id()}"
-BAD_NAMES = [
-    "",
-    "runtimes/",
-    "runtimes/*",
-    "runtimes/>",
-    "runtimes/..",
-    "runtimes/a.b",
-    "runtimes/\u0430",
-    "runtimes/a\n",
-]
 
 
 @pytest.fixture
@@ -43,102 +32,6 @@ async def refused(call: Any) -> tuple[str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
     return refusal(error.value)
-
-
-async def test_bad_input_gets_its_code_and_changes_nothing(stack: Stack) -> None:
-    runtime = await stack.start(**LONG)
-    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_RUNNING)
-    stub, name = stack.stub, runtime.name
-    bad = ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
-
-    def start(**fields: Any) -> Any:
-        return stub.StartRuntime(api.StartRuntimeRequest(**{"configuration_text": text(), **fields}))
-
-    table: list[tuple[Any, tuple[str, str]]] = [
-        (start(configuration_text=""), bad),
-        (start(configuration_text="a: ["), bad),
-        (start(configuration_text=text(surprise=1)), bad),
-        (start(configuration_text="x" * 300_000), bad),
-        (start(configuration_text=text(parameters={"steps": float("nan")})), bad),
-        (start(configuration_text=text(entrypoint="tests.no_such_module:train")), bad),
-        (start(configuration_text=text(entrypoint="tests.scripted_trainer:no_such_function")), bad),
-        (start(configuration_text=text(entrypoint="no_such_file.py:train", working_directory="/tmp")), bad),
-        (start(configuration_text=text(working_directory="/no/such/folder")), bad),
-        (start(configuration_text=text(snapshots={"storage": "s3://bucket/path"})), bad),
-        (start(runtime_id="rt-1"), bad),
-        (start(runtime_id="*"), bad),
-        (start(request_id="x" * 200), bad),
-        (start(request_id="a\nb"), bad),
-        (stub.StartRuntime(api.StartRuntimeRequest()), bad),
-        (
-            start(configuration_text=text(resources={"cpus_per_worker": 64})),
-            ("RESOURCE_EXHAUSTED", "INFEASIBLE_RESOURCES"),
-        ),
-        (start(configuration_text=text(launcher="ray")), ("FAILED_PRECONDITION", "LAUNCHER_UNAVAILABLE")),
-        (
-            start(configuration_text=text(initialize_from="runtimes/rt-1/trials/1/snapshots/step-000000000001-a1")),
-            ("NOT_FOUND", "SNAPSHOT_NOT_FOUND"),
-        ),
-        (
-            start(configuration_text=text(environment={"T": {"secret": "NONE"}})),
-            ("FAILED_PRECONDITION", "SECRET_UNKNOWN"),
-        ),
-        *((stub.GetRuntime(api.GetRuntimeRequest(name=bad_name)), bad) for bad_name in BAD_NAMES),
-        (stub.GetRuntime(api.GetRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
-        (
-            stub.GetRuntime(api.GetRuntimeRequest(name=name, as_of=events_api.AsOf(events_sequence=2**40))),
-            ("OUT_OF_RANGE", "PAST_THE_END"),
-        ),
-        (stub.StopRuntime(api.StopRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
-        (stub.StopRuntime(api.StopRuntimeRequest(name=name, mode=9)), bad),  # type: ignore[arg-type]
-        (stub.StopRuntime(api.StopRuntimeRequest(name=name, reason="\x00")), bad),
-        (stub.StopRuntime(api.StopRuntimeRequest(name=name, deadline=Duration(seconds=-1))), bad),
-        (stub.StopRuntime(api.StopRuntimeRequest(name=name, etag="1")), ("ABORTED", "ETAG_MISMATCH")),
-        (stub.StopTrial(api.StopTrialRequest(name=f"{name}/trials/0")), bad),
-        (stub.StopTrial(api.StopTrialRequest(name=f"{name}/trials/7")), ("NOT_FOUND", "TRIAL_NOT_FOUND")),
-        (stub.ResumeRuntime(api.ResumeRuntimeRequest(name=name, configuration_changes_text="[")), bad),
-        (
-            stub.ResumeRuntime(api.ResumeRuntimeRequest(name=name, configuration_changes_text="entrypoint: c:d")),
-            ("FAILED_PRECONDITION", "NOT_A_CONTINUATION"),
-        ),
-        (stub.DeleteRuntime(api.DeleteRuntimeRequest(name=name)), ("FAILED_PRECONDITION", "RUNTIME_IN_PROGRESS")),
-        (stub.CloneRuntime(api.CloneRuntimeRequest(name=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
-        (stub.CloneRuntime(api.CloneRuntimeRequest(name=name, configuration_changes_text="nonsense: 1")), bad),
-        (stub.PreviewStop(api.PreviewStopRequest(name=name, trial=9)), ("NOT_FOUND", "TRIAL_NOT_FOUND")),
-        (stub.ListRuntimes(api.ListRuntimesRequest(page_size=-1)), bad),
-        (stub.ListRuntimes(api.ListRuntimesRequest(page_size=1_001)), bad),
-        (stub.ListRuntimes(api.ListRuntimesRequest(page_token="nonsense")), bad),
-        (stub.ListRuntimes(api.ListRuntimesRequest(filter="status=Sleeping")), bad),
-        (stub.ListRuntimes(api.ListRuntimesRequest(filter="nonsense=1")), bad),
-        (stub.ListRuntimes(api.ListRuntimesRequest(order_by="size")), bad),
-        (stub.ListEvents(api.ListEventsRequest(parent="trials/1")), bad),
-        (stub.ListEvents(api.ListEventsRequest(parent=name, after_sequence=-1)), bad),
-        (stub.ListEvents(api.ListEventsRequest(parent=name, filter=api.EventFilter(types=["x"]))), bad),
-        (stub.ListEvents(api.ListEventsRequest(parent=UNKNOWN)), ("NOT_FOUND", "RUNTIME_NOT_FOUND")),
-        (stub.ListEvents(api.ListEventsRequest(parent=name, behind_event_id="x")), ("NOT_FOUND", "EVENT_NOT_FOUND")),
-        (stub.ListEvents(api.ListEventsRequest(parent="runtimes/-", behind_event_id="x")), bad),
-        (stub.ListSnapshots(api.ListSnapshotsRequest(parent="x")), bad),
-    ]
-    before = [
-        e
-        for e in await stack.types(name)
-        if e not in ("snapshot_committed", "instance_health_changed", "health_changed")
-    ]
-    runtimes = (await stub.ListRuntimes(api.ListRuntimesRequest())).total_size
-    wrong = []
-    for call, expected in table:
-        request = str(call)[:80]
-        found = await refused(call)
-        if found != expected:
-            wrong.append((request, found, expected))
-    assert not wrong
-    after = [
-        e
-        for e in await stack.types(name)
-        if e not in ("snapshot_committed", "instance_health_changed", "health_changed")
-    ]
-    assert after == before
-    assert (await stub.ListRuntimes(api.ListRuntimesRequest())).total_size == runtimes
 
 
 async def test_a_dry_run_resolves_and_records_nothing(stack: Stack) -> None:
