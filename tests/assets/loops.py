@@ -191,3 +191,56 @@ def watched(trial):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
         optimizer.step()
         trial.log({"train/loss": loss, "own/norm": norm})
+
+
+def heavy(trial, megabytes=4, steps=100_000, step_seconds=0.05):
+    """Saves so many megabytes in each snapshot."""
+    state = trial.restore() or {"weights": torch.zeros(megabytes << 18)}
+    for _ in range(trial.step, steps):
+        time.sleep(step_seconds)
+        trial.log({"train/loss": 1.0 / (trial.step + 1)})
+        trial.maybe_snapshot(lambda: state)
+
+
+def dies_saving(trial, point):
+    """Is killed at one point of writing its second snapshot, in its first attempt only."""
+    if trial.attempt == 1:
+        _arm(trial, point)
+    _run(trial, step_seconds=0.02)
+
+
+def _arm(trial, point):
+    from milepost.training import snapshots
+
+    def deadly(function, before):
+        def call(*arguments, **options):
+            spared = trial.step < 15
+            result = function(*arguments, **options) if spared or not before else None
+            if not spared:
+                if point == "driver":
+                    os.kill(os.getppid(), 9)
+                os.kill(os.getpid(), 9)
+            return result
+
+        return call
+
+    draft = snapshots.SnapshotDraft
+    targets = {
+        "created": (draft, "save_state", True),
+        "state": (draft, "save_state", False),
+        "rank": (draft, "save_rank", False),
+        "synced": (snapshots, "_sync", False),
+        "before rename": (draft, "_rename", True),
+        "after rename": (draft, "_rename", False),
+        "driver": (draft, "_rename", False),
+    }
+    owner, name, before = targets[point]
+    setattr(owner, name, deadly(getattr(owner, name), before))
+
+
+def hangs(trial):
+    """Does a hundred quick steps, and then nothing, as a deadlock does."""
+    for _ in range(100):
+        time.sleep(0.05)
+        trial.log({"train/loss": 1.0})
+    time.sleep(3_600)
