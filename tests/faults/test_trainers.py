@@ -16,11 +16,13 @@ from google.protobuf import json_format
 
 from milepost import ids
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from tests.integration.runtime.harness import ROOT, TRAINER, Stack, running, trainers_below
 from tests.servers import NatsServer, running_nats
 
+ASSETS = ROOT / "tests" / "assets"
 LONG = {"parameters": {"steps": 1_000_000, "snapshot_every": 5}}
 
 
@@ -44,12 +46,16 @@ async def until_gone(process: subprocess.Popen[bytes], seconds: float = 60.0) ->
     return int(process.returncode)
 
 
+@pytest.mark.parametrize(
+    ("grace_seconds", "frozen_seconds"),
+    [(1.0, 0.0), pytest.param(30.0, 45.0, marks=[pytest.mark.faults, pytest.mark.timeout(240)])],
+)
 async def test_a_zombie_that_nobody_can_kill_writes_nothing_and_leaves(
-    stack: Stack, nats: NatsServer, tmp_path: Path
+    stack: Stack, nats: NatsServer, tmp_path: Path, grace_seconds: float, frozen_seconds: float
 ) -> None:
     """As on another host: it freezes, is fenced, thaws, and finds out by its first append."""
     own = ids.new_runtime_id()
-    configuration = {"name": "elsewhere", "launcher": "external", "limits": {"heartbeat_grace_seconds": 1}}
+    configuration = {"name": "elsewhere", "launcher": "external", "limits": {"heartbeat_grace_seconds": grace_seconds}}
     request = api.StartRuntimeRequest(configuration_text=json.dumps(configuration), runtime_id=own)
     runtime = (await stack.stub.StartRuntime(request)).runtime
     folder = tmp_path / "elsewhere"
@@ -69,7 +75,9 @@ async def test_a_zombie_that_nobody_can_kill_writes_nothing_and_leaves(
     try:
         await stack.wait_event(runtime.name, "snapshot_committed", 2)
         zombie.send_signal(signal.SIGSTOP)
+        thaw = asyncio.create_task(asyncio.sleep(frozen_seconds))
         await stack.wait_event(runtime.name, "attempt_fenced")
+        await thaw
         zombie.send_signal(signal.SIGCONT)
         assert await until_gone(zombie) == 3
     finally:
@@ -117,6 +125,26 @@ async def test_a_trainer_that_freezes_is_marked_lost_within_45_seconds(stack: St
         if "instance_health" in e.type
     ]
     assert changes[:3] == [common.HEALTH_HEALTHY, common.HEALTH_DEGRADED, common.HEALTH_UNHEALTHY]
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+async def test_a_trainer_that_hangs_is_reported_while_it_is_alive(nats: NatsServer, tmp_path: Path) -> None:
+    """With the real trainer: no step for ten times the usual time (at least 30 s), and heartbeats all the while."""
+    async with running(nats, tmp_path / "real", trainer_command=()) as stack:
+        configuration = {"name": "hangs", "entrypoint": "loops.py:hangs", "working_directory": str(ASSETS)}
+        request = api.StartRuntimeRequest(configuration_text=json.dumps(configuration))
+        runtime = (await stack.stub.StartRuntime(request)).runtime
+        await stack.wait_event(runtime.name, "attempt_started")
+        await stack.wait_event(runtime.name, "alert_raised")
+        alert = next(e.trial_event.alert_raised for e in await stack.events(runtime.name) if "alert" in e.type)
+        assert (alert.kind, alert.step) == (facts.ALERT_KIND_NO_PROGRESS, 100)
+        assert "alive, but no step for" in alert.message
+        await stack.wait(runtime.name, lambda r: r.health == common.HEALTH_DEGRADED, "it is degraded")
+        assert "attempt_fenced" not in await stack.types(runtime.name), "it is not lost"
+        stop = api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT)
+        await stack.stub.StopRuntime(stop)
+        await stack.wait_ended(runtime.name)
 
 
 @pytest.mark.parametrize("damage", ["state.pt", "manifest.json", "folder"])
