@@ -1,8 +1,11 @@
 """Checkpoints of read models: files that a restart begins from, so that it replays only the tail of the log.
 
 A checkpoint is `<sequence, 20 digits>.checkpoint` in a folder of its own: a line of JSON with the format, the position and
-the SHA-256 of the rest, then the state, compressed. It is written under a temporary name, synced and renamed, so it is
-there completely or not at all. One that does not verify is passed over for the one before.
+the SHA-256 of the rest, then the records, each behind its length. It is written under a temporary name, synced and
+renamed, so it is there completely or not at all. One that does not verify is passed over for the one before.
+
+Each record is compressed by itself: one that did not change is written again as it is, and whoever reads decodes only
+those that are asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import logging
 import math
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -27,6 +31,10 @@ from google.protobuf.message import Message
 SUFFIX = ".checkpoint"
 # Of the newest ones, so that one that is damaged has a predecessor.
 KEEP_NEWEST = 2
+# How the file is laid out, beside what is in the records.
+LAYOUT = "records-1"
+
+_LENGTH = struct.Struct(">I")
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +63,7 @@ class CheckpointStore:
 
     def __init__(self, directory: Path, form: str, keep_every: int = 10_000) -> None:
         self._directory = directory
-        self._form = form
+        self._form = f"{LAYOUT} {form}"
         self._keep_every = keep_every
 
     def write(self, sequence: int, position: Mapping[str, Any], records: Iterable[bytes]) -> Path:
@@ -64,7 +72,7 @@ class CheckpointStore:
         Raises:
             OSError: the disk is full or not writable; what was there before is untouched.
         """
-        payload = zlib.compress(b"\n".join(records), 1)
+        payload = b"".join(part for record in records for part in (_LENGTH.pack(len(record)), record))
         header = {
             "form": self._form,
             "sequence": sequence,
@@ -108,9 +116,8 @@ class CheckpointStore:
                 raise UnreadableCheckpoint("it is of another format")
             if header["sha256"] != hashlib.sha256(payload).hexdigest():
                 raise UnreadableCheckpoint("its checksum does not match")
-            content = zlib.decompress(payload)
-            return Checkpoint(header["sequence"], header["position"], content.split(b"\n") if content else [])
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            return Checkpoint(header["sequence"], header["position"], _split(payload))
+        except (ValueError, KeyError, TypeError, struct.error) as error:
             raise UnreadableCheckpoint("it is damaged") from error
 
     def _path(self, sequence: int) -> Path:
@@ -130,6 +137,25 @@ class CheckpointStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _split(payload: bytes) -> list[bytes]:
+    records = []
+    position = 0
+    while position < len(payload):
+        (length,) = _LENGTH.unpack_from(payload, position)
+        position += _LENGTH.size + length
+        records.append(payload[position - length : position])
+    return records
+
+
+def compress(content: bytes) -> bytes:
+    """Make a record small. It is done again only when the record changes, and fast counts for more than small."""
+    return zlib.compress(content, 1)
+
+
+def decompress(record: bytes) -> bytes:
+    return zlib.decompress(record)
 
 
 class Codec:

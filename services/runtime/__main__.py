@@ -10,6 +10,7 @@ from milepost.transport import ClientTls
 from services import settings as service_settings
 from services.access import open_access
 from services.channels import service_metadata
+from services.garbage import nothing_collected
 from services.runtime import host
 from services.runtime.application import Application, Options
 from services.server import wait_for_signal
@@ -38,7 +39,8 @@ def options(settings: Settings) -> Options:
 
 async def serve(settings: Settings) -> None:
     application = Application(options(settings))
-    await application.start()
+    with nothing_collected():
+        await application.start()
     try:
         await application.run_until(wait_for_signal())
     finally:

@@ -7,8 +7,8 @@ import base64
 import bisect
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,14 +17,17 @@ from milepost.domain import runtime
 from milepost.errors import InvalidArgument, Violation
 from services.filters import Term, parse_filter
 from services.runtime.messages import runtime_message
-from services.runtime.views import RuntimeView, Views
+from services.runtime.shelf import Summary
+from services.runtime.views import RuntimeView, Views, time_text
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 1_000
 # Lists that are kept sorted for the next page.
 KEPT_LISTS = 32
+# Messages of runtimes that are kept for the next page.
+KEPT_MESSAGES = 4_000
 
-Predicate = Callable[[RuntimeView], bool]
+Predicate = Callable[[Summary], bool]
 Key = tuple[Any, ...]
 
 
@@ -38,20 +41,20 @@ def parse_predicate(text: str) -> Predicate:
         InvalidArgument: it is not one.
     """
     terms = [_predicate(term) for term in parse_filter(text)]
-    return lambda view: all(accepts(view) for accepts in terms)
+    return lambda summary: all(accepts(summary) for accepts in terms)
 
 
 def _predicate(term: Term) -> Predicate:
     if not term.field:
-        return lambda view: term.accepts(view.runtime_id) or term.accepts(_name(view))
+        return lambda summary: term.accepts(summary.runtime_id) or term.accepts(summary.name)
     if term.field.startswith("label."):
         label = term.field.partition(".")[2]
-        return lambda view: term.accepts(_labels(view).get(label, ""))
+        return lambda summary: term.accepts(summary.labels.get(label, ""))
     text = _TEXTS.get(term.field)
     if text is None:
         raise _bad_filter(f"{term.field} is not a known field; known: {', '.join(_TEXTS)}, label.<key>")
     term = _normalised(term)
-    return lambda view: term.accepts(text(view))
+    return lambda summary: term.accepts(text(summary))
 
 
 def _normalised(term: Term) -> Term:
@@ -61,7 +64,7 @@ def _normalised(term: Term) -> Term:
             time = datetime.fromisoformat(term.value)
         except ValueError as error:
             raise _bad_filter("create_time is compared with a time like 2026-01-01T00:00:00Z") from error
-        return replace(term, value=_time_text(time if time.tzinfo is not None else time.replace(tzinfo=UTC)))
+        return replace(term, value=time_text(time if time.tzinfo is not None else time.replace(tzinfo=UTC)))
     words = _WORDS.get(term.field)
     if words is None or term.operator == ":":
         return term
@@ -75,25 +78,13 @@ def _bad_filter(description: str) -> InvalidArgument:
     return InvalidArgument([Violation("filter", description)])
 
 
-def _name(view: RuntimeView) -> str:
-    return view.state.configuration.name if view.state.configuration is not None else ""
-
-
-def _labels(view: RuntimeView) -> Mapping[str, str]:
-    return view.state.configuration.labels if view.state.configuration is not None else {}
-
-
-def _time_text(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-_TEXTS: dict[str, Callable[[RuntimeView], str]] = {
-    "status": lambda view: view.state.status.value if view.state.status is not None else "",
-    "phase": lambda view: view.phase.value if view.phase is not None else "",
-    "name": _name,
-    "id": lambda view: view.runtime_id,
-    "created_by": lambda view: view.created.actor if view.created is not None else "",
-    "create_time": lambda view: _time_text(view.created.time) if view.created is not None else "",
+_TEXTS: dict[str, Callable[[Summary], str]] = {
+    "status": lambda summary: summary.status,
+    "phase": lambda summary: summary.phase,
+    "name": lambda summary: summary.name,
+    "id": lambda summary: summary.runtime_id,
+    "created_by": lambda summary: summary.created_by,
+    "create_time": lambda summary: summary.create_time,
 }
 
 _WORDS = {"status": [status.value for status in runtime.Status], "phase": [phase.value for phase in runtime.Phase]}
@@ -102,34 +93,55 @@ _WORDS = {"status": [status.value for status in runtime.Status], "phase": [phase
 # --- orders ---------------------------------------------------------------------------------------------------------
 
 
-def _created(view: RuntimeView) -> int:
-    return view.created.sequence if view.created is not None else 0
+_STARTED = runtime.Status.STARTED.value
 
-
-_ORDERS: dict[str, Callable[[RuntimeView], Key]] = {
-    "activity": lambda view: (0 if view.state.in_progress else 1, -_created(view)),
-    "create_time": lambda view: (_created(view),),
-    "create_time desc": lambda view: (-_created(view),),
-    "display_name": lambda view: (_name(view).lower(), _created(view)),
-    "status": lambda view: (view.state.status.value if view.state.status else "", -_created(view)),
+_ORDERS: dict[str, Callable[[Summary], Key]] = {
+    "activity": lambda summary: (0 if summary.status == _STARTED else 1, -summary.created_sequence),
+    "create_time": lambda summary: (summary.created_sequence,),
+    "create_time desc": lambda summary: (-summary.created_sequence,),
+    "display_name": lambda summary: (summary.name.lower(), summary.created_sequence),
+    "status": lambda summary: (summary.status, -summary.created_sequence),
 }
 
 
-@dataclass(frozen=True, slots=True)
 class _Sorted:
-    revision: int
-    keys: list[Key]
-    views: list[RuntimeView]
+    """Runtimes in an order. Sorted once, then only those that changed are put at their new place."""
+
+    def __init__(self, views: Views, place: Callable[[Summary], Key | None]) -> None:
+        self._views = views
+        self._place = place
+        self._revision = -1
+        self._key_of: dict[str, Key] = {}
+        # The id of a runtime is the last part of its key.
+        self.keys: list[Key] = []
+
+    def refresh(self) -> None:
+        changes = self._views.list_changes(self._revision) if self._revision >= 0 else None
+        if changes is None:
+            places = ((summary.runtime_id, self._place(summary)) for summary in self._views.summaries())
+            self._key_of = {runtime_id: key for runtime_id, key in places if key is not None}
+            self.keys = sorted(self._key_of.values())
+        else:
+            for runtime_id in set(changes):
+                self._move(runtime_id)
+        self._revision = self._views.list_revision
+
+    def _move(self, runtime_id: str) -> None:
+        old, new = self._key_of.pop(runtime_id, None), self._place(self._views.summary(runtime_id))
+        if old is not None:
+            del self.keys[bisect.bisect_left(self.keys, old)]
+        if new is not None:
+            self._key_of[runtime_id] = new
+            bisect.insort(self.keys, new)
 
 
 class Lists:
-    """Pages of runtimes. Sorted lists are kept until a runtime comes, goes or changes its status."""
+    """Pages of runtimes. Sorted lists are kept for the next page."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
         self._lists: OrderedDict[tuple[str, str, bool], _Sorted] = OrderedDict()
-        self._counts: tuple[int, dict[str, int]] = (-1, {})
-        self._messages: dict[str, tuple[int, api.Runtime]] = {}
+        self._messages: OrderedDict[str, tuple[int, api.Runtime]] = OrderedDict()
 
     def page(self, request: api.ListRuntimesRequest) -> api.ListRuntimesResponse:
         """Answer one page.
@@ -151,50 +163,42 @@ class Lists:
         last = read_token(request.page_token, query, violations)
         if violations or predicate is None:
             raise InvalidArgument(violations)
-        found = self._sorted(request.filter.strip(), order, request.show_deleted, predicate)
-        start = bisect.bisect_right(found.keys, tuple(last)) if last is not None else 0
-        chosen = found.views[start : start + size]
-        more = start + size < len(found.views)
+        keys = self._sorted(request.filter.strip(), order, request.show_deleted, predicate).keys
+        start = _position_after(keys, last)
+        chosen = keys[start : start + size]
+        more = start + size < len(keys)
+        counts = {status.value: self._views.status_counts[status.value] for status in runtime.Status}
         return api.ListRuntimesResponse(
-            runtimes=[self._message(view) for view in chosen],
-            next_page_token=write_token(query, list(found.keys[start + size - 1])) if more else "",
-            total_size=len(found.views),
-            status_counts=self._status_counts(),
+            runtimes=[self._message(self._views.runtimes[key[-1]]) for key in chosen],
+            next_page_token=write_token(query, list(chosen[-1])) if more else "",
+            total_size=len(keys),
+            status_counts=counts,
             sequence=self._views.sequence,
         )
 
     def _sorted(self, text: str, order: str, show_deleted: bool, predicate: Predicate) -> _Sorted:
-        key = (text, order, show_deleted)
-        known = self._lists.get(key)
-        if known is not None and known.revision == self._views.list_revision:
-            self._lists.move_to_end(key)
-            return known
-        order_key = _ORDERS[order]
-        entries = sorted(
-            ((*order_key(view), view.runtime_id), view)
-            for view in self._views.runtimes.values()
-            if view.state.exists and (show_deleted or not view.state.deleting) and predicate(view)
-        )
-        found = _Sorted(self._views.list_revision, [entry[0] for entry in entries], [entry[1] for entry in entries])
-        self._lists[key] = found
-        while len(self._lists) > KEPT_LISTS:
-            self._lists.popitem(last=False)
-        return found
+        known = self._lists.get((text, order, show_deleted))
+        if known is None:
+            order_key = _ORDERS[order]
 
-    def _status_counts(self) -> dict[str, int]:
-        if self._counts[0] != self._views.list_revision:
-            counts = {status.value: 0 for status in runtime.Status}
-            for view in self._views.runtimes.values():
-                if view.state.status is not None and not view.state.deleting:
-                    counts[view.state.status.value] += 1
-            self._counts = (self._views.list_revision, counts)
-        return self._counts[1]
+            def place(summary: Summary) -> Key | None:
+                shown = summary.exists and (show_deleted or not summary.deleting) and predicate(summary)
+                return (*order_key(summary), summary.runtime_id) if shown else None
+
+            known = self._lists[text, order, show_deleted] = _Sorted(self._views, place)
+            while len(self._lists) > KEPT_LISTS:
+                self._lists.popitem(last=False)
+        self._lists.move_to_end((text, order, show_deleted))
+        known.refresh()
+        return known
 
     def _message(self, view: RuntimeView) -> api.Runtime:
         known = self._messages.get(view.runtime_id)
         if known is None or known[0] != view.sequence:
             known = (view.sequence, runtime_message(view))
             self._messages[view.runtime_id] = known
+            while len(self._messages) > KEPT_MESSAGES:
+                self._messages.popitem(last=False)
         return known[1]
 
 
@@ -227,6 +231,18 @@ def read_token(token: str, query: list[Any], violations: list[Violation]) -> lis
     return None
 
 
+def _position_after(keys: list[Key], last: list[Any] | None) -> int:
+    """Return where a page begins.
+
+    Raises:
+        InvalidArgument: the token holds what no key of this list holds.
+    """
+    try:
+        return bisect.bisect_right(keys, tuple(last)) if last is not None else 0
+    except TypeError:
+        raise InvalidArgument([Violation("page_token", "is not one that was given for this query")]) from None
+
+
 def _is_key(last: list[Any]) -> bool:
     return all(isinstance(part, str | int) for part in last)
 
@@ -243,32 +259,30 @@ async def watch(
     back with the last one has missed nothing.
     """
     predicate = parse_predicate(filter_text)
-    due: dict[str, RuntimeView] = {}
+    # The runtimes to be told of, the one that changed first in front.
+    due: dict[str, int] = {}
     changed = asyncio.Event()
     shown: set[str] = set()
 
-    def wanted(view: RuntimeView) -> bool:
-        return view.state.exists and (not runtime_id or view.runtime_id == runtime_id)
-
     def on_change(view: RuntimeView, sequence: int) -> None:
-        if wanted(view):
-            due[view.runtime_id] = view
+        if view.state.exists and (not runtime_id or view.runtime_id == runtime_id):
+            due.pop(view.runtime_id, None)
+            due[view.runtime_id] = sequence
             changed.set()
 
     with views.listening(on_change):
         begin = views.sequence
-        for view in views.runtimes.values():
-            if wanted(view) and view.sequence > after and (after or runtime_id or not view.state.deleting):
-                due[view.runtime_id] = view
+        due.update(_changed_after(views, runtime_id, after))
         caught_up = False
         while True:
             while due:
-                view = min(due.values(), key=lambda one: one.sequence)
-                if not caught_up and view.sequence > begin:
+                next_id, sequence = next(iter(due.items()))
+                if not caught_up and sequence > begin:
                     break
-                del due[view.runtime_id]
-                if predicate(view) or view.runtime_id in shown:
-                    shown.add(view.runtime_id)
+                del due[next_id]
+                if predicate(views.summary(next_id)) or next_id in shown:
+                    shown.add(next_id)
+                    view = views.runtimes[next_id]
                     yield api.WatchRuntimesResponse(runtime=runtime_message(view), sequence=view.sequence)
             if not caught_up:
                 caught_up = True
@@ -276,3 +290,16 @@ async def watch(
                 continue
             changed.clear()
             await changed.wait()
+
+
+def _changed_after(views: Views, runtime_id: str, after: int) -> list[tuple[str, int]]:
+    """List the runtimes that changed after a position, with the positions, in their order."""
+    summaries = [views.summary(runtime_id)] if runtime_id else views.summaries()
+    return sorted(
+        (
+            (one.runtime_id, one.sequence)
+            for one in summaries
+            if one.exists and one.sequence > after and (after or runtime_id or not one.deleting)
+        ),
+        key=lambda pair: pair[1],
+    )

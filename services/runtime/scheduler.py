@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -114,7 +113,7 @@ class Scheduler:
                 async with asyncio.TaskGroup() as group:
                     duties = (self._place_for_ever, self._tick_for_ever, *self._duties)
                     work = [group.create_task(duty()) for duty in duties]
-                    for view in list(self._views.runtimes.values()):
+                    for view in self._views.active():
                         self._mark(view.runtime_id)
                     self._placement_due.set()
                     await self._lease.keep()
@@ -435,7 +434,7 @@ class Scheduler:
             self._mark(key.runtime_id)
 
     def _measure(self) -> None:
-        counts = Counter(str(v.state.phase.value) for v in self._views.runtimes.values() if v.state.phase is not None)
+        counts = self._views.phase_counts()
         for phase in runtime.Phase:
             self._runtimes.set(counts[phase.value], {"phase": phase.value})
 

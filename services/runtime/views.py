@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
@@ -24,10 +25,13 @@ from milepost.domain.decider import Fact
 from milepost.domain.sentences import sentence
 from milepost.errors import Unavailable
 from milepost.eventlog import EventLog, Head, RecordedEvent, codec, parse_subject, runtime_chain, trial_chain
+from services.runtime.shelf import AT_REST, Shelf, Summary, Written
 
 log = logging.getLogger(__name__)
 
 CATCH_UP_SECONDS = 10.0
+# Changes of lists that are remembered; who comes later sorts anew.
+REMEMBERED_CHANGES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,36 @@ class RuntimeView:
         return started.time if started is not None and started.sequence > self.began else None
 
 
+def summarize(entry: RuntimeView | Written) -> Summary:
+    """Say what lists know of a runtime."""
+    if isinstance(entry, Written):
+        return entry.summary
+    state, created, configuration = entry.state, entry.created, entry.state.configuration
+    return Summary(
+        runtime_id=entry.runtime_id,
+        sequence=entry.sequence,
+        status=state.status.value if state.status is not None else "",
+        phase=entry.phase.value if entry.phase is not None else "",
+        deleting=state.deleting,
+        name=configuration.name if configuration is not None else "",
+        labels=dict(configuration.labels) if configuration is not None else {},
+        created_sequence=created.sequence if created is not None else 0,
+        create_time=time_text(created.time) if created is not None else "",
+        created_by=created.actor if created is not None else "",
+    )
+
+
+def _phase_word(entry: RuntimeView | Written) -> str:
+    if isinstance(entry, Written):
+        return entry.summary.phase
+    return entry.state.phase.value if entry.state.phase is not None else ""
+
+
+def time_text(time: datetime) -> str:
+    """Write a time so that texts sort as the times do."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 # Told of every change: the runtime and the sequence of the event.
 Listener = Callable[[RuntimeView, int], None]
 
@@ -116,12 +150,17 @@ class Views:
     """All runtimes by id, in the order of their requests."""
 
     def __init__(self) -> None:
-        self.runtimes: dict[str, RuntimeView] = {}
+        self.runtimes = Shelf()
         # Everything up to here is folded.
         self.sequence = 0
         self.skipped = 0
         # Grows when a runtime comes, goes, or changes its status or phase; sorted lists compare it.
         self.list_revision = 0
+        # The runtimes of the last changes, one for each revision.
+        self._list_changes: deque[str] = deque(maxlen=REMEMBERED_CHANGES)
+        # Runtimes that are not deleted, by status; and those that are not at rest.
+        self.status_counts: Counter[str] = Counter()
+        self._active: dict[str, RuntimeView] = {}
         # Sequences of events that had no right to be where they are, of all runtimes.
         self.ignored: set[int] = set()
         self._listeners: list[Listener] = []
@@ -146,7 +185,7 @@ class Views:
         view = self.runtimes.get(subject.runtime_id)
         if view is None:
             view = RuntimeView(subject.runtime_id, Head(runtime_chain(subject.runtime_id)))
-            self.runtimes[subject.runtime_id] = view
+            self.runtimes.add(view)
         view.sequence = event.sequence
         before = (view.state.status, view.phase, view.state.deleting)
         reference = Reference(event.sequence, event.id, event.recorded_time, event.actor, event.traceparent)
@@ -169,7 +208,9 @@ class Views:
             # What a run held is free: that is why it is at its end, not why it ended.
             if not isinstance(payload, runtime_facts.ResourcesReleased):
                 view.reason = _reason(view, chain, payload)
-            self.list_revision += 1
+            self._count(before[0], before[2], -1)
+            self._count(view.state.status, view.state.deleting, 1)
+            self._note(view)
         if chain.ignored and chain.ignored[-1] == event.sequence:
             self.ignored.add(event.sequence)
         return view
@@ -179,10 +220,54 @@ class Views:
             view.trials[number] = TrialView(number, Head(trial_chain(view.runtime_id, number)))
         return view.trials[number]
 
+    def _count(self, status: runtime.Status | None, deleting: bool, change: int) -> None:
+        if status is not None and not deleting:
+            self.status_counts[status.value] += change
+
+    def _note(self, view: RuntimeView) -> None:
+        """A list may have to show this runtime at another place."""
+        self.list_revision += 1
+        self._list_changes.append(view.runtime_id)
+        if _phase_word(view) in AT_REST:
+            self._active.pop(view.runtime_id, None)
+        else:
+            self._active[view.runtime_id] = view
+
+    # --- beginning from what was written
+
+    def lay(self, written: Written, open_record: Callable[[bytes], RuntimeView]) -> None:
+        """Take in a runtime from a checkpoint. It is opened when it is looked up, or now if something may follow."""
+        summary = written.summary
+        self.runtimes.lay(written, open_record)
+        if summary.status and not summary.deleting:
+            self.status_counts[summary.status] += 1
+        if not summary.at_rest:
+            self._active[summary.runtime_id] = self.runtimes[summary.runtime_id]
+
+    # --- reading
+
     def active(self) -> list[RuntimeView]:
         """List the runtimes that are not at rest, oldest first."""
-        at_rest = (None, runtime.Phase.ENDED, runtime.Phase.DELETED)
-        return [view for view in self.runtimes.values() if view.state.phase not in at_rest]
+        return sorted(self._active.values(), key=lambda view: view.created.sequence if view.created is not None else 0)
+
+    def summaries(self) -> Iterator[Summary]:
+        """Yield what lists know of every runtime."""
+        return map(summarize, self.runtimes.entries())
+
+    def summary(self, runtime_id: str) -> Summary:
+        return summarize(self.runtimes.entry(runtime_id))
+
+    def list_changes(self, since: int) -> Sequence[str] | None:
+        """Name the runtimes whose place in lists may have changed since a revision; None: too many, or too long ago."""
+        count = self.list_revision - since
+        if count > len(self._list_changes):
+            return None
+        return [self._list_changes[index] for index in range(-count, 0)]
+
+    def phase_counts(self) -> Counter[str]:
+        """Count all runtimes by phase."""
+        words = (_phase_word(entry) for entry in self.runtimes.entries())
+        return Counter(word for word in words if word)
 
     def snapshot(self, name: str) -> api.Snapshot | None:
         """Find a committed snapshot by `runtimes/{runtime}/trials/{trial}/snapshots/{snapshot}`; None: there is none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 
@@ -17,6 +16,7 @@ from milepost.settings import Settings
 from services.access import open_access
 from services.access_log import AccessLog
 from services.checkpoints import CheckpointStore
+from services.garbage import nothing_collected
 from services.server import Server, wait_for_signal
 from services.settings import load
 from services.telemetry import configure_logging, start_observing
@@ -35,10 +35,8 @@ async def serve(settings: Settings) -> None:
         event_log = JetStreamLog(connection)
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
         live = LiveViews(event_log, Telemetry(connection), checkpoints)
-        await live.start()
-        # What a checkpoint has brought stays: no collection of garbage need look at it again.
-        gc.collect()
-        gc.freeze()
+        with nothing_collected():
+            await live.start()
 
         async def check() -> str | None:
             return await live.problem() if connection.is_connected else "not connected to the event log"

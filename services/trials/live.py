@@ -16,7 +16,7 @@ from milepost.errors import OutOfRange, Unavailable
 from milepost.eventlog import EventLogError
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamState, Telemetry, parse_telemetry_subject
-from services.checkpoints import Checkpoint, CheckpointStore, Codec
+from services.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
 from services.trials.queries import Scope
 from services.trials.views import CHECKPOINT_CLASSES, Key, Position, RuntimeView, TrialView, Views, nanoseconds
 
@@ -337,8 +337,8 @@ def _event_subjects(scope: Scope) -> tuple[str, ...]:
 
 
 def _record(kind: str, runtime_id: str, content: object) -> bytes:
-    """One line of a checkpoint. It begins with the runtime, so that others are passed over without being decoded."""
-    return orjson.dumps([runtime_id, kind]) + b"\t" + CODEC.encode(content)
+    """One record of a checkpoint. It begins with the runtime, so that others are passed over without being decoded."""
+    return orjson.dumps([runtime_id, kind]) + b"\t" + compress(CODEC.encode(content))
 
 
 def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[str, Key], bytes]:
@@ -350,7 +350,7 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[st
             continue
         head, _, content = record.partition(b"\t")
         owner, kind = orjson.loads(head)
-        value: Any = CODEC.decode(content)
+        value: Any = CODEC.decode(decompress(content))
         if kind == "runtime":
             runtime: RuntimeView = value
             views.runtimes[owner] = runtime
