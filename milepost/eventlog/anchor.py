@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 # An anchor is written after this many events, and after this many seconds in which there was one.
 EVERY_EVENTS = 1000
 EVERY_SECONDS = 5.0
+# Events that are read before the calls of the service get their turn.
+TURN_EVENTS = 50
 SINK_TIMEOUT_SECONDS = 5.0
 # The newest anchors, which are never thinned out.
 KEPT_ANCHORS = 100
@@ -475,6 +477,8 @@ class LogGuard:
             for finding in verifier.check(event):
                 log.error("log.suspicious", extra={"sequence": finding.sequence, "error": finding.message})
             digest, sequence = roll(digest, event), event.sequence
+            if sequence % TURN_EVENTS == 0:
+                await asyncio.sleep(0)
             if sequence % self._every_events == 0 or sequence == state.last_sequence:
                 await self._write(state, sequence, digest)
 

@@ -107,9 +107,9 @@ class Application:
         await ensure_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
         anchors = AnchorFile(anchors_path(options.data_dir))
-        # Everybody checks; who leads writes the anchors too.
-        await LogGuard(self._log, anchors, writes=False).check()
-        self._anchoring = LogGuard(self._log, anchors)
+        # Everybody checks; who leads writes anchors too, from where the check found the last one.
+        self.anchoring = LogGuard(self._log, anchors)
+        await self.anchoring.check()
         self._spawn(ChainService(self._connection, self._log).run(), "chains")
         state = await self._log.state()
         end = state.last_sequence
@@ -166,7 +166,7 @@ class Application:
             self._leftovers,
             Launches(self.views, storage, surroundings),
             steps,
-            duties=(self._anchoring.run,),
+            duties=(self.anchoring.run,),
         )
         events = Events(self._log, self.views)
         self._runtime_service = RuntimeService(

@@ -7,12 +7,15 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.eventlog.anchor import AnchorFile, anchors_path
+from milepost.eventlog.jetstream import JetStreamLog
 from tests.integration.runtime.harness import Stack, refusal, running, trainers_below
 from tests.servers import NatsServer
 
@@ -176,3 +179,28 @@ async def test_trainers_survive_a_restart_of_the_service(nats_server: NatsServer
             await again.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
             ended = await again.wait_ended(runtime.name)
             assert ended.status == api.RUNTIME_STATUS_ABORTED
+
+
+async def test_a_restart_goes_on_anchoring_where_the_last_anchor_is(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would read the whole log again otherwise, and hold up every call meanwhile."""
+    data_dir = tmp_path / "data"
+    async with running(nats_server, data_dir) as stack:
+        for _ in range(2):
+            await stack.wait_ended((await stack.start()).name)
+            await stack.application.anchoring.anchor_growth()
+    anchored = AnchorFile(anchors_path(data_dir)).read()[-1].sequence
+    read_after: list[int] = []
+    examine = JetStreamLog.examine
+
+    def examine_and_tell(log: JetStreamLog, after: int = 0, until: int | None = None) -> Any:
+        read_after.append(after)
+        return examine(log, after, until)
+
+    async with running(nats_server, data_dir) as stack:
+        await stack.wait_ended((await stack.start()).name)
+        monkeypatch.setattr(JetStreamLog, "examine", examine_and_tell)
+        await stack.application.anchoring.anchor_growth()
+    assert read_after
+    assert min(read_after) >= anchored
