@@ -1,6 +1,7 @@
 """TARGETS 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events.
 
-With the name of a folder the log is kept there, and found there the next time.
+With the name of a folder the log is kept there, and found there the next time. The log is anchored before anything is
+measured, as one is that grew under a running service.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -20,18 +22,20 @@ import grpc.aio
 from milepost.api.runtime.v1 import runtime_service_pb2, runtime_service_pb2_grpc
 from milepost.api.trial.v1 import trial_service_pb2, trial_service_pb2_grpc
 from milepost.eventlog import parse_subject, runtime_subject
+from milepost.eventlog.anchor import AnchorFile, anchors_path
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from tests.benchmarks.figures import report
 from tests.benchmarks.filled_log import EVENTS_PER_RUNTIME, fill
 from tests.processes import ServiceProcess
-from tests.servers import running_nats
+from tests.servers import running_nats, wait_until
 
 RUNTIMES = int(os.environ.get("BENCH_RUNTIMES", "10000"))
 ROUNDS = 3
 CALLS = 3_000
 CALLS_PER_SECOND = 300
+ANCHOR_SECONDS = 300.0
 
 
 def _start(service: ServiceProcess) -> float:
@@ -44,6 +48,7 @@ def _start(service: ServiceProcess) -> float:
 def measure_starts(name: str, data_dir: Path, nats_url: str) -> ServiceProcess:
     """Report starts from nothing and from a checkpoint. Returns the service, running."""
     service = ServiceProcess(name, data_dir, {"nats_url": nats_url})
+    shutil.rmtree(data_dir / "checkpoints" / name, ignore_errors=True)
     nothing = _start(service)
     service.stop()
     checkpoint = []
@@ -55,6 +60,16 @@ def measure_starts(name: str, data_dir: Path, nats_url: str) -> ServiceProcess:
     report(f"{label}, from nothing", nothing, "s", "<= 25")
     service.start()
     return service
+
+
+def anchor(data_dir: Path, nats_url: str) -> None:
+    """Let the runtime service anchor the log, which it does behind the scenes."""
+    service = ServiceProcess("runtime", data_dir, {"nats_url": nats_url})
+    service.start()
+    anchors = AnchorFile(anchors_path(data_dir))
+    end = RUNTIMES * EVENTS_PER_RUNTIME
+    wait_until(lambda: any(a.sequence >= end for a in anchors.read()), "the log is anchored", ANCHOR_SECONDS)
+    service.stop()
 
 
 async def _latencies(call: Callable[[], Awaitable[object]]) -> list[float]:
@@ -102,6 +117,7 @@ async def main(folder: str | None) -> None:
     with tempfile.TemporaryDirectory() as directory, running_nats(Path(folder or directory)) as nats:
         ids = await prepare(nats.url)
         data_dir = Path(directory) / "data"
+        await asyncio.to_thread(anchor, data_dir, nats.url)
         trials = await asyncio.to_thread(measure_starts, "trials", data_dir, nats.url)
         async with grpc.aio.insecure_channel(trials.address) as channel:
             stub = trial_service_pb2_grpc.TrialServiceStub(channel)
