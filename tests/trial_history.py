@@ -31,7 +31,7 @@ class History:
         self._events = 0
         self._batches = 0
         self._numbers: dict[tuple[int, int], int] = {}
-        self._clock_ahead = clock_ahead
+        self.clock_ahead = clock_ahead
 
     @property
     def time(self) -> datetime:
@@ -53,7 +53,7 @@ class History:
     def event(self, subject: str, payload: Message) -> list[Key]:
         self._events += 1
         kind, body = codec.encode(payload)
-        writer_time = self.time + timedelta(seconds=self._clock_ahead)
+        writer_time = self.time + timedelta(seconds=self.clock_ahead)
         return self.views.apply_event(
             RecordedEvent(
                 self._events,
@@ -123,7 +123,7 @@ class History:
             "mp-epoch": "0",
             "mp-batch": str(step),
             "mp-phase": "training",
-            "mp-time": str(round((self.time.timestamp() + self._clock_ahead) * 1000)),
+            "mp-time": str(round((self.time.timestamp() + self.clock_ahead) * 1000)),
         }
         for name, value in headers.items():
             all_headers["mp-" + name.replace("_", "-")] = str(value)

@@ -1,4 +1,4 @@
-"""Record when things happened in real runs: `python -m tests.benchmarks.record_runs [NAME ...]`; minutes each.
+"""Record when things happened in real runs: `python -m tests.benchmarks.record_runs [NAME[:FILE] ...]`; minutes each.
 
 The recipe runs on a whole stack. What the read model of trials saw of it, the facts and the headers of step batches with
 their times, is written beside the time of every step to `recorded/<name>.jsonl`, for `recorded_runs.py` to play again.
@@ -167,8 +167,9 @@ def _batch(subject: str, time: float, begin: float, headers: Any, body: bytes) -
 def main(names: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in names or list(RECIPES):
-        lines = record(RECIPES[name])
-        path = FOLDER / f"{name}.jsonl"
+        recipe, _, file = name.partition(":")
+        lines = record(RECIPES[recipe])
+        path = FOLDER / f"{file or recipe}.jsonl"
         path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
         print(f"{path.name}: {len(lines)} lines, {path.stat().st_size:,} bytes", flush=True)
 

@@ -61,14 +61,17 @@ class Judged:
 
 
 class TqdmBar:
-    """A real tqdm bar around a training loop, with its defaults, on simulated time."""
+    """A real tqdm bar around a training loop, with its defaults, on a time that is told to it.
 
-    def __init__(self, total: int) -> None:
-        self._now = 0.0
+    `initial`: the step that a resumed loop goes on from, at the time `start`.
+    """
+
+    def __init__(self, total: int, start: float = 0.0, initial: int = 0) -> None:
+        self._now = self._start = start
         tqdm.monitor_interval = 0
-        self._bar = tqdm(total=total, file=io.StringIO())
+        self._bar = tqdm(total=total, initial=initial, file=io.StringIO())
         self._bar._time = lambda: self._now
-        self._bar.start_t = self._bar.last_print_t = 0.0
+        self._bar.start_t = self._bar.last_print_t = start
 
     def update(self, time: float) -> None:
         self._now = time
@@ -79,7 +82,7 @@ class TqdmBar:
 
     def remaining(self, steps: int) -> float:
         """What its display would say, in seconds."""
-        rate = self._bar.format_dict["rate"] or self._bar.n / self._now
+        rate = self._bar.format_dict["rate"] or (self._bar.n - self._bar.initial) / (self._now - self._start)
         return steps / rate if rate else math.inf
 
 
