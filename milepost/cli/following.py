@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TextIO
 
 import click
 
 from milepost import errors
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
-from milepost.cli import output
+from milepost.cli import monitor, output
 from milepost.client import Client, resume_stream
 
 ENDED = (runtime_api.RUNTIME_PHASE_ENDED, runtime_api.RUNTIME_PHASE_DELETING, runtime_api.RUNTIME_PHASE_DELETED)
@@ -24,6 +26,13 @@ SETTLE_SECONDS = 2.0
 # Between progress lines: where the output is no terminal, and where a line is renewed in place.
 LINE_SECONDS = 5.0
 IN_PLACE_SECONDS = 0.2
+# Between two readings of the curves of a trial, and the most values read of each.
+CURVES_SECONDS = 2.0
+CURVE_BUCKETS = 120
+
+
+# What may have been heard of a runtime.
+News = runtime_api.Runtime | trial_api.WatchTrialsResponse | errors.MilepostError
 
 
 @dataclass
@@ -32,24 +41,28 @@ class View:
 
     runtime: runtime_api.Runtime
     trials: dict[int, trial_api.Trial] = field(default_factory=dict)
+    # Over all trials. None: not known.
+    estimate: trial_api.Estimate | None = None
 
     @property
     def ended(self) -> bool:
         return self.runtime.phase in ENDED
 
 
-def follow(client: Client, name: str, timeout: float | None = None) -> Iterator[View]:
+def follow(client: Client, name: str, timeout: float | None = None, markers: bool = False) -> Iterator[View]:
     """Yield a view after each change until the runtime has ended.
 
-    Progress is best effort: without the trial service the changes of the runtime still come.
+    Progress is best effort: without the trial service the changes of the runtime still come. `markers`: trials come
+    with evaluations, snapshots and ends of epochs.
 
     Raises:
         TimeoutError: the runtime has not ended after `timeout` seconds.
     """
-    heard: queue.Queue[runtime_api.Runtime | trial_api.Trial | errors.MilepostError] = queue.Queue(maxsize=1_000)
+    heard: queue.Queue[News] = queue.Queue(maxsize=1_000)
     deadline = None if timeout is None else time.monotonic() + timeout
-    for listen in (_hear_runtime, _hear_trials):
-        threading.Thread(target=listen, args=(client, name, heard), daemon=True, name=listen.__name__).start()
+    hear_trials = partial(_hear_trials, brief=not markers)
+    for listen in (_hear_runtime, hear_trials):
+        threading.Thread(target=listen, args=(client, name, heard), daemon=True).start()
     view = View(client.get_runtime(name))
     yield view
     ended_at: float | None = None
@@ -71,7 +84,8 @@ def follow(client: Client, name: str, timeout: float | None = None) -> Iterator[
                 continue  # older than what was read at first
             view.runtime = news
         else:
-            view.trials[news.trial] = news
+            view.trials[news.trial.trial] = news.trial
+            view.estimate = news.runtime_estimate if news.HasField("runtime_estimate") else None
         yield view
 
 
@@ -80,7 +94,7 @@ def _settled(view: View) -> bool:
     return bool(view.trials) and all(trial.status != running for trial in view.trials.values())
 
 
-def _hear_runtime(client: Client, name: str, heard: queue.Queue[object]) -> None:
+def _hear_runtime(client: Client, name: str, heard: queue.Queue[News]) -> None:
     try:
         for runtime in client.watch_runtime(name):
             heard.put(runtime)
@@ -88,14 +102,14 @@ def _hear_runtime(client: Client, name: str, heard: queue.Queue[object]) -> None
         heard.put(error)
 
 
-def _hear_trials(client: Client, name: str, heard: queue.Queue[object]) -> None:
+def _hear_trials(client: Client, name: str, heard: queue.Queue[News], brief: bool) -> None:
     def connect() -> Iterator[trial_api.WatchTrialsResponse]:
-        return client.trials.WatchTrials(trial_api.WatchTrialsRequest(parent=name, brief=True))
+        return client.trials.WatchTrials(trial_api.WatchTrialsRequest(parent=name, brief=brief))
 
     try:
         for update in resume_stream(connect):
             if update.HasField("trial"):
-                heard.put(update.trial)
+                heard.put(update)
     except errors.MilepostError:
         return
 
@@ -170,3 +184,65 @@ class ProgressPrinter:
         if self._open:
             click.echo()
             self._open = False
+
+
+class Monitor:
+    """Draws a run in a terminal, in place. Curves are read beside it, so a slow answer holds up nothing."""
+
+    def __init__(self, client: Client, stream: TextIO = sys.stdout) -> None:
+        self._client = client
+        self._stream = stream
+        self._screen = monitor.Screen(stream)
+        self._glyphs = monitor.glyphs_for(stream.encoding)
+        self._drawn_at = 0.0
+        self._view: View | None = None
+        self._curves: dict[str, list[float]] = {}
+        self._reading: threading.Thread | None = None
+        self._read_at = 0.0
+        self._read_of = ""
+
+    def show(self, view: View) -> None:
+        """Draw what is now, but not more often than an eye can follow."""
+        self._view = view
+        now = time.monotonic()
+        trial = monitor.chosen_trial(view.trials)
+        if trial is not None:
+            self._read_curves(trial.name, now)
+        if view.ended or now - self._drawn_at >= IN_PLACE_SECONDS:
+            self._drawn_at = now
+            self._draw(view)
+
+    def close(self) -> None:
+        """Leave the last picture, with the curves to their ends."""
+        if self._reading is not None:
+            self._reading.join(SETTLE_SECONDS)
+        if self._view is not None:
+            trial = monitor.chosen_trial(self._view.trials)
+            if trial is not None:
+                self._read(trial.name)
+            self._draw(self._view)
+
+    def _draw(self, view: View) -> None:
+        size = monitor.terminal_size(self._stream)
+        picture = monitor.Picture(view.runtime, view.trials, self._curves, view.estimate)
+        self._screen.show(monitor.draw(picture, size.columns - 1, self._glyphs), size.lines)
+
+    def _read_curves(self, name: str, now: float) -> None:
+        if self._reading is not None and self._reading.is_alive():
+            return
+        if name != self._read_of:
+            self._curves = {}
+        elif now - self._read_at < CURVES_SECONDS:
+            return
+        self._read_at, self._read_of = now, name
+        self._reading = threading.Thread(target=self._read, args=(name,), daemon=True)
+        self._reading.start()
+
+    def _read(self, name: str) -> None:
+        keys = [key for key, _ in monitor.SERIES]
+        try:
+            answer = self._client.query_series([name], keys, bucket_count=CURVE_BUCKETS)
+        except errors.MilepostError:
+            return  # a monitor goes on without its curves; the page and `milepost metrics` say what is wrong
+        if name == self._read_of:
+            self._curves = {series.key: list(series.lasts) for series in answer.series}

@@ -22,7 +22,7 @@ from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.cli import output
 from milepost.cli.connection import connected, output_option, parent_name, runtime_name
 from milepost.cli.exits import Exit
-from milepost.cli.following import ProgressPrinter, View, follow, progress_line
+from milepost.cli.following import Monitor, ProgressPrinter, View, follow, progress_line
 from milepost.cli.output import JSON, say
 from milepost.client import Client
 from milepost.configuration import parse_text
@@ -213,8 +213,9 @@ def print_runtime(item: runtime_api.Runtime, form: str) -> None:
 @output_option
 @connected
 def watch(client: Client, name: str, form: str) -> int:
-    """Follow a runtime to its end. The exit status tells how it ended."""
-    return _follow_to_end(client, runtime_name(name), None, form=form)
+    """Follow a runtime to its end: drawn in a terminal, else as plain lines. The exit status tells how it ended."""
+    drawn = form != JSON and sys.stdout.isatty()
+    return _follow_to_end(client, runtime_name(name), None, form=form, monitor=Monitor(client) if drawn else None)
 
 
 @runtime.command()
@@ -227,12 +228,18 @@ def wait(client: Client, name: str, timeout: float | None) -> int:
 
 
 def _follow_to_end(
-    client: Client, name: str, timeout: float | None, *, form: str = output.TABLE, quiet: bool = False
+    client: Client,
+    name: str,
+    timeout: float | None,
+    *,
+    form: str = output.TABLE,
+    quiet: bool = False,
+    monitor: Monitor | None = None,
 ) -> int:
-    printer = ProgressPrinter(quiet=quiet)
+    printer = monitor or ProgressPrinter(quiet=quiet)
     last: View | None = None
     try:
-        for view in follow(client, name, timeout):
+        for view in follow(client, name, timeout, markers=monitor is not None):
             last = view
             if form == JSON:
                 output.print_json_line(
