@@ -208,8 +208,8 @@ class Views:
             # What a run held is free: that is why it is at its end, not why it ended.
             if not isinstance(payload, runtime_facts.ResourcesReleased):
                 view.reason = _reason(view, chain, payload)
-            self._count(before[0], before[2], -1)
-            self._count(view.state.status, view.state.deleting, 1)
+            self._count_status(before[0], before[2], -1)
+            self._count_status(view.state.status, view.state.deleting, 1)
             self._note(view)
         if chain.ignored and chain.ignored[-1] == event.sequence:
             self.ignored.add(event.sequence)
@@ -220,7 +220,7 @@ class Views:
             view.trials[number] = TrialView(number, Head(trial_chain(view.runtime_id, number)))
         return view.trials[number]
 
-    def _count(self, status: runtime.Status | None, deleting: bool, change: int) -> None:
+    def _count_status(self, status: runtime.Status | None, deleting: bool, change: int) -> None:
         if status is not None and not deleting:
             self.status_counts[status.value] += change
 
