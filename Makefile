@@ -93,6 +93,10 @@ bench-soak: install ## Measure under ten minutes of steady load
 test-faults: install ## Kills, power cuts, full disks (some parts need root); long
 	@exec $(BIN)/python -m pytest -m faults --timeout 900 $(PYTEST)
 
+.PHONY: test-search
+test-search: install ## Ten trials of the real recipe, two at a time, to the end; some ten minutes
+	@exec $(BIN)/python -m pytest -m long --timeout 3600 tests/e2e/test_search.py $(PYTEST)
+
 .PHONY: test-security
 test-security: install ## Ten thousand hostile calls, and the rest of the attacks
 	@MILEPOST_FUZZ_CALLS=10000 $(BIN)/python -m pytest tests/e2e/test_attacks.py tests/integration/security --timeout 3000 $(PYTEST)
