@@ -1,4 +1,4 @@
-"""Targets 4, 5, 7, 8 and 9: how fast points and lines become readable, are answered, and what they take on disk.
+"""Targets 4, 7, 8 and 9: how fast points and lines become readable, are answered, and what they take on disk.
 
 Real parts: a nats-server that syncs always, the metric service as a process, publishers and gRPC clients. SCALE (0 to 1,
 `MILEPOST_BENCH_SCALE`) shrinks the amounts for a quick look; figures count at 1 only.
@@ -28,7 +28,6 @@ KEYS = ("train/loss", "train/learning_rate", "train/grad_norm")
 STEPS_PER_BATCH = 4096
 PUBLISHES_IN_FLIGHT = 8
 QUERIES = 40
-FRESHNESS_TRIALS, FRESHNESS_WATCHED, FRESHNESS_SECONDS = 100, 10, max(5.0, 20 * SCALE)
 
 
 def training_curve(steps: int) -> dict[str, np.ndarray]:
@@ -151,65 +150,6 @@ async def queries(connection: Connection, client: MetricsClient) -> None:
         report(f"7.query_{name}_median", float(np.median(times[5:])), "ms", "")
 
 
-async def freshness(connection: Connection, client: MetricsClient) -> None:
-    """50k points/s over 100 trials, 10 of them watched: senders that send every second, or every 250 ms if watched."""
-    sent_at: dict[tuple[int, int], float] = {}
-    seen: list[float] = []
-    queried: list[float] = []
-    finished = asyncio.Event()
-
-    async def sender(trial: int) -> None:
-        interval = 0.25 if trial <= FRESHNESS_WATCHED else 1.0
-        steps = int(100 * interval)
-        number, deadline = 0, time.perf_counter()
-        while not finished.is_set():
-            number += 1
-            first = (number - 1) * steps + 1
-            columns = {f"k{i}": np.arange(steps) for i in range(5)}
-            # The oldest step of the batch was logged an interval ago.
-            sent_at[trial, first] = time.perf_counter() - interval
-            await send(connection, step_batch("fresh", number, range(first, first + steps), columns, trial=trial))
-            deadline += interval
-            await asyncio.sleep(max(0.0, deadline - time.perf_counter()))
-
-    async def watcher(trial: int) -> None:
-        request = pb.StreamSeriesRequest(parents=[f"runtimes/fresh/trials/{trial}"], keys=["k0"])
-        async for response in client.metrics.StreamSeries(request):
-            now = time.perf_counter()
-            seen.extend(
-                now - sent_at[trial, block.steps[0]] for block in response.blocks if (trial, block.steps[0]) in sent_at
-            )
-
-    async def asker() -> None:
-        known: dict[int, int] = {}
-        while not finished.is_set():
-            trial = FRESHNESS_WATCHED + 1 + len(queried) % 10
-            request = pb.QuerySeriesRequest(
-                parents=[f"runtimes/fresh/trials/{trial}"], keys=["k0"], bucket_count=10_000
-            )
-            answer = await client.metrics.QuerySeries(request)
-            last = max((step for series in answer.series for step in series.last_steps), default=0)
-            first = last - 99
-            if last > known.get(trial, 0) and (trial, first) in sent_at:
-                queried.append(time.perf_counter() - sent_at[trial, first])
-            known[trial] = last
-            await asyncio.sleep(0.02)
-
-    watchers = [asyncio.create_task(watcher(trial)) for trial in range(1, FRESHNESS_WATCHED + 1)]
-    async with asyncio.TaskGroup() as group:
-        for trial in range(1, FRESHNESS_TRIALS + 1):
-            group.create_task(sender(trial))
-        group.create_task(asker())
-        await asyncio.sleep(FRESHNESS_SECONDS)
-        finished.set()
-    for task in watchers:
-        task.cancel()
-    await asyncio.gather(*watchers, return_exceptions=True)
-    report("5.log_to_stream_of_a_watched_trial_p99", float(np.quantile(seen, 0.99)) * 1000, "ms", "<= 600")
-    if queried:
-        report("5.log_to_query_p99", float(np.quantile(queried, 0.99)) * 1000, "ms", "<= 2000")
-
-
 async def log_search(connection: Connection, client: MetricsClient) -> None:
     lines = int(10_000_000 * SCALE)
     per_batch = 4000
@@ -245,7 +185,6 @@ async def main() -> None:
                 await ensure_streams(connection)
                 async with metrics_client(process.address) as client:
                     await throughput_and_size(connection, client, process)
-                    await freshness(connection, client)
                     await queries(connection, client)
                     await log_search(connection, client)
         finally:
