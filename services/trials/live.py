@@ -358,6 +358,8 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[st
         elif kind == "trial":
             view: TrialView = value
             views.trials[view.key] = view
+            if view.state.active is not None:
+                views.active.add(view.key)
             records[kind, view.key] = record
         else:
             number, position = value

@@ -234,6 +234,8 @@ class Views:
         self.runtimes: dict[str, RuntimeView] = {}
         self.trials: dict[Key, TrialView] = {}
         self.positions: dict[Key, Position] = {}
+        # Those of which an attempt is under way.
+        self.active: set[Key] = set()
         # Everything up to here is folded.
         self.events_sequence = 0
         self.telemetry_sequence = 0
@@ -319,11 +321,13 @@ class Views:
     def _keep_time(self, runtime: RuntimeView, view: TrialView, was_active: bool, time: int) -> None:
         is_active = view.state.active is not None
         if is_active and not was_active:
+            self.active.add(view.key)
             view.running_since = time
             runtime.active_count += 1
             if runtime.active_count == 1:
                 runtime.running_since = time
         elif was_active and not is_active:
+            self.active.discard(view.key)
             view.running_nanoseconds += time - view.running_since
             view.running_since = 0
             runtime.active_count -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from milepost.api.trial.v1 import trial_service_pb2 as api
@@ -100,12 +100,12 @@ class Watch:
         finally:
             forget()
 
-    def _keys(self) -> Iterable[Key]:
-        return [
-            key
-            for key in self._views.trials
-            if self._scope.holds(key) and (self._scope.runtime_id or not self._views.runtimes[key.runtime_id].deleted)
-        ]
+    def _keys(self) -> list[Key]:
+        return [key for key in self._views.trials if self._shows(key)]
+
+    def _shows(self, key: Key) -> bool:
+        is_there = self._scope.runtime_id or not self._views.runtimes[key.runtime_id].deleted
+        return self._scope.holds(key) and bool(is_there)
 
     async def _snapshot(self) -> AsyncIterator[api.WatchTrialsResponse]:
         """Yield the trials as they are. They carry no position: only a whole snapshot can be gone on from."""
@@ -167,7 +167,8 @@ class Watch:
                     await self._news.wait()
             except TimeoutError:
                 now = self._clock()
-                self._dirty.update(key for key in self._keys() if self._is_stalled(key, now) != (key in self._stalled))
+                looked_at = [key for key in self._views.active if self._shows(key)]
+                self._dirty.update(key for key in looked_at if self._is_stalled(key, now) != (key in self._stalled))
 
     def _is_stalled(self, key: Key, now: int) -> bool:
         view = self._views.trials[key]

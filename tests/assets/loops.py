@@ -177,6 +177,19 @@ def grows(trial, steps):
         trial.log({"train/loss": float(step), "train/learning_rate": 0.1})
 
 
+def accumulates(trial, per_step=4):
+    """One step for four batches, and one for those that are left over; the last batch is smaller than the others."""
+    batches = loader(size=19)
+    trial.plan(total_steps=6, steps_per_epoch=3, epochs=2, batches_per_epoch=len(batches))
+    for _ in trial.epochs(2):
+        losses = []
+        for number, batch in enumerate(trial.batches(batches), 1):
+            losses.append(batch.float().mean())
+            if number % per_step == 0 or number == len(batches):
+                trial.log({"train/loss": torch.stack(losses).mean(), "batches": len(losses)})
+                losses = []
+
+
 def watched(trial):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)

@@ -211,6 +211,22 @@ async def test_values_arrive_as_they_were_logged(trial: TrialOnTest) -> None:
     ]
 
 
+async def test_accumulated_gradients_and_a_last_partial_batch_count_as_they_are(trial: TrialOnTest) -> None:
+    """Ten batches are three steps of four, four and two; the epoch ends at its third step, whatever was planned."""
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(LOOPS + "accumulates", {}, code=ASSETS)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    assert writer.points("batches")[1] == {1: 4.0, 2: 4.0, 3: 2.0, 4: 4.0, 5: 4.0, 6: 2.0}
+    assert [(e.epoch, e.step) for e in await trial.payloads(facts.EpochCompleted)] == [(0, 3), (1, 6)]
+    assert (await attempt.ended()).last_step == 6
+    places = [(int(h["mp-step"]), int(h["mp-epoch"]), int(h["mp-batch"])) for h in writer.headers]
+    assert places[-1][0] == 6
+    assert all(batch <= 10 for _, _, batch in places)
+    assert {h["mp-epoch-batches"] for h in writer.headers if "mp-epoch-batches" in h} == {"10"}
+
+
 async def test_output_keeps_its_stream_level_and_step(trial: TrialOnTest) -> None:
     """stdout, stderr and logging are told apart; a progress bar is one line."""
     await trial.create({})

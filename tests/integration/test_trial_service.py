@@ -227,6 +227,37 @@ async def test_a_watch_that_breaks_again_and_again_misses_nothing_and_sees_nothi
     assert len(set(seen.places)) == len(seen.places)
 
 
+async def test_a_client_gets_at_most_ten_updates_a_second_of_a_trial(
+    stub: rpc.TrialServiceStub, writer: Writer
+) -> None:
+    """However often it moves; the last one it gets is where the trial is."""
+    await writer.request()
+    await writer.run()
+    moves = 150
+    call = stub.WatchTrials(api.WatchTrialsRequest(parent=f"runtimes/{writer.runtime_id}"), timeout=WAIT)
+    async for response in call:
+        if response.caught_up:
+            break
+    begun = asyncio.get_running_loop().time()
+
+    async def move() -> None:
+        for step in range(1, moves + 1):
+            await writer.batch(step)
+            await asyncio.sleep(0.01)
+
+    moving = asyncio.create_task(move())
+    count = 0
+    async for response in call:
+        count += 1
+        if response.trial.progress.step == moves:
+            break
+    taken = asyncio.get_running_loop().time() - begun
+    call.cancel()
+    await moving
+    assert count <= 10 * taken + 2
+    assert count < moves
+
+
 async def test_one_trial_can_be_watched_alone(stub: rpc.TrialServiceStub, writer: Writer) -> None:
     await writer.request(trials=2)
     call = stub.WatchTrials(api.WatchTrialsRequest(parent=f"runtimes/{writer.runtime_id}/trials/2"), timeout=WAIT)

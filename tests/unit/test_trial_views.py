@@ -122,6 +122,19 @@ def test_a_batch_moves_step_batch_epoch_and_last_values() -> None:
     assert trial.telemetry_sequence == 1
 
 
+def test_steps_and_batches_are_counted_apart() -> None:
+    """Several batches make one step when gradients are accumulated; a resumed epoch goes on in its middle."""
+    history = History().requested().running(total_steps=6, steps_per_epoch=3, epochs=2)
+    history.batch(2, batch=8, epoch=0, epoch_batches=10)
+    progress = history.trial().progress
+    assert (progress.step, progress.batch_text) == (2, "E0 8/10")
+    assert progress.completion_percent == 33.3
+    history.attempt(1, facts.EpochCompleted(epoch=0, step=3))
+    history.batch(4, batch=4, epoch=1, epoch_batches=10)
+    progress = history.trial().progress
+    assert (progress.step, progress.batch_text) == (4, "E1 4/10")
+
+
 def test_evaluation_batches_are_shown_while_it_evaluates() -> None:
     history = History().requested().running(total_steps=1000)
     history.attempt(1, facts.EvaluationStarted(step=250, batch_count=40))
