@@ -119,7 +119,8 @@ def bucket_configuration(bucket: str, seconds: float, settings: StreamSettings) 
 
 # Settings that an administrator may choose freely; everything else in a configuration must be as we state it.
 _FREE = {
-    EVENTS: frozenset({"description"}),
+    # A limit of its size refuses what does not fit and erases nothing.
+    EVENTS: frozenset({"description", "max_bytes"}),
     TELEMETRY: frozenset({"description", "max_bytes", "max_age", "duplicate_window"}),
 }
 # Settings that we do not state and that must be off or absent: each of them would change or lose history.

@@ -366,6 +366,41 @@ async def test_a_full_log_refuses_appends_reads_on_and_recovers_with_more_room(t
 # Configuration
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("limit", ["server", "stream"])
+async def test_at_a_limit_every_decision_that_was_acknowledged_is_there_whole(
+    tmp_path: Path, size: int, limit: str
+) -> None:
+    """At its own limit the server acknowledges a batch of which it drops a part; at the stream's it refuses it whole."""
+    chance = random.Random(size)
+    small, large = 3 << 20, 64 << 20
+    with running_nats(tmp_path, maximum_store_bytes=small if limit == "server" else large) as server:
+        async with await connect(server.url) as connection:
+            events_limit = small if limit == "stream" else -1
+            await ensure_streams(connection, StreamSettings(telemetry_max_bytes=1 << 18, events_max_bytes=events_limit))
+            log = JetStreamLog(connection, append_timeout_seconds=SECONDS)
+            head = Head(runtime_chain("rt-1"))
+            acknowledged: list[set[str]] = []
+            refused: list[set[str]] = []
+            while len(refused) < 5:
+                decision = [
+                    replace(new_event(runtime_subject("rt-1")), body=bytes(chance.randint(100, 40_000)))
+                    for _ in range(size)
+                ]
+                ids = {event.id for event in decision}
+                try:
+                    head = (await log.append(decision, [head])).heads[head.chain]
+                    acknowledged.append(ids)
+                except LogFull:
+                    refused.append(ids)
+                    head = await log.head(head.chain)
+            stored = {event.id for event in await whole_log(log)}
+            assert len(acknowledged) > 5
+            assert all(ids <= stored for ids in acknowledged)
+            parts = [ids & stored for ids in refused if ids & stored]
+            assert limit == "server" or not parts
+
+
 async def test_services_that_start_together_make_the_streams_once(nats_server: NatsServer) -> None:
     connections = [await connect(nats_server.url) for _ in range(4)]
     await asyncio.gather(*(ensure_streams(connection) for connection in connections))
