@@ -118,21 +118,19 @@ class SnapshotDraft:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state of the training code."""
-        import torch
 
         check_savable(state)
-        torch.save(dict(state), self.folder / STATE)
+        _save(dict(state), self.folder / STATE)
 
     def save_rank(self, rank: int, boundary: Boundary, data: DataState) -> None:
         """Write the random generators and the data position of one rank."""
-        import torch
 
         content: dict[str, Any] = {"generators": list(data.generators), "loader": data.loader}
         if boundary.random is not None:
             content["random"] = rng.to_plain(boundary.random)
         if data.random is not None:
             content["epoch_random"] = rng.to_plain(data.random)
-        torch.save(content, self.folder / f"rank-{rank}.pt")
+        _save(content, self.folder / f"rank-{rank}.pt")
 
     def publish(self, manifest: Manifest) -> tuple[str, int, int]:
         """Sync, write the manifest, and put all of it where it belongs.
@@ -173,6 +171,23 @@ class SnapshotDraft:
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    """Write a file with `torch.save`.
+
+    Raises:
+        OSError: the disk is full or broken. PyTorch says so in words of its own, which name neither.
+    """
+    import torch
+
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def _sync(path: Path) -> None:
