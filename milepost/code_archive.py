@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlparse, urlunparse
 from milepost.api.config.v1.configuration_pb2 import Code
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from milepost.snapshots import hash_file
-from milepost.storage import StorageUnsupported, download, folder_of
+from milepost.storage import StorageUnsupported, below, download, folder_of, local_path
 
 MAXIMUM_FILES = 10_000
 # Of all files together, before compression.
@@ -34,24 +34,40 @@ class CodeInvalid(FailedPrecondition):
     reason = "CODE_INVALID"
 
 
-def pack(folder: Path, storage: Path) -> Code:
+def pack(folder: Path, storage: Path | str) -> Code:
     """Store an archive of a folder below `storage`. What begins with a dot, caches and environments are left out.
+
+    Args:
+        storage: a folder, or the URI of one.
 
     Raises:
         InvalidArgument: it is no folder, it is too large, or a link in it leads out of it.
-        OSError: the storage cannot be written to.
+        OSError, StorageUnavailable, StorageUnsupported: the storage cannot be written to.
     """
     if not folder.is_dir():
         raise InvalidArgument([Violation("code", f"there is no folder {folder}")])
     content = _archive(folder.resolve())
     digest = hashlib.sha256(content).hexdigest()
-    storage.mkdir(parents=True, exist_ok=True)
-    path = storage / f"{digest}.tar.gz"
+    name = f"{digest}.tar.gz"
+    here = local_path(str(storage))
+    if here is None:
+        return Code(uri=_upload(content, str(storage), name), digest=f"sha256:{digest}")
+    here.mkdir(parents=True, exist_ok=True)
+    path = here / name
     if not path.exists():
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(content)
         temporary.replace(path)
     return Code(uri=path.resolve().as_uri(), digest=f"sha256:{digest}")
+
+
+def _upload(content: bytes, storage: str, name: str) -> str:
+    """Put an archive into an object store. Returns its URI."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        folder_of(storage).put(Path(file.name), name)
+    return below(storage, name)
 
 
 def _archive(folder: Path) -> bytes:

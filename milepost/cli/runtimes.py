@@ -81,7 +81,7 @@ def read_configuration(path: str) -> str:
     return json.dumps({**content, "working_directory": str(folder)})
 
 
-def with_code(text: str, folder: Path, storage: Path) -> str:
+def with_code(text: str, folder: Path, storage: str) -> str:
     """Store an archive of a folder and name it in a configuration, in place of a working directory."""
     plain = parse_text(text)
     try:
@@ -97,7 +97,12 @@ def with_code(text: str, folder: Path, storage: Path) -> str:
 @click.option("--validate-only", is_flag=True, help="Start nothing; print the configuration with every default.")
 @click.option("--request-id", default="", help="The same id gives the same answer for 24 hours.")
 @click.option("--code", "code_folder", default="", metavar="FOLDER", help="Run an archive of this folder of code.")
-@click.option("--code-storage", default="", metavar="FOLDER", help="Where the archive goes; else the data directory.")
+@click.option(
+    "--code-storage",
+    default="",
+    metavar="FOLDER",
+    help="Where the archive goes, a folder or a URI such as s3://...; else the data directory.",
+)
 @output_option
 @connected
 def start(
@@ -115,7 +120,7 @@ def start(
     if code_folder:
         if not code_storage and not client.endpoints.data_dir:
             raise click.UsageError("the data directory of the stack is not known; say where with --code-storage")
-        storage = Path(code_storage) if code_storage else Path(client.endpoints.data_dir) / "code"
+        storage = code_storage or str(Path(client.endpoints.data_dir) / "code")
         text = with_code(text, Path(code_folder), storage)
     started = client.start_runtime(text, validate_only=validate_only, request_id=request_id)
     if validate_only:

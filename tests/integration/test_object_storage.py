@@ -16,7 +16,6 @@ import grpc.aio
 import pytest
 
 from milepost import code_archive
-from milepost.api.config.v1.configuration_pb2 import Code
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.storage import StorageUnavailable, below, check_writable, download, folder_of
 from tests.integration.runtime.harness import Stack, refusal, running, storing
@@ -154,12 +153,10 @@ def test_a_store_that_refuses_is_told_from_a_file_that_is_not_there(store: Store
         check_writable(elsewhere)
 
 
-def test_an_archive_of_code_is_fetched_from_an_object_store(store: Store, tmp_path: Path) -> None:
-    code = code_archive.pack(ASSETS / "project", tmp_path / "packed")
-    archive = next((tmp_path / "packed").glob("*.tar.gz"))
-    folder_of(below(store.uri, "code")).put(archive, archive.name)
-    stored = Code(uri=below(store.uri, "code", archive.name), digest=code.digest)
-    folder = code_archive.fetch(stored, tmp_path / "unpacked")
+def test_an_archive_of_code_goes_through_an_object_store(store: Store, tmp_path: Path) -> None:
+    code = code_archive.pack(ASSETS / "project", below(store.uri, "code"))
+    assert code.uri.startswith("s3://bucket/milepost/code/")
+    folder = code_archive.fetch(code, tmp_path / "unpacked")
     assert (folder / "trainer.py").read_text() == (ASSETS / "project" / "trainer.py").read_text()
 
 
