@@ -59,8 +59,11 @@ class Metrics(metric_service_pb2_grpc.MetricServiceServicer):
 
     def __init__(self) -> None:
         self.purged: list[str] = []
+        self.down = False
 
     async def PurgeRuntime(self, request: Any, context: grpc.aio.ServicerContext) -> metric_api.PurgeRuntimeResponse:
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the metric service is down")
         self.purged.append(request.name)
         return metric_api.PurgeRuntimeResponse(point_count=5, log_line_count=7)
 

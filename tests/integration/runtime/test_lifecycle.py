@@ -164,6 +164,55 @@ async def test_a_deleted_runtime_is_purged_and_its_trail_stays(stack: Stack) -> 
     assert (purged.point_count, purged.log_line_count, list(purged.remaining)) == (5, 7, [])
 
 
+async def test_what_a_delete_could_not_remove_is_listed_and_removed_after_a_restart(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """The metric service is down at first; the runtime service ends in between. Given again, the delete does nothing."""
+    async with running(nats_server, tmp_path / "data") as stack:
+        runtime = await stack.start()
+        await stack.wait_ended(runtime.name)
+        stack.metrics.down = True
+        await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=runtime.name))
+        left = await stack.wait(runtime.name, lambda r: bool(r.purge_remaining), "what remains is listed")
+        assert left.phase == api.RUNTIME_PHASE_DELETING
+        assert any(line.startswith("metrics and logs: ") for line in left.purge_remaining)
+    async with running(nats_server, tmp_path / "data") as again:
+        await again.wait_phase(runtime.name, api.RUNTIME_PHASE_DELETED)
+        assert again.metrics.purged == [runtime.name]
+        reports = [e.runtime_event.runtime_purged for e in await again.events(runtime.name) if "purged" in e.type]
+        assert [bool(report.remaining) for report in reports] == [True, False]
+        before = await again.types(runtime.name)
+        repeated = (await again.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=runtime.name))).runtime
+        assert repeated.phase == api.RUNTIME_PHASE_DELETED
+        assert await again.types(runtime.name) == before
+        assert before.count("delete_requested") == 1
+        assert before[0] == "runtime_requested", "the trail stays"
+
+
+async def test_a_stop_works_while_a_run_starts_waits_for_a_retry_or_is_being_resumed(stack: Stack) -> None:
+    crashing = {"steps": 100_000, "fail_at": 7, "how": "kill"}
+    starting = await stack.start(**LONG)
+    retrying = await stack.start(parameters=crashing, retries={"backoff_seconds": 60.0})
+    resuming = await stack.start(**LONG)
+
+    await stack.wait_event(starting.name, "attempt_launched")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=starting.name))
+    await stack.wait_event(retrying.name, "retry_scheduled")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=retrying.name))
+    await stack.wait_event(resuming.name, "snapshot_committed")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=resuming.name))
+    await stack.wait_ended(resuming.name)
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=resuming.name))
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=resuming.name, mode=common.STOP_MODE_ABRUPT))
+
+    for runtime in (starting, retrying, resuming):
+        ended = await stack.wait_ended(runtime.name)
+        assert ended.status == api.RUNTIME_STATUS_ABORTED, await stack.story(runtime.name)
+        assert (await stack.types(runtime.name))[-1] == "resources_released"
+    assert stack.starts(retrying.runtime_id) == {"trial-1/attempt-1": 1}, "the retry was not made"
+    assert trainers_below(stack.data_dir) == []
+
+
 async def test_trainers_survive_a_restart_of_the_service(nats_server: NatsServer, tmp_path: Path) -> None:
     async with running(nats_server, tmp_path / "data") as stack:
         runtime = await stack.start(**LONG)
