@@ -91,7 +91,7 @@ bench-soak: install ## Measure under ten minutes of steady load
 
 .PHONY: test-faults
 test-faults: install ## Kills, power cuts, full disks (some parts need root); long
-	@exec $(BIN)/python -m pytest -m faults --timeout 900 $(PYTEST)
+	@exec $(BIN)/python -m pytest -m "faults or quick_faults" --timeout 900 $(PYTEST)
 
 .PHONY: test-search
 test-search: install ## Ten trials of the real recipe, two at a time, to the end; some ten minutes
