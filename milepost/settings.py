@@ -59,6 +59,12 @@ SETTINGS = (
     Setting("local_gpus", "", "number of GPUs of this host that trainers may use; empty: all that are found"),
     Setting("local_memory_gigabytes", "", "memory of this host that trainers may use, 10^9 bytes; empty: all"),
     Setting("replicas", "1", "replicas of the streams: 1 for one NATS server, 3 in production"),
+    Setting(
+        "store_megabytes",
+        "",
+        "2^20 bytes that the streams share when they are made, so that the log has a limit of its own below that of the "
+        "server; empty: `milepost up` takes what its disk has, others set none",
+    ),
     Setting("monitoring_listen", "", "host:port at which a service answers Prometheus; empty: nowhere"),
     Setting("log_level", "INFO", "DEBUG, INFO, WARNING or ERROR"),
 )

@@ -32,7 +32,7 @@ from milepost.cli.supervisor import Part, PartFailed, Supervisor, child_environm
 from milepost.client import Client
 from milepost.endpoints import Endpoints
 from milepost.eventlog.credentials import InvalidCredentials, open_authority, write_service_credentials
-from milepost.eventlog.server import NatsServerNotFound, nats_server_binary, write_nats_config
+from milepost.eventlog.server import NatsServerNotFound, nats_server_binary, storage_limit, write_nats_config
 from milepost.settings import LOOPBACK, SETTINGS, InvalidSettings, Settings, collect
 from milepost.tokens import TokenError
 
@@ -171,6 +171,9 @@ class Stack:
         self._external_nats = _external_nats(settings)
         self.endpoints, listen = _addresses(settings, data_dir, self._external_nats, ports_anywhere)
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
+        self._store_bytes = storage_limit(data_dir / "nats")
+        if not self._external_nats and not resolved["store_megabytes"]:
+            resolved["store_megabytes"] = str(self._store_bytes >> 20)
         parts = [] if self._external_nats else [self._nats(data_dir)]
         parts += [self._service(name) for name in SERVICES]
         self.listeners = _listeners(self.endpoints)
@@ -187,6 +190,7 @@ class Stack:
             host=client.hostname,
             port=client.port,
             monitoring_port=monitoring.port,
+            maximum_store_bytes=self._store_bytes,
             authority=authority,
         )
         ready = checks.http_ok(client.hostname, monitoring.port, "/healthz?js-enabled-only=true")

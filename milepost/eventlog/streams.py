@@ -16,6 +16,10 @@ _STREAM_NAME_IN_USE = 10058
 _INSUFFICIENT_STORAGE = (10023, 10047)
 
 
+# Of telemetry that is kept, unless there is less room.
+TELEMETRY_BYTES = 4 << 30
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """What differs between installations.
@@ -30,7 +34,22 @@ class StreamSettings:
     replicas: int = 1
     events_max_bytes: int = -1
     telemetry_max_age_seconds: int = 7 * 24 * 3600
-    telemetry_max_bytes: int = 4 << 30
+    telemetry_max_bytes: int = TELEMETRY_BYTES
+
+    @staticmethod
+    def of(replicas: str, store_megabytes: str) -> StreamSettings:
+        """Read them from settings. With a store of a known size each stream gets its part of it.
+
+        Then a stream comes to its own limit before the server comes to its, where it does worse: there it acknowledges
+        a batch of which it stores only a part (nats-server 2.15.1).
+        """
+        if not store_megabytes:
+            return StreamSettings(replicas=int(replicas))
+        store = int(store_megabytes) << 20
+        telemetry = min(TELEMETRY_BYTES, store // 2)
+        # The buckets are small; what the server holds besides the messages is in this part too.
+        others = store // 8
+        return StreamSettings(int(replicas), store - telemetry - others, telemetry_max_bytes=telemetry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ async def serve(settings: Settings) -> None:
     open_store = partial(open_server, address) if address else partial(open_embedded, settings.data_dir / "clickhouse")
     credentials = find_credentials(settings.keys_dir, "metrics")
     async with await connect(settings["nats_url"], name="metrics", credentials=credentials) as connection:
-        await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
+        await ensure_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
         event_log = JetStreamLog(connection)
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "metrics", CODEC.form)
         engine = Engine(open_store, connection, event_log, checkpoints)

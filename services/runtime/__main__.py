@@ -27,7 +27,7 @@ def options(settings: Settings) -> Options:
         metrics_address=settings["metrics_address"],
         trials_address=settings["trials_address"],
         ray_address=settings["ray_address"],
-        streams=StreamSettings(replicas=int(settings["replicas"])),
+        streams=StreamSettings.of(settings["replicas"], settings["store_megabytes"]),
         capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),
         secrets=host.secrets(settings.data_dir),
         keys_dir=settings.keys_dir,

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: Settings) -> None:
     credentials = find_credentials(settings.keys_dir, "trials")
     async with await connect(settings["nats_url"], name="trials", credentials=credentials) as connection:
-        await ensure_streams(connection, StreamSettings(replicas=int(settings["replicas"])))
+        await ensure_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
         event_log = JetStreamLog(connection)
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
         live = LiveViews(event_log, Telemetry(connection), checkpoints)

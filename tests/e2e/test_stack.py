@@ -10,6 +10,10 @@ import pytest
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.cli.exits import Exit
+from milepost.eventlog import EVENTS, TELEMETRY
+from milepost.eventlog.connection import connect
+from milepost.eventlog.credentials import ADMIN, find_credentials
+from milepost.eventlog.streams import stream_configuration
 from tests.e2e.runs import small
 from tests.e2e.stack import FREE_PORTS, StackProcess, until
 
@@ -77,3 +81,14 @@ def test_a_supervisor_outlives_a_connection_that_breaks(own_stack: StackProcess)
     own_stack.process.send_signal(signal.SIGPIPE)
     assert own_stack.milepost("runtime", "list").returncode == Exit.OK
     assert own_stack.process.poll() is None
+
+
+async def test_the_log_comes_to_a_limit_of_its_own_before_the_server_comes_to_its(stack: StackProcess) -> None:
+    """At the server's limit, decisions of several events would not be all or nothing."""
+    credentials = find_credentials(stack.data_dir / "keys", ADMIN)
+    async with await connect(stack.endpoints.nats, credentials=credentials) as connection:
+        limits = [(await stream_configuration(connection, name) or {})["max_bytes"] for name in (EVENTS, TELEMETRY)]
+    settings = (stack.data_dir / "nats.conf").read_text()
+    server = next(int(line.split()[1]) for line in settings.splitlines() if "max_file_store" in line)
+    assert min(limits) > 0
+    assert sum(limits) < server

@@ -401,6 +401,29 @@ async def test_at_a_limit_every_decision_that_was_acknowledged_is_there_whole(
             assert limit == "server" or not parts
 
 
+async def test_with_a_store_of_a_known_size_the_log_comes_to_its_own_limit_first(tmp_path: Path) -> None:
+    """Also when telemetry takes all that it may."""
+    with running_nats(tmp_path, maximum_store_bytes=24 << 20) as server:
+        async with await connect(server.url) as connection:
+            await ensure_streams(connection, StreamSettings.of("1", "24"))
+            telemetry, log = Telemetry(connection), JetStreamLog(connection, append_timeout_seconds=SECONDS)
+            for _ in range(40):
+                await telemetry.publish(steps_subject("rt-1", 1, 1), bytes(500_000), {})
+            head = Head(runtime_chain("rt-1"))
+            refused: set[str] = set()
+            why = ""
+            while not refused:
+                decision = [replace(new_event(runtime_subject("rt-1")), body=bytes(30_000)) for _ in range(3)]
+                try:
+                    head = (await log.append(decision, [head])).heads[head.chain]
+                except LogFull as error:
+                    why, refused = str(error), {event.id for event in decision}
+            assert "maximum bytes exceeded" in why
+            stored = {event.id for event in await whole_log(log)}
+            assert len(stored) > 200
+            assert not refused & stored
+
+
 async def test_services_that_start_together_make_the_streams_once(nats_server: NatsServer) -> None:
     connections = [await connect(nats_server.url) for _ in range(4)]
     await asyncio.gather(*(ensure_streams(connection) for connection in connections))
