@@ -1,0 +1,194 @@
+"""Every field of a configuration: what it may say, and what it is when it is absent."""
+
+from __future__ import annotations
+
+from milepost.configuration.plain import MAXIMUM_STEP, MAXIMUM_TRIALS, Plain
+from milepost.configuration.specs import (
+    REQUIRED,
+    Choice,
+    Dimension,
+    Entries,
+    Field,
+    Number,
+    Scalar,
+    Section,
+    Text,
+    Variable,
+)
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_MODULE = rf"{_NAME}(?:\.{_NAME})*"
+# A relative path without `..`; `:` ends it.
+_PART = r"(?!\.\.?/)[^/:\\]+"
+_FILE = rf"(?:{_PART}/)*[^/:\\]+\.py"
+_PARAMETER = r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}"
+_RESOURCE = r"runtimes/[a-z0-9][a-z0-9_-]{0,62}/trials/[1-9][0-9]{0,8}/snapshots/[a-z0-9][a-z0-9_-]{0,62}"
+_SERIES = r"[A-Za-z0-9_./-]{1,128}"
+_ABSOLUTE = r"(?!.*(?:^|/)\.\.(?:/|$))/.*"
+_STORAGE = r"(?!.*(?:^|/)\.\.(?:/|$))(?:/.*|file:///.*|(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://(?![^/]*:[^/@]*@).+)"
+_STORAGE_WORDS = "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..' and without credentials"
+
+
+def _whole(minimum: int, maximum: int) -> Number:
+    return Number(minimum, maximum, whole=True)
+
+
+CONFIGURATION = Section(
+    {
+        "name": Field(Text(200), "", "free text"),
+        "entrypoint": Field(
+            Text(
+                500,
+                rf"(?:{_MODULE}|{_FILE}):{_MODULE}",
+                "package.module:function or file.py:function, the path relative and without '..'",
+            ),
+            "",
+            "what to run: package.module:function or file.py:function",
+        ),
+        "code": Field(
+            Section(
+                {
+                    "uri": Field(
+                        Text(2_000, _STORAGE, _STORAGE_WORDS),
+                        REQUIRED,
+                        "where the archive is",
+                    ),
+                    "digest": Field(
+                        Text(71, r"sha256:[0-9a-f]{64}", "sha256: and 64 hex digits"),
+                        REQUIRED,
+                        "SHA-256 of the archive",
+                    ),
+                }
+            ),
+            None,
+            "archive of a folder of code; null: the entrypoint is importable where it runs",
+        ),
+        "working_directory": Field(
+            Text(4_096, _ABSOLUTE, "an absolute path without '..'"),
+            "",
+            "folder in which file entrypoints and relative paths are found",
+        ),
+        "initialize_from": Field(
+            Text(300, _RESOURCE, "runtimes/{runtime}/trials/{trial}/snapshots/{snapshot}"),
+            "",
+            "snapshot of another run whose weights to start from",
+        ),
+        "parameters": Field(
+            Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar()), {}, "scalars, handed to the entrypoint"
+        ),
+        "search": Field(
+            Section(
+                {
+                    "kind": Field(Choice(("grid", "random")), "grid", "grid: every combination; random: draws"),
+                    "space": Field(
+                        Entries(_PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100),
+                        REQUIRED,
+                        "values per parameter",
+                    ),
+                    "seed": Field(_whole(-(2**63), 2**63 - 1), 0, "seed of the random search"),
+                    "max_trials": Field(_whole(1, MAXIMUM_TRIALS), 10, "no more trials than this"),
+                    "max_concurrent_trials": Field(_whole(1, 1_000), 1, "trials at a time"),
+                    "on_trial_failure": Field(
+                        Choice(("continue", "stop")), "continue", "what a failed trial does to the others"
+                    ),
+                }
+            ),
+            None,
+            "several trials over a space of parameters; null: one trial",
+        ),
+        "launcher": Field(Choice(("local", "ray", "external")), "local", "how worker processes are started"),
+        "resources": Field(
+            Section(
+                {
+                    "workers": Field(_whole(0, 4_096), 0, "worker processes; 0: one process without a worker group"),
+                    "cpus_per_worker": Field(Number(0, 1_024, above_minimum=True), 1.0, "CPUs of each"),
+                    "gpus_per_worker": Field(Number(0, 64), 0.0, "GPUs of each"),
+                    "memory_gigabytes_per_worker": Field(
+                        Number(0, 100_000, above_minimum=True), None, "memory of each, 10^9 bytes; null: none reserved"
+                    ),
+                }
+            ),
+            {},
+            "what one trial needs",
+        ),
+        "priority": Field(_whole(-1_000, 1_000), 0, "higher goes first"),
+        "snapshots": Field(
+            Section(
+                {
+                    "every_steps": Field(_whole(1, MAXIMUM_STEP), None, "steps between snapshots"),
+                    "every_epochs": Field(_whole(1, MAXIMUM_STEP), None, "epochs between snapshots"),
+                    "every_minutes": Field(Number(0, 1e6, above_minimum=True), None, "minutes between snapshots"),
+                    "keep_last": Field(_whole(1, 10_000), 3, "the newest snapshots that are kept"),
+                    "keep_best": Field(
+                        Section(
+                            {
+                                "metric": Field(
+                                    Text(128, _SERIES, "a series key such as eval/loss"), REQUIRED, "series key"
+                                ),
+                                "mode": Field(Choice(("min", "max")), "min", "which is better"),
+                            }
+                        ),
+                        None,
+                        "also keep the best by this metric; null: none",
+                    ),
+                    "storage": Field(
+                        Text(2_000, _STORAGE, _STORAGE_WORDS),
+                        "",
+                        "where snapshots go; empty: the data directory",
+                    ),
+                }
+            ),
+            {},
+            "when snapshots are taken and kept",
+        ),
+        "retries": Field(
+            Section(
+                {
+                    "max_retries": Field(_whole(0, 100), 2, "launches after a crash"),
+                    "backoff_seconds": Field(Number(0, 600), 5.0, "wait before the first retry, doubled at each"),
+                }
+            ),
+            {},
+            "what follows a crash",
+        ),
+        "limits": Field(
+            Section(
+                {
+                    "max_duration_seconds": Field(
+                        Number(0, 1e9, above_minimum=True),
+                        None,
+                        "running time since the start or the last resume; null: none",
+                    ),
+                    "heartbeat_grace_seconds": Field(
+                        Number(1, 86_400), 30.0, "silence after which an instance counts as lost"
+                    ),
+                    "stop_deadline_seconds": Field(
+                        Number(0, 86_400, above_minimum=True), 300.0, "time a graceful stop may take"
+                    ),
+                    "log_megabytes": Field(_whole(1, 1_000_000), 512, "quota of stored log text, 10^6 bytes"),
+                }
+            ),
+            {},
+            "limits of the run",
+        ),
+        "environment": Field(
+            Entries(_NAME, "a name of letters, digits and _", Variable()),
+            {},
+            "environment variables of the worker processes",
+        ),
+        "labels": Field(
+            Entries(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", "1 to 63 letters, digits, _ . / -", Text(256), 64),
+            {},
+            "free text by key, to find runtimes by",
+        ),
+    }
+)
+
+
+def schema() -> Plain:
+    """Describe the plain form as JSON Schema, for forms and editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of a runtime",
+        **CONFIGURATION.schema(),
+    }

@@ -1,0 +1,72 @@
+"""The trials of a configuration with a search."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.configuration.plain import scalar_text
+
+
+@dataclass(frozen=True, slots=True)
+class TrialParameters:
+    """What one trial of a runtime is given. Values are JSON scalars as text."""
+
+    parameters: dict[str, str]
+    # Only those that the search chose.
+    searched: dict[str, str]
+
+
+def expand(configuration: RuntimeConfiguration) -> list[TrialParameters]:
+    """List the trials of a resolved configuration, in order; one without a search.
+
+    The same configuration gives the same trials for ever: they are drawn with Python's Mersenne Twister.
+    """
+    given = dict(configuration.parameters)
+    if not configuration.HasField("search"):
+        return [TrialParameters(given, {})]
+    search = configuration.search
+    points = _grid(search) if search.kind == config.SEARCH_KIND_GRID else _draws(search)
+    return [TrialParameters({**given, **point}, point) for point in itertools.islice(points, search.max_trials)]
+
+
+def _grid(search: config.Search) -> Iterator[dict[str, str]]:
+    names = sorted(search.space)
+    for values in itertools.product(*(search.space[name].values for name in names)):
+        yield dict(zip(names, values, strict=True))
+
+
+def _draws(search: config.Search) -> Iterator[dict[str, str]]:
+    """Draw points, each only once; ends when a hundred draws in a row gave nothing new."""
+    generator = random.Random(search.seed)
+    seen: set[tuple[str, ...]] = set()
+    misses = 0
+    while misses < 100:
+        point = {name: _draw(generator, search.space[name]) for name in sorted(search.space)}
+        key = tuple(point.values())
+        misses = misses + 1 if key in seen else 0
+        if key not in seen:
+            seen.add(key)
+            yield point
+
+
+def _draw(generator: random.Random, dimension: config.SearchDimension) -> str:
+    uniform = generator.random()
+    if dimension.values:
+        return dimension.values[int(uniform * len(dimension.values))]
+    low, high = dimension.minimum, dimension.maximum
+    if dimension.integer and not dimension.log_scale:
+        # Each whole number is as likely as the next.
+        return scalar_text(int(low) + int(uniform * (int(high) - int(low) + 1)))
+    value = (
+        math.exp(math.log(low) + uniform * (math.log(high) - math.log(low)))
+        if dimension.log_scale
+        else low + uniform * (high - low)
+    )
+    value = min(max(value, low), high)
+    return scalar_text(round(value) if dimension.integer else value)

@@ -1,0 +1,167 @@
+"""Message to plain: a resolved configuration as people see it, and what a client gave in a message."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.configuration.plain import Plain, scalar_value
+from milepost.configuration.specs import refuse
+from milepost.configuration.text import Refused, no_constant
+from milepost.configuration.words import KINDS, LAUNCHERS, MODES, ON_FAILURE
+from milepost.errors import Violation
+
+
+def to_plain(configuration: RuntimeConfiguration) -> Plain:
+    """Show a resolved configuration in its plain form, every field named. `resolve` of it gives the same message."""
+    plain: Plain = {
+        "name": configuration.name,
+        "entrypoint": configuration.entrypoint,
+        "code": {"uri": configuration.code.uri, "digest": configuration.code.digest}
+        if configuration.HasField("code")
+        else None,
+        "working_directory": configuration.working_directory,
+        "initialize_from": configuration.initialize_from,
+        "parameters": {name: scalar_value(text) for name, text in sorted(configuration.parameters.items())},
+        "search": _search_plain(configuration.search) if configuration.HasField("search") else None,
+        "launcher": _word(LAUNCHERS, configuration.launcher),
+        "resources": _fields(configuration.resources),
+        "priority": configuration.priority,
+        "snapshots": {
+            **_fields(configuration.snapshots, skip="keep_best"),
+            "keep_best": {
+                "metric": configuration.snapshots.keep_best.metric,
+                "mode": _word(MODES, configuration.snapshots.keep_best.mode),
+            }
+            if configuration.snapshots.HasField("keep_best")
+            else None,
+        },
+        "retries": _fields(configuration.retries),
+        "limits": _fields(configuration.limits),
+        "environment": {
+            name: entry.value if entry.WhichOneof("kind") != "secret" else {"secret": entry.secret}
+            for name, entry in sorted(configuration.environment.items())
+        },
+        "labels": dict(sorted(configuration.labels.items())),
+    }
+    return plain
+
+
+def _search_plain(search: config.Search) -> Plain:
+    space: Plain = {}
+    for name, dimension in sorted(search.space.items()):
+        if dimension.values:
+            space[name] = [scalar_value(text) for text in dimension.values]
+        else:
+            space[name] = _fields(dimension, skip="values")
+    return {
+        "kind": _word(KINDS, search.kind),
+        "space": space,
+        "seed": search.seed,
+        "max_trials": search.max_trials,
+        "max_concurrent_trials": search.max_concurrent_trials,
+        "on_trial_failure": _word(ON_FAILURE, search.on_trial_failure),
+    }
+
+
+def _fields(message: Any, skip: str = "") -> Plain:
+    plain = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.name != skip:
+            unset = field.has_presence and not message.HasField(field.name)
+            plain[field.name] = None if unset else getattr(message, field.name)
+    return plain
+
+
+def _word(table: Mapping[str, int], value: int) -> str:
+    return next((word for word, known in table.items() if known == value), "")
+
+
+def given_plain(configuration: RuntimeConfiguration, violations: list[Violation]) -> Plain:
+    """Return what a client gave in a message. What proto3 cannot tell from absent counts as absent."""
+    plain: Plain = {
+        name: getattr(configuration, name) or None
+        for name in ("name", "entrypoint", "working_directory", "initialize_from")
+    }
+    plain["priority"] = configuration.priority
+    plain["parameters"] = _given_scalars(configuration.parameters, "parameters", violations)
+    plain["launcher"] = _given_word(LAUNCHERS, configuration.launcher, "launcher", violations)
+    plain["labels"] = dict(configuration.labels)
+    plain["environment"] = {
+        name: {"secret": entry.secret} if entry.WhichOneof("kind") == "secret" else entry.value
+        for name, entry in configuration.environment.items()
+    }
+    if configuration.HasField("code"):
+        plain["code"] = {"uri": configuration.code.uri, "digest": configuration.code.digest}
+    if configuration.HasField("retries"):
+        plain["retries"] = _fields(configuration.retries)
+    for name, section in (
+        ("resources", configuration.resources),
+        ("limits", configuration.limits),
+        ("snapshots", configuration.snapshots),
+    ):
+        plain[name] = {
+            key: value
+            for key, value in _fields(section, skip="keep_best").items()
+            if value or (value is not None and section.DESCRIPTOR.fields_by_name[key].has_presence)
+        }
+    if configuration.snapshots.HasField("keep_best"):
+        best = configuration.snapshots.keep_best
+        plain["snapshots"]["keep_best"] = {
+            "metric": best.metric or None,
+            "mode": _given_word(MODES, best.mode, "snapshots.keep_best.mode", violations),
+        }
+    if configuration.HasField("search"):
+        plain["search"] = _given_search(configuration.search, violations)
+    return plain
+
+
+def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
+    space: Plain = {}
+    for name, dimension in search.space.items():
+        if dimension.values:
+            path = f"search.space.{name}"
+            values = _given_scalars({str(i): text for i, text in enumerate(dimension.values)}, path, violations)
+            space[name] = [values.get(str(i)) for i in range(len(dimension.values))]
+        else:
+            space[name] = _fields(dimension, skip="values")
+    return {
+        "kind": _given_word(KINDS, search.kind, "search.kind", violations),
+        "space": space,
+        "seed": search.seed,
+        "max_trials": search.max_trials or None,
+        "max_concurrent_trials": search.max_concurrent_trials or None,
+        "on_trial_failure": _given_word(ON_FAILURE, search.on_trial_failure, "search.on_trial_failure", violations),
+    }
+
+
+def _given_word(table: Mapping[str, int], value: int, path: str, violations: list[Violation]) -> str | None:
+    if value and value not in table.values():
+        refuse(violations, path, f"{value} is not a known value")
+    return _word(table, value) or None
+
+
+def _given_scalars(texts: Mapping[str, str], path: str, violations: list[Violation]) -> Plain:
+    values: Plain = {}
+    for name, text in texts.items():
+        try:
+            values[name] = json.loads(text, parse_constant=no_constant)
+        except (ValueError, RecursionError, Refused):
+            refuse(violations, f"{path}.{name}", 'must be one JSON scalar as text, such as 0.003, true or "adam"')
+    return values
+
+
+def canonical_json(configuration: RuntimeConfiguration) -> str:
+    """Write a resolved configuration such that equal configurations give equal text."""
+    return json.dumps(
+        to_plain(configuration), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(configuration: RuntimeConfiguration) -> str:
+    """Return `sha256:<hex>` over the canonical JSON."""
+    return "sha256:" + hashlib.sha256(canonical_json(configuration).encode()).hexdigest()

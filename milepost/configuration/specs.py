@@ -1,0 +1,312 @@
+"""What a value may be: kinds of values that judge, normalise and describe."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from milepost.configuration.plain import MAXIMUM_TRIALS, Plain
+from milepost.errors import Violation
+
+
+class Spec(Protocol):
+    """What one value may be."""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
+        """Return the value, normalised. Appends what is wrong with it to `violations`."""
+        ...
+
+    def schema(self) -> Plain:
+        """Describe it as JSON Schema."""
+        ...
+
+
+def refuse(violations: list[Violation], path: str, description: str) -> None:
+    violations.append(Violation(path, description))
+
+
+def _clean(text: str) -> bool:
+    return not any(
+        ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 or c in "\u2028\u2029" for c in text
+    )
+
+
+@dataclass(frozen=True)
+class Text:
+    maximum: int = 200
+    pattern: str | None = None
+    # What the pattern asks for, in words.
+    form: str = ""
+    description: str = ""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> str:
+        if not isinstance(value, str):
+            hint = "; put it in quotes" if isinstance(value, int | float) else ""
+            refuse(violations, path, f"must be text, not {kind(value)}{hint}")
+        elif len(value) > self.maximum:
+            refuse(violations, path, f"has {len(value):,} characters, more than {self.maximum:,}")
+        elif not _clean(value):
+            refuse(violations, path, "has control characters")
+        elif self.pattern is not None and re.fullmatch(self.pattern, value) is None:
+            refuse(violations, path, f"must be {self.form}")
+        else:
+            return value
+        return ""
+
+    def schema(self) -> Plain:
+        schema: Plain = {"type": "string", "maxLength": self.maximum}
+        if self.pattern is not None:
+            schema["pattern"] = f"^(?:{self.pattern})$"
+        return schema
+
+
+@dataclass(frozen=True)
+class Number:
+    minimum: float
+    maximum: float
+    whole: bool = False
+    above_minimum: bool = False
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> float:
+        what = "a whole number" if self.whole else "a number"
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            refuse(violations, path, f"must be {what}, not {kind(value)}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            refuse(violations, path, "must be finite")
+        elif not (self.minimum <= value <= self.maximum) or (self.above_minimum and value == self.minimum):
+            lower = f"above {self.minimum:,}" if self.above_minimum else f"at least {self.minimum:,}"
+            refuse(violations, path, f"must be {lower} and at most {self.maximum:,}")
+        else:
+            return value if self.whole else float(value)
+        return max(self.minimum, 1)
+
+    def schema(self) -> Plain:
+        lower = "exclusiveMinimum" if self.above_minimum else "minimum"
+        return {"type": "integer" if self.whole else "number", lower: self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True)
+class Choice:
+    words: tuple[str, ...]
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> str:
+        if value not in self.words:
+            refuse(violations, path, f"must be one of {', '.join(self.words)}")
+            return self.words[0]
+        return str(value)
+
+    def schema(self) -> Plain:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True)
+class Flag:
+    def read(self, value: Any, path: str, violations: list[Violation]) -> bool:
+        if not isinstance(value, bool):
+            refuse(violations, path, f"must be true or false, not {kind(value)}")
+        return value is True
+
+    def schema(self) -> Plain:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A JSON scalar. Kept as it is: a number never changes its value or its kind."""
+
+    maximum: int = 16_384
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            refuse(violations, path, "must be finite")
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            refuse(violations, path, "must fit in 64 bits")
+        elif isinstance(value, str) and (len(value) > self.maximum or any(0xD800 <= ord(c) < 0xE000 for c in value)):
+            refuse(violations, path, f"must be Unicode text of at most {self.maximum:,} characters")
+        elif value is not None and not isinstance(value, str | int | float):
+            refuse(violations, path, f"must be text, a number, true, false or null, not {kind(value)}")
+        else:
+            return value
+        return None
+
+    def schema(self) -> Plain:
+        return {"type": ["string", "number", "boolean", "null"]}
+
+
+@dataclass(frozen=True)
+class Values:
+    """A list of scalars."""
+
+    maximum: int = MAXIMUM_TRIALS
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> list[Any]:
+        if not isinstance(value, list):
+            refuse(violations, path, f"must be a list, not {kind(value)}")
+            return []
+        if not 1 <= len(value) <= self.maximum:
+            refuse(violations, path, f"must have 1 to {self.maximum:,} values")
+            return []
+        return [Scalar().read(item, f"{path}[{index}]", violations) for index, item in enumerate(value)]
+
+    def schema(self) -> Plain:
+        return {"type": "array", "items": Scalar().schema(), "minItems": 1, "maxItems": self.maximum}
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A mapping with free keys. Entries that are null are kept: null is a value here."""
+
+    key_pattern: str
+    key_form: str
+    value: Spec
+    maximum: int = 1_000
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Plain:
+        if not isinstance(value, Mapping):
+            refuse(violations, path, f"must be a mapping, not {kind(value)}")
+            return {}
+        if len(value) > self.maximum:
+            refuse(violations, path, f"has {len(value):,} entries, more than {self.maximum:,}")
+            return {}
+        entries = {}
+        for key, item in value.items():
+            if not isinstance(key, str) or re.fullmatch(self.key_pattern, key) is None:
+                refuse(violations, path, f"the key {str(key)[:80]!r} must be {self.key_form}")
+                continue
+            entries[key] = self.value.read(item, f"{path}.{key}", violations)
+        return entries
+
+    def schema(self) -> Plain:
+        return {
+            "type": "object",
+            "additionalProperties": self.value.schema(),
+            "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
+            "maxProperties": self.maximum,
+        }
+
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named field: what it may be, and what it is when it is absent or null."""
+
+    spec: Spec
+    default: Any
+    description: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A mapping with known keys. Unknown ones are violations."""
+
+    fields: Mapping[str, Field]
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Plain:
+        if not isinstance(value, Mapping):
+            refuse(violations, path or "configuration", f"must be a mapping, not {kind(value)}")
+            value = {}
+        prefix = f"{path}." if path else ""
+        for key in value:
+            if key not in self.fields:
+                refuse(violations, f"{prefix}{str(key)[:80]}", f"is not a known key; known: {', '.join(self.fields)}")
+        read: Plain = {}
+        for name, field in self.fields.items():
+            given = value.get(name)
+            if given is not None and not (given == "" and field.default == ""):
+                read[name] = field.spec.read(given, f"{prefix}{name}", violations)
+            elif field.default is REQUIRED:
+                refuse(violations, f"{prefix}{name}", "is required")
+                read[name] = None
+            elif isinstance(field.default, dict) and isinstance(field.spec, Section):
+                read[name] = field.spec.read(field.default, f"{prefix}{name}", violations)
+            else:
+                read[name] = field.default
+        return read
+
+    def schema(self) -> Plain:
+        properties = {}
+        for name, field in self.fields.items():
+            properties[name] = {**field.spec.schema(), "description": field.description}
+            if field.default is not REQUIRED:
+                properties[name]["default"] = field.default
+        required = [name for name, field in self.fields.items() if field.default is REQUIRED]
+        return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The value of an environment variable: text, or a reference to a secret."""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
+        if isinstance(value, Mapping):
+            return Section(
+                {"secret": Field(Text(128, r"[A-Za-z_][A-Za-z0-9_.-]*", "the name of a secret"), REQUIRED, "")}
+            ).read(value, path, violations)
+        if isinstance(value, str) and "\0" not in value and len(value) <= 32_768:
+            return value
+        refuse(violations, path, f"must be text without NUL, or {{secret: NAME}}, not {kind(value)}")
+        return ""
+
+    def schema(self) -> Plain:
+        secret = {
+            "type": "object",
+            "properties": {"secret": {"type": "string"}},
+            "required": ["secret"],
+            "additionalProperties": False,
+        }
+        return {"oneOf": [{"type": "string"}, secret]}
+
+
+_RANGE = Section(
+    {
+        "minimum": Field(Number(-1e300, 1e300), REQUIRED, "smallest value"),
+        "maximum": Field(Number(-1e300, 1e300), REQUIRED, "largest value"),
+        "log_scale": Field(Flag(), False, "uniform in the logarithm"),
+        "integer": Field(Flag(), False, "rounded to whole numbers"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values that a search may give to one parameter: a list, or a range."""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
+        if not isinstance(value, Mapping):
+            return Values().read(value, path, violations)
+        before = len(violations)
+        read = _RANGE.read(value, path, violations)
+        if len(violations) > before:
+            return read
+        if read["minimum"] > read["maximum"]:
+            refuse(violations, f"{path}.maximum", "must not be below the minimum")
+        if read["log_scale"] and read["minimum"] <= 0:
+            refuse(violations, f"{path}.minimum", "must be above 0 with log_scale")
+        if read["integer"] and (read["minimum"] != int(read["minimum"]) or read["maximum"] != int(read["maximum"])):
+            refuse(violations, path, "minimum and maximum must be whole with integer")
+        return read
+
+    def schema(self) -> Plain:
+        return {"oneOf": [Values().schema(), _RANGE.schema()]}
+
+
+def kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    for kind, word in (
+        (str, "text"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (Mapping, "a mapping"),
+        (list, "a list"),
+    ):
+        if isinstance(value, kind):
+            return word
+    return type(value).__name__
