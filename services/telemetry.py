@@ -41,6 +41,11 @@ def start_observing(service: str, listen: str = "") -> Callable[[], None]:
     return shutdown
 
 
+def consumer_lag() -> Any:
+    """Make the gauge of how many messages of a stream a read model has not taken in yet, by consumer and stream."""
+    return observability.gauge("milepost.consumer.lag", "Messages of a stream that a read model has not taken in yet")
+
+
 class ObservingInterceptor(grpc.aio.ServerInterceptor):
     """One span and one timing for each RPC; the span goes on from the caller's `traceparent`."""
 

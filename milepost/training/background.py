@@ -324,6 +324,8 @@ class Background:
             idle_ms=int(1000 * (now - self._last_activity)),
             phase=position.phase,
             step_ms=1000 * self._pace.usual_seconds,
+            spooled_batches=self._spool.count,
+            spooled_bytes=self._spool.size_bytes,
         )
 
     def _watch(self, watched: bool) -> None:

@@ -83,6 +83,11 @@ class Liveness:
         """Return the last step that the beats of an attempt told; 0: none."""
         return max((known.beat.step for known in self.instances(key).values() if known.beat is not None), default=0)
 
+    def spooled(self) -> tuple[int, int]:
+        """Count what waits in the spools of all instances, as their last beats told: batches, bytes."""
+        beats = [known.beat for instances in self._attempts.values() for known in instances.values() if known.beat]
+        return sum(beat.spooled_batches for beat in beats), sum(beat.spooled_bytes for beat in beats)
+
     def why_lost(self, key: AttemptKey, grace_seconds: float) -> str:
         """Say why an attempt counts as lost. Empty: it does not."""
         now = self._clock()

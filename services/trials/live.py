@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -13,10 +14,11 @@ import orjson
 
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.errors import OutOfRange, Unavailable
-from milepost.eventlog import EventLogError
+from milepost.eventlog import EVENTS, TELEMETRY, EventLogError
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamState, Telemetry, parse_telemetry_subject
 from services.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
+from services.telemetry import consumer_lag
 from services.trials.queries import Scope
 from services.trials.views import CHECKPOINT_CLASSES, Key, Position, RuntimeView, TrialView, Views, nanoseconds
 
@@ -75,6 +77,7 @@ class LiveViews:
         self._records: dict[tuple[str, Key], bytes] = {}
         self._unsaved = False
         self._writing = asyncio.Lock()
+        self._lag = consumer_lag()
 
     # --- life
 
@@ -102,6 +105,10 @@ class LiveViews:
 
     async def problem(self) -> str | None:
         """Say why reads would not be right; None: they are."""
+        # With the log away what is here can still be read.
+        with suppress(EventLogError):
+            behind = await self._log.last_sequence() - self.views.events_sequence
+            self._lag.set(max(0, behind), {"consumer": "trials", "stream": EVENTS})
         if not self._events_ready.is_set():
             return f"catching up with the event log, at {self.views.events_sequence}"
         if not self._telemetry_ready.is_set():
@@ -143,6 +150,7 @@ class LiveViews:
             while True:
                 if not reader.pending:
                     self._telemetry_ready.set()
+                self._lag.set(reader.pending, {"consumer": "trials", "stream": TELEMETRY})
                 for message in await reader.next_batch(BATCH):
                     self._take(message)
                 self._advanced()

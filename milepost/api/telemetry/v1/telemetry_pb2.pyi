@@ -120,7 +120,7 @@ class LogBatch(_message.Message):
     def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("rank", "step", "next_beat_ms", "process_id", "idle_ms", "phase", "step_ms")
+    __slots__ = ("rank", "step", "next_beat_ms", "process_id", "idle_ms", "phase", "step_ms", "spooled_batches", "spooled_bytes")
     RANK_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     NEXT_BEAT_MS_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,8 @@ class Heartbeat(_message.Message):
     IDLE_MS_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    SPOOLED_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    SPOOLED_BYTES_FIELD_NUMBER: _ClassVar[int]
     rank: int
     step: int
     next_beat_ms: int
@@ -135,7 +137,9 @@ class Heartbeat(_message.Message):
     idle_ms: int
     phase: str
     step_ms: float
-    def __init__(self, rank: _Optional[int] = ..., step: _Optional[int] = ..., next_beat_ms: _Optional[int] = ..., process_id: _Optional[int] = ..., idle_ms: _Optional[int] = ..., phase: _Optional[str] = ..., step_ms: _Optional[float] = ...) -> None: ...
+    spooled_batches: int
+    spooled_bytes: int
+    def __init__(self, rank: _Optional[int] = ..., step: _Optional[int] = ..., next_beat_ms: _Optional[int] = ..., process_id: _Optional[int] = ..., idle_ms: _Optional[int] = ..., phase: _Optional[str] = ..., step_ms: _Optional[float] = ..., spooled_batches: _Optional[int] = ..., spooled_bytes: _Optional[int] = ...) -> None: ...
 
 class StoredRange(_message.Message):
     __slots__ = ("source", "kind", "first", "last")
