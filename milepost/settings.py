@@ -46,7 +46,10 @@ SETTINGS = (
     Setting("runtime_address", f"{LOOPBACK}:8471", "host:port at which clients reach the runtime service"),
     Setting("trials_address", f"{LOOPBACK}:8472", "host:port at which clients reach the trial service"),
     Setting("metrics_address", f"{LOOPBACK}:8473", "host:port at which clients reach the metric service"),
-    Setting("clickhouse_url", "", "address of a ClickHouse server; empty: embedded, in the data directory"),
+    Setting("clickhouse_url", "", "http(s)://user:password@host:port/database of a ClickHouse server; empty: embedded"),
+    Setting(
+        "clickhouse_cluster", "", "name of the ClickHouse cluster over which tables are replicated; empty: one server"
+    ),
     Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
     Setting("authentication", "loopback", "`loopback`: on loopback no token is needed; `required`: it is everywhere"),
     Setting("tokens_file", "", "file of the tokens of people and programs; empty: tokens.json in the data directory"),
@@ -95,6 +98,12 @@ class Settings(Mapping[str, str]):
 
     def origin(self, name: str) -> str:
         return self._values[name].origin
+
+    def with_data_dir(self, data_dir: str) -> Settings:
+        """The same settings for another data directory, unless one was asked for."""
+        if self.origin("data_dir") != "default":
+            return self
+        return Settings({**self._values, "data_dir": Value(data_dir, "default")})
 
     @property
     def data_dir(self) -> Path:

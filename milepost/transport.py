@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,20 @@ import grpc.aio
 from milepost.errors import FailedPrecondition
 
 Options = Sequence[tuple[str, Any]]
+
+# Name of the health that a replica has while it answers calls: of a service that has a leader, only the leader does.
+CALLS_HEALTH = "milepost.calls"
+# An address may stand for several replicas. Calls go to those that answer, in turn; after a change the name is asked for
+# again soon.
+_REPLICAS: Options = (
+    (
+        "grpc.service_config",
+        json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": CALLS_HEALTH}}),
+    ),
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
 _NAMES = ("tls_ca", "tls_certificate", "tls_key")
 
 
@@ -64,19 +79,36 @@ def token_from(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def is_loopback_address(address: str) -> bool:
-    """Say whether `host:port` is on this machine, by its name alone."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost" or address.startswith("unix:"):
+    """Say whether `host:port`, or each of `ipv4:host:port,host:port`, is on this machine, by its name alone."""
+    if address.startswith("unix:"):
         return True
+    return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in _replicas(address))
+
+
+def _replicas(address: str) -> list[str]:
+    return address.removeprefix("ipv4:").removeprefix("ipv6:").split(",")
+
+
+def _is_loopback_host(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _with_replicas(address: str, options: Options) -> list[tuple[str, Any]]:
+    """Add what makes calls go to a replica that answers, unless the address is that of one process of this machine."""
+    replicas = _replicas(address)
+    if len(replicas) > 1:
+        # Their certificates name hosts; by itself the whole list would be looked for in them.
+        return [*_REPLICAS, ("grpc.default_authority", replicas[0].rpartition(":")[0]), *options]
+    return list(options) if is_loopback_address(address) else [*_REPLICAS, *options]
 
 
 def open_channel(address: str, tls: ClientTls, options: Options) -> grpc.Channel:
     """Open a channel for synchronous calls. Raises FailedPrecondition: a file of TLS cannot be read."""
     credentials = tls.credentials(address)
+    options = _with_replicas(address, options)
     if credentials is None:
         return grpc.insecure_channel(address, options)
     return grpc.secure_channel(address, credentials, options)
@@ -85,6 +117,7 @@ def open_channel(address: str, tls: ClientTls, options: Options) -> grpc.Channel
 def open_aio_channel(address: str, tls: ClientTls, options: Options) -> grpc.aio.Channel:
     """Open a channel for asynchronous calls. Raises as `open_channel`."""
     credentials = tls.credentials(address)
+    options = _with_replicas(address, options)
     if credentials is None:
         return grpc.aio.insecure_channel(address, options)
     return grpc.aio.secure_channel(address, credentials, options)

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from milepost.transport import CALLS_HEALTH
 from services.access import Access, loopback_access
 from services.errors import ErrorInterceptor
 from services.telemetry import ObservingInterceptor
@@ -24,7 +26,21 @@ HEALTH_INTERVAL_SECONDS = 1.0
 # While something is wrong, so that a start and a recovery show at once.
 RECOVERY_INTERVAL_SECONDS = 0.1
 
+# Name of the health that a replica has while another one leads and it is well.
+STANDBY_HEALTH = "milepost.standby"
+
 log = logging.getLogger(__name__)
+
+
+class Role(Enum):
+    """What a replica is for at the moment."""
+
+    STARTS = "starts"
+    # It answers calls. So does every replica of a service that has no leader.
+    LEADS = "leads"
+    # Another replica answers; this one is well and waits for its end.
+    STANDS_BY = "stands by"
+
 
 # Raises, or says in words what is wrong; None: all is well.
 HealthCheck = Callable[[], Awaitable[str | None]]
@@ -45,11 +61,13 @@ class Server:
         check: HealthCheck,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         access: Access | None = None,
+        role: Callable[[], Role] = lambda: Role.LEADS,
     ) -> None:
         access = access or loopback_access(listen)
         self._listen = listen
         self._names = tuple(names)
         self._check = check
+        self._role = role
         self._tls = access.tls
         self._server = grpc.aio.server(
             interceptors=[ObservingInterceptor(), access.interceptor, *interceptors, ErrorInterceptor()],
@@ -112,7 +130,7 @@ class Server:
                 problem = await self._check()
         except Exception as error:  # whatever a dependency raises, it is not healthy
             problem = f"{type(error).__name__}: {error}"
-        serving = health_pb2.HealthCheckResponse.NOT_SERVING if problem else health_pb2.HealthCheckResponse.SERVING
+        serving = _status(not problem)
         if problem and not self._problem:
             log.warning("health.not_serving", extra={"problem": problem})
         elif self._problem and not problem:
@@ -120,6 +138,12 @@ class Server:
         self._problem = problem
         for name in ("", *self._names):
             await self._health.set(name, serving)
+        for name, role in ((CALLS_HEALTH, Role.LEADS), (STANDBY_HEALTH, Role.STANDS_BY)):
+            await self._health.set(name, _status(self._role() is role))
+
+
+def _status(serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
+    return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def wait_for_signal() -> None:

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.eventlog import EventLog, attempt_subject, control_subject, trial_chain
 from milepost.eventlog.connection import Connection
 from milepost.eventlog.telemetry import Telemetry, logs_subject, steps_subject
+from tests.clickhouse_server import running_clickhouse
 from tests.events import new_event
 from tests.servers import wait_until
 
@@ -113,6 +114,20 @@ class MetricsProcess:
                 self.process.kill()
                 self.process.wait(30)
         self.process = None
+
+
+# The embedded engine, and the HTTP interface of a server.
+INTERFACES = ("embedded", "server")
+
+
+@contextmanager
+def clickhouse_environment(interface: str, directory: Path) -> Iterator[dict[str, str]]:
+    """What tells a metric service to use one of `INTERFACES`; the server runs for the length of the block."""
+    if interface == "embedded":
+        yield {}
+        return
+    with running_clickhouse(directory) as server:
+        yield {"MILEPOST_CLICKHOUSE_URL": server.url}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.health import serving
+from services.health import Target, serving
 from tests.servers import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,8 @@ class ServiceProcess:
         wait_until(lambda: self._has_port(offset), f"{self.name} listens", START_SECONDS)
         if wait_serving:
             is_http = self.name == "gateway"
-            wait_until(lambda: serving(self.address, is_http), f"{self.name} is healthy; see its log", START_SECONDS)
+            target = Target(self.address, is_http)
+            wait_until(lambda: serving(target), f"{self.name} is healthy; see its log", START_SECONDS)
 
     def _has_port(self, offset: int) -> bool:
         assert self.process is not None

@@ -21,7 +21,7 @@ from typing import Any
 
 import nkeys
 
-from milepost.eventlog import BUCKETS, EVENTS, TELEMETRY
+from milepost.eventlog import BUCKETS, EVENTS, LEASES_BUCKET, TELEMETRY
 from milepost.tokens import make_private_directory, require_private, secret_file, write_private
 
 AUTHORITY_FILE = "nats-authority.json"
@@ -122,7 +122,8 @@ def service_permissions(service: str) -> Permissions:
     elif service == "trials":
         subscribe += ["heartbeat.>"]
     elif service == "metrics":
-        publish += ["stored.>"]
+        # With a ClickHouse server several may run, of which one stores.
+        publish += ["stored.>", f"$KV.{LEASES_BUCKET}.metrics", f"$JS.API.STREAM.MSG.GET.KV_{LEASES_BUCKET}"]
     else:
         raise ValueError(f"not a service: {service}")
     return Permissions(tuple(publish), tuple(subscribe), CHAIN_ANSWERS if service == "runtime" else 0)

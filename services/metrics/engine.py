@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.errors import OutOfRange, Unavailable
@@ -13,13 +14,15 @@ from milepost.eventlog.connection import Connection
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import Telemetry
 from services.checkpoints import CheckpointStore
+from services.lease import RETRY_SECONDS, Lease
 from services.metrics.keeping import Keeping
 from services.metrics.lineage import EventFollower, Lineages
 from services.metrics.owner import DirectoryHeld
 from services.metrics.selection import Pin
 from services.metrics.series import SeriesReader
 from services.metrics.store import Store, StoreUnavailable
-from services.metrics.writer import Pipeline, Writer
+from services.metrics.writer import Overtaken, Pipeline, Writer
+from services.server import Role
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ class Moment:
 class Engine:
     """Opens the store when it is free, runs the writer, and follows the log.
 
+    Of several processes one leads. With the embedded engine it is the one that has the directory. With a server, which
+    takes inserts from anybody, it is the one that holds `lease`; the others stand by and answer nothing.
+
     Args:
         checkpoints: of what is known from EVENTS. Who has the store writes them.
     """
@@ -48,6 +54,7 @@ class Engine:
         connection: Connection,
         event_log: JetStreamLog,
         checkpoints: CheckpointStore,
+        lease: Lease | None = None,
     ) -> None:
         self.follower = EventFollower(event_log, self._restore)
         self._keeping = Keeping(checkpoints)
@@ -55,9 +62,10 @@ class Engine:
         self.connection = connection
         self._open_store = open_store
         self._event_log = event_log
+        self._lease = lease
         self._store: Store | None = None
         self._writer: Writer | None = None
-        self._opened = asyncio.Event()
+        self._held_elsewhere = False
         self._standby: str | None = "the service is starting"
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -72,30 +80,76 @@ class Engine:
         await self._keeping.restore(lineages, state.created, state.last_sequence)
 
     async def _run(self) -> None:
+        if self._lease is not None:
+            await self._wait_for(self._lease)
         store = await self._acquire()
         # A deleted runtime must be known as such before its messages are read.
         await self._caught_up_with_events()
-        writer = Writer(store, self.telemetry, self.connection, self.follower.lineages)
+        writer = Writer(store, self.telemetry, self.connection, self.follower.lineages, self._lease)
         self.follower.on_cut(lambda runtime_id, trial, _: writer.steps_hub.wake(runtime_id, trial))
         self._store, self._writer, self._standby = store, writer, None
-        self._opened.set()
         keeping = asyncio.create_task(self._keeping.run(self.follower.lineages))
         try:
-            await writer.run()
+            await self._write(writer)
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             await self._keeping.write(self.follower.lineages)
 
+    async def _write(self, writer: Writer) -> None:
+        if self._lease is None:
+            await writer.run()
+            return
+        leading = asyncio.create_task(self._lead(self._lease))
+        writing = asyncio.create_task(writer.run())
+        done, pending = await asyncio.wait({leading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+
+    async def _wait_for(self, lease: Lease) -> None:
+        acquiring = asyncio.create_task(lease.acquire())
+        try:
+            while not acquiring.done():
+                self._held_elsewhere = lease.is_elsewhere
+                if self._held_elsewhere:
+                    self._standby = f"{lease.leader} stores; this one stands by"
+                await asyncio.wait({acquiring}, timeout=RETRY_SECONDS)
+        finally:
+            acquiring.cancel()
+        self._held_elsewhere = False
+        self._standby = "the service is starting"
+
+    async def _lead(self, lease: Lease) -> NoReturn:
+        """Keep the lease. While it is lost the writer pauses; what is stored can be read.
+
+        Raises:
+            Overtaken: another process has it now. A new start stands by.
+        """
+        while True:
+            if lease.is_held:
+                await lease.keep()
+            try:
+                if not await lease.attempt() and lease.is_elsewhere:
+                    raise Overtaken(f"{lease.leader} stores now")
+            except EventLogError as error:
+                log.warning("lease.not_regained", extra={"error": str(error)})
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def _acquire(self) -> Store:
         """Open the store; while another process has it, stand by."""
         while True:
             try:
-                return await self._open_store()
+                store = await self._open_store()
+                # An insert of the one that led before may still be under way.
+                await store.fence()
+                return store
             except (DirectoryHeld, StoreUnavailable) as error:
                 if self._standby != str(error):
                     log.warning("store.standby", extra={"reason": str(error)})
                 self._standby = str(error)
+                self._held_elsewhere = isinstance(error, DirectoryHeld)
             await asyncio.sleep(STANDBY_SECONDS)
 
     async def _caught_up_with_events(self) -> None:
@@ -123,14 +177,25 @@ class Engine:
         running.cancel()
         if self._store is not None:
             await self._store.close()
+        if self._lease is not None:
+            await self._lease.release()
 
     async def health(self) -> str | None:
         """Say what is wrong; None: events are followed, ClickHouse answers, and telemetry is stored."""
         if self._standby is not None:
             return self._standby
+        if self._lease is not None and not self._lease.is_trusted:
+            return "the lease of the writer is lost at the moment"
         await self.store.check()
         await self.telemetry.state()
         return self.writer.problem
+
+    @property
+    def role(self) -> Role:
+        """Whether this process answers calls, or another one does."""
+        if self._writer is not None:
+            return Role.LEADS
+        return Role.STANDS_BY if self._held_elsewhere else Role.STARTS
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -154,6 +219,11 @@ class Engine:
     def now(self, pipeline: Pipeline) -> Pin:
         """The position up to which everything is stored."""
         return Pin(pipeline.stream_id, pipeline.stored)
+
+    def require_lead(self) -> None:
+        """Raise `Unavailable` unless this process may change what is stored."""
+        if self._lease is not None and not self._lease.is_trusted:
+            raise Unavailable("the lease of the writer is lost at the moment; try again", reason="STANDBY")
 
     async def wait_stored(self, pipeline: Pipeline, position: int) -> None:
         """Return when the messages of a pipeline up to a position of TELEMETRY are stored.

@@ -12,8 +12,10 @@ async def purge(engine: Engine, runtime_id: str) -> tuple[int, int]:
     """Delete the points and log lines of a runtime and return how many there were. Again: nothing more.
 
     Raises:
+        Unavailable: another process stores now, or none.
         FailedPrecondition: nobody asked for the runtime to be deleted; its trainers would go on sending.
     """
+    engine.require_lead()
     await engine.follower.catch_up()
     if not engine.follower.lineages.is_deleted(runtime_id):
         raise FailedPrecondition(f"runtimes/{runtime_id} is not being deleted", reason="NOT_DELETED")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
@@ -42,6 +44,12 @@ INSERT_SETTINGS = {
     "max_insert_threads": "1",
     "input_format_parallel_parsing": "0",
 }
+# On a cluster an insert is there when most replicas have it, and a read sees every such insert, whichever replica answers.
+CLUSTER_INSERT_SETTINGS = {"insert_quorum": "auto", "insert_quorum_parallel": "0", "insert_quorum_timeout": "30000"}
+CLUSTER_READ_SETTINGS = {"select_sequential_consistency": "1"}
+CONNECT_SECONDS = 5
+# Of a server. An answer comes after READ_SECONDS at the latest; removing a runtime rewrites parts of the table.
+WRITE_SECONDS = 300
 READ_SETTINGS = {
     "max_execution_time": str(READ_SECONDS),
     "max_memory_usage": str(READ_MEMORY_BYTES),
@@ -99,7 +107,10 @@ class Store:
     `StoreFailed`, and nothing of the client library.
     """
 
-    def __init__(self, writer: Client, readers: Sequence[Reader], ownership: Ownership | None) -> None:
+    def __init__(
+        self, writer: Client, readers: Sequence[Reader], ownership: Ownership | None, fencing: str | None = None
+    ) -> None:
+        self._fencing = fencing
         self._writer = writer
         self._readers = tuple(readers)
         self._ownership = ownership
@@ -125,6 +136,11 @@ class Store:
     async def command(self, sql: str, parameters: Parameters | None = None) -> None:
         """Run a statement that changes rows, with bound parameters."""
         await self._write(partial(_command, self._writer, sql, parameters))
+
+    async def fence(self) -> None:
+        """End the inserts of whoever wrote before: none of theirs is stored after this returns. Embedded: there are none."""
+        if self._fencing is not None:
+            await self._write(partial(_command, self._writer, self._fencing, None))
 
     async def offset(self, table: str, stream_id: int) -> int:
         """Read the position up to which a stream is in a table; 0: nothing of it."""
@@ -170,13 +186,16 @@ async def open_embedded(directory: Path) -> Store:
     return await asyncio.get_running_loop().run_in_executor(None, _open_embedded, directory)
 
 
-async def open_server(address: str) -> Store:
-    """Connect to a ClickHouse server, `http://user:password@host:8123`.
+async def open_server(address: str, cluster: str = "") -> Store:
+    """Connect to a ClickHouse server, `http://user:password@host:8123/database`; without a database: `milepost`.
+
+    With `cluster` the tables are replicated over the servers of that cluster.
 
     Raises:
         StoreUnavailable: it does not answer.
+        StoreFailed: the name of the database or of the cluster is none.
     """
-    return await asyncio.get_running_loop().run_in_executor(None, _open_server, address)
+    return await asyncio.get_running_loop().run_in_executor(None, _open_server, address, cluster)
 
 
 def _open_embedded(directory: Path) -> Store:
@@ -194,26 +213,69 @@ def _open_embedded(directory: Path) -> Store:
         raise
 
 
-def _open_server(address: str) -> Store:
-    return _open(partial(clickhouse_connect.get_client, dsn=address, autogenerate_session_id=False), None)
+def _open_server(address: str, cluster: str) -> Store:
+    database = urlsplit(address).path.strip("/") or DATABASE
+    for name in (database, cluster or DATABASE):
+        if _NAME.fullmatch(name) is None:
+            raise StoreFailed(f"not a name that a database or a cluster of ClickHouse can have here: {name!r}")
+    client = partial(
+        clickhouse_connect.get_client,
+        dsn=address,
+        autogenerate_session_id=False,
+        connect_timeout=CONNECT_SECONDS,
+        send_receive_timeout=WRITE_SECONDS,
+    )
+    return _open(client, None, database, cluster)
 
 
-def _open(client: Any, ownership: Ownership | None) -> Store:
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PLAIN_ENGINE = "ENGINE = MergeTree\n"
+
+
+def schema_statements(database: str = DATABASE, cluster: str = "") -> list[str]:
+    """The statements that make the tables. On a cluster the same ones, with a replicated engine, run on each server.
+
+    `{shard}` and `{replica}` are macros of the servers. One shard: a runtime is never spread.
+    """
+    statements = []
+    for path in sorted(SCHEMA.glob("*.sql")):
+        for statement in path.read_text().split(";\n"):
+            if statement.strip():
+                statements.append(_replicated(statement, database, cluster) if cluster else statement)
+    return statements
+
+
+def _replicated(statement: str, database: str, cluster: str) -> str:
+    found = re.search(r"CREATE TABLE IF NOT EXISTS (\w+)\n", statement)
+    assert found is not None and _PLAIN_ENGINE in statement, "a schema file makes one table"
+    table = found[1]
+    engine = f"ENGINE = ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{database}/{table}', '{{replica}}')\n"
+    created = statement.replace(found[0], f"CREATE TABLE IF NOT EXISTS {table} ON CLUSTER {cluster}\n", 1)
+    return created.replace(_PLAIN_ENGINE, engine, 1)
+
+
+def _open(client: Any, ownership: Ownership | None, database: str = DATABASE, cluster: str = "") -> Store:
     # Settings go to the server as they are: which of them it knows is for it to say.
     common.set_setting("invalid_setting_action", "send")
+    insert_settings = INSERT_SETTINGS | (CLUSTER_INSERT_SETTINGS if cluster else {})
+    read_settings = (CLUSTER_READ_SETTINGS if cluster else {}) | READ_SETTINGS
+    everywhere = f" ON CLUSTER {cluster}" if cluster else ""
+    fencing = (
+        f"KILL QUERY{everywhere} WHERE query_kind = 'Insert' AND current_database = '{database}' "
+        "AND user = currentUser() SYNC"
+    )
     try:
-        bare = client()
-        bare.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        # A database that is not there yet cannot be the one of the session.
+        bare = client(database="default")
+        bare.command(f"CREATE DATABASE IF NOT EXISTS {database}{everywhere}")
         bare.close()
-        writer = client(database=DATABASE, settings=INSERT_SETTINGS)
-        for path in sorted(SCHEMA.glob("*.sql")):
-            for statement in path.read_text().split(";\n"):
-                if statement.strip():
-                    writer.command(statement)
-        readers = [Reader(partial(client, database=DATABASE, settings=READ_SETTINGS)) for _ in range(READERS)]
+        writer = client(database=database, settings=insert_settings)
+        for statement in schema_statements(database, cluster):
+            writer.command(statement)
+        readers = [Reader(partial(client, database=database, settings=read_settings)) for _ in range(READERS)]
     except (ClickHouseError, OSError) as error:
         raise StoreUnavailable(f"ClickHouse does not open: {_first_line(error)}") from error
-    return Store(writer, readers, ownership)
+    return Store(writer, readers, ownership, None if ownership is not None else fencing)
 
 
 def _insert(client: Client, table: str, rows: pa.Table) -> None:

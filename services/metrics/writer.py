@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from milepost import observability
-from milepost.errors import MilepostError
+from milepost.errors import MilepostError, Unavailable
 from milepost.eventlog import EventLogError, LogUnavailable
 from milepost.eventlog.connection import Connection
 from milepost.eventlog.telemetry import StoredMessage, Telemetry, stored_subject
+from services.lease import Lease
 from services.metrics.batches import (
     DUPLICATE,
     LOGS,
@@ -25,6 +26,7 @@ from services.metrics.batches import (
     SETTLED,
     STEPS,
     STORED,
+    TOMBSTONE,
     Batch,
     LogsBlock,
     SenderKey,
@@ -63,6 +65,10 @@ INCARNATIONS = 1_000
 OWNERLESS = SenderKey("", 0, 0, "")
 
 
+class Overtaken(Exception):
+    """Another process stores now. What this one has taken is for that one to store."""
+
+
 class Pipeline:
     """One kind of message, from the stream into its table.
 
@@ -81,6 +87,7 @@ class Pipeline:
         lineages: Lineages,
         hub: Hub,
         tell: Callable[[set[Attempt]], None],
+        lease: Lease | None = None,
     ) -> None:
         self.kind = kind
         self.table = "points" if kind == STEPS else "logs"
@@ -95,8 +102,13 @@ class Pipeline:
         self._lineages = lineages
         self._hub = hub
         self._tell = tell
+        self._lease = lease
         self._usage: dict[str, Usage] = {}
         self._stored_items = observability.counter("milepost.metrics.stored", "Points and log lines stored, by kind")
+        self._dropped_items = observability.counter(
+            "milepost.metrics.dropped",
+            "Points and log lines that senders gave up, because their spools were full, by kind",
+        )
         self._insert_seconds = observability.histogram("milepost.metrics.insert.duration", "Time of an insert, by kind")
         self._lag = observability.gauge(
             "milepost.metrics.lag", "Messages of TELEMETRY that are not stored yet, by kind"
@@ -268,6 +280,7 @@ class Pipeline:
             # The outcome of a failed insert is unknown. It is one block, so its last position says whether it is there.
             if tried and await self._store.offset(self.table, self.stream_id) >= last:
                 return
+            await self._require_lead()
             tried = True
             await self._store.insert(self.table, rows)
 
@@ -275,7 +288,10 @@ class Pipeline:
         if not await self._persistently(insert, stopping):
             return
         self._insert_seconds.record(time.monotonic() - began, {"kind": self.kind})
-        self._stored_items.add(sum(batch.items for batch in block.batches), {"kind": self.kind})
+        self._stored_items.add(sum(batch.items for batch in block.batches if batch.kind == STORED), {"kind": self.kind})
+        dropped = sum(batch.items for batch in block.batches if batch.kind == TOMBSTONE)
+        if dropped:
+            self._dropped_items.add(dropped, {"kind": self.kind})
         touched = set()
         for batch in block.batches:
             if batch.number and batch.kind in SETTLED:
@@ -287,11 +303,34 @@ class Pipeline:
             self._moved.notify_all()
         self._tell(touched)
 
+    async def _require_lead(self) -> None:
+        """Make sure that nobody else stores.
+
+        Raises:
+            Unavailable: the lease is lost at the moment.
+            Overtaken: somebody else has stored.
+        """
+        if self._lease is None:
+            return
+        found = await self._store.offset(self.table, self.stream_id)
+        if found > self.stored:
+            raise Overtaken(f"{self.table} has {found}, and this process stored up to {self.stored}")
+        # Last, so that as little time as can be passes between it and the insert.
+        if not self._lease.is_trusted:
+            raise Unavailable("the lease of the writer is lost at the moment", reason="STANDBY")
+
 
 class Writer:
     """Both pipelines, and telling senders what is stored."""
 
-    def __init__(self, store: Store, telemetry: Telemetry, connection: Connection, lineages: Lineages) -> None:
+    def __init__(
+        self,
+        store: Store,
+        telemetry: Telemetry,
+        connection: Connection,
+        lineages: Lineages,
+        lease: Lease | None = None,
+    ) -> None:
         self._connection = connection
         self._stopping = asyncio.Event()
         self._senders = Senders()
@@ -299,8 +338,8 @@ class Writer:
         self._something_to_tell = asyncio.Event()
         self.steps_hub = Hub(self._on_watched)
         self.logs_hub = Hub()
-        self.steps = Pipeline(STEPS, store, telemetry, self._senders, lineages, self.steps_hub, self._tell)
-        self.logs = Pipeline(LOGS, store, telemetry, self._senders, lineages, self.logs_hub, self._tell)
+        self.steps = Pipeline(STEPS, store, telemetry, self._senders, lineages, self.steps_hub, self._tell, lease)
+        self.logs = Pipeline(LOGS, store, telemetry, self._senders, lineages, self.logs_hub, self._tell, lease)
 
     @property
     def problem(self) -> str | None:
@@ -308,13 +347,23 @@ class Writer:
         return self.steps.problem or self.logs.problem
 
     async def run(self) -> None:
-        """Store until stopped."""
-        async with asyncio.TaskGroup() as group:
-            telling = [group.create_task(self._tell_changes()), group.create_task(self._tell_regularly())]
-            pipelines = [group.create_task(p.run(self._stopping)) for p in (self.steps, self.logs)]
-            await asyncio.wait(pipelines)
-            for task in telling:
-                task.cancel()
+        """Store until stopped.
+
+        Raises:
+            Overtaken: another process stores too.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                telling = [group.create_task(self._tell_changes()), group.create_task(self._tell_regularly())]
+                pipelines = [group.create_task(p.run(self._stopping)) for p in (self.steps, self.logs)]
+                await asyncio.wait(pipelines)
+                for task in telling:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            overtaken = errors.subgroup(Overtaken)
+            if overtaken is None:
+                raise
+            raise Overtaken(str(overtaken.exceptions[0])) from errors
 
     def stop(self) -> None:
         """Ask it to store what it has taken, and to end."""

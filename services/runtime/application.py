@@ -16,6 +16,7 @@ from milepost.api.access.v1 import access_service_pb2_grpc
 from milepost.api.audit.v1 import audit_service_pb2_grpc
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
+from milepost.eventlog import EVENTS
 from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
 from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect, without_password
@@ -29,6 +30,7 @@ from services.access import Access
 from services.access_log import AccessLog
 from services.access_service import AccessService
 from services.authentication import Observer
+from services.lease import Lease
 from services.runtime.audit import AuditService
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
@@ -36,7 +38,6 @@ from services.runtime.keeping import Keeping
 from services.runtime.launchers import AttemptKey, External, Launcher
 from services.runtime.launchers.local import LocalLauncher
 from services.runtime.launching import Launches, Surroundings
-from services.runtime.lease import Lease
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import SUBJECTS, Liveness
 from services.runtime.peers import Peers
@@ -51,6 +52,7 @@ from services.runtime.steps import Steps
 from services.runtime.verification import Sources
 from services.runtime.views import Views
 from services.server import Server
+from services.telemetry import consumer_lag
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Application:
         self._options = options
         self.views = Views()
         self.liveness = Liveness()
+        self._lag = consumer_lag()
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
         self.port = 0
@@ -159,7 +162,7 @@ class Application:
             self.views,
             self.decisions,
             launchers,
-            Lease(key_value),
+            Lease(key_value, "scheduler"),
             self.liveness,
             storage,
             purger,
@@ -208,6 +211,7 @@ class Application:
             return "not connected to NATS"
         end = await self._log.last_sequence()
         behind = end - self.views.sequence
+        self._lag.set(behind, {"consumer": "runtime", "stream": EVENTS})
         return f"the read model is {behind} events behind" if behind > 1_000 else None
 
     # --- running

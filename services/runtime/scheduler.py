@@ -21,6 +21,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import runtime, trial
 from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError
+from services.lease import Lease
 from services.runtime import control_policy as control
 from services.runtime import placement_policy as placement
 from services.runtime import retry_policy
@@ -28,7 +29,6 @@ from services.runtime.control_policy import Process
 from services.runtime.decisions import Behind, Decisions
 from services.runtime.launchers import AttemptKey, Launcher, LaunchFailed
 from services.runtime.launching import Launches
-from services.runtime.lease import Lease
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import Liveness
 from services.runtime.purge import Purger
@@ -80,6 +80,10 @@ class Scheduler:
         self._clock = clock
         self._leading = False
         self._runtimes = observability.gauge("milepost.runtimes", "Runtimes, by phase; told by the leader alone")
+        self._spooled = observability.gauge(
+            "milepost.spool.batches", "Batches in the spools of running instances; told by the leader alone"
+        )
+        self._spooled_bytes = observability.gauge("milepost.spool.size", "Bytes in those spools", "By")
         # Runtimes that something happened to and whose next step was not asked for yet.
         self._due: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -437,6 +441,9 @@ class Scheduler:
         counts = self._views.phase_counts()
         for phase in runtime.Phase:
             self._runtimes.set(counts[phase.value], {"phase": phase.value})
+        batches, size = self._liveness.spooled()
+        self._spooled.set(batches)
+        self._spooled_bytes.set(size)
 
     # --- deciding
 

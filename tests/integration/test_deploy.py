@@ -49,8 +49,31 @@ def test_every_service_of_kubernetes_is_probed_confined_and_bounded() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert container["resources"]["limits"]["memory"]
         assert {"readinessProbe", "livenessProbe", "startupProbe"} <= container.keys()
-        # Two writers on one ClickHouse server would not be fenced against each other.
-        assert deployment["spec"]["replicas"] >= (1 if deployment["metadata"]["name"] == "metrics" else 2)
+        assert deployment["spec"]["replicas"] >= 2
+
+
+def test_a_replica_that_stands_by_gets_no_calls_and_holds_up_no_drain() -> None:
+    """Only the metric service that leads is ready, so it is replaced whole and has no disruption budget."""
+    resources = list(yaml.safe_load_all(kustomize("production")))
+    (metrics,) = [r for r in resources if r["kind"] == "Deployment" and r["metadata"]["name"] == "metrics"]
+    (container,) = metrics["spec"]["template"]["spec"]["containers"]
+    assert "--answers" in container["readinessProbe"]["exec"]["command"]
+    assert "--answers" not in container["startupProbe"]["exec"]["command"]
+    assert metrics["spec"]["strategy"]["type"] == "Recreate"
+    budgets = {r["metadata"]["name"] for r in resources if r["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"runtime", "trials", "gateway", "nats"}
+
+
+def test_anchors_outlive_the_runtime_service() -> None:
+    """Without them nobody would notice that the log lost its past."""
+    resources = list(yaml.safe_load_all(kustomize("production")))
+    (runtime,) = [r for r in resources if r["kind"] == "Deployment" and r["metadata"]["name"] == "runtime"]
+    pod = runtime["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert "persistentVolumeClaim" in volumes[mounts["/var/lib/milepost/anchors"]]
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["runtime"]
+    assert "anchors:/var/lib/milepost/anchors" in compose["volumes"]
 
 
 def test_the_compose_file_fits_its_schema() -> None:
@@ -66,7 +89,7 @@ def test_compose_runs_spare_services_and_three_nodes_of_the_log() -> None:
     assert {name for name in services if name.startswith("nats-")} == {"nats-0", "nats-1", "nats-2"}
     for name in SERVICES:
         assert services[name]["command"] == [f"services.{name}"]
-        assert services[name]["deploy"]["replicas"] == (1 if name == "metrics" else 2)
+        assert services[name]["deploy"]["replicas"] == 2
         assert services[name]["read_only"] is True
 
 

@@ -16,7 +16,16 @@ from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from services.metrics.buckets import bucket_shift
 from tests.events import unique_id
-from tests.metrics_service import MetricsClient, MetricsProcess, metrics_client, send, start_attempt, step_batch
+from tests.metrics_service import (
+    INTERFACES,
+    MetricsClient,
+    MetricsProcess,
+    clickhouse_environment,
+    metrics_client,
+    send,
+    start_attempt,
+    step_batch,
+)
 from tests.servers import NatsServer, running_nats
 
 SCENARIOS = 6
@@ -29,12 +38,15 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def process(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsProcess]:
-    running = MetricsProcess(tmp_path_factory.mktemp("data"), nats.url)
-    running.start()
-    yield running
-    running.kill()
+@pytest.fixture(scope="module", params=INTERFACES)
+def process(
+    request: pytest.FixtureRequest, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MetricsProcess]:
+    with clickhouse_environment(request.param, tmp_path_factory.mktemp("clickhouse")) as environment:
+        running = MetricsProcess(tmp_path_factory.mktemp("data"), nats.url, environment=environment)
+        running.start()
+        yield running
+        running.kill()
 
 
 @pytest.fixture

@@ -21,8 +21,10 @@ from milepost.eventlog.streams import ensure_streams
 from milepost.eventlog.telemetry import stored_subject
 from tests.events import unique_id
 from tests.metrics_service import (
+    INTERFACES,
     MetricsClient,
     MetricsProcess,
+    clickhouse_environment,
     log_batch,
     metrics_client,
     send,
@@ -38,12 +40,15 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def process(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsProcess]:
-    running = MetricsProcess(tmp_path_factory.mktemp("data"), nats.url)
-    running.start()
-    yield running
-    running.kill()
+@pytest.fixture(scope="module", params=INTERFACES)
+def process(
+    request: pytest.FixtureRequest, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MetricsProcess]:
+    with clickhouse_environment(request.param, tmp_path_factory.mktemp("clickhouse")) as environment:
+        running = MetricsProcess(tmp_path_factory.mktemp("data"), nats.url, environment=environment)
+        running.start()
+        yield running
+        running.kill()
 
 
 @pytest.fixture

@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessInfo:
-    pid: int
-    parent: int
-    group: int
-    session: int
-    # In clock ticks since the machine started: with the pid it names a process for good.
-    start: int
-    # `Z` and `X` have ended and only wait to be read by their parent.
-    state: str
-
-    @property
-    def alive(self) -> bool:
-        return self.state not in "ZX"
-
-
-def info(pid: int) -> ProcessInfo | None:
-    """Return what is known of a process; None when it is gone."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    # The name is in parentheses and may hold anything.
-    fields = text[text.rindex(")") + 2 :].split()
-    return ProcessInfo(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0])
+from services.processes import PROC
+from services.processes import ProcessInfo as ProcessInfo
+from services.processes import info as info
 
 
 def all_processes() -> Iterator[ProcessInfo]:
