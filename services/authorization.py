@@ -96,6 +96,7 @@ RULES: dict[str, Rule] = {
     # The runtime service asks it for a whole verification.
     METRICS + "VerifyStored": replace(_command(Role.OPERATOR, "parent"), service=True),
     METRICS + "PurgeRuntime": _command(Role.SERVICE),
+    METRICS + "ExportTables": Rule(Role.ADMIN, Kind.EXPORT),
     LOGS + "QueryLogs": _read("parent"),
     LOGS + "StreamLogs": _read("parent"),
     LOGS + "ListLogFacets": _read("parent"),

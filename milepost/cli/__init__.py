@@ -9,7 +9,7 @@ import sys
 import click
 
 from milepost import errors
-from milepost.cli import audit, doctor, metrics, runtimes, stack, sync, tokens, trials
+from milepost.cli import audit, backup, doctor, metrics, runtimes, stack, sync, tokens, trials
 from milepost.cli.exits import Exit, exit_of
 from milepost.cli.output import say
 
@@ -30,6 +30,8 @@ cli.add_command(metrics.metrics)
 cli.add_command(audit.audit)
 cli.add_command(tokens.token)
 cli.add_command(sync.sync)
+cli.add_command(backup.backup)
+cli.add_command(backup.restore)
 
 
 def main() -> None:

@@ -168,7 +168,7 @@ class Stack:
     def __init__(self, settings: Settings, data_dir: Path, quiet: bool, ports_anywhere: bool = False) -> None:
         self.quiet = quiet
         self._keys_dir = settings.keys_dir
-        self._external_nats = _external_nats(settings)
+        self._external_nats = has_external_nats(settings)
         self.endpoints, listen = _addresses(settings, data_dir, self._external_nats, ports_anywhere)
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
         self._store_bytes = storage_limit(data_dir / "nats")
@@ -229,7 +229,7 @@ class Stack:
         return Client(self.endpoints)
 
 
-def _external_nats(settings: Settings) -> bool:
+def has_external_nats(settings: Settings) -> bool:
     """Tell whether NATS runs elsewhere: on a host that is not this one, or several."""
     hosts = {urlsplit(url).hostname for url in settings["nats_url"].split(",")}
     return len(hosts) > 1 or not hosts <= {LOOPBACK, "localhost", "::1"}

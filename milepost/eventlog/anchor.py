@@ -399,6 +399,29 @@ async def verify_log(
     yield Verification(examination.checked, state.last_sequence, examination.digest, tuple(findings), True)
 
 
+async def adopt_restored(log: ExaminableLog, anchors: AnchorFile) -> bool:
+    """Anchor a log that was put back from a backup, if all that was ever anchored is in it, unchanged.
+
+    The server gives a restored stream a new identity, by which it would be taken for another log. False: it lacks
+    something, or something differs; nothing is written, and services will refuse to write to it.
+
+    Raises:
+        LogUnavailable: the log does not answer.
+        LogRegressed: the file of anchors was changed.
+    """
+    known = anchors.read()
+    if not current(known):
+        return True
+    state = await log.state()
+    same = [replace(anchor, stream_created=state.created) for anchor in known]
+    async for verification in verify_log(log, same):
+        verdict = verification
+    if not verdict.valid:
+        return False
+    anchors.append(Anchor(state.created, verdict.last_sequence, verdict.digest, format_time(datetime.now(UTC))))
+    return True
+
+
 class LogGuard:
     """Keeps services from writing to a log that regressed, and anchors the log while it grows.
 

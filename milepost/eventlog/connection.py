@@ -449,6 +449,10 @@ class Connection:
                 raise LogUnavailable("the connection is closed") from error
         return subscription
 
+    def new_inbox(self) -> str:
+        """Make a subject on which this user alone may listen."""
+        return self._client.new_inbox()
+
     def forget(self, subscription: Subscription) -> None:
         """Keep a subscription no more. `Subscription.close` calls it."""
         if subscription in self._subscriptions:

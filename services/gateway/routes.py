@@ -33,7 +33,7 @@ PROCESSES = {
 }
 
 # Between services only.
-INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime"})
+INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime", "MetricService.ExportTables"})
 
 RUNTIME = "runtimes/{runtime}"
 TRIAL = "runtimes/{runtime}/trials/{trial}"

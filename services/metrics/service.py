@@ -12,6 +12,7 @@ import numpy as np
 from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MAX, METRIC_MODE_MIN, KeepBest
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.metric.v1 import metric_service_pb2_grpc as pb_grpc
+from services.metrics.backup import as_stream, table_rows
 from services.metrics.batches import LOGS, MAXIMUM_STEP, STEPS
 from services.metrics.best import direction
 from services.metrics.buckets import Buckets
@@ -176,6 +177,23 @@ class MetricService(pb_grpc.MetricServiceServicer):
         check.finish()
         points, lines = await purge(self._engine, runtime_id)
         return pb.PurgeRuntimeResponse(point_count=points, log_line_count=lines)
+
+    async def ExportTables(
+        self, request: pb.ExportTablesRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ExportTablesResponse]:
+        engine = self._engine
+        for pipeline in (engine.writer.steps, engine.writer.logs):
+            async for rows, last in table_rows(engine.store, pipeline.table, engine.now(pipeline)):
+                yield pb.ExportTablesResponse(
+                    table=pipeline.table,
+                    arrow=as_stream(rows),
+                    row_count=rows.num_rows,
+                    stream_id=last.stream_id,
+                    telemetry_sequence=last.sequence,
+                )
+
+    def _lineage(self, trial: TrialRef, moment: Moment) -> Any:
+        return self._engine.follower.lineages.lineage(trial.runtime_id, trial.trial, moment.events_sequence)
 
 
 class _Query:

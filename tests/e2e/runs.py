@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 ENTRYPOINT = "milepost.recipes.language_model:train"
 
@@ -29,3 +30,21 @@ def small(**changes: object) -> str:
         **changes,
     }
     return json.dumps(configuration)
+
+
+# Of `paced`.
+PACED_STEPS = 48
+
+
+def paced(name: str, step_seconds: float) -> str:
+    """A run of 48 steps that take so long each, without a model to speak of, as configuration text."""
+    return json.dumps(
+        {
+            "name": name,
+            "entrypoint": "loops.py:plain",
+            "working_directory": str(Path(__file__).resolve().parents[1] / "assets"),
+            "parameters": {"step_seconds": step_seconds},
+            "snapshots": {"every_steps": 10},
+            "retries": {"max_retries": 0},
+        }
+    )

@@ -300,3 +300,21 @@ class PurgeRuntimeResponse(_message.Message):
     point_count: int
     log_line_count: int
     def __init__(self, point_count: _Optional[int] = ..., log_line_count: _Optional[int] = ...) -> None: ...
+
+class ExportTablesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExportTablesResponse(_message.Message):
+    __slots__ = ("table", "arrow", "row_count", "stream_id", "telemetry_sequence")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    ARROW_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    arrow: bytes
+    row_count: int
+    stream_id: int
+    telemetry_sequence: int
+    def __init__(self, table: _Optional[str] = ..., arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., stream_id: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...

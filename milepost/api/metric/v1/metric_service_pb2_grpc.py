@@ -69,6 +69,11 @@ class MetricServiceStub(object):
                 request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeResponse.FromString,
                 _registered_method=True)
+        self.ExportTables = channel.unary_stream(
+                '/milepost.api.metric.v1.MetricService/ExportTables',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.FromString,
+                _registered_method=True)
 
 
 class MetricServiceServicer(object):
@@ -123,6 +128,13 @@ class MetricServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportTables(self, request, context):
+        """Every row of the tables as it is stored, for a backup: ordered by position, up to what is stored now. For admins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetricServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +172,11 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.PurgeRuntime,
                     request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeRequest.FromString,
                     response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeResponse.SerializeToString,
+            ),
+            'ExportTables': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportTables,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -351,6 +368,33 @@ class MetricService(object):
             '/milepost.api.metric.v1.MetricService/PurgeRuntime',
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeRequest.SerializeToString,
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.PurgeRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTables(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/ExportTables',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.FromString,
             options,
             channel_credentials,
             insecure,
