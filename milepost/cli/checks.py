@@ -17,7 +17,9 @@ def grpc_serving(address: str) -> Check:
         import grpc.aio
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        from milepost.transport import ClientTls, open_aio_channel
+
+        async with open_aio_channel(address, ClientTls.from_environment(), [("grpc.enable_http_proxy", 0)]) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             try:
                 answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_SECONDS)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import platform
 import shutil
+import socket
+import ssl
+import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,6 +22,7 @@ from milepost import endpoints
 from milepost.cli import checks, output
 from milepost.cli.connection import output_option
 from milepost.cli.exits import Exit
+from milepost.cli.log_checks import Finding, check_log
 from milepost.cli.stack import SERVICES, settings_options
 from milepost.endpoints import Endpoints
 from milepost.eventlog.server import NatsServerNotFound, nats_server_binary
@@ -36,15 +42,6 @@ PACKAGES = (
 LOW_DISK_BYTES = 2 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    ok: bool
-    text: str
-
-
 @click.command()
 @output_option
 @settings_options
@@ -61,9 +58,16 @@ def config(settings: Settings, form: str) -> None:
 @output_option
 @settings_options
 def doctor(settings: Settings, form: str) -> int:
-    """Look at versions, disk and the parts of the stack. Exit status 1 where something is wrong."""
+    """Look at versions, ports, disk, keys, the services, streams, clock and the end of the log.
+
+    Changes nothing. Exit status 1 where something is wrong.
+    """
     named = settings.data_dir if settings.origin("data_dir") != "default" else None
-    found = [*_versions(), *_disk(settings), *asyncio.run(_parts(endpoints.find(named)))]
+    stack = endpoints.find(named)
+    if stack.data_dir:
+        settings = settings.with_data_dir(stack.data_dir)
+    found = [*_versions(), *_disk(settings), *_keys(settings), *asyncio.run(_parts(stack))]
+    found += asyncio.run(check_log(settings, stack.nats))
     if form == output.JSON:
         output.print_json([{"subject": item.subject, "ok": item.ok, "text": item.text} for item in found])
     else:
@@ -79,9 +83,17 @@ def _versions() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, True, "not installed")
     try:
-        yield Finding("nats-server", True, str(nats_server_binary()))
+        yield Finding("nats-server", True, _program_version(nats_server_binary()))
     except NatsServerNotFound as error:
         yield Finding("nats-server", False, str(error))
+
+
+def _program_version(path: Path) -> str:
+    try:
+        result = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path} does not run: {error}"
+    return f"{result.stdout.strip()} ({path})"
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -89,12 +101,45 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     yield Finding("disk", free > LOW_DISK_BYTES, f"{free / 10**9:.1f} GB free for {folder}")
+    for name in ("nats", "clickhouse", "runtimes", "checkpoints"):
+        if (folder / name).is_dir():
+            yield Finding(f"disk: {name}", True, f"{_held_bytes(folder / name) / 1e6:,.1f} MB")
     config_file = settings.data_dir / "nats.conf"
     if config_file.exists():
-        listens = [line for line in config_file.read_text().splitlines() if line.startswith("listen")]
+        lines = [line.strip() for line in config_file.read_text().splitlines()]
+        listens = [line for line in lines if line.startswith("listen")]
         yield Finding(
             "nats.conf", bool(listens), listens[0] if listens else "names no address: the server would be open"
         )
+        synced = "sync_interval: always" in lines
+        text = (
+            "each append is synced"
+            if synced
+            else "sync_interval is not always: a power cut takes what was acknowledged"
+        )
+        yield Finding("nats.conf: sync", synced, text)
+
+
+def _held_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        # Files come and go while the stack runs.
+        with suppress(OSError):
+            if path.is_file():
+                total += path.stat().st_blocks * 512
+    return total
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Secrets that others of this machine can read."""
+    if not settings.keys_dir.is_dir():
+        return
+    files = [path for path in settings.keys_dir.iterdir() if path.is_file() and path.suffix != ".conf"]
+    open_ones = [path.name for path in files if path.stat().st_mode & 0o077]
+    text = (
+        f"others can read {', '.join(sorted(open_ones))}: chmod 600" if open_ones else f"{settings.keys_dir} is private"
+    )
+    yield Finding("keys", not open_ones, text)
 
 
 async def _parts(found: Endpoints) -> list[Finding]:
@@ -103,9 +148,27 @@ async def _parts(found: Endpoints) -> list[Finding]:
     for name in SERVICES:
         address = getattr(found, name)
         if name == "gateway":
-            host, _, port = address.removeprefix("http://").rpartition(":")
-            serves = await checks.http_ok(host, int(port), "/readyz")()
+            serves = await asyncio.to_thread(_answers_http, address)
         else:
             serves = await checks.grpc_serving(address)()
-        findings.append(Finding(name, serves, f"{address} {'serves' if serves else 'does not serve'}"))
+        findings.append(Finding(name, serves, f"{address} {'serves' if serves else _why_not(address)}"))
     return findings
+
+
+def _answers_http(address: str) -> bool:
+    context = ssl.create_default_context(cafile=os.environ.get("MILEPOST_TLS_CA"))
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=checks.CHECK_SECONDS, context=context) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _why_not(address: str) -> str:
+    """Tell a port on which nobody listens from a service that is not well."""
+    host, _, port = address.removeprefix("http://").removeprefix("https://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=checks.CHECK_SECONDS):
+            return "listens, and says that it does not serve: its log says why; or it is another program"
+    except (OSError, ValueError):
+        return "does not answer: nothing listens there"
