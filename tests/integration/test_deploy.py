@@ -113,7 +113,8 @@ def test_kubernetes_and_compose_set_the_same_variables() -> None:
         if resource["kind"] == "ConfigMap" and resource["metadata"]["name"].startswith("milepost-common"):
             kubernetes |= set(resource["data"])
         if resource["kind"] == "Deployment":
-            kubernetes |= {e["name"] for e in resource["spec"]["template"]["spec"]["containers"][0].get("env", [])}
+            variables = resource["spec"]["template"]["spec"]["containers"][0].get("env", [])
+            kubernetes |= {e["name"] for e in variables if e["name"].startswith("MILEPOST_")}
     assert compose - kubernetes <= {"MILEPOST_LOG_LEVEL"}
     assert kubernetes <= VARIABLES
 
@@ -140,7 +141,7 @@ def test_alerts_and_dashboard_ask_for_metrics_that_exist() -> None:
     rules = (DEPLOY / "prometheus" / "rules.yaml").read_text()
     asked = set(re.findall(r"milepost_[a-z_]+", rules + (DEPLOY / "grafana" / "milepost.json").read_text()))
     for name in asked:
-        base = re.sub(r"_(bucket|count|sum|total)$", "", name).removesuffix("_seconds")
+        base = re.sub(r"_(bucket|count|sum|total)$", "", name).removesuffix("_seconds").removesuffix("_bytes")
         assert base in known, f"{name} is not written by any service"
 
 
