@@ -150,4 +150,4 @@ licenses: install .venv-supply ## Write out/licenses.csv: the licence of every d
 
 .PHONY: audit
 audit: .venv-supply ## Look the locked dependencies up in the list of known vulnerabilities (needs the network)
-	@$(SUPPLY)/pip-audit --disable-pip --no-deps -r requirements.lock
+	@$(SUPPLY)/pip-audit --strict --disable-pip --no-deps -r requirements.lock
