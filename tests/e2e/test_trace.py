@@ -8,8 +8,10 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -30,26 +32,39 @@ HOPS = {
     "append milepost.trial.instance_started.v1": "milepost-trainer",
     "attempt.first_step": "milepost-trainer",
 }
+# What docs/operations.md lists, but for what only counts failures.
+METRICS = {
+    "milepost.rpc.duration": "milepost-runtime",
+    "milepost.eventlog.append.duration": "milepost-runtime",
+    "milepost.runtimes": "milepost-runtime",
+    "milepost.spool.batches": "milepost-runtime",
+    "milepost.spool.size": "milepost-runtime",
+    "milepost.consumer.lag": "milepost-trials",
+    "milepost.metrics.stored": "milepost-metrics",
+    "milepost.metrics.insert.duration": "milepost-metrics",
+    "milepost.metrics.lag": "milepost-metrics",
+}
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes spans by OTLP over HTTP and keeps the names of one trace, with the service of each."""
+    """Takes spans and metrics by OTLP over HTTP: the names of one trace with the service of each, and of all metrics."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), CollectorHandler)
         self.hops: dict[str, str] = {}
+        self.metrics: set[tuple[str, str]] = set()
 
 
 class CollectorHandler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
-        for resource in request.resource_spans:
-            service = {a.key: a.value.string_value for a in resource.resource.attributes}["service.name"]
-            for scope in resource.scope_spans:
-                self.server.hops.update({s.name: service for s in scope.spans if s.trace_id.hex() == TRACE_ID})
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/metrics":
+            self._take_metrics(ExportMetricsServiceRequest.FromString(body))
+        else:
+            self._take_spans(ExportTraceServiceRequest.FromString(body))
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
@@ -57,8 +72,25 @@ class CollectorHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def _take_spans(self, request: ExportTraceServiceRequest) -> None:
+        for resource in request.resource_spans:
+            service = service_of(resource)
+            for scope in resource.scope_spans:
+                self.server.hops.update({s.name: service for s in scope.spans if s.trace_id.hex() == TRACE_ID})
+
+    def _take_metrics(self, request: ExportMetricsServiceRequest) -> None:
+        for resource in request.resource_metrics:
+            service = service_of(resource)
+            for scope in resource.scope_metrics:
+                self.server.metrics |= {(metric.name, service) for metric in scope.metrics}
+
     def log_message(self, format: str, *arguments: object) -> None:
         """Keep quiet."""
+
+
+def service_of(resource: Any) -> str:
+    attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
+    return str(attributes["service.name"])
 
 
 @pytest.fixture
@@ -74,9 +106,10 @@ def collector() -> Iterator[Collector]:
 def test_one_trace_has_every_hop_from_the_click_to_the_first_step(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"http://127.0.0.1:{collector.server_address[1]}/v1/traces"
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address)
+    """Log lines of the services carry the id of the trace, and the same collector gets every metric."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_address[1]}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "1000")
     stack = StackProcess(tmp_path / "data")
     try:
         stack.start()
@@ -96,6 +129,9 @@ def test_one_trace_has_every_hop_from_the_click_to_the_first_step(
             until(lambda: collector.hops.keys() >= HOPS.keys(), "all hops arrive", 30)
         finally:
             assert {hop: collector.hops.get(hop) for hop in HOPS} == HOPS
+        until(lambda: collector.metrics >= set(METRICS.items()), f"of the metrics {METRICS.keys()} all arrive", 30)
+        lines = stack.output.read_text().splitlines()
+        assert any("access.allowed" in line and TRACE_ID in line for line in lines), stack.tail()
         events = [event for event in stack.events(name) if event.traceparent]
         assert {event.traceparent.split("-")[1] for event in events} == {TRACE_ID}
         assert {"milepost.runtime.runtime_requested.v1", "milepost.trial.attempt_launched.v1"} <= {
