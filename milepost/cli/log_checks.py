@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from milepost.eventlog import BUCKETS, TELEMETRY, EventLogError, LogRegressed
+from milepost.eventlog import BUCKETS, EventLogError, LogRegressed
 from milepost.eventlog.anchor import AnchorFile, anchors_path, examine_tail
 from milepost.eventlog.connection import ApiError, Connection, connect
 from milepost.eventlog.credentials import ADMIN, InvalidCredentials, find_credentials
@@ -24,7 +24,7 @@ from milepost.settings import Settings
 
 # Times of events are clocks of writers: people who read them expect them to agree.
 CLOCK_SECONDS = 1.0
-# Of its byte limit. TELEMETRY drops its oldest messages there, whether ClickHouse has them or not.
+# Of its byte limit. There EVENTS refuses commands, and TELEMETRY drops its oldest messages, stored or not.
 FULL_SHARE = 0.9
 CONNECT_SECONDS = 5.0
 
@@ -52,7 +52,7 @@ async def check_log(settings: Settings, url: str) -> list[Finding]:
 
 async def _findings(settings: Settings, nats: Connection) -> AsyncIterator[Finding]:
     yield Finding("nats", True, f"{nats.address} answers, nats-server {nats.client.connected_server_version}")
-    wanted = StreamSettings(replicas=int(settings["replicas"]))
+    wanted = StreamSettings.of(settings["replicas"], settings["store_megabytes"])
     configurations = [events_configuration(wanted), telemetry_configuration(wanted)]
     configurations += [bucket_configuration(name, seconds, wanted) for name, seconds in BUCKETS.items()]
     clock_is_known = False
@@ -86,7 +86,7 @@ def _stream(name: str, configuration: Mapping[str, Any], info: Mapping[str, Any]
         return Finding(f"stream {name}", False, "; ".join(differences))
     state, limit = info["state"], info["config"].get("max_bytes", -1)
     text = f"as it must be; {state['messages']:,} messages, {state['bytes'] / 1e6:,.1f} MB"
-    if name == TELEMETRY and limit > 0:
+    if limit > 0:
         text += f" of {limit / 1e6:,.0f} MB"
         return Finding(f"stream {name}", state["bytes"] < FULL_SHARE * limit, text)
     return Finding(f"stream {name}", True, text)
