@@ -41,7 +41,7 @@ from services.authentication import Observer
 from services.gateway import routes
 from services.gateway.doors import LOGIN_PATH, Doors, Streams, call_metadata, problem_of, session_routes
 from services.gateway.exports import FORMATS, convert
-from services.gateway.feed import Feed, FeedResponse, parse_token, subscribe
+from services.gateway.feed import Feed, FeedResponse
 from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards, read_body
 from services.gateway.openapi import document
 from services.gateway.problems import (
@@ -55,6 +55,8 @@ from services.gateway.problems import (
     refusal,
 )
 from services.gateway.routes import Answer, Route
+from services.gateway.sharing import SharedStreams
+from services.gateway.subscriptions import parse_token, subscribe
 
 READY_SECONDS = 2.0
 COMPRESSED = frozenset({".js", ".css"})
@@ -96,6 +98,7 @@ class Services:
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
         self._channels = channels
         self._calls: dict[str, Any] = {}
+        self.shared = SharedStreams(self.stream)
 
     def _call(self, rpc: str) -> Any:
         call = self._calls.get(rpc)
@@ -432,7 +435,8 @@ def _make_feed(gateway: Gateway, topics: Mapping[str, routes.Topic], request: Re
     subscriptions = {name: subscribe(topics[name], path, query) for name in dict.fromkeys(names)}
     token = request.headers.get("last-event-id") or request.query_params.get("from", "")
     asked = {name: topics[name] for name in subscriptions}
-    return Feed(subscriptions, parse_token(token, asked), gateway.services.stream)
+    check = request.scope["milepost.visitor"].check
+    return Feed(subscriptions, parse_token(token, asked), gateway.services.shared, check)
 
 
 def _openapi_endpoint(gateway: Gateway) -> Callable[[Request], Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
@@ -41,6 +42,8 @@ MAXIMUM_BODY_BYTES = 4096
 REQUEST_RATE = limits.Rate(per_second=500, burst=1_000)
 LOGIN_RATE = limits.Rate(per_second=0.2, burst=10)
 MAXIMUM_STREAMS = 1_000
+# A live stream looks this often whether its client may still be here.
+CHECK_SECONDS = 1.0
 MAXIMUM_STREAMS_PER_SESSION = 20
 
 # What the request being handled shows to the services behind: they decide what its caller may do.
@@ -59,11 +62,13 @@ class Visitor:
     Attributes:
         authorization: the value that proves it, for the services behind; empty on loopback.
         key: under which rates and streams are counted.
+        check: raises MilepostError once it proves nothing any more; looks once a second.
     """
 
     caller: Caller
     authorization: str
     key: str
+    check: Callable[[], None]
 
 
 class Doors:
@@ -105,7 +110,19 @@ class Doors:
         if caller.role in (Role.TRAINER, Role.LAUNCH, Role.SERVICE):
             raise Unauthenticated("tokens of programs are not for this address", reason="TOKEN_INVALID")
         key = caller.identity.session_id or caller.identity.token_id or f"{caller.actor} {peer}"
-        return Visitor(caller, authorization, key)
+        return Visitor(caller, authorization, key, self._checking(shown))
+
+    def _checking(self, shown: tuple[tuple[str, str], ...]) -> Callable[[], None]:
+        looked = time.monotonic()
+
+        def check() -> None:
+            nonlocal looked
+            now = time.monotonic()
+            if shown and now - looked >= CHECK_SECONDS:
+                looked = now
+                self._authenticator.identify(shown)
+
+        return check
 
     def _refuse(self, error: MilepostError, scope: Scope, headers: Headers, peer: str) -> Response:
         if isinstance(error, Unauthenticated):

@@ -11,25 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, unquote
 
 import grpc
 import orjson
-from google.protobuf.descriptor import FieldDescriptor
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from milepost.errors import InvalidArgument, Violation
-from milepost.protojson import from_query, is_repeated, message_class_of, to_json
-from services.gateway.problems import from_rpc_error
-from services.gateway.routes import Topic, method_of
+from milepost.errors import MilepostError
+from services.gateway.doors import problem_of
+from services.gateway.problems import Problem, from_rpc_error
+from services.gateway.sharing import Entry, SharedStreams, joined
+from services.gateway.subscriptions import Position, Subscription, format_token
 
 # What may wait for one client, in bytes. Beyond it the topics wait, and with them their services' flow control.
 OUTBOX_BYTES = 1 << 20
+SEND_BUFFER_BYTES = 64 << 10
 # A client that takes nothing for so long, or leaves its outbox full for so long, is cut off.
 STALL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 10.0
@@ -53,86 +52,9 @@ PASSING = frozenset(
 
 log = logging.getLogger(__name__)
 
-Position = tuple[str, ...]
-# (rpc, request) -> the stream of responses
-Open = Callable[[str, Any], AsyncIterator[Any]]
-
 
 class SlowClient(Exception):
     """The client does not read as fast as there is news."""
-
-
-def format_token(positions: Mapping[str, Position]) -> str:
-    """Write positions as an event id."""
-    return ";".join(
-        f"{name}={'/'.join(quote(part, safe='') for part in positions[name])}" for name in sorted(positions)
-    )
-
-
-def parse_token(token: str, topics: Mapping[str, Topic]) -> dict[str, Position]:
-    """Read an event id. Topics that are not asked for now are passed over.
-
-    Raises:
-        InvalidArgument: it is not one of ours.
-    """
-    positions: dict[str, Position] = {}
-    for piece in filter(None, token.split(";")):
-        name, separator, value = piece.partition("=")
-        parts = tuple(unquote(part) for part in value.split("/"))
-        if not separator or not value:
-            raise InvalidArgument([Violation("Last-Event-ID", "is not an event id of this stream")])
-        topic = topics.get(name)
-        if topic is None:
-            continue
-        if len(parts) != len(topic.positions) or not all(_fits(topic, index, part) for index, part in enumerate(parts)):
-            raise InvalidArgument(
-                [Violation("Last-Event-ID", f"has a position of {name} that is not one of this stream")]
-            )
-        positions[name] = parts
-    return positions
-
-
-def _position_field(topic: Topic, index: int) -> FieldDescriptor:
-    return method_of(topic.rpc).input_type.fields_by_name[topic.positions[index]]
-
-
-def _fits(topic: Topic, index: int, part: str) -> bool:
-    if _position_field(topic, index).type == FieldDescriptor.TYPE_STRING:
-        return True
-    return part.isascii() and part.isdigit() and len(part) <= 18
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A topic that a client asked for, and what its request is apart from the position."""
-
-    topic: Topic
-    request: Any
-
-    def request_from(self, position: Position | None) -> Any:
-        request = type(self.request)()
-        request.CopyFrom(self.request)
-        for index, part in enumerate(position or ()):
-            is_text = _position_field(self.topic, index).type == FieldDescriptor.TYPE_STRING
-            setattr(request, self.topic.positions[index], part if is_text else int(part))
-        return request
-
-
-def subscribe(topic: Topic, path: Mapping[str, str], query: list[tuple[str, str]]) -> Subscription:
-    """Fill the fixed part of a topic's request from the path and the query.
-
-    Raises:
-        InvalidArgument: a query parameter does not fit its field.
-    """
-    message_class = message_class_of(method_of(topic.rpc).input_type)
-    request: Any = from_query([(topic.query[key], text) for key, text in query if key in topic.query], message_class)
-    for name, template in topic.request.items():
-        field = request.DESCRIPTOR.fields_by_name[name]
-        if is_repeated(field):
-            getattr(request, name).extend(text.format(**path) for text in template)
-        else:
-            setattr(request, name, template.format(**path) if isinstance(template, str) else template)
-    return Subscription(topic, request)
 
 
 class _Outbox:
@@ -142,114 +64,148 @@ class _Outbox:
         self._chunks: deque[bytes] = deque()
         self._bytes = 0
         self._room = asyncio.Event()
+        self._empty = asyncio.Event()
         self._news = asyncio.Event()
+        self._failure: Exception | None = None
         self._room.set()
+        self._empty.set()
 
     async def put(self, chunk: bytes) -> None:
         while self._bytes >= OUTBOX_BYTES:
             self._room.clear()
-            try:
-                async with asyncio.timeout(STALL_SECONDS):
-                    await self._room.wait()
-            except TimeoutError:
-                raise SlowClient from None
+            await _within(STALL_SECONDS, self._room)
         self._chunks.append(chunk)
         self._bytes += len(chunk)
+        self._empty.clear()
         self._news.set()
 
+    async def wait_empty(self) -> None:
+        """Wait until the client has taken everything."""
+        await _within(STALL_SECONDS, self._empty)
+
     async def take(self) -> bytes:
-        """Return everything that waits, at least one chunk."""
+        """Return everything that waits, at least one chunk. Raises what `fail` was given."""
         while not self._chunks:
+            if self._failure is not None:
+                raise self._failure
             self._news.clear()
             await self._news.wait()
         everything = b"".join(self._chunks)
         self._chunks.clear()
         self._bytes = 0
         self._room.set()
+        self._empty.set()
         return everything
+
+    def fail(self, error: Exception) -> None:
+        """End the client's stream, after what waits for it."""
+        self._failure = error
+        self._news.set()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        raise SlowClient from None
 
 
 class Feed:
-    """Merges the topics of one client. Iterate over `chunks` once."""
+    """Merges the topics of one client. Iterate over `chunks` once.
+
+    `check` raises MilepostError when the client may no longer be here; it is asked before each message.
+    """
 
     def __init__(
-        self, subscriptions: Mapping[str, Subscription], positions: Mapping[str, Position], open_stream: Open
+        self,
+        subscriptions: Mapping[str, Subscription],
+        positions: Mapping[str, Position],
+        streams: SharedStreams,
+        check: Callable[[], object],
     ) -> None:
         self._subscriptions = subscriptions
         self._positions: dict[str, Position] = dict(positions)
         # State topics that were begun without a position hold none until their snapshot is complete.
         self._complete = {name for name, one in subscriptions.items() if not one.topic.snapshot or name in positions}
-        self._open = open_stream
+        self._streams = streams
+        self._check = check
         self._outbox = _Outbox()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the stream until the client is cut off or closed."""
         yield f"retry: {CLIENT_RETRY_MS}\n\n".encode()
         pumps = [asyncio.create_task(self._pump(name, one)) for name, one in self._subscriptions.items()]
-        broken = asyncio.ensure_future(_first_failure(pumps))
         try:
-            while not broken.done():
-                taking = asyncio.ensure_future(self._outbox.take())
-                try:
-                    await asyncio.wait((taking, broken), return_when=asyncio.FIRST_COMPLETED)
-                    if taking.done():
-                        yield taking.result()
-                finally:
-                    taking.cancel()
-            broken.result()
+            while True:
+                yield await self._outbox.take()
         finally:
-            for task in (*pumps, broken):
+            for task in pumps:
                 task.cancel()
-            await asyncio.gather(*pumps, broken, return_exceptions=True)
+            await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _pump(self, name: str, subscription: Subscription) -> None:
+        try:
+            await self._carry(name, subscription)
+        except Exception as error:
+            self._outbox.fail(error)
+
+    async def _carry(self, name: str, subscription: Subscription) -> None:
         """Carry one topic to the outbox; begin again from its position when its service goes away."""
         lost = False
         delay = RETRY_FIRST_SECONDS
         while True:
             detail = "the service ended the stream"
             try:
-                async for response in self._open(
-                    subscription.topic.rpc, subscription.request_from(self._positions.get(name))
-                ):
-                    if lost:
-                        lost, delay = False, RETRY_FIRST_SECONDS
-                        await self._outbox.put(_event("feed", {"topic": name, "state": "live"}))
-                    await self._forward(name, subscription.topic, response)
+                async with contextlib.aclosing(
+                    self._streams.follow(subscription, self._positions.get(name))
+                ) as batches:
+                    async for entries in batches:
+                        if lost:
+                            lost, delay = False, RETRY_FIRST_SECONDS
+                            await self._outbox.put(_event("feed", {"topic": name, "state": "live"}))
+                        self._check()
+                        await self._forward(name, subscription, entries)
             except grpc.aio.AioRpcError as error:
                 problem = from_rpc_error(error)
                 if error.code() not in PASSING:
-                    await self._outbox.put(_event("problem", {"topic": name, **problem.content()}))
+                    await self._end_topic(name, problem)
                     return
                 detail = problem.detail
+            except MilepostError as refused:
+                await self._end_topic(name, problem_of(refused))
+                return
             if not lost:
                 lost = True
                 await self._outbox.put(_event("feed", {"topic": name, "state": "reconnecting", "detail": detail}))
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_MOST_SECONDS)
 
-    async def _forward(self, name: str, topic: Topic, response: Any) -> None:
-        if topic.snapshot and response.caught_up:
-            self._complete.add(name)
-        seen = tuple(str(getattr(response, field)) for field in topic.seen)
-        if name in self._complete and any(part not in ("", "0") for part in seen):
-            self._positions[name] = seen
-        await self._outbox.put(_event(name, to_json(response), format_token(self._positions)))
+    async def _end_topic(self, name: str, problem: Problem) -> None:
+        await self._outbox.put(_event("problem", {"topic": name, **problem.content()}))
+
+    async def _forward(self, name: str, subscription: Subscription, entries: list[Entry]) -> None:
+        chunks = []
+        for entry in entries:
+            if entry.caught_up:
+                self._complete.add(name)
+            if name in self._complete and entry.position:
+                seen = self._positions.get(name) if subscription.is_shared else None
+                self._positions[name] = joined(seen, entry.position) if seen else entry.position
+            chunks.append(_raw_event(name, entry.data, format_token(self._positions)))
+        await self._outbox.put(b"".join(chunks))
+        if subscription.is_shared and name in self._complete:
+            # A client that reads slowly gets the newest states, not every one between.
+            await self._outbox.wait_empty()
 
 
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Raise what the first failing task raises. A task that merely ends is not a failure."""
-    waiting = set(tasks)
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    await asyncio.Event().wait()
+def _event(name: str, content: object) -> bytes:
+    return _raw_event(name, orjson.dumps(content))
 
 
-def _event(name: str, content: object, token: str = "") -> bytes:
+def _raw_event(name: str, data: bytes, token: str = "") -> bytes:
     head = f"id: {token}\nevent: {name}\ndata: " if token else f"event: {name}\ndata: "
-    return head.encode() + orjson.dumps(content) + b"\n\n"
+    return head.encode() + data + b"\n\n"
 
 
 class FeedResponse(EventSourceResponse):
@@ -269,15 +225,19 @@ class FeedResponse(EventSourceResponse):
         self._on_cut = on_cut
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = scope.get("milepost.transport")
+        connection = transport.get_extra_info("socket") if transport is not None else None
+        if connection is not None:
+            # What the kernel keeps for a client that does not read is work that was done for nobody.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         try:
             await super().__call__(scope, receive, send)
         except (SendTimeoutError, SlowClient):
             self._on_cut()
             log.warning("feed.cut_off", extra={"path": scope.get("path"), "client": scope.get("client")})
-            abort = scope.get("milepost.abort")
-            if abort is not None:
+            if transport is not None:
                 # Closing would wait until the client has read what is buffered, for ever.
-                abort()
+                transport.abort()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STALL_SECONDS):
                         await _disconnected(receive)

@@ -97,7 +97,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class Guards:
-    """ASGI middleware, outermost. Also hands the transport's `abort` to those who must cut a client off."""
+    """ASGI middleware, outermost. Also hands the transport to those who must cut a client off."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app = app
@@ -112,7 +112,7 @@ class Guards:
             return
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if transport is not None:
-            scope["milepost.abort"] = transport.abort
+            scope["milepost.transport"] = transport
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

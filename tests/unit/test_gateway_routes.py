@@ -10,9 +10,9 @@ import pytest
 from milepost.errors import InvalidArgument
 from milepost.protojson import message_class_of
 from services.gateway import routes
-from services.gateway.feed import format_token, parse_token
 from services.gateway.openapi import document
 from services.gateway.problems import STATUSES
+from services.gateway.subscriptions import format_token, parse_token
 
 TOPICS = {**routes.PLATFORM_TOPICS, **routes.RUNTIME_TOPICS}
 

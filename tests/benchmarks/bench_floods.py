@@ -1,0 +1,196 @@
+"""What a flood costs others: the p99 of commands and the memory of the services, quiet and under each flood.
+
+Connections that never read, a log without end, requests as fast as they are answered. The floods come from processes
+with the lowest priority: they stand for other machines, whose processors are not ours.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import socket
+import statistics
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.client import Client
+from milepost.endpoints import Endpoints
+from milepost.errors import MilepostError
+from tests.benchmarks.figures import report
+from tests.e2e.stack import StackProcess, until
+
+COMMANDS = 300
+# Pauses between commands, as people and schedulers make them.
+PAUSE_SECONDS = 0.02
+CONNECTIONS = 10_000
+REQUESTERS = 2
+SETTLE_SECONDS = 3.0
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SERVICES = ("gateway", "runtime", "trials", "metrics", "nats")
+SCRIPT = "{name: commanded, launcher: external}"
+
+
+def main() -> None:
+    """Measure the quiet stack, then each flood, then the quiet stack again."""
+    with tempfile.TemporaryDirectory(prefix="mp-floods-") as folder:
+        stack = StackProcess(Path(folder) / "data")
+        try:
+            stack.start()
+            for _ in range(50):
+                command(stack)
+            quiet = measure(stack)
+            memory = memory_of(stack)
+            report("6.StopRuntime p99, quiet", quiet, "ms", "")
+            for name, flood in (
+                (f"{CONNECTIONS:,} connections that never read", never_reading),
+                ("a log flood", talking),
+                ("a request flood", asking),
+            ):
+                with flood(stack):
+                    time.sleep(SETTLE_SECONDS)
+                    value = measure(stack)
+                    grown = memory_of(stack)
+                report(f"6.StopRuntime p99 under {name}", value, "ms", "< 2x quiet", peer="quiet", peer_values=quiet)
+                for service in SERVICES:
+                    report(f"6.memory of {service} under {name}", grown[service], "MB", "bounded",
+                           peer="quiet", peer_values=memory[service])  # fmt: skip
+            report("6.StopRuntime p99, quiet again", measure(stack), "ms", "", peer="quiet", peer_values=quiet)
+        finally:
+            stack.end()
+
+
+def command(stack: StackProcess) -> float:
+    """Start a runtime and stop it. Returns how long the stop took, in milliseconds."""
+    started = stack.client.runtimes.StartRuntime(api.StartRuntimeRequest(configuration_text=SCRIPT))
+    began = time.perf_counter()
+    stack.client.runtimes.StopRuntime(api.StopRuntimeRequest(name=started.runtime.name))
+    return (time.perf_counter() - began) * 1_000
+
+
+def measure(stack: StackProcess) -> float:
+    """Return the p99 of commands, in milliseconds."""
+    took = []
+    for _ in range(COMMANDS):
+        took.append(command(stack))
+        time.sleep(PAUSE_SECONDS)
+    return statistics.quantiles(took, n=100)[98]
+
+
+def memory_of(stack: StackProcess) -> dict[str, float]:
+    """Return the resident memory of each part, in MB."""
+    return {name: stack.part(name).memory_info().rss / 1e6 for name in SERVICES}
+
+
+@contextmanager
+def flooding(*targets: Callable[[Endpoints, Event], None], endpoints: Endpoints) -> Iterator[None]:
+    """Run floods in processes of their own."""
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    floods = [context.Process(target=target, args=(endpoints, stop)) for target in targets]
+    for flood in floods:
+        flood.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for flood in floods:
+            flood.join(60)
+
+
+def never_reading(stack: StackProcess) -> AbstractContextManager[None]:
+    return flooding(_open_streams, endpoints=stack.endpoints)
+
+
+def asking(stack: StackProcess) -> AbstractContextManager[None]:
+    return flooding(*[_ask] * REQUESTERS, _ask_web, endpoints=stack.endpoints)
+
+
+@contextmanager
+def talking(stack: StackProcess) -> Iterator[None]:
+    """Run a trainer that fills its log, until it is stopped."""
+    started = stack.client.start_runtime(
+        json.dumps(
+            {
+                "name": "talker",
+                "entrypoint": "talker.py:train",
+                "working_directory": str(ASSETS),
+                "parameters": {"seconds": 600},
+                "limits": {"log_megabytes": 256},
+            }
+        )
+    )
+    stack.wait_for_step(started.name, 1)
+    until(stack.trainers, "the trainer runs")
+    for trainer in stack.trainers():
+        os.setpriority(os.PRIO_PROCESS, trainer.pid, 19)
+    try:
+        yield
+    finally:
+        stack.client.stop_runtime(started.name, mode=common.STOP_MODE_ABRUPT)
+        stack.wait_for_end(started.name)
+
+
+def _open_streams(endpoints: Endpoints, stop: Event) -> None:
+    """Ask for live streams and never read them; a connection that is closed is replaced, at most once."""
+    os.nice(19)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    web = urlsplit(endpoints.gateway)
+    host, port = web.hostname or "", web.port or 0
+    ask = f"GET /api/v1/stream?topics=runtimes HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+    runtime_host, _, runtime_port = endpoints.runtime.rpartition(":")
+    opened = []
+    for number in range(CONNECTIONS):
+        if stop.is_set():
+            break
+        # Every fifth goes to a gRPC port and says nothing at all.
+        silent = number % 5 == 0
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(5)
+        try:
+            connection.connect((runtime_host, int(runtime_port)) if silent else (host, port))
+            if not silent:
+                connection.sendall(ask)
+        except OSError:
+            connection.close()
+            continue
+        opened.append(connection)
+    stop.wait()
+    for connection in opened:
+        connection.close()
+
+
+def _ask(endpoints: Endpoints, stop: Event) -> None:
+    """List runtimes as fast as that is answered or refused."""
+    os.nice(19)
+    with Client(endpoints) as client:
+        while not stop.is_set():
+            try:
+                client.runtimes.ListRuntimes(api.ListRuntimesRequest(page_size=50))
+            except MilepostError:
+                continue
+
+
+def _ask_web(endpoints: Endpoints, stop: Event) -> None:
+    os.nice(19)
+    while not stop.is_set():
+        try:
+            urllib.request.urlopen(f"{endpoints.gateway}/api/v1/runtimes?page_size=50", timeout=30).close()
+        except urllib.error.URLError:
+            continue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Many clients of one state share one stream of its service, and none misses or repeats a change."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from services.gateway import sharing
+from services.gateway.routes import PLATFORM_TOPICS, RUNTIME_TOPICS
+from services.gateway.sharing import Entry, SharedStreams
+from services.gateway.subscriptions import Position, Subscription, subscribe
+
+RUNTIMES = 5
+WAIT_SECONDS = 30.0
+
+
+class Source:
+    """Runtimes that change, watched as `WatchRuntimes` has it: first those behind a position, then each change."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.places: dict[str, int] = {}
+        self.open_now = 0
+        self._changed = asyncio.Event()
+        self._broken = asyncio.Event()
+
+    def change(self, name: str) -> None:
+        self.sequence += 1
+        self.places[name] = self.sequence
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def break_all(self) -> None:
+        """End every open stream."""
+        broken, self._broken = self._broken, asyncio.Event()
+        broken.set()
+        self.change("broken")
+
+    def watch(self, rpc: str, request: Any) -> Call:
+        return Call(self._watch(request))
+
+    async def _watch(self, request: Any) -> AsyncGenerator[Any, None]:
+        self.open_now += 1
+        broken = self._broken
+        try:
+            seen, caught_up = request.after_sequence, False
+            while not broken.is_set():
+                due = sorted((place, name) for name, place in self.places.items() if place > seen)
+                for place, name in due:
+                    yield api.WatchRuntimesResponse(runtime=api.Runtime(name=name, sequence=place), sequence=place)
+                    seen = place
+                    await asyncio.sleep(0)
+                if not caught_up:
+                    caught_up, seen = True, max(seen, self.sequence if not due else seen)
+                    yield api.WatchRuntimesResponse(sequence=seen, caught_up=True)
+                elif not any(place > seen for place in self.places.values()):
+                    await self._changed.wait()
+        finally:
+            self.open_now -= 1
+
+
+class Call:
+    """A call as gRPC has it: it is iterated once, in whatever task, and cancelled from outside."""
+
+    def __init__(self, responses: AsyncGenerator[Any, None]) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+        self._task = asyncio.create_task(self._run(responses))
+
+    async def _run(self, responses: AsyncGenerator[Any, None]) -> None:
+        async with aclosing(responses):
+            async for response in responses:
+                await self._queue.put(response)
+        await self._queue.put(None)
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def __anext__(self) -> Any:
+        response = await self._queue.get()
+        if response is None:
+            raise StopAsyncIteration
+        return response
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+class Client:
+    """Follows the runtimes, leaves and comes back."""
+
+    def __init__(self, streams: SharedStreams, subscription: Subscription) -> None:
+        self.states: dict[str, int] = {}
+        self.position: Position | None = None
+        self.repeats: list[tuple[str, int]] = []
+        self.caught_up = False
+        self._streams = streams
+        self._subscription = subscription
+
+    async def follow(self) -> None:
+        while True:
+            if self.position is None:
+                # A snapshot that was not completed is begun anew.
+                self.states.clear()
+            batches = self._streams.follow(self._subscription, self.position)
+            try:
+                async for entries in batches:
+                    for entry in entries:
+                        self._take(entry)
+            finally:
+                await batches.aclose()
+
+    def _take(self, entry: Entry) -> None:
+        self.caught_up = self.caught_up or entry.caught_up
+        if entry.subject:
+            place = int(entry.position[0])
+            if place <= self.states.get(entry.subject, 0):
+                self.repeats.append((entry.subject, place))
+            self.states[entry.subject] = place
+        if self.caught_up and entry.position:
+            self.position = entry.position
+
+
+def runtimes(query: list[tuple[str, str]] | None = None) -> Subscription:
+    return subscribe(PLATFORM_TOPICS["runtimes"], {"trial": "1"}, query or [])
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_client_misses_or_repeats_a_change(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes when, from wherever, and however often streams end or what is kept is not enough."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(sharing, "WAKE_SECONDS", 0.002)
+    monkeypatch.setattr(sharing, "KEPT_BYTES", chance.choice((200, 2_000, 4 << 20)))
+    source = Source()
+    streams = SharedStreams(source.watch)
+    clients = [Client(streams, runtimes()) for _ in range(12)]
+    tasks: dict[int, asyncio.Task[None]] = {}
+    for _ in range(400):
+        draw = chance.random()
+        number = chance.randrange(len(clients))
+        if draw < 0.6:
+            source.change(f"runtimes/rt-{chance.randrange(RUNTIMES)}")
+        elif draw < 0.8 and number not in tasks:
+            tasks[number] = asyncio.create_task(clients[number].follow())
+        elif draw < 0.85 and number in tasks and clients[number].caught_up:
+            tasks[number].cancel()
+            await asyncio.gather(tasks.pop(number), return_exceptions=True)
+        elif draw < 0.87:
+            source.break_all()
+        await asyncio.sleep(chance.choice((0, 0, 0, 0.001)))
+    for number, client in enumerate(clients):
+        if number not in tasks:
+            tasks[number] = asyncio.create_task(client.follow())
+    await until(lambda: all(client.states == source.places for client in clients))
+    assert [client.repeats for client in clients] == [[]] * len(clients)
+    await asyncio.sleep(0.05)
+    assert source.open_now <= 2, "all follow the one stream, but for one that was begun meanwhile"
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    await until(lambda: source.open_now == 0)
+
+
+async def test_a_hundred_clients_are_one_watcher_of_the_service() -> None:
+    source = Source()
+    for number in range(RUNTIMES):
+        source.change(f"runtimes/rt-{number}")
+    streams = SharedStreams(source.watch)
+    clients = [Client(streams, runtimes()) for _ in range(100)]
+    tasks = [asyncio.create_task(client.follow()) for client in clients]
+    await until(lambda: all(client.states == source.places for client in clients) and source.open_now == 1)
+    source.change("runtimes/rt-0")
+    await until(lambda: all(client.states == source.places for client in clients))
+    assert source.open_now == 1
+    for task in tasks[:99]:
+        task.cancel()
+    await asyncio.gather(*tasks[:99], return_exceptions=True)
+    source.change("runtimes/rt-1")
+    await until(lambda: clients[99].states == source.places)
+    tasks[99].cancel()
+    await asyncio.gather(tasks[99], return_exceptions=True)
+    await until(lambda: source.open_now == 0)
+
+
+async def test_a_filtered_list_has_a_stream_of_its_own() -> None:
+    """What such a list has shown before decides what it is told: no two are alike."""
+    source = Source()
+    streams = SharedStreams(source.watch)
+    clients = [Client(streams, runtimes([("filter", "status=Failed")])) for _ in range(2)]
+    tasks = [asyncio.create_task(client.follow()) for client in clients]
+    await until(lambda: all(client.caught_up for client in clients))
+    assert source.open_now == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await until(lambda: source.open_now == 0)
+
+
+def test_positions_of_two_streams_are_joined_number_by_number() -> None:
+    assert sharing.joined(("9", "70"), ("12", "60")) == ("12", "70")
+    assert sharing.covers(("12", "70"), ("9", "70"))
+    assert not sharing.covers(("12", "60"), ("9", "70"))
+
+
+def test_the_newest_state_of_each_subject_is_left() -> None:
+    old, new = (Entry((str(n),), "a", b"", False) for n in (1, 3))
+    other = Entry(("2",), "b", b"", False)
+    plain = Entry(("4",), "", b"", False)
+    assert sharing.newest([old, other, new, plain]) == [other, new, plain]
+
+
+def test_states_are_shared_and_logs_are_not() -> None:
+    path = {"runtime": "rt-a", "trial": "1"}
+    shared = {name: subscribe(topic, path, []).is_shared for name, topic in RUNTIME_TOPICS.items()}
+    assert shared == {
+        "runtime": True, "trials": True, "trial": True, "events": False, "metrics": False, "logs": False,
+    }  # fmt: skip
