@@ -91,6 +91,9 @@ class Topic:
         seen: fields of a response that say the same.
         snapshot: it begins with the state as it is; a position holds only after `caught_up`.
         query: request fields that a client may set, by the name of the query parameter.
+        state: response field with the state of one thing. Only of snapshots.
+        hidden: field of that state: it is deleted, and no part of the state as it is.
+        everything: position from which the service gives deleted ones too.
     """
 
     rpc: str
@@ -100,6 +103,9 @@ class Topic:
     snapshot: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
     needs_trial: bool = False
+    state: str = ""
+    hidden: str = ""
+    everything: tuple[str, ...] = ()
 
 
 def method_of(rpc: str) -> MethodDescriptor:
@@ -261,7 +267,12 @@ ROUTES: tuple[Route, ...] = (
 # Topics of `/api/v1/runtimes/{runtime}/stream`.
 RUNTIME_TOPICS: dict[str, Topic] = {
     "runtime": Topic(
-        "RuntimeService.WatchRuntimes", {"name": RUNTIME}, ("after_sequence",), ("sequence",), snapshot=True
+        "RuntimeService.WatchRuntimes",
+        {"name": RUNTIME},
+        ("after_sequence",),
+        ("sequence",),
+        snapshot=True,
+        state="runtime",
     ),
     "trials": Topic(
         "TrialService.WatchTrials",
@@ -269,6 +280,7 @@ RUNTIME_TOPICS: dict[str, Topic] = {
         ("after_events_sequence", "after_telemetry_sequence"),
         ("events_sequence", "telemetry_sequence"),
         snapshot=True,
+        state="trial",
         query={"brief": "brief"},
     ),
     "trial": Topic(
@@ -277,6 +289,7 @@ RUNTIME_TOPICS: dict[str, Topic] = {
         ("after_events_sequence", "after_telemetry_sequence"),
         ("events_sequence", "telemetry_sequence"),
         snapshot=True,
+        state="trial",
         needs_trial=True,
     ),
     "events": Topic("RuntimeService.WatchEvents", {"parent": RUNTIME}, ("after_sequence",), ("sequence",)),
@@ -299,6 +312,9 @@ PLATFORM_TOPICS: dict[str, Topic] = {
         ("after_sequence",),
         ("sequence",),
         snapshot=True,
+        state="runtime",
+        hidden="deleted",
+        everything=("1",),
         query={"filter": "filter"},
     ),
     "trials": Topic(
@@ -307,6 +323,8 @@ PLATFORM_TOPICS: dict[str, Topic] = {
         ("after_events_sequence", "after_telemetry_sequence"),
         ("events_sequence", "telemetry_sequence"),
         snapshot=True,
+        state="trial",
+        hidden="runtime_deleted",
     ),
     "events": Topic("RuntimeService.WatchEvents", {"parent": "runtimes/-"}, ("after_sequence",), ("sequence",)),
 }

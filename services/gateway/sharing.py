@@ -1,11 +1,11 @@
 """One stream of a service for all clients that follow the same state.
 
-A client begins with a stream of its own, from where it was. Once it has caught up it goes over to the shared stream of
-its topic; if there is none, its own becomes that one. Ends a shared stream, each of its followers begins again with one
-of its own. So a service has one watcher for a page that a thousand people have open, and each message becomes JSON once.
+The first client of a topic has its stream begun, with all of the state; later ones get the state as it is known here,
+or what of it they have not seen, and then all of them the same changes. So a service has one watcher for a page that a
+thousand people have open, and each message becomes JSON once. When the stream ends, its clients have the next one begun.
 
 A position says "all that changed at or before it has been sent", in each of its numbers. The positions of one stream
-only grow, and two such sayings hold together: that is why a client may change streams without a gap or a repeat.
+only grow, and two such sayings hold together: that is why a client may go from one stream to another without a gap.
 
 Whoever may open the gateway may read everything; a stream begun for one is therefore good for all of them.
 """
@@ -13,31 +13,33 @@ Whoever may open the gateway may read everything; a stream begun for one is ther
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import grpc
 import orjson
 
-from milepost.protojson import to_json
-from services.gateway.routes import Topic
+from milepost.protojson import message_class_of, to_json
+from services.gateway.routes import Topic, method_of
 from services.gateway.subscriptions import Position, Subscription
 
-# What is kept for followers that are behind. One that is further behind begins again with a stream of its own.
+# Changes that are kept for clients that are behind. One that is further behind gets the states anew that it lacks.
 KEPT_BYTES = 4 << 20
-# Followers are woken at most this often: under a flood of news each of them gets several messages at once.
+# Clients are woken at most this often: under a flood of news each of them gets several messages at once.
 WAKE_SECONDS = 0.05
+# A state that is older says how old it is.
+STALE_SECONDS = 1.0
+# What a client is given at once, in bytes.
+BATCH_BYTES = 256 << 10
 
 log = logging.getLogger(__name__)
 
 # (rpc, request) -> the stream of responses
 Open = Callable[[str, Any], AsyncIterator[Any]]
-Key = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +48,57 @@ class Entry:
 
     Attributes:
         position: what a client that has it has seen; empty: it says nothing of that.
-        subject: what it is the state of; empty: of nothing.
         data: as JSON.
         caught_up: the state is complete with it.
+        subject: what it is the state of; empty: of nothing.
+        place: position of the last change of that state.
+        hidden: the state is of interest to those only who have seen it before.
+        time: when it came, of the clock of the event loop.
     """
 
     position: Position
-    subject: str
     data: bytes
-    caught_up: bool
+    caught_up: bool = False
+    subject: str = ""
+    place: Position = ()
+    hidden: bool = False
+    time: float = 0.0
+
+    def aged(self, now: float) -> Entry:
+        """Say in the data how old the state is: what it says of elapsed and remaining time was true then."""
+        age = now - self.time
+        if age < STALE_SECONDS:
+            return self
+        return replace(self, data=b'{"age_seconds":%.3f,%s' % (age, self.data[1:]))
 
 
 def entry_of(topic: Topic, response: Any) -> Entry:
     """Make an entry of a response."""
-    position = tuple(str(getattr(response, field)) for field in topic.seen)
-    known = any(part not in ("", "0") for part in position)
-    subject = ""
-    for name in ("runtime", "trial") if topic.snapshot else ():
-        if name in response.DESCRIPTOR.fields_by_name and response.HasField(name):
-            subject = getattr(response, name).name
-    caught_up = topic.snapshot and response.caught_up
-    return Entry(position if known else (), subject, orjson.dumps(to_json(response)), caught_up)
+    position = _position(topic, response)
+    data = orjson.dumps(to_json(response))
+    if not topic.snapshot:
+        return Entry(position, data)
+    if not response.HasField(topic.state):
+        return Entry(position, data, response.caught_up)
+    state = getattr(response, topic.state)
+    hidden = bool(topic.hidden) and getattr(state, topic.hidden)
+    return Entry(position, data, response.caught_up, state.name, _position(topic, state), hidden)
+
+
+def _position(topic: Topic, message: Any) -> Position:
+    numbers = tuple(str(getattr(message, field)) for field in topic.seen)
+    return numbers if any(number not in ("", "0") for number in numbers) else ()
 
 
 def covers(seen: Position, position: Position) -> bool:
     """Say whether a client that has seen the one has seen the other."""
-    return all(int(mine) >= int(other) for mine, other in zip(seen, position, strict=True))
+    return all(int(mine) >= int(other) for mine, other in zip(seen, position, strict=False))
 
 
 def joined(seen: Position, position: Position) -> Position:
     """Return what a client has seen that has seen both."""
+    if not seen or not position:
+        return seen or position
     return tuple(str(max(int(mine), int(other))) for mine, other in zip(seen, position, strict=True))
 
 
@@ -85,49 +108,92 @@ def newest(entries: list[Entry]) -> list[Entry]:
     return [entry for index, entry in enumerate(entries) if not entry.subject or last[entry.subject] == index]
 
 
-class Behind(Exception):
-    """What the follower needs next is no longer kept, or the stream has ended."""
+def missing(states: Iterable[Entry], seen: Position, at: Position) -> list[Entry]:
+    """Return the states that changed behind `seen`, with positions that can be gone on from.
+
+    Those that changed in the last number alone go first, by it; then the others, by the first number: after each, all
+    that are still to come have a change behind its position. `at` is the position of the states.
+    """
+    behind = [state for state in states if not covers(seen, state.place)]
+    if len(seen) == 1:
+        return [replace(s, position=s.place) for s in sorted(behind, key=lambda s: int(s.place[0]))]
+    decided = [state for state in behind if int(state.place[0]) > int(seen[0])]
+    moved = [state for state in behind if int(state.place[0]) <= int(seen[0])]
+    return [
+        replace(s, position=joined(seen, (seen[0], s.place[1]))) for s in sorted(moved, key=lambda s: int(s.place[1]))
+    ] + [
+        replace(s, position=(s.place[0], max(seen[1], at[1], key=int)))
+        for s in sorted(decided, key=lambda s: int(s.place[0]))
+    ]
+
+
+def in_batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Cut into pieces of about `BATCH_BYTES`."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += len(entry.data)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class SharedStream:
-    """A stream that is complete up to `floor`, and what came after."""
+    """The state of a topic, and its last changes."""
 
-    def __init__(self, floor: Position) -> None:
-        self.followers = 0
-        self._floor = floor
-        self._entries: deque[Entry] = deque()
-        # The number of the first kept entry.
+    def __init__(self, subscription: Subscription) -> None:
+        self.clients = 0
+        self.failure: grpc.aio.AioRpcError | None = None
+        self.ended = False
+        self._subscription = subscription
+        self._states: dict[str, Entry] = {}
+        # Where the states stand; empty: they are not complete yet.
+        self._at: Position = ()
+        self._complete = asyncio.Event()
+        self._changes: deque[Entry] = deque()
+        # The number of the first change that is kept.
         self._first = 0
         self._bytes = 0
-        self._ended = False
         self._news = asyncio.Event()
         self._woken = 0.0
         self._waking: asyncio.TimerHandle | None = None
 
-    def reaches(self, seen: Position) -> bool:
-        """Say whether a client that has seen so much can follow."""
-        return not self._ended and covers(seen, self._floor)
-
-    async def run(self, topic: Topic, responses: AsyncIterator[Any]) -> None:
+    async def run(self, open_stream: Open) -> None:
         """Take what the service sends until it ends."""
+        topic = self._subscription.topic
+        responses = open_stream(topic.rpc, self._subscription.request_from(topic.everything or None))
         try:
             async for response in responses:
-                self._append(entry_of(topic, response))
+                self._take(entry_of(topic, response))
         except grpc.aio.AioRpcError as error:
+            self.failure = error
             log.info("shared_stream.ended", extra={"rpc": topic.rpc, "code": error.code().name})
         finally:
-            self._ended = True
+            self.ended = True
+            self._complete.set()
             self._wake()
+            cancel(responses)
 
-    def _append(self, entry: Entry) -> None:
-        self._entries.append(entry)
+    def _take(self, entry: Entry) -> None:
+        if entry.subject:
+            entry = replace(entry, time=asyncio.get_running_loop().time())
+            # The newest is the last.
+            self._states.pop(entry.subject, None)
+            self._states[entry.subject] = entry
+        if not self._complete.is_set():
+            if entry.caught_up:
+                self._at = entry.position or ("0",) * len(self._subscription.topic.seen)
+                self._complete.set()
+            return
+        self._at = joined(self._at, entry.position)
+        self._changes.append(entry)
         self._bytes += len(entry.data)
-        while self._bytes > KEPT_BYTES and len(self._entries) > 1:
-            gone = self._entries.popleft()
+        while self._bytes > KEPT_BYTES and len(self._changes) > 1:
+            self._bytes -= len(self._changes.popleft().data)
             self._first += 1
-            self._bytes -= len(gone.data)
-            if gone.position:
-                self._floor = joined(self._floor, gone.position)
         if self._waking is None:
             loop = asyncio.get_running_loop()
             self._waking = loop.call_later(max(0.0, self._woken + WAKE_SECONDS - loop.time()), self._wake)
@@ -139,29 +205,47 @@ class SharedStream:
         news.set()
 
     async def follow(self, seen: Position) -> AsyncGenerator[list[Entry], None]:
-        """Yield what a client has not seen, as much at once as there is.
+        """Yield what a client has not seen, as much at once as there is. Ends when it cannot go on from there.
 
         Raises:
-            Behind: it cannot go on from here.
+            grpc.aio.AioRpcError: the service does not answer, or refuses.
         """
-        at = self._first
+        await self._complete.wait()
+        if not self._at:
+            if self.failure is not None:
+                raise self.failure
+            return
+        next_change, at = self._first + len(self._changes), self._at
+        if seen:
+            states = missing(self._states.values(), seen, at)
+        else:
+            states = [replace(state, position=()) for state in self._states.values() if not state.hidden]
+        now = asyncio.get_running_loop().time()
+        for batch in in_batches([*(state.aged(now) for state in states), self._caught_up(joined(seen, at))]):
+            yield batch
+        seen = joined(seen, at)
+        # A service that is behind the one the client came from tells what the client has already.
         joining = True
-        while True:
-            if at < self._first:
-                raise Behind
-            fresh = list(islice(self._entries, at - self._first, None))
-            at = self._first + len(self._entries)
-            # The shared stream may be behind the client's own one: what it has already may still come.
+        while next_change >= self._first:
+            fresh = list(islice(self._changes, next_change - self._first, None))
+            next_change = self._first + len(self._changes)
             while joining and fresh and covers(seen, fresh[0].position):
                 del fresh[0]
+            joining = joining and not fresh
             if fresh:
-                joining = False
-                yield newest(fresh)
-            elif self._ended:
-                raise Behind
+                for batch in in_batches(newest(fresh)):
+                    yield batch
+            elif self.ended:
+                return
             else:
                 # Between the look and the wait nothing else runs.
                 await self._news.wait()
+
+    def _caught_up(self, position: Position) -> Entry:
+        topic = self._subscription.topic
+        message: Any = message_class_of(method_of(topic.rpc).output_type)
+        numbers = dict(zip(topic.seen, map(int, position), strict=True))
+        return entry_of(topic, message(caught_up=True, **numbers))
 
 
 class SharedStreams:
@@ -169,7 +253,7 @@ class SharedStreams:
 
     def __init__(self, open_stream: Open) -> None:
         self._open = open_stream
-        self._streams: dict[Key, tuple[SharedStream, asyncio.Task[None]]] = {}
+        self._streams: dict[tuple[str, bytes], tuple[SharedStream, asyncio.Task[None]]] = {}
 
     async def follow(self, subscription: Subscription, position: Position | None) -> AsyncGenerator[list[Entry], None]:
         """Yield the messages of a topic, from a position or from the beginning. Ends when the service ends the stream.
@@ -183,71 +267,44 @@ class SharedStreams:
                 async for response in responses:
                     yield [entry_of(subscription.topic, response)]
             finally:
-                _cancel(responses)
+                cancel(responses)
             return
-        key = (subscription.topic.rpc, subscription.request.SerializeToString(deterministic=True))
-        while True:
-            shared = self._streams.get(key)
-            if shared is not None and position is not None and shared[0].reaches(position):
-                async with contextlib.aclosing(_followed(*shared, position)) as batches:
-                    async for entries in batches:
-                        position = joined(position, entries[-1].position)
-                        yield entries
-                continue
-            responses = self._open(subscription.topic.rpc, subscription.request_from(position))
-            handed_over = complete = False
-            try:
-                async for response in responses:
-                    entry = entry_of(subscription.topic, response)
-                    complete = complete or position is not None or entry.caught_up
-                    if complete and entry.position:
-                        position = entry.position if position is None else joined(position, entry.position)
-                    yield [entry]
-                    if entry.caught_up and position is not None:
-                        handed_over = self._share(key, subscription.topic, responses, position)
-                        break
-                else:
-                    return
-            finally:
-                if not handed_over:
-                    _cancel(responses)
-
-    def _share(self, key: Key, topic: Topic, responses: AsyncIterator[Any], floor: Position) -> bool:
-        """Make a client's own stream the one of its topic. False: there is one that it can follow."""
-        known = self._streams.get(key)
-        if known is not None and known[0].reaches(floor):
-            return False
-        stream = SharedStream(floor)
-        self._streams[key] = (stream, asyncio.create_task(self._run(key, stream, topic, responses)))
-        return True
-
-    async def _run(self, key: Key, stream: SharedStream, topic: Topic, responses: AsyncIterator[Any]) -> None:
+        stream, running = self._of(subscription)
+        stream.clients += 1
+        batches = stream.follow(position or ())
         try:
-            await stream.run(topic, responses)
+            async for entries in batches:
+                yield entries
         finally:
-            _cancel(responses)
+            await batches.aclose()
+            stream.clients -= 1
+            if not stream.clients:
+                # The last one ends it.
+                running.cancel()
+        if stream.failure is not None:
+            raise stream.failure
+
+    def _of(self, subscription: Subscription) -> tuple[SharedStream, asyncio.Task[None]]:
+        key = (subscription.topic.rpc, subscription.request.SerializeToString(deterministic=True))
+        known = self._streams.get(key)
+        if known is not None and not known[0].ended:
+            return known
+        stream = SharedStream(subscription)
+        running = asyncio.create_task(self._run(key, stream))
+        self._streams[key] = (stream, running)
+        return stream, running
+
+    async def _run(self, key: tuple[str, bytes], stream: SharedStream) -> None:
+        try:
+            await stream.run(self._open)
+        finally:
+            stream.ended = True
             if key in self._streams and self._streams[key][0] is stream:
                 del self._streams[key]
 
 
-async def _followed(
-    stream: SharedStream, running: asyncio.Task[None], position: Position
-) -> AsyncGenerator[list[Entry], None]:
-    """Follow a shared stream while it goes on. The last follower ends it."""
-    stream.followers += 1
-    try:
-        async with contextlib.aclosing(stream.follow(position)) as batches:
-            async for entries in batches:
-                yield entries
-    except Behind:
-        return
-    finally:
-        stream.followers -= 1
-        if not stream.followers:
-            running.cancel()
-
-
-def _cancel(responses: AsyncIterator[Any]) -> None:
-    cancel = getattr(responses, "cancel", None)
-    if cancel is not None:
-        cancel()
+def cancel(responses: AsyncIterator[Any]) -> None:
+    """End a call. What is no call, as in tests, ends by itself."""
+    end = getattr(responses, "cancel", None)
+    if end is not None:
+        end()

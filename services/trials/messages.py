@@ -119,6 +119,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         events_sequence=max(view.events_sequence, runtime.events_sequence),
         telemetry_sequence=position.sequence if position is not None else 0,
         change_time=to_timestamp(view.change_time),
+        runtime_deleted=runtime.deleted,
     )
     if isinstance(situation, trial.Failed):
         message.failure_reason = situation.reason

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 import pytest
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
@@ -24,8 +25,10 @@ class Source:
     """Runtimes that change, watched as `WatchRuntimes` has it: first those behind a position, then each change."""
 
     def __init__(self) -> None:
-        self.sequence = 0
+        # As in a log: what comes first is no runtime.
+        self.sequence = 1
         self.places: dict[str, int] = {}
+        self.deleted: set[str] = set()
         self.open_now = 0
         self._changed = asyncio.Event()
         self._broken = asyncio.Event()
@@ -53,7 +56,8 @@ class Source:
             while not broken.is_set():
                 due = sorted((place, name) for name, place in self.places.items() if place > seen)
                 for place, name in due:
-                    yield api.WatchRuntimesResponse(runtime=api.Runtime(name=name, sequence=place), sequence=place)
+                    state = api.Runtime(name=name, sequence=place, deleted=name in self.deleted)
+                    yield api.WatchRuntimesResponse(runtime=state, sequence=place)
                     seen = place
                     await asyncio.sleep(0)
                 if not caught_up:
@@ -118,7 +122,7 @@ class Client:
     def _take(self, entry: Entry) -> None:
         self.caught_up = self.caught_up or entry.caught_up
         if entry.subject:
-            place = int(entry.position[0])
+            place = int(entry.place[0])
             if place <= self.states.get(entry.subject, 0):
                 self.repeats.append((entry.subject, place))
             self.states[entry.subject] = place
@@ -214,9 +218,9 @@ def test_positions_of_two_streams_are_joined_number_by_number() -> None:
 
 
 def test_the_newest_state_of_each_subject_is_left() -> None:
-    old, new = (Entry((str(n),), "a", b"", False) for n in (1, 3))
-    other = Entry(("2",), "b", b"", False)
-    plain = Entry(("4",), "", b"", False)
+    old, new = (Entry((str(n),), b"", subject="a") for n in (1, 3))
+    other = Entry(("2",), b"", subject="b")
+    plain = Entry(("4",), b"")
     assert sharing.newest([old, other, new, plain]) == [other, new, plain]
 
 
@@ -226,3 +230,77 @@ def test_states_are_shared_and_logs_are_not() -> None:
     assert shared == {
         "runtime": True, "trials": True, "trial": True, "events": False, "metrics": False, "logs": False,
     }  # fmt: skip
+
+
+class TwoNumbers:
+    """Trials behind positions of two numbers, in random histories."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.events = self.telemetry = 1
+        self.states: dict[str, Entry] = {}
+        for _ in range(60):
+            name = f"t{chance.randrange(6)}"
+            old = self.states.get(name)
+            events, telemetry = (int(part) for part in old.place) if old else (0, 0)
+            if chance.random() < 0.4 or not events:
+                self.events = events = self.events + 1
+            else:
+                self.telemetry = telemetry = self.telemetry + 1
+            self.states[name] = Entry((), b"", subject=name, place=(str(events), str(telemetry)))
+
+    @property
+    def at(self) -> Position:
+        return (str(self.events), str(self.telemetry))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_missing_can_be_broken_off_anywhere(seed: int) -> None:
+    """A client that leaves in the midst of it and comes back gets the rest, and nothing again."""
+    chance = random.Random(seed)
+    world = TwoNumbers(chance)
+    seen: Position = (str(chance.randrange(world.events + 1)), str(chance.randrange(world.telemetry + 1)))
+    expected = {s.subject for s in world.states.values() if not sharing.covers(seen, s.place)}
+    got: list[str] = []
+    while behind := sharing.missing(world.states.values(), seen, world.at):
+        for entry in behind[: chance.randrange(1, 4)]:
+            got.append(entry.subject)
+            assert sharing.joined(seen, entry.position) == entry.position, "positions only grow"
+            seen = entry.position
+    assert sorted(got) == sorted(expected)
+
+
+async def test_an_old_state_says_how_old_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "STALE_SECONDS", 0.0)
+    source = Source()
+    source.change("runtimes/rt-0")
+    streams = SharedStreams(source.watch)
+    first = Client(streams, runtimes())
+    tasks = [asyncio.create_task(first.follow())]
+    await until(lambda: first.caught_up)
+    batches = streams.follow(runtimes(), None)
+    entries = await anext(batches)
+    assert [orjson.loads(entry.data).get("age_seconds", -1.0) >= 0 for entry in entries] == [True, False]
+    await batches.aclose()
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_deleted_runtime_is_told_to_those_only_who_have_seen_it() -> None:
+    source = Source()
+    source.change("runtimes/rt-0")
+    source.change("runtimes/rt-1")
+    streams = SharedStreams(source.watch)
+    before = Client(streams, runtimes())
+    task = asyncio.create_task(before.follow())
+    await until(lambda: before.states == source.places)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    source.deleted.add("runtimes/rt-1")
+    source.change("runtimes/rt-1")
+    fresh = Client(streams, runtimes())
+    tasks = [asyncio.create_task(client.follow()) for client in (before, fresh)]
+    await until(lambda: fresh.caught_up and before.states == source.places)
+    assert set(fresh.states) == {"runtimes/rt-0"}
+    for one in tasks:
+        one.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -154,6 +154,7 @@ export class Stream {
     } else if (message.event === 'problem') {
       this.problems.value = { ...this.problems.peek(), [content.topic]: content.detail || content.title }
     } else {
+      if (content.trial) content.trial.received_at = performance.now() - 1000 * (content.age_seconds ?? 0)
       this.handlers[message.event]?.(content)
     }
     // Only after the message was used: what fails in between comes again.

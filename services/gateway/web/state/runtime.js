@@ -179,7 +179,7 @@ export class RuntimeState {
   }
 
   #receiveTrial(trial) {
-    this.receivedAt.set(trial.trial, performance.now())
+    this.receivedAt.set(trial.trial, trial.received_at ?? performance.now())
     const trials = this.trials.peek()
     const at = trials.findIndex((one) => one.trial === trial.trial)
     this.trials.value = at === -1 ? [...trials, trial].sort((a, b) => a.trial - b.trial) : trials.with(at, trial)
@@ -192,7 +192,7 @@ export class RuntimeState {
         if (message.trial) this.#receiveTrial(message.trial)
         if (message.runtime_elapsed !== undefined && message.runtime_elapsed !== null) {
           this.estimate.value = message.runtime_estimate
-          this.elapsed.value = { seconds: message.runtime_elapsed, at: performance.now() }
+          this.elapsed.value = { seconds: message.runtime_elapsed, at: message.trial?.received_at ?? performance.now() }
         }
         if (this.trial.peek() && this.#openedTrial !== this.trial.peek().trial) this.openTrial()
       },

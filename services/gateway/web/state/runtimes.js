@@ -149,7 +149,7 @@ export class RuntimeList {
 
   #paint(trial) {
     const row = this.row(trial.runtime_id)
-    row.at = performance.now()
+    row.at = trial.received_at ?? performance.now()
     const before = row.trials.peek().get(trial.trial)
     row.trials.value = new Map(row.trials.peek()).set(trial.trial, trial)
     const loss = numbers(trial.last_values)['train/loss']

@@ -65,10 +65,10 @@ export class TrialList {
       this.#pending = new Map()
       const now = performance.now()
       const known = new Set(this.trials.peek().map((one) => one.name))
-      for (const name of pending.keys()) this.receivedAt.set(name, now)
-      const changed = this.trials.peek().map((one) => pending.get(one.name) ?? one)
+      for (const [name, trial] of pending) this.receivedAt.set(name, trial.received_at ?? now)
+      const changed = this.trials.peek().map((one) => pending.get(one.name) ?? one).filter((one) => !one.runtime_deleted)
       // With a filter only the server knows whether a new trial belongs here.
-      const fresh = this.filter ? [] : [...pending.values()].filter((one) => !known.has(one.name))
+      const fresh = this.filter ? [] : [...pending.values()].filter((one) => !known.has(one.name) && !one.runtime_deleted)
       this.trials.value = [...fresh, ...changed]
     }, paintPause)
   }
