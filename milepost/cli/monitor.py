@@ -22,32 +22,33 @@ LABEL_WIDTH = 15
 # Room for the numbers behind a bar or a sparkline.
 VALUE_WIDTH = 26
 LEAST_WIDTH = 40
+LEAST_BAR = 10
 # Trials that are listed below the one that is drawn.
 MOST_TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """What a terminal can show. `spark`: lowest to highest."""
+    """What a terminal can show. Marks of what has happened, then of what is planned; `spark`: lowest to highest."""
 
     done: str
     open: str
-    evaluation: str
-    epoch: str
+    evaluation: tuple[str, str]
+    epoch: tuple[str, str]
     snapshot: str
     redone: str
     spark: str
     dot: str
 
 
-UNICODE = Glyphs("█", "·", "│", "┃", "▴", "▒", "▁▂▃▄▅▆▇█", "·")
-ASCII = Glyphs("=", ".", "|", "!", "^", "%", "_.-=^", "-")
+UNICODE = Glyphs("█", "·", ("│", "┊"), ("┃", "┇"), "▴", "▒", "▁▂▃▄▅▆▇█", "·")
+ASCII = Glyphs("=", ".", ("|", ":"), ("!", ";"), "^", "%", "_.-=^", "-")
 
 
 def glyphs_for(encoding: str | None) -> Glyphs:
     """Choose what a stream of this encoding can carry."""
     try:
-        "".join((UNICODE.done, UNICODE.epoch, UNICODE.snapshot, UNICODE.spark)).encode(encoding or "ascii")
+        "".join((UNICODE.done, *UNICODE.epoch, UNICODE.snapshot, UNICODE.spark)).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
@@ -95,7 +96,7 @@ def draw(picture: Picture, width: int, glyphs: Glyphs) -> list[str]:
 def _trial_lines(
     trial: trial_api.Trial, curves: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs
 ) -> list[str]:
-    bar = width - LABEL_WIDTH - VALUE_WIDTH
+    bar = max(LEAST_BAR, width - LABEL_WIDTH - VALUE_WIDTH)
     progress = trial.progress
     lines = [_row(f"trial {trial.trial}", f"{output.trial_status(trial)}{_speed(trial, glyphs)}")]
     lines.append(_row("steps", f"{step_bar(trial, bar, glyphs)} {_steps(progress, glyphs)}"))
@@ -103,7 +104,7 @@ def _trial_lines(
     if notches.strip():
         lines.append(_row("snapshots", notches))
     lines.append(_row("batches", f"{batch_bar(progress, bar, glyphs)} {progress.batch_text}"))
-    lines.append(_row("time", time_text(trial, glyphs)))
+    lines.append(_row("time", time_text(trial, width - LABEL_WIDTH, glyphs)))
     for key, label in SERIES:
         values = curves.get(key, ())
         last = output.number(values[-1]) if values else ""
@@ -153,7 +154,7 @@ def step_bar(trial: trial_api.Trial, width: int, glyphs: Glyphs) -> str:
     ):
         for marker in trial.markers:
             if marker.kind == kind and 0 < marker.step <= total:
-                cells[_cell(marker.step, total, width)] = glyph
+                cells[_cell(marker.step, total, width)] = glyph[marker.planned]
     return "".join(cells)
 
 
@@ -184,17 +185,20 @@ def batch_bar(progress: trial_api.Progress, width: int, glyphs: Glyphs) -> str:
     return glyphs.done * reached + glyphs.open * (width - reached)
 
 
-def time_text(trial: trial_api.Trial, glyphs: Glyphs) -> str:
-    """Say the running time, and how long it will take with the range and the time of day of the end."""
+def time_text(trial: trial_api.Trial, width: int, glyphs: Glyphs) -> str:
+    """Say the running time, and how long it will take with the range and the time of day of the end, as far as it fits."""
     parts = [f"{output.duration(trial.elapsed)} elapsed"]
     estimate = trial.estimate
     if trial.HasField("estimate"):
         low, high = output.duration(estimate.remaining_low), output.duration(estimate.remaining_high)
-        parts.append(f"{output.duration(estimate.remaining)} left ({low} to {high})")
-        parts.append(f"ends at {output.clock(estimate.finish_time)}")
+        parts += [f"{output.duration(estimate.remaining)} left ({low} to {high})"]
+        parts += [f"ends at {output.clock(estimate.finish_time)}"]
     elif trial.status == trial_api.TRIAL_STATUS_RUNNING:
         parts.append("time left not known yet")
-    return f" {glyphs.dot} ".join(parts)
+    between = f" {glyphs.dot} "
+    while len(parts) > 1 and len(between.join(parts)) > width:
+        parts.pop()
+    return between.join(parts)
 
 
 def sparkline(values: Sequence[float], width: int, steps: str) -> str:

@@ -69,7 +69,7 @@ def test_evaluations_and_ends_of_epochs_stand_where_their_step_is_done() -> None
         mark(api.MARKER_KIND_EPOCH_END, 100, planned=True),
         mark(api.MARKER_KIND_SNAPSHOT, 20),
     ]
-    assert step_bar(trial(50, markers=markers), 10, UNICODE) == "██│┃█│···┃"
+    assert step_bar(trial(50, markers=markers), 10, UNICODE) == "██│┃█┊···┇"
     assert snapshot_row(trial(50, markers=markers), 10, UNICODE) == " ▴        "
 
 
@@ -140,12 +140,25 @@ def test_a_picture_has_status_monitors_time_and_the_three_curves() -> None:
     assert text.count("0.003") == text.count("1.5") == 1
 
 
+def test_what_does_not_fit_is_left_out_as_a_whole() -> None:
+    estimate = api.Estimate(
+        remaining=Duration(seconds=113), remaining_low=Duration(seconds=100), remaining_high=Duration(seconds=130)
+    )
+    (line,) = (one for one in draw(picture(trial(41, estimate=estimate)), 72, UNICODE) if one.startswith("time"))
+    assert line.endswith("1 m 53 s left (1 m 40 s to 2 m 10 s)")
+
+
 def test_while_the_time_is_not_known_it_says_so() -> None:
     assert "time left not known yet" in "\n".join(draw(picture(trial(1)), 80, UNICODE))
 
 
 def test_no_line_is_wider_than_the_terminal() -> None:
-    many = [trial(step, number=number) for number, step in enumerate(range(10, 100, 5), 1)]
+    markers = [
+        mark(api.MARKER_KIND_EVALUATION, 7),
+        mark(api.MARKER_KIND_SNAPSHOT, 8),
+        mark(api.MARKER_KIND_EPOCH_END, 90),
+    ]
+    many = [trial(step, number=number, markers=markers) for number, step in enumerate(range(10, 100, 5), 1)]
     for width in (LEAST_WIDTH, 57, 80, 240):
         for glyphs in (UNICODE, ASCII):
             assert max(map(len, draw(picture(*many), width, glyphs))) <= width
