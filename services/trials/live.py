@@ -20,11 +20,13 @@ from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamStat
 from services.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
 from services.telemetry import consumer_lag
 from services.trials.queries import Scope
-from services.trials.views import CHECKPOINT_CLASSES, Key, Position, RuntimeView, TrialView, Views, nanoseconds
+from services.trials.views import CHECKPOINT_CLASSES, Changes, Key, Position, RuntimeView, TrialView, Views, nanoseconds
 
 ALL_STEPS = "telemetry.*.*.*.steps"
 # Messages that are folded before others get their turn.
 BATCH = 200
+# Changes that are encoded for a checkpoint before others get their turn.
+SLICE = 32
 # How long a read waits for the views to get where the caller has been.
 WAIT_SECONDS = 10.0
 CHECKPOINT_SECONDS = 60.0
@@ -216,20 +218,27 @@ class LiveViews:
         if self._checkpoints is None or not self._events_ready.is_set():
             return
         async with self._writing:
-            self._encode_changes()
+            await self._encode_ahead()
+            self._encode(self.views.changes)
             if self._unsaved:
                 await self._store(self._checkpoints)
 
-    def _encode_changes(self) -> None:
-        """Encode what changed since the last checkpoint."""
-        views, changes = self.views, self.views.changes
+    async def _encode_ahead(self) -> None:
+        """Encode most of what changed, a slice at a time. What changes again meanwhile is encoded again at the end."""
+        for _ in range(self.views.changes.count // SLICE):
+            self._encode(self.views.changes.take(SLICE))
+            await asyncio.sleep(0)
+
+    def _encode(self, changes: Changes) -> None:
+        """Encode what changed, and forget that it did."""
+        views = self.views
         for runtime_id in changes.runtimes:
             self._records["runtime", Key(runtime_id, 0)] = _record("runtime", runtime_id, views.runtimes[runtime_id])
         for key in changes.trials:
             self._records["trial", key] = _record("trial", key.runtime_id, views.trials[key])
         for key in changes.positions:
             self._records["position", key] = _record("position", key.runtime_id, [key.trial, views.positions[key]])
-        self._unsaved |= changes.any
+        self._unsaved |= changes.count > 0
         changes.clear()
 
     async def _store(self, checkpoints: CheckpointStore) -> None:

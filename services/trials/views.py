@@ -218,8 +218,20 @@ class Changes:
     positions: set[Key] = field(default_factory=set)
 
     @property
-    def any(self) -> bool:
-        return bool(self.runtimes or self.trials or self.positions)
+    def count(self) -> int:
+        return len(self.runtimes) + len(self.trials) + len(self.positions)
+
+    def take(self, count: int) -> Changes:
+        """Take at most so many out, whichever they are."""
+        taken = Changes()
+        for mine, theirs in zip(self._kinds, taken._kinds, strict=True):
+            while mine and taken.count < count:
+                theirs.add(mine.pop())
+        return taken
+
+    @property
+    def _kinds(self) -> tuple[set[Any], ...]:
+        return self.runtimes, self.trials, self.positions
 
     def clear(self) -> None:
         self.runtimes.clear()

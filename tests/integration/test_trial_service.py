@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -22,6 +23,7 @@ from milepost.eventlog.telemetry import Telemetry
 from milepost.ids import new_runtime_id
 from services.checkpoints import CheckpointStore
 from services.server import Server
+from services.trials import live as live_views
 from services.trials.live import FORM, LiveViews
 from services.trials.service import TrialService
 from tests.servers import NatsServer
@@ -323,6 +325,35 @@ async def test_a_restart_goes_on_from_its_checkpoint_and_gives_the_same_trials(
     assert [trial.progress.step for trial in restored] == [0, 100, 200]
     assert restored == rebuilt
     assert restored[:2] == before[:2]
+
+
+async def test_what_changes_while_a_checkpoint_is_encoded_is_neither_lost_nor_counted_twice(
+    connection: Connection, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_views, "CHECKPOINT_SECONDS", 0.01)
+    monkeypatch.setattr(live_views, "SLICE", 1)
+    await writer.request(trials=4)
+    request = api.ListTrialsRequest(parent=f"runtimes/{writer.runtime_id}")
+    async with serving(connection, tmp_path):
+        for number in (1, 2, 3, 4):
+            await writer.run(trial=number)
+        for step in range(1, 30):
+            last = await writer.batch(step, trial=1 + step % 4)
+        # Copied while they are written: what a crash would leave.
+        crashed = tmp_path / "crashed"
+        crashed.mkdir()
+        for path in tmp_path.glob("*.checkpoint"):
+            with suppress(FileNotFoundError):  # a newer one has just replaced it
+                shutil.copy(path, crashed)
+    assert list(crashed.glob("*.checkpoint"))
+    answers = []
+    for folder in (crashed, None):
+        async with serving(connection, folder) as stub:
+            answer = await stub.ListTrials(request, timeout=WAIT)
+            while answer.telemetry_sequence < last:
+                answer = await stub.ListTrials(request, timeout=WAIT)
+            answers.append([_timeless(trial) for trial in answer.trials])
+    assert answers[0] == answers[1]
 
 
 def _timeless(trial: api.Trial) -> api.Trial:

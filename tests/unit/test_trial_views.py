@@ -13,7 +13,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from services.trials.messages import completion_percent
-from services.trials.views import APPLY
+from services.trials.views import APPLY, Changes, Key
 from tests.trial_history import History, committed
 
 # Headers whose names are no identifiers.
@@ -443,6 +443,15 @@ def test_the_order_in_which_the_two_streams_are_read_does_not_matter() -> None:
         return history.trial().SerializeToString(deterministic=True)
 
     assert fold(True) == fold(False)
+
+
+def test_changes_are_taken_a_few_at_a_time_and_each_once() -> None:
+    changes = Changes({"a", "b"}, {Key("a", 1), Key("b", 1)}, {Key("a", 1)})
+    taken = [changes.take(2) for _ in range(3)]
+    assert [part.count for part in taken] == [2, 2, 1]
+    assert changes.count == 0
+    assert set().union(*(part.trials for part in taken)) == {Key("a", 1), Key("b", 1)}
+    assert set().union(*(part.runtimes for part in taken)) == {"a", "b"}
 
 
 def test_deleting_a_runtime_hides_its_trials_and_keeps_them() -> None:
