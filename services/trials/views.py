@@ -754,17 +754,22 @@ def elapsed_nanoseconds(view: TrialView | RuntimeView, now: int) -> int:
 def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
     """Estimate when all trials that run or wait for a launch are done, at the allowed concurrency; None: not known."""
     running: list[eta.Remaining] = []
+    unknown: list[float] = []
     waiting: list[float] = []
     durations: list[float] = []
     for number in runtime.trials:
         view = views.trials[Key(runtime.runtime_id, number)]
         situation = view.state.situation
         if isinstance(situation, trial.Active):
-            rest = estimate_trial(view, views.position_of(view), now)
-            if rest is None:
+            position = views.position_of(view)
+            rest = estimate_trial(view, position, now)
+            if rest is not None:
+                running.append(rest)
+                durations.append(_whole(view, rest.seconds, now))
+            elif situation.stop is not None or (position is not None and is_stalled(view, position, now)):
                 return None
-            running.append(rest)
-            durations.append(_whole(view, rest.seconds, now))
+            else:
+                unknown.append(elapsed_nanoseconds(view, now) / 1e9)
         elif isinstance(situation, trial.Queued | trial.Retrying):
             total = view.state.plan.total_steps
             snapshots = trial.restorable_snapshots(view.state)
@@ -772,9 +777,13 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
             waiting.append(max(0.0, 1.0 - done))
         elif isinstance(situation, trial.Completed):
             durations.append(view.running_nanoseconds / 1e9)
-    if (waiting and not durations) or not (running or waiting):
+    if ((waiting or unknown) and not durations) or not (running or unknown or waiting):
         return None
     usual = sorted(durations)[len(durations) // 2] if durations else 0.0
+    # A trial that has just begun will take as long as the others did.
+    for elapsed in unknown:
+        rest_seconds = max(0.0, usual - elapsed)
+        running.append(eta.Remaining(rest_seconds, 0.9 * rest_seconds, 1.15 * rest_seconds))
     ends = [
         eta.schedule(
             [pick(rest) for rest in running],

@@ -51,7 +51,7 @@ def run_search(stack: StackProcess, parameters: dict[str, Any], seconds: float) 
     runtime = stack.runtime(name)
     assert runtime.status == runtime_api.RUNTIME_STATUS_COMPLETED, runtime.reason
     assert max(running for running, _, _ in seen) <= AT_A_TIME
-    assert any(known and completed < TRIALS - AT_A_TIME for _, known, completed in seen), "the whole had an estimate"
+    assert any(known and completed < TRIALS - AT_A_TIME for _, known, completed in seen), "the whole has an estimate"
     assert most_at_once(stack, name) == AT_A_TIME
 
     trials = list(trials_of(stack, name).trials)

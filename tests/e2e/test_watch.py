@@ -18,8 +18,8 @@ from tests.e2e.runs import small
 from tests.e2e.stack import ROOT, RUN_SECONDS, StackProcess
 
 ROWS, COLUMNS = 40, 110
-# What ends one picture in the stream of characters.
-END_OF_PICTURE = "\x1b[J"
+# What begins a line and ends a picture in the stream of characters.
+START_OF_LINE, END_OF_PICTURE = "\x1b[K", "\x1b[J"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -51,7 +51,10 @@ def watch_in_terminal(stack: StackProcess, name: str) -> tuple[int, list[list[st
         os.close(ours)
         process.kill() if time.monotonic() > deadline else process.wait(30)
     pictures = [picture for picture in written.decode().split(END_OF_PICTURE) if picture.strip()]
-    return process.returncode, [[line.rpartition("\x1b[K")[2] for line in picture.splitlines()] for picture in pictures]
+    return process.returncode, [
+        [line.rpartition(START_OF_LINE)[2] for line in picture.split("\r\n") if START_OF_LINE in line]
+        for picture in pictures
+    ]
 
 
 def test_a_run_is_drawn_in_a_terminal_to_its_end(stack: StackProcess) -> None:

@@ -13,8 +13,8 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from services.trials.messages import completion_percent
-from services.trials.views import APPLY, Changes, Key
-from tests.trial_history import History, committed
+from services.trials.views import APPLY, Changes, Key, estimate_runtime
+from tests.trial_history import RUNTIME, History, committed
 
 # Headers whose names are no identifiers.
 NAN_LOSS: dict[str, Any] = {"last-train/loss": "nan"}
@@ -367,6 +367,59 @@ def test_a_trial_that_is_stopping_has_no_estimate() -> None:
         history.after(1.0).batch(step)
     history.control(facts.TrialStopRequested(mode=common.STOP_MODE_GRACEFUL))
     assert not history.trial().HasField("estimate")
+
+
+def searched(trials: int, at_a_time: int) -> History:
+    search = config.Search(max_concurrent_trials=at_a_time)
+    return History().requested(config.RuntimeConfiguration(search=search), trials=trials)
+
+
+def completed(history: History, number: int, seconds: float) -> None:
+    history.running(trial=number, total_steps=100).after(seconds)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_COMPLETED, last_step=100), trial=number)
+    history.control(facts.TrialCompleted(attempt=1, last_step=100), trial=number)
+
+
+def rest_of(history: History) -> float | None:
+    rest = estimate_runtime(history.views, history.views.runtimes[RUNTIME], history.nanoseconds)
+    return None if rest is None else rest.seconds
+
+
+def test_the_time_of_a_search_is_not_known_before_one_of_its_trials_is() -> None:
+    history = searched(trials=3, at_a_time=1)
+    assert rest_of(history) is None
+    history.running(trial=1, total_steps=100).after(5)
+    assert rest_of(history) is None
+
+
+def test_trials_that_wait_or_have_just_begun_will_take_as_long_as_the_others_did() -> None:
+    history = searched(trials=4, at_a_time=2)
+    completed(history, 1, 100.0)
+    # Three of 100 s that wait, two at a time.
+    assert rest_of(history) == 200.0
+    history.running(trial=2, total_steps=100).after(30)
+    assert rest_of(history) == 170.0
+    history.running(trial=3, total_steps=100)
+    assert rest_of(history) == 170.0
+    # What takes longer than the others did is near its end, as far as anybody knows.
+    history.after(200)
+    assert rest_of(history) == 100.0
+
+
+def test_the_time_of_a_search_is_not_known_while_one_of_its_trials_stands_still_or_stops() -> None:
+    history = searched(trials=2, at_a_time=2)
+    completed(history, 1, 100.0)
+    history.running(trial=2, total_steps=100)
+    history.batch(1, trial=2)
+    assert rest_of(history) == 100.0
+    history.after(3_600)
+    assert rest_of(history) is None
+
+
+def test_a_search_has_no_time_left_when_all_of_it_is_done() -> None:
+    history = searched(trials=1, at_a_time=1)
+    completed(history, 1, 100.0)
+    assert rest_of(history) is None
 
 
 def test_estimates_are_kept_with_the_step_at_which_they_were_given() -> None:
