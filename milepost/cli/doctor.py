@@ -27,6 +27,7 @@ from milepost.cli.stack import SERVICES, settings_options
 from milepost.endpoints import Endpoints
 from milepost.eventlog.server import NatsServerNotFound, nats_server_binary
 from milepost.settings import SETTINGS, Settings
+from milepost.transport import ClientTls
 
 PACKAGES = (
     "milepost",
@@ -150,7 +151,7 @@ async def _parts(found: Endpoints) -> list[Finding]:
         if name == "gateway":
             serves = await asyncio.to_thread(_answers_http, address)
         else:
-            serves = await checks.grpc_serving(address)()
+            serves = await checks.grpc_serving(address, ClientTls.from_environment())()
         findings.append(Finding(name, serves, f"{address} {'serves' if serves else _why_not(address)}"))
     return findings
 

@@ -35,6 +35,7 @@ from milepost.eventlog.credentials import InvalidCredentials, open_authority, wr
 from milepost.eventlog.server import NatsServerNotFound, nats_server_binary, storage_limit, write_nats_config
 from milepost.settings import LOOPBACK, SETTINGS, InvalidSettings, Settings, collect
 from milepost.tokens import TokenError
+from milepost.transport import ClientTls, is_loopback_address
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -168,6 +169,7 @@ class Stack:
     def __init__(self, settings: Settings, data_dir: Path, quiet: bool, ports_anywhere: bool = False) -> None:
         self.quiet = quiet
         self._keys_dir = settings.keys_dir
+        self._settings = settings
         self._external_nats = has_external_nats(settings)
         self.endpoints, listen = _addresses(settings, data_dir, self._external_nats, ports_anywhere)
         resolved = {**settings, **listen, "data_dir": str(data_dir), "nats_url": self.endpoints.nats}
@@ -175,7 +177,7 @@ class Stack:
         if not self._external_nats and not resolved["store_megabytes"]:
             resolved["store_megabytes"] = str(self._store_bytes >> 20)
         parts = [] if self._external_nats else [self._nats(data_dir)]
-        parts += [self._service(name) for name in SERVICES]
+        parts += [self._service(name, listen[f"{name}_listen"]) for name in SERVICES]
         self.listeners = _listeners(self.endpoints)
         self.supervisor = Supervisor(parts, child_environment(resolved), data_dir, self.show)
 
@@ -196,16 +198,17 @@ class Stack:
         ready = checks.http_ok(client.hostname, monitoring.port, "/healthz?js-enabled-only=true")
         return Part("nats", [str(nats_server_binary()), "-c", str(configuration)], ready, NATS_LEVEL, client.port)
 
-    def _service(self, name: str) -> Part:
+    def _service(self, name: str, listen: str) -> Part:
         # Without -P the working folder would come first on the path.
-        command = [sys.executable, "-P", "-m", f"services.{name}"]
+        command = [sys.executable, "-P", "-m", f"services.{name}", *_own_flags(self._settings, name, listen)]
+        tls = ClientTls.of(self._settings) if _is_encrypted(self._settings, listen) else None
         if name == "gateway":
             address = urlsplit(self.endpoints.gateway)
             assert address.port and address.hostname, "they were chosen"
-            ready = checks.http_ok(address.hostname, address.port, "/livez")
+            ready = checks.http_ok(address.hostname, address.port, "/livez", tls)
             return Part(name, command, ready, GATEWAY_LEVEL, address.port)
         found = getattr(self.endpoints, name)
-        return Part(name, command, checks.grpc_serving(found), SERVICE_LEVEL, _port_of(found))
+        return Part(name, command, checks.grpc_serving(found, tls), SERVICE_LEVEL, _port_of(found))
 
     def show(self, part: str, line: str) -> None:
         """Show a line of a part's log, marked with its name."""
@@ -227,6 +230,25 @@ class Stack:
 
     def client(self) -> Client:
         return Client(self.endpoints)
+
+
+def _is_encrypted(settings: Settings, listen: str) -> bool:
+    """Tell whether a service uses TLS: where others can reach it, and on loopback if there is an authority to know it by."""
+    return bool(settings["tls_certificate"]) and (bool(settings["tls_ca"]) or not is_loopback_address(listen))
+
+
+def _own_flags(settings: Settings, name: str, listen: str) -> list[str]:
+    """What one service is told otherwise than the others: whether it uses TLS, and where Prometheus finds it.
+
+    The first of `SERVICES` has the port of `monitoring_listen`, each other one the next.
+    """
+    flags = []
+    if settings["tls_certificate"] and not _is_encrypted(settings, listen):
+        flags += ["--tls-certificate=", "--tls-key=", "--tls-client-ca="]
+    host, _, port = settings["monitoring_listen"].rpartition(":")
+    if port.isdigit() and port != "0":
+        flags.append(f"--monitoring-listen={host}:{int(port) + SERVICES.index(name)}")
+    return flags
 
 
 def has_external_nats(settings: Settings) -> bool:
@@ -263,8 +285,9 @@ def _addresses(
         listen[f"{name}_listen"] = f"{hosts[name]}:{chosen[name]}"
         reached = hosts[name] if hosts[name] not in ("0.0.0.0", "::", "[::]") else LOOPBACK
         listen[f"{name}_address"] = address[name] = f"{reached}:{chosen[name]}"
+    scheme = "https" if _is_encrypted(settings, listen["gateway_listen"]) else "http"
     found = Endpoints(
-        gateway=f"http://{address['gateway']}",
+        gateway=f"{scheme}://{address['gateway']}",
         runtime=address["runtime"],
         trials=address["trials"],
         metrics=address["metrics"],

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
+import ssl
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +18,10 @@ from milepost.eventlog import EVENTS, TELEMETRY
 from milepost.eventlog.connection import connect
 from milepost.eventlog.credentials import ADMIN, find_credentials
 from milepost.eventlog.streams import stream_configuration
+from milepost.tokens import Role, TokenStore
 from tests.e2e.runs import small
 from tests.e2e.stack import FREE_PORTS, StackProcess, until
+from tests.integration.security.certificates import make_certificates
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -92,3 +98,37 @@ async def test_the_log_comes_to_a_limit_of_its_own_before_the_server_comes_to_it
     server = next(int(line.split()[1]) for line in settings.splitlines() if "max_file_store" in line)
     assert min(limits) > 0
     assert sum(limits) < server
+
+
+def test_a_gateway_for_others_speaks_tls_and_the_services_behind_it_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of docs/security.md; each service answers Prometheus on a port of its own."""
+    certificates = make_certificates(tmp_path / "certificates")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monitoring = probe.getsockname()[1]
+    arguments = [argument for argument in FREE_PORTS if not argument.startswith("--gateway")]
+    arguments += [
+        "--gateway-listen=0.0.0.0:0",
+        f"--tls-certificate={certificates.server.certificate}",
+        f"--tls-key={certificates.server.key}",
+        f"--monitoring-listen=127.0.0.1:{monitoring}",
+    ]
+    stack = StackProcess(tmp_path / "data", arguments)
+    _, token = TokenStore(stack.data_dir / "tokens.json").create("ann", Role.ADMIN, created_by="local:test")
+    try:
+        stack.start()
+        assert stack.endpoints.gateway.startswith("https://127.0.0.1:")
+        request = urllib.request.Request(
+            f"{stack.endpoints.gateway}/api/v1/runtimes", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(
+            request, context=ssl.create_default_context(cafile=certificates.ca), timeout=30
+        ) as answer:
+            assert json.load(answer) is not None
+        for index in range(4):
+            with urllib.request.urlopen(f"http://127.0.0.1:{monitoring + index}/metrics", timeout=30) as answer:
+                assert b"process_cpu_seconds_total" in answer.read()
+    finally:
+        stack.end()
