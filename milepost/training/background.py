@@ -26,7 +26,7 @@ from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.training.alerts import NonFiniteWatch
 from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
-from milepost.training.buffer import StepBuffer
+from milepost.training.buffer import MAXIMUM_SERIES, StepBuffer
 from milepost.training.log_batches import LogBatcher
 from milepost.training.pace import StepPace
 from milepost.training.progress import ProgressLines
@@ -44,6 +44,8 @@ BUSY_BEAT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 # How long the end waits for the other side to have every report.
 CHANNEL_SECONDS = 15.0
+# Between two facts about values that were not recorded.
+REFUSED_SECONDS = 60.0
 
 Result = TypeVar("Result")
 
@@ -103,6 +105,7 @@ class Background:
         self._connection: Connection | None = None
         self._sent_position: dict[str, str] = {}
         self._sent_busy_seconds = 0.0
+        self._told_refused = -REFUSED_SECONDS
         self._last_activity = time.monotonic()
         self._last_position: tuple[Any, ...] = ()
         self._closed = False
@@ -281,6 +284,7 @@ class Background:
         busy = self.position.busy_seconds
         self._pace.look(self.position.step, time.monotonic(), busy)
         columns = self.buffer.take()
+        self._tell_refused(final=False)
         if not columns and progress == self._sent_position:
             return
         for group in columns:
@@ -298,6 +302,27 @@ class Background:
             )
         self._sent_position = progress
         self._sender.wake()
+
+    def _tell_refused(self, *, final: bool) -> None:
+        """Name the values that were not recorded, not more often than it is worth."""
+        now = time.monotonic()
+        if not final and now - self._told_refused < REFUSED_SECONDS:
+            return
+        refused = self.buffer.take_refused()
+        if refused is None:
+            return
+        self._told_refused = now
+        self.report(
+            facts.TelemetryDropped(
+                attempt=self._identity.attempt,
+                rank=self._rank,
+                kind=STEPS,
+                item_count=refused.values,
+                first_step=refused.first_step,
+                last_step=refused.last_step,
+                reason=f"more than {MAXIMUM_SERIES:,} series in one trial",
+            )
+        )
 
     async def _run_beats(self) -> None:
         while True:
@@ -371,6 +396,7 @@ class Background:
 
     async def _drain(self, seconds: float) -> int:
         self._flush()
+        self._tell_refused(final=True)
         deadline = time.monotonic() + seconds
         connected = self._connection is not None and self._connection.is_connected
         if connected and await self._sender.wait_sent(seconds) and self._sender.writer_alive:

@@ -18,6 +18,8 @@ from typing import Any
 KEY = re.compile(r"^[A-Za-z0-9_./-]{1,128}$")
 _PLAIN = frozenset({float, int, bool})
 LARGEST_STEP = 2**53 - 1
+# Series of one trial. The metric service refuses more of them.
+MAXIMUM_SERIES = 10_000
 # Bytes of a column's element, and of a row's step and time.
 _ELEMENT = 8
 
@@ -56,6 +58,15 @@ class Columns:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Values that are not recorded: their series would be too many."""
+
+    values: int
+    first_step: int
+    last_step: int
+
+
 class Schema:
     """One set of keys and the rows that have it."""
 
@@ -78,6 +89,9 @@ class StepBuffer:
     def __init__(self, warn: Callable[[str, str], None]) -> None:
         self._schemas: dict[tuple[Any, ...], Schema] = {}
         self._warn = warn
+        # The series that are recorded, and what was refused since it was last asked for.
+        self._series: set[str] = set()
+        self._refused: Refused | None = None
 
     def append(self, step: int, time: float, values: Mapping[str, Any]) -> None:
         """Add one row. Tensors on a device are copied on the device and read later, in the background."""
@@ -90,8 +104,33 @@ class StepBuffer:
         keys = tuple(values)
         schema = self._schemas.get(keys)
         if schema is None:
-            schema = self._add_schema(keys)
+            values = self._within_limit(values, step)
+            keys, row = tuple(values), tuple(values.values())
+            schema = self._schemas.get(keys) or self._add_schema(keys)
         schema.extend((step, time, *row))
+
+    def _within_limit(self, values: Mapping[str, Any], step: int) -> Mapping[str, Any]:
+        """Leave out the values whose series would be too many, and count them."""
+        kept = {}
+        for given, value in values.items():
+            key = clean_key(given)
+            if key in self._series or len(self._series) < MAXIMUM_SERIES:
+                self._series.add(key)
+                kept[given] = value
+        left_out = len(values) - len(kept)
+        if left_out:
+            so_far = self._refused or Refused(0, step, step)
+            self._refused = Refused(so_far.values + left_out, so_far.first_step, step)
+            self._warn(
+                "series",
+                f"this trial has {MAXIMUM_SERIES:,} series, which is as many as are recorded; more are dropped",
+            )
+        return kept
+
+    def take_refused(self) -> Refused | None:
+        """Return what was refused since the last time."""
+        refused, self._refused = self._refused, None
+        return refused
 
     def _add_schema(self, keys: tuple[Any, ...]) -> Schema:
         schema = Schema(keys)

@@ -55,6 +55,16 @@ async def read_usage(store: Store, runtime_id: str) -> Usage:
     return usage
 
 
+async def read_series(store: Store, runtime_id: str, trial: int) -> list[str]:
+    """Read the names of the series of a trial."""
+    rows = await store.read(
+        f"SELECT key FROM {_of_items(STEPS)} AND runtime = {{runtime:String}} AND trial = {{trial:UInt32}} GROUP BY key",
+        {"runtime": runtime_id, "trial": trial},
+    )
+    names: list[str] = rows["key"].to_pylist()
+    return names
+
+
 @dataclass(slots=True)
 class SenderRecord:
     """What is known of one sender and kind, counted from the rows.

@@ -37,8 +37,9 @@ from services.metrics.batches import (
 from services.metrics.lineage import Lineages
 from services.metrics.live import Hub, Topic
 from services.metrics.quota import DEFAULT_BYTES, Usage, admit
-from services.metrics.records import read_numbers, read_usage
+from services.metrics.records import read_numbers, read_series, read_usage
 from services.metrics.senders import Attempt, Senders
+from services.metrics.series_limit import SeriesLimit
 from services.metrics.store import Store, StoreFailed
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Pipeline:
         self._tell = tell
         self._lease = lease
         self._usage: dict[str, Usage] = {}
+        self._series = SeriesLimit()
         self._stored_items = observability.counter("milepost.metrics.stored", "Points and log lines stored, by kind")
         self._dropped_items = observability.counter(
             "milepost.metrics.dropped",
@@ -229,6 +231,8 @@ class Pipeline:
         missing = self._senders.missing(self.kind, attempts)
         if missing:
             self._senders.load(self.kind, missing, await read_numbers(self._store, self.kind, missing))
+        for trial in self._series.missing(batches):
+            self._series.load(trial, await read_series(self._store, *trial))
         if self.kind == LOGS:
             for runtime_id in {b.sender.runtime_id for b in batches} - self._usage.keys():
                 self._usage[runtime_id] = await read_usage(self._store, runtime_id)
@@ -242,7 +246,10 @@ class Pipeline:
             self._settle_purged(batch)
             batch = batch.without_content(PURGED)
             batch.sender, batch.number, batch.items = OWNERLESS, 0, 0
-        elif batch.kind == REJECTED:
+        elif batch.groups and (problem := self._series.problem(batch)):
+            batch = batch.without_content(REJECTED)
+            batch.note = problem
+        if batch.kind == REJECTED:
             log.warning("telemetry.rejected", extra={"sequence": batch.sequence, "note": batch.note})
         if isinstance(block, StepsBlock):
             block.add(batch)

@@ -19,6 +19,7 @@ from milepost.eventlog import runtime_chain, runtime_subject
 from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
+from services.metrics.series_limit import MAXIMUM_SERIES
 from tests.events import new_event, unique_id
 from tests.metrics_service import MetricsProcess, log_batch, metrics_client, send, start_attempt, step_batch
 from tests.servers import NatsServer, wait_until
@@ -151,6 +152,30 @@ async def test_a_used_up_log_quota_ends_in_a_line_that_says_how_many_are_missing
         completeness = await client.metrics.GetCompleteness(pb.GetCompletenessRequest(parent=f"runtimes/{runtime_id}"))
         (sender,) = completeness.senders
         assert (sender.sent_items, sender.stored_items) == (1200, 1200)
+
+
+@pytest.mark.timeout(300)
+async def test_a_batch_with_too_many_series_is_refused_and_said_to_be(
+    connection: Connection, process: MetricsProcess
+) -> None:
+    """Also after a restart, which knows from ClickHouse what series there are."""
+    runtime_id = unique_id()
+    names = [f"s{number}" for number in range(MAXIMUM_SERIES - 1)]
+    for number, start in enumerate(range(0, len(names), 1_000), start=1):
+        await send(
+            connection, step_batch(runtime_id, number, [1], {key: [0.0] for key in names[start : start + 1_000]})
+        )
+    position = await send(connection, step_batch(runtime_id, 11, [1], {"x": [1.0]}))
+    assert await points_of(process, runtime_id, position) == 1
+    await asyncio.to_thread(process.stop)
+    await asyncio.to_thread(process.start)
+    await send(connection, step_batch(runtime_id, 12, [2], {"x": [1.0], "one-too-many": [1.0]}))
+    position = await send(connection, step_batch(runtime_id, 13, [3], {"x": [1.0]}))
+    assert await points_of(process, runtime_id, position) == 2
+    async with metrics_client(process.address) as client:
+        answer = await client.metrics.GetCompleteness(pb.GetCompletenessRequest(parent=f"runtimes/{runtime_id}"))
+    (sender,) = answer.senders
+    assert (sender.dropped_batches, answer.dropped_points) == (1, 2), answer
 
 
 @pytest.mark.timeout(300)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MIN, KeepBest, SnapshotPolicy
 from milepost.api.telemetry.v1.telemetry_pb2 import Sender, StepBatch
+from milepost.training import buffer as buffers
 from milepost.training import rng
 from milepost.training.batches import LARGEST_BATCH_BYTES, LARGEST_BATCH_STEPS, prepare
 from milepost.training.buffer import StepBuffer
@@ -31,6 +32,21 @@ KEYS = st.sampled_from(["train/loss", "train/learning_rate", "eval/loss", "syste
 
 def _build(size: int) -> object:
     return lambda number: ({"mp-number": str(number)}, bytes(size))
+
+
+def test_more_series_than_are_recorded_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that invents a series at each step costs neither memory nor the series there were."""
+    monkeypatch.setattr(buffers, "MAXIMUM_SERIES", 3)
+    said: list[str] = []
+    buffer = StepBuffer(lambda problem, text: said.append(problem))
+    for step in range(1, 101):
+        buffer.append(step, 0.0, {"train/loss": 1.0, f"step-{step}": 2.0})
+    points = {(key, step) for c in buffer.take() for key in c.keys for step in c.steps}
+    assert points == {("train/loss", step) for step in range(1, 101)} | {("step-1", 1), ("step-2", 2)}
+    assert buffer.take_refused() == buffers.Refused(98, 3, 100)
+    assert buffer.take_refused() is None
+    assert set(said) == {"series"}
+    assert len(buffer._schemas) <= 4
 
 
 @settings(max_examples=60, deadline=None)
