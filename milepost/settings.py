@@ -51,6 +51,18 @@ SETTINGS = (
         "clickhouse_cluster", "", "name of the ClickHouse cluster over which tables are replicated; empty: one server"
     ),
     Setting("ray_address", "", "dashboard address of a Ray cluster for the `ray` launcher; empty: none"),
+    Setting(
+        "ray_token_file",
+        "",
+        "file with the token of that cluster; empty: RAY_AUTH_TOKEN_PATH, if RAY_AUTH_MODE is token",
+    ),
+    Setting("ray_runtime_address", "", "host:port at which its nodes reach the runtime service; empty: as others do"),
+    Setting("ray_nats_url", "", "address at which its nodes reach NATS; empty: nats_url"),
+    Setting("ray_python", "python", "the Python of its nodes in which milepost[trainer] is installed"),
+    Setting("ray_work_dir", "/tmp/milepost", "folder on the disk of its nodes for spools and unpacked code"),
+    Setting("ray_cpus", "", "CPUs to which that cluster may grow; empty: what it has"),
+    Setting("ray_gpus", "", "GPUs to which that cluster may grow; empty: what it has"),
+    Setting("ray_memory_gigabytes", "", "memory to which that cluster may grow, 10^9 bytes; empty: what it has"),
     Setting("authentication", "loopback", "`loopback`: on loopback no token is needed; `required`: it is everywhere"),
     Setting("tokens_file", "", "file of the tokens of people and programs; empty: tokens.json in the data directory"),
     Setting("keys_dir", "", "folder of the keys of the services; empty: keys in the data directory"),

@@ -37,8 +37,8 @@ MAXIMUM_TOKEN_CHARACTERS = 512
 DEFAULT_ACTIVE_RUNTIMES = 1_000
 TRAINER_TOKEN_LIFETIME = timedelta(days=90)
 SESSION_LIFETIME = timedelta(hours=12)
-# Shorter than it is remembered that a launch was claimed, so that none can be claimed again when that is forgotten.
-LAUNCH_TICKET_LIFETIME = timedelta(hours=23)
+# A job may wait for room in its cluster; Ray itself gives up after 15 minutes, unless told otherwise.
+LAUNCH_TICKET_LIFETIME = timedelta(days=1)
 
 # No colon: names with one (`local:ann`, `service:runtime`) are given by Milepost.
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")

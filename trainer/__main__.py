@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from milepost import observability
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.json_logs import JsonFormatter
 from trainer.driver import Driver
-from trainer.isolation import confine
+from trainer.isolation import JOB_PROCESS_VARIABLE, confine, die_with_job
 
 
 def main() -> int:
+    die_with_job(os.environ.pop(JOB_PROCESS_VARIABLE, ""))
     confine()
     parser = argparse.ArgumentParser(prog="trainer", description="Drive one attempt. Started by the launcher.")
     parser.add_argument("--launch", required=True, type=Path, help="attempt.json of the attempt's folder")

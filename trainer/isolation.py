@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +15,10 @@ from google.protobuf.message import Message
 
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
+# Set for a driver that must not outlive the process with this id, which started it.
+JOB_PROCESS_VARIABLE = "MILEPOST_JOB_PROCESS"
 # When memory runs out, training goes before the services that keep its record.
 OOM_SCORE = 500
 # Shorter values would be found everywhere.
@@ -33,6 +38,15 @@ def confine() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+
+
+def die_with_job(parent: str) -> None:
+    """Have the kernel kill this process when the job that started it is gone. Empty: there is none."""
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(parent):
+        sys.exit("the job is gone")
 
 
 def redactor(configuration: RuntimeConfiguration, environment: Mapping[str, str]) -> Redact:

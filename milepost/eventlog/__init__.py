@@ -25,7 +25,9 @@ MAXIMUM_EVENTS = 1000
 # Buckets of `KeyValue`, and after how many seconds a value that nobody renewed is gone.
 REQUESTS_BUCKET = "requests"
 LEASES_BUCKET = "leases"
-BUCKETS = {REQUESTS_BUCKET: 24 * 3600.0, LEASES_BUCKET: 10.0}
+# Longer than any attempt runs: a launch whose claim is forgotten could be handed out twice.
+LAUNCHES_BUCKET = "launches"
+BUCKETS = {REQUESTS_BUCKET: 24 * 3600.0, LEASES_BUCKET: 10.0, LAUNCHES_BUCKET: 10 * 365 * 24 * 3600.0}
 
 _SUBJECT = re.compile(
     r"^events\.(?P<runtime>[a-z0-9][a-z0-9_-]{0,62})"
@@ -248,7 +250,7 @@ class EventLog(Protocol):
 
 
 class KeyValue(Protocol):
-    """Small shared facts with a time to live: request ids, the leader lease. Not history."""
+    """Small shared facts with a time to live: request ids, the leader lease, who has a launch. Not history."""
 
     async def create(self, bucket: str, key: str, value: bytes) -> int | None:
         """Store a value if the key is absent. Returns its revision, or None when the key is there."""

@@ -13,6 +13,7 @@ from services.channels import service_metadata
 from services.garbage import nothing_collected
 from services.runtime import host
 from services.runtime.application import Application, Options
+from services.runtime.cluster import ray_options
 from services.server import wait_for_signal
 from services.settings import Settings
 from services.telemetry import configure_logging, start_observing
@@ -26,7 +27,7 @@ def options(settings: Settings) -> Options:
         nats_url=settings["nats_url"],
         metrics_address=settings["metrics_address"],
         trials_address=settings["trials_address"],
-        ray_address=settings["ray_address"],
+        ray=ray_options(settings),
         streams=StreamSettings.of(settings["replicas"], settings["store_megabytes"]),
         capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),
         secrets=host.secrets(settings.data_dir),

@@ -16,6 +16,7 @@ from milepost.api.access.v1 import access_service_pb2_grpc
 from milepost.api.audit.v1 import audit_service_pb2_grpc
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
+from milepost.api.training.v1 import launch_service_pb2_grpc
 from milepost.eventlog import EVENTS
 from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
 from milepost.eventlog.chain_service import ChainService
@@ -24,6 +25,7 @@ from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
 from milepost.eventlog.streams import StreamSettings, ensure_streams
+from milepost.tokens import LaunchTickets
 from milepost.transport import ClientTls, open_aio_channel
 from services import access_service
 from services.access import Access
@@ -31,12 +33,16 @@ from services.access_log import AccessLog
 from services.access_service import AccessService
 from services.authentication import Observer
 from services.lease import Lease
+from services.runtime import launch_service
 from services.runtime.audit import AuditService
+from services.runtime.claims import Claims
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
 from services.runtime.keeping import Keeping
+from services.runtime.launch_service import LaunchService
 from services.runtime.launchers import AttemptKey, External, Launcher
 from services.runtime.launchers.local import LocalLauncher
+from services.runtime.launchers.ray import RayLauncher, RayOptions
 from services.runtime.launching import Launches, Surroundings
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import SUBJECTS, Liveness
@@ -56,7 +62,12 @@ from services.telemetry import consumer_lag
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("milepost.api.runtime.v1.RuntimeService", "milepost.api.audit.v1.AuditService", access_service.NAME)
+SERVICES = (
+    "milepost.api.runtime.v1.RuntimeService",
+    "milepost.api.audit.v1.AuditService",
+    access_service.NAME,
+    launch_service.NAME,
+)
 CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
 
 
@@ -70,7 +81,8 @@ class Options:
     metrics_address: str
     trials_address: str
     capacity: Capacity
-    ray_address: str = ""
+    # The cluster of the `ray` launcher; None: there is none. Needs `keys_dir`.
+    ray: RayOptions | None = None
     streams: StreamSettings = field(default_factory=StreamSettings)
     secrets: Callable[[str], str | None] = lambda name: None
     # Keys and credentials for the NATS server; None: it lets anybody in.
@@ -143,6 +155,11 @@ class Application:
             config.LAUNCHER_LOCAL: self._local,
             config.LAUNCHER_EXTERNAL: External(),
         }
+        claims = Claims(key_value)
+        self._ray = self._ray_launcher(claims)
+        if self._ray is not None:
+            launchers[config.LAUNCHER_RAY] = self._ray
+            self._ray.start()
         storage = SnapshotStorage(options.data_dir)
         surroundings = Surroundings(
             options.data_dir,
@@ -150,13 +167,15 @@ class Application:
             without_password(options.nats_url),
             socket.gethostname(),
             options.secrets,
+            options.ray.nats_url if options.ray is not None else "",
         )
+        launches = Launches(self.views, storage, surroundings)
         self._channels = [
             open_aio_channel(address, options.tls, CHANNEL_OPTIONS)
             for address in (options.trials_address, options.metrics_address)
         ]
         peers = Peers(self._channels[0], self._channels[1], options.own_metadata)
-        purger = Purger(options.data_dir, storage, peers.purge)
+        purger = Purger(options.data_dir, storage, peers.purge, launchers)
         steps = Steps(self.liveness, options.data_dir)
         self.scheduler = Scheduler(
             self.views,
@@ -167,7 +186,7 @@ class Application:
             storage,
             purger,
             self._leftovers,
-            Launches(self.views, storage, surroundings),
+            launches,
             steps,
             duties=(self.anchoring.run,),
         )
@@ -194,6 +213,21 @@ class Application:
             options.data_dir,
         )
         self._access_log = AccessLog(self._log, "/services/runtime")
+        self._launch_service = LaunchService(self.views, launches, claims, self._attempt_credentials)
+
+    def _ray_launcher(self, claims: Claims) -> RayLauncher | None:
+        options = self._options
+        if options.ray is None or options.keys_dir is None:
+            return None
+        tickets = LaunchTickets(options.keys_dir)
+
+        def ticket(key: AttemptKey) -> str:
+            return tickets.create(key.runtime_id, key.trial, key.attempt)
+
+        def address() -> str:
+            return f"{options.listen.rpartition(':')[0]}:{self.port}"
+
+        return RayLauncher(options.ray, options.data_dir, claims, ticket, address)
 
     def _attempt_credentials(self, key: AttemptKey) -> str | None:
         authority = find_authority(self._options.keys_dir) if self._options.keys_dir is not None else None
@@ -205,6 +239,7 @@ class Application:
         runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(self._access_log), server)
+        launch_service_pb2_grpc.add_LaunchServiceServicer_to_server(self._launch_service, server)
 
     async def _check(self) -> str | None:
         if not self._connection.is_connected:
@@ -246,6 +281,8 @@ class Application:
         await self.keeping.write()
         await self._leftovers.close()
         await self._local.close()
+        if self._ray is not None:
+            await self._ray.close()
         await asyncio.gather(*(channel.close(None) for channel in self._channels))
         await self._log.close()
         await self._connection.close()

@@ -27,11 +27,18 @@ class Process(Enum):
 
     # Never started, or not by anybody that left a trace.
     ABSENT = "absent"
+    # Was handed to a cluster that has not begun it.
+    PENDING = "pending"
     RUNNING = "running"
     # Was started and is gone, with everything it started.
     GONE = "gone"
-    # Not ours to see: the launcher is external.
+    # Not ours to see, or not now: whether it lives is known by its beats alone.
     UNSEEN = "unseen"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the launcher holds something that could still act."""
+        return self in (Process.PENDING, Process.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Picture:
     began: int
     # When the first attempt since then started.
     running_since: datetime | None = None
-    # Trials that may run at a time with what is allocated.
+    # Trials that may run at a time with what is allocated. 0: the launcher can launch nothing now.
     slots: int = 1
     # A purge was tried and something remained: not again before.
     purge_not_before: datetime | None = None
@@ -219,7 +226,7 @@ def _times(picture: Picture) -> Iterator[datetime]:
             yield situation.not_before_time
         if isinstance(situation, trial.Active) and situation.stop is not None and situation.may_write:
             yield situation.stop.deadline_time
-        if one.process is Process.RUNNING and one.over_since is not None:
+        if one.process.is_held and one.over_since is not None:
             yield one.over_since + timedelta(seconds=LEAVING_SECONDS)
     end = _time_limit(picture)
     if end is not None and state.in_progress:
@@ -349,7 +356,7 @@ def _reason_to_end(
 ) -> tuple[facts.FenceReason, common.ExitCause, str] | None:
     if active.stop is not None and active.stop.mode == common.STOP_MODE_ABRUPT:
         return facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, active.stop.reason
-    if active.stop is not None and one.process is Process.ABSENT:
+    if active.stop is not None and one.process in (Process.ABSENT, Process.PENDING):
         return facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, "stopped before its process was started"
     if one.process is Process.GONE:
         return facts.FENCE_REASON_EXITED, one.exit.cause, one.exit.detail
@@ -378,7 +385,7 @@ def _spawn(picture: Picture, now: datetime) -> Step | None:
 
 def _reap(picture: Picture, now: datetime) -> Step | None:
     for number, one in picture.trials.items():
-        if one.process is not Process.RUNNING or one.over_since is None:
+        if not one.process.is_held or one.over_since is None:
             continue
         if now >= one.over_since + timedelta(seconds=LEAVING_SECONDS):
             return Reap(number, one.state.attempt)
@@ -460,7 +467,7 @@ def _release(picture: Picture, now: datetime) -> Step | None:
     if state.phase is not runtime.Phase.TERMINATING:
         return None
     busy = any(
-        isinstance(one.state.situation, trial.Queued | trial.Retrying | trial.Active) or one.process is Process.RUNNING
+        isinstance(one.state.situation, trial.Queued | trial.Retrying | trial.Active) or one.process.is_held
         for one in picture.trials.values()
     )
     return None if busy else Release()

@@ -16,13 +16,33 @@ from milepost.domain.runtime import Allocation
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """What one machine of a cluster offers. `memory_gigabytes` in units of 10^9 bytes."""
+
+    cpus: float
+    memory_gigabytes: float
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a host offers. `memory_gigabytes` in units of 10^9 bytes."""
+    """What a host or a cluster offers. `memory_gigabytes` in units of 10^9 bytes."""
 
     host: str
     cpus: float
     memory_gigabytes: float
+    # Indices of the devices that this service hands out.
     gpus: tuple[int, ...] = ()
+    # Devices that the cluster hands out by itself.
+    counted_gpus: float = 0.0
+    # Its machines: a process has to fit on one of them. Empty: a single one, or not known.
+    nodes: tuple[Node, ...] = ()
+    # What others than Milepost use of it.
+    others: Allocation | None = None
+
+    @property
+    def gpu_count(self) -> float:
+        return len(self.gpus) + self.counted_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,8 @@ class Need:
     cpus: float
     memory_gigabytes: float
     gpus: int
+    # That share it evenly; each of them runs on one machine.
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +95,7 @@ def need_of(configuration: RuntimeConfiguration) -> Need:
         cpus=processes * resources.cpus_per_worker,
         memory_gigabytes=processes * resources.memory_gigabytes_per_worker,
         gpus=math.ceil(processes * resources.gpus_per_worker),
+        processes=processes,
     )
 
 
@@ -97,13 +120,30 @@ def why_never(need: Need, capacity: Capacity) -> str:
     lacks = []
     if need.cpus > capacity.cpus:
         lacks.append(f"it needs {need.cpus:g} CPUs and {capacity.host} has {capacity.cpus:g}")
-    if need.gpus > len(capacity.gpus):
-        lacks.append(f"it needs {need.gpus} GPUs and {capacity.host} has {len(capacity.gpus)}")
+    if need.gpus > capacity.gpu_count:
+        lacks.append(f"it needs {need.gpus} GPUs and {capacity.host} has {capacity.gpu_count:g}")
     if need.memory_gigabytes > capacity.memory_gigabytes:
         lacks.append(
             f"it needs {need.memory_gigabytes:g} GB of memory and {capacity.host} has {capacity.memory_gigabytes:.0f}"
         )
+    if not lacks and capacity.nodes:
+        places = sum(_places(need, node) for node in capacity.nodes)
+        if places < need.processes:
+            share = f"{need.cpus / need.processes:g} CPUs, {need.gpus / need.processes:g} GPUs"
+            each = f"{share} and {need.memory_gigabytes / need.processes:g} GB on one machine"
+            lacks.append(f"it needs {need.processes} x {each}, and {capacity.host} has room for {places} of them")
     return "; ".join(lacks)
+
+
+def _places(need: Need, node: Node) -> int:
+    """Return how many of the processes of a trial fit on a machine, were it empty."""
+    wanted = (need.cpus, need.gpus, need.memory_gigabytes)
+    rooms = [
+        math.floor(there * need.processes / want + 1e-9)
+        for want, there in zip(wanted, (node.cpus, node.gpus, node.memory_gigabytes), strict=True)
+        if want
+    ]
+    return min(rooms, default=need.processes)
 
 
 def place(queue: Iterable[Candidate], capacity: Capacity, held: Sequence[Allocation]) -> list[Placement]:
@@ -124,13 +164,23 @@ def place(queue: Iterable[Candidate], capacity: Capacity, held: Sequence[Allocat
     return placements
 
 
+def hold_back(queue: Iterable[Candidate], detail: str) -> list[Placement]:
+    """Allocate nothing, because the launcher can launch nothing, and say where each stands."""
+    ordered = sorted(queue, key=lambda c: (-c.priority, c.sequence))
+    reason = facts.PENDING_REASON_LAUNCHER_UNAVAILABLE
+    return [Waiting(c.runtime_id, reason, detail, position) for position, c in enumerate(ordered, 1)]
+
+
 def _free(capacity: Capacity, held: Sequence[Allocation]) -> Capacity:
+    if capacity.others is not None:
+        held = [capacity.others, *held]
     taken = {index for allocation in held for index in allocation.gpus}
     return Capacity(
         host=capacity.host,
         cpus=capacity.cpus - sum(a.cpus for a in held),
         memory_gigabytes=capacity.memory_gigabytes - sum(a.memory_gigabytes for a in held),
         gpus=tuple(index for index in capacity.gpus if index not in taken),
+        counted_gpus=capacity.counted_gpus and capacity.counted_gpus - sum(a.gpu_count for a in held),
     )
 
 
@@ -145,7 +195,7 @@ def _room(candidate: Candidate, free: Capacity) -> int:
 def _fits(need: Need, slots: int, free: Capacity) -> bool:
     return (
         slots * need.cpus <= free.cpus + 1e-9
-        and slots * need.gpus <= len(free.gpus)
+        and slots * need.gpus <= free.gpu_count
         and slots * need.memory_gigabytes <= free.memory_gigabytes + 1e-9
     )
 
@@ -163,8 +213,9 @@ def _take(candidate: Candidate, slots: int, free: Capacity) -> Allocation:
 
 def _why(candidate: Candidate, free: Capacity, capacity: Capacity) -> tuple[facts.PendingReason, str]:
     need = candidate.need
-    if need.gpus > len(free.gpus):
-        detail = f"needs {need.gpus} GPU, {len(free.gpus)} of {len(capacity.gpus)} are free on {capacity.host}"
+    if need.gpus > free.gpu_count:
+        left = max(0.0, free.gpu_count)
+        detail = f"needs {need.gpus} GPU, {left:g} of {capacity.gpu_count:g} are free on {capacity.host}"
         return facts.PENDING_REASON_INSUFFICIENT_GPU, detail
     if need.memory_gigabytes > free.memory_gigabytes:
         left = max(0.0, free.memory_gigabytes)

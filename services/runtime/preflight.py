@@ -51,12 +51,18 @@ class Preflight:
                 "the launcher ray needs the address of a cluster: set MILEPOST_RAY_ADDRESS",
                 reason="LAUNCHER_UNAVAILABLE",
             )
+        outage = launcher.outage()
+        if outage is not None and not outage.passes:
+            raise FailedPrecondition(outage.detail, reason=outage.reason)
         capacity = launcher.capacity()
         if capacity is not None:
             lack = why_never(need_of(configuration), capacity)
             if lack:
                 raise ResourceExhausted(f"it can never run: {lack}", reason="INFEASIBLE_RESOURCES")
-        if configuration.launcher == config.LAUNCHER_LOCAL:
+        # What is installed on a cluster is not known here; a file that is packed can be looked for.
+        in_file = configuration.entrypoint.partition(":")[0].endswith(".py")
+        packed = configuration.launcher == config.LAUNCHER_RAY and configuration.HasField("code") and in_file
+        if configuration.launcher == config.LAUNCHER_LOCAL or packed:
             folder = configuration.working_directory
             if configuration.HasField("code"):
                 archives = self._storage.data_dir / "code"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import runtime
 from milepost.errors import MilepostError
+from services.runtime.launchers import AttemptKey, Launcher
 from services.runtime.snapshots import SnapshotStorage
 from services.runtime.views import RuntimeView
 
@@ -23,10 +25,17 @@ PurgeMetrics = Callable[[str], Awaitable[tuple[int, int]]]
 class Purger:
     """Removes everything it can, and says what it could not. Given again it goes on with the rest."""
 
-    def __init__(self, data_dir: Path, storage: SnapshotStorage, purge_metrics: PurgeMetrics) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        storage: SnapshotStorage,
+        purge_metrics: PurgeMetrics,
+        launchers: Mapping[config.Launcher, Launcher],
+    ) -> None:
         self._data_dir = data_dir
         self._storage = storage
         self._purge_metrics = purge_metrics
+        self._launchers = launchers
 
     async def purge(self, view: RuntimeView) -> runtime.ReportPurged:
         """Remove what is left of a runtime and report on it."""
@@ -42,6 +51,7 @@ class Purger:
                     snapshot_bytes += snapshot.byte_count
                 except (OSError, MilepostError) as error:
                     remaining.append(f"{snapshot.name}: {error}")
+        remaining += await self._purge_attempts(view)
         try:
             point_count, line_count = await self._purge_metrics(view.runtime_id)
         except MilepostError as error:
@@ -56,3 +66,17 @@ class Purger:
                 remaining.append(f"{folder}: {error.strerror}")
         log.info("runtime.purged", extra={"runtime": view.runtime_id, "remaining": remaining})
         return runtime.ReportPurged(snapshot_count, snapshot_bytes, point_count, line_count, tuple(remaining))
+
+    async def _purge_attempts(self, view: RuntimeView) -> list[str]:
+        """Have the launcher remove what it keeps of the attempts. Returns what remains."""
+        configuration = view.state.configuration
+        launcher = self._launchers.get(configuration.launcher) if configuration is not None else None
+        remaining = []
+        for one in view.trials.values():
+            for attempt in range(1, one.state.attempt + 1):
+                try:
+                    if launcher is not None:
+                        await launcher.purge(AttemptKey(view.runtime_id, one.number, attempt))
+                except MilepostError as error:
+                    remaining.append(f"attempt {attempt} of trial {one.number}: {error.message}")
+        return remaining

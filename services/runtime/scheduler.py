@@ -93,6 +93,7 @@ class Scheduler:
         self._placement_due = asyncio.Event()
         for launcher in launchers.values():
             launcher.on_change(lambda key: self._mark(key.runtime_id))
+            launcher.on_room(self._on_room)
 
     # --- leading
 
@@ -140,6 +141,13 @@ class Scheduler:
 
     def _on_event(self, view: RuntimeView, sequence: int) -> None:
         self._mark(view.runtime_id)
+
+    def _on_room(self) -> None:
+        """Look again at whoever waits for room."""
+        self._placement_due.set()
+        for view in self._views.active():
+            if any(isinstance(t.state.situation, trial.Queued | trial.Retrying) for t in view.trials.values()):
+                self._mark(view.runtime_id)
 
     def _mark(self, runtime_id: str) -> None:
         """Ask for the next step of a runtime soon."""
@@ -197,6 +205,8 @@ class Scheduler:
             need = placement.need_of(state.configuration)
             room = placement.slots_of(state.allocation, need)
             slots = min(room, placement.slots_wanted(state.configuration, state.trial_count))
+            if self._launcher(view).outage() is not None:
+                slots = 0
         return control.Picture(
             state=state,
             trials={number: self._trial_picture(view, one) for number, one in view.trials.items()},
@@ -321,7 +331,8 @@ class Scheduler:
             with observability.span("launcher.launch", launch.traceparent, "producer", {"attempt": str(key)}):
                 launch.traceparent = observability.current_traceparent() or launch.traceparent
                 await launcher.launch(key, launch, self._launches.environment(launch))
-            self._liveness.watch(key)
+            if launcher.observe(key)[0] is Process.RUNNING:
+                self._liveness.watch(key)
         except LaunchFailed as error:
             cause = common.EXIT_CAUSE_DETERMINISTIC if error.deterministic else common.EXIT_CAUSE_LAUNCH_FAILED
             log.warning(
@@ -394,11 +405,14 @@ class Scheduler:
         queue = [_candidate(v) for v in of_kind if v.state.phase is runtime.Phase.QUEUED and v.state.stop is None]
         if not queue:
             return
-        capacity = launcher.capacity()
-        if capacity is None:
-            placements: list[placement.Placement] = [
-                placement.Allocated(c.runtime_id, runtime.Allocation(0.0, 0.0, (), "", 0.0)) for c in queue
-            ]
+        capacity, outage = launcher.capacity(), launcher.outage()
+        placements: list[placement.Placement]
+        if outage is not None and not outage.detail:
+            return
+        if outage is not None:
+            placements = placement.hold_back(queue, outage.detail)
+        elif capacity is None:
+            placements = [placement.Allocated(c.runtime_id, runtime.Allocation(0.0, 0.0, (), "", 0.0)) for c in queue]
         else:
             held = [v.state.allocation for v in of_kind if v.state.allocation is not None]
             placements = placement.place(queue, capacity, held)

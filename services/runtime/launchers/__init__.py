@@ -34,8 +34,24 @@ class LaunchFailed(FailedPrecondition):
         self.deterministic = deterministic
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a launcher can launch nothing now."""
+
+    # Stable, in UPPER_SNAKE_CASE.
+    reason: str
+    # For people: what is wrong and what to do. Empty: it is about to be known.
+    detail: str
+    # It may end without anybody doing something. If not, what needs the launcher is refused.
+    passes: bool = True
+
+
 class Launcher(Protocol):
     """Starts, sees and ends the processes of attempts. It survives a restart of the service without state of its own."""
+
+    def outage(self) -> Outage | None:
+        """Say why nothing can be launched now; None: it can."""
+        ...
 
     def capacity(self) -> Capacity | None:
         """Return what the launcher can hold; None: that is for somebody else to judge."""
@@ -57,8 +73,20 @@ class Launcher(Protocol):
         """End a process and everything it started, at once. Returns when nothing of it runs. Repeats do nothing."""
         ...
 
+    async def purge(self, key: AttemptKey) -> None:
+        """Remove what is kept, outside the data directory, of an attempt that is over. Repeats do nothing.
+
+        Raises:
+            MilepostError: it could not be removed now.
+        """
+        ...
+
     def on_change(self, listener: Callable[[AttemptKey], None]) -> None:
-        """Call a function when a process ends."""
+        """Call a function when what is known of a process changes."""
+        ...
+
+    def on_room(self, listener: Callable[[], None]) -> None:
+        """Call a function when there is other room than before, or an outage begins or ends."""
         ...
 
     async def close(self) -> None:
@@ -68,6 +96,9 @@ class Launcher(Protocol):
 
 class External:
     """The launcher of scripts that registered themselves: it sees nothing and ends nothing."""
+
+    def outage(self) -> Outage | None:
+        return None
 
     def capacity(self) -> Capacity | None:
         return None
@@ -81,7 +112,13 @@ class External:
     async def kill(self, key: AttemptKey) -> None:
         return
 
+    async def purge(self, key: AttemptKey) -> None:
+        return
+
     def on_change(self, listener: Callable[[AttemptKey], None]) -> None:
+        return
+
+    def on_room(self, listener: Callable[[], None]) -> None:
         return
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from services.runtime.control_policy import Exit, Process
-from services.runtime.launchers import AttemptKey, LaunchFailed, processes
+from services.runtime.launchers import AttemptKey, LaunchFailed, Outage, processes
 from services.runtime.placement_policy import Capacity
 
 log = logging.getLogger(__name__)
@@ -117,11 +117,22 @@ class LocalLauncher:
         self._listeners: list[Callable[[AttemptKey], None]] = []
         self._watchers: set[asyncio.Task[None]] = set()
 
+    def outage(self) -> Outage | None:
+        return None
+
     def capacity(self) -> Capacity | None:
         return self._capacity
 
     def on_change(self, listener: Callable[[AttemptKey], None]) -> None:
         self._listeners.append(listener)
+
+    def on_room(self, listener: Callable[[], None]) -> None:
+        # What the host has is measured once; what is free of it follows from the log.
+        return
+
+    async def purge(self, key: AttemptKey) -> None:
+        # All there is lies in the data directory.
+        return
 
     async def close(self) -> None:
         for watcher in self._watchers:

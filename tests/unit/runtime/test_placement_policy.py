@@ -83,7 +83,7 @@ def test_needs_follow_from_the_configuration() -> None:
     group = configuration(
         resources={"workers": 4, "cpus_per_worker": 2, "gpus_per_worker": 0.5, "memory_gigabytes_per_worker": 3}
     )
-    assert need_of(group) == Need(8.0, 12.0, 2)
+    assert need_of(group) == Need(8.0, 12.0, 2, processes=4)
     assert need_of(configuration()) == Need(1.0, 0.0, 0)
     search = configuration(search={"space": {"x": [1, 2, 3]}, "max_concurrent_trials": 2})
     assert (slots_wanted(search, 3), slots_wanted(search, 1), slots_wanted(configuration(), 1)) == (2, 1, 1)

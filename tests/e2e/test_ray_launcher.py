@@ -1,0 +1,134 @@
+"""A run on a Ray cluster that asks for its token, from a folder of the client's, through everything that may happen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.api.training.v1 import launch_service_pb2 as launch_api
+from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
+from milepost.cli.exits import Exit
+from tests.e2e.stack import FREE_PORTS, ROOT, StackProcess, broken_links, until
+from tests.ray_cluster import RayCluster, running_cluster
+
+PROJECT = ROOT / "tests" / "assets" / "cluster_project"
+SECRET = "correct-horse-battery"
+STEPS = 90
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture
+def cluster() -> Iterator[RayCluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def stack(cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StackProcess]:
+    monkeypatch.setenv("MILEPOST_SECRET_PASSWORD", SECRET)
+    flags = [
+        f"--ray-address={cluster.address}",
+        f"--ray-token-file={cluster.token_file}",
+        f"--ray-python={sys.executable}",
+        f"--ray-work-dir={tmp_path / 'node'}",
+    ]
+    made = StackProcess(tmp_path / "data", [*FREE_PORTS, *flags])
+    try:
+        yield made.start()
+    finally:
+        made.end()
+
+
+def start(stack: StackProcess, folder: Path) -> str:
+    configuration = {
+        "name": "on a cluster",
+        "entrypoint": "trainer.py:train",
+        "launcher": "ray",
+        "parameters": {"steps": STEPS, "step_seconds": 0.1},
+        "snapshots": {"every_steps": 20},
+        "environment": {"PASSWORD": {"secret": "PASSWORD"}},
+    }
+    file = folder / "run.json"
+    file.write_text(json.dumps(configuration))
+    started = stack.milepost("runtime", "start", str(file), "--code", str(PROJECT), "-o", "json")
+    assert started.returncode == Exit.OK, started.stderr
+    return str(json.loads(started.stdout)["name"])
+
+
+def expected_losses() -> dict[int, float]:
+    """The same training, without anything around it."""
+    import torch
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    losses = {}
+    for step in range(1, STEPS + 1):
+        loss = model(torch.randn(4, 3)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses[step] = loss.item()
+    return losses
+
+
+def claim_again(address: str, job: dict[str, Any]) -> grpc.StatusCode:
+    """Try to get a launch with the ticket that everybody who looks at the job can see."""
+    ticket = job["runtime_env"]["env_vars"]["MILEPOST_LAUNCH_TICKET"]
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = LaunchServiceStub(channel)
+        request = launch_api.ClaimLaunchRequest(claim_id="0" * 32)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ClaimLaunch(request, metadata=[("authorization", f"Bearer {ticket}")], timeout=20)
+    return refused.value.code()  # type: ignore[attr-defined]
+
+
+def test_a_run_on_a_cluster_is_adopted_stopped_resumed_and_completed(
+    stack: StackProcess, cluster: RayCluster, tmp_path: Path
+) -> None:
+    name = start(stack, tmp_path)
+    stack.wait_for_step(name, 5)
+
+    stack.kill("runtime")
+    until(lambda: stack.part("runtime"), "the runtime service is started again")
+    stack.wait_for_step(name, 25)
+    [running] = cluster.ask("/api/jobs/")
+    assert running["status"] == "RUNNING"
+    assert claim_again(stack.endpoints.runtime, running) is grpc.StatusCode.FAILED_PRECONDITION
+
+    assert stack.milepost("runtime", "stop", name, "--reason", "lunch").returncode == Exit.OK
+    stopped = stack.wait_for_end(name)
+    assert stopped.status == runtime_api.RUNTIME_STATUS_ABORTED, stopped.reason
+    assert stack.milepost("runtime", "resume", name).returncode == Exit.OK
+    ended = stack.wait_for_end(name)
+    assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+
+    events = stack.events(name)
+    assert broken_links(events) == []
+    launches = [e.trial_event.attempt_launched for e in events if e.trial_event.HasField("attempt_launched")]
+    assert [launched.attempt for launched in launches] == [1, 2]
+    assert launches[1].snapshot_step >= 25, "the graceful stop lost nothing"
+    jobs = cluster.ask("/api/jobs/")
+    assert {job["submission_id"].rpartition("-trial-")[2] for job in jobs} == {"1-attempt-1", "1-attempt-2"}
+    assert {job["status"] for job in jobs} == {"SUCCEEDED"}
+
+    def all_stored() -> bool:
+        return stack.completeness(name).sent_points == stack.completeness(name).stored_points == STEPS
+
+    until(all_stored, "sent = stored")
+    assert stack.series(name, "train/loss") == expected_losses(), "bit-identical to the loop by itself"
+    logs = stack.client.logs.QueryLogs(log_api.QueryLogsRequest(parent=name, page_size=1_000))
+    assert "the secret is [secret PASSWORD]" in [entry.text for entry in logs.entries]
+    shown = json.dumps(jobs) + "".join(p.read_text(errors="replace") for p in cluster.directory.rglob("job-driver-*"))
+    assert SECRET not in shown
+    assert "NKEY" not in shown
+    assert not list((tmp_path).glob("node-*/runtimes/*/*/*")), "nothing is left on the node"
