@@ -36,12 +36,11 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1 import launch_service_pb2 as launch_api
 from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
-from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError
 from milepost.eventlog.connection import connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.json_logs import JsonFormatter
-from milepost.snapshots import local_path
+from milepost.storage import StorageUnavailable, StorageUnsupported, check_writable, local_path
 from milepost.training.journal import drain
 from milepost.training.leftovers import send_spool
 from milepost.transport import ClientTls, open_channel
@@ -149,17 +148,22 @@ def _make_private(folder: Path) -> None:
 
 
 def _check_storage(uri: str) -> None:
-    """Check that the folder for snapshots is the one that the runtime service made."""
-    if not uri.startswith(("file:", "/")):
-        return
+    """Check that snapshots can be written where the runtime service will look for them."""
+    folder = local_path(uri)
     try:
-        with tempfile.TemporaryFile(dir=local_path(uri)):
+        if folder is None:
+            check_writable(uri)
+            return
+        # Made by the runtime service: if it is not here, this is another folder of the same name.
+        with tempfile.TemporaryFile(dir=folder):
             pass
-    except (OSError, MilepostError) as error:
-        where = socket.gethostname()
+    except StorageUnavailable as error:
+        raise CannotBegin(common.EXIT_CAUSE_LAUNCH_FAILED, error.message) from error
+    except (OSError, StorageUnsupported) as error:
         detail = (
-            f"the storage for snapshots {uri} cannot be written to on {where}: {getattr(error, 'strerror', error)}; mount "
-            "it at the same path on every node of the cluster and on the runtime service's, or set snapshots.storage"
+            f"the storage for snapshots {uri} cannot be written to on {socket.gethostname()}: "
+            f"{getattr(error, 'strerror', None) or error}; mount it at the same path on every node of the cluster "
+            "and where the runtime service runs, or set snapshots.storage"
         )
         raise CannotBegin(common.EXIT_CAUSE_DETERMINISTIC, detail) from error
 
@@ -170,8 +174,8 @@ def _unpack(launch: AttemptLaunch, storage: Path) -> Path:
     except code_archive.CodeInvalid as error:
         detail = f"{error.message} (on {socket.gethostname()})"
         raise CannotBegin(common.EXIT_CAUSE_DETERMINISTIC, detail) from error
-    except OSError as error:
-        detail = f"the code could not be unpacked on {socket.gethostname()}: {error.strerror}"
+    except (OSError, StorageUnavailable) as error:
+        detail = f"the code could not be unpacked on {socket.gethostname()}: {error}"
         raise CannotBegin(common.EXIT_CAUSE_LAUNCH_FAILED, detail) from error
 
 

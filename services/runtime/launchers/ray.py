@@ -26,7 +26,7 @@ from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.domain.runtime import Allocation
 from milepost.errors import Unavailable
 from milepost.eventlog import EventLogError
-from milepost.snapshots import SnapshotInvalid, local_path
+from milepost.storage import local_path
 from services.runtime.claims import WITHDRAWN, Claims
 from services.runtime.control_policy import Exit, Process
 from services.runtime.launchers import AttemptKey, LaunchFailed, Outage
@@ -271,8 +271,8 @@ class RayLauncher:
         # `environment` stays here: the job fetches it with its ticket.
         try:
             await asyncio.to_thread(_make_storage, launch.snapshot_storage_uri)
-        except (OSError, SnapshotInvalid) as error:
-            raise LaunchFailed(f"the storage for snapshots cannot be written to: {error}") from error
+        except OSError as error:
+            raise LaunchFailed(f"the storage for snapshots cannot be written to: {error.strerror}") from error
         request = self._request(key, launch.configuration)
         deadline = time.monotonic() + SUBMIT_SECONDS
         while True:
@@ -477,9 +477,10 @@ def _keep_logs(folder: Path, text: str) -> None:
 
 
 def _make_storage(uri: str) -> None:
-    """Make the folder that the job looks for, to know that it sees the same storage. Others than folders are there."""
-    if uri.startswith(("file:", "/")):
-        local_path(uri).mkdir(parents=True, exist_ok=True)
+    """Make the folder that the job looks for, to know that it sees the same storage. An object store needs none."""
+    folder = local_path(uri)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _fields(key: AttemptKey, **more: object) -> dict[str, object]:
