@@ -32,11 +32,11 @@ from tests.servers import running_nats
 from tests.writer import Writer
 
 SCALE = float(os.environ.get("MILEPOST_BENCH_SCALE", "1"))
-TRIALS, WATCHED, ASKED = 100, 10, 5
+TRIALS, WATCHED, ASKED = 100, 10, 2
 STEPS_PER_SECOND = 100
 KEYS = ("train/loss", "train/learning_rate", "train/grad_norm", "eval/a", "eval/b")
 SENT_EVERY, SENT_EVERY_WATCHED = 1.0, 0.25
-ASKED_EVERY = 0.1
+ASKED_EVERY = 0.2
 # Figures count once everything runs steadily.
 WARM_SECONDS, MEASURED_SECONDS = 5.0, max(5.0, 30 * SCALE)
 
