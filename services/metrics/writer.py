@@ -161,11 +161,11 @@ class Pipeline:
                 # Other tasks run even if there is always another message.
                 await asyncio.sleep(0)
                 due = self._is_due(block, oldest)
-                if inserting is not None and (due or inserting.done()):
-                    # Taking goes on while an insert runs, but only up to one more block.
+                if inserting is not None and (inserting.done() or _is_full(block)):
+                    # Taking goes on while an insert runs, for who watches must not wait for it; up to one more block.
                     await inserting
                     inserting = None
-                elif due:
+                elif due and inserting is None:
                     self._hurry.clear()
                     inserting = asyncio.create_task(self._insert(block, stopping))
                     block = self._new_block()
@@ -173,6 +173,8 @@ class Pipeline:
                     wait = IDLE_SECONDS
                     if block.batches:
                         wait = min(POLL_SECONDS, max(0.0, oldest + self._interval() - time.monotonic()))
+                    if inserting is not None:
+                        wait = POLL_SECONDS
                     messages = await reader.next_batch(TAKE_MESSAGES, wait)
                     if messages and not block.batches:
                         oldest = time.monotonic()
