@@ -15,7 +15,7 @@ def ray_options(settings: Mapping[str, str], environment: Mapping[str, str] = os
     """Read what the launcher needs. None: there is no cluster.
 
     Raises:
-        SystemExit: the cluster cannot be used like that; the message says what to set.
+        SystemExit: a setting cannot be understood; the message says which.
     """
     address = settings["ray_address"]
     if not address:
@@ -27,8 +27,6 @@ def ray_options(settings: Mapping[str, str], environment: Mapping[str, str] = os
     if not token_file and environment.get("RAY_AUTH_MODE", "").lower() == "token":
         token_file = environment.get("RAY_AUTH_TOKEN_PATH", "")
     local = is_loopback_address(f"{url.hostname}:0")
-    if not local:
-        _check_reach(settings, token_file)
     return RayOptions(
         address=f"{url.scheme}://{url.netloc}{url.path}",
         token_file=Path(token_file).expanduser() if token_file else None,
@@ -40,27 +38,29 @@ def ray_options(settings: Mapping[str, str], environment: Mapping[str, str] = os
         cpus=_number(settings, "ray_cpus"),
         gpus=_number(settings, "ray_gpus"),
         memory_gigabytes=_number(settings, "ray_memory_gigabytes"),
+        problem="" if local else _problem(settings, token_file),
     )
 
 
-def _check_reach(settings: Mapping[str, str], token_file: str) -> None:
-    """Refuse a cluster elsewhere that anybody could use, or whose nodes would look for us on themselves."""
+def _problem(settings: Mapping[str, str], token_file: str) -> str:
+    """Say why a cluster on other machines is not used: anybody could, or its nodes would look for us on themselves."""
     if not token_file:
-        raise SystemExit(
+        return (
             "a Ray cluster on other machines is used with its token only, for whoever reaches it sees the tickets of "
             "its jobs: start it with RAY_AUTH_MODE=token and set MILEPOST_RAY_TOKEN_FILE"
         )
     if is_loopback_address(settings["ray_runtime_address"] or settings["runtime_address"]):
-        raise SystemExit(
+        return (
             "the nodes of the Ray cluster cannot reach the runtime service on 127.0.0.1: "
             "set MILEPOST_RAY_RUNTIME_ADDRESS to the address they reach it at"
         )
     nats = urlsplit((settings["ray_nats_url"] or settings["nats_url"]).split(",")[0])
     if is_loopback_address(f"{nats.hostname}:0"):
-        raise SystemExit(
+        return (
             "the nodes of the Ray cluster cannot reach NATS on 127.0.0.1: "
             "set MILEPOST_RAY_NATS_URL to the address they reach it at"
         )
+    return ""
 
 
 def _number(settings: Mapping[str, str], name: str) -> float | None:

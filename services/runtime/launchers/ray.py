@@ -62,7 +62,7 @@ _NODE_GONE = frozenset({"JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNO
 
 @dataclass(frozen=True, slots=True)
 class RayOptions:
-    """How a cluster is used. The last three say what an autoscaler can make of it; None: what it has now."""
+    """How a cluster is used. `cpus`, `gpus` and `memory_gigabytes` say what an autoscaler can make of it; None: what it has."""
 
     # `http(s)://host:port` of its dashboard.
     address: str
@@ -79,6 +79,8 @@ class RayOptions:
     cpus: float | None = None
     gpus: float | None = None
     memory_gigabytes: float | None = None
+    # Why it must not be used as it is set up. Empty: it may.
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -153,6 +155,10 @@ class RayLauncher:
         return self._capacity
 
     async def _follow_cluster(self) -> None:
+        if self._options.problem:
+            self._outage = Outage("RAY_MISCONFIGURED", self._options.problem, passes=False)
+            log.error("ray.misconfigured", extra={"address": self._options.address, "detail": self._options.problem})
+            return
         while True:
             before = (self._capacity, self._outage)
             try:

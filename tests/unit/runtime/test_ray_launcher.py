@@ -260,16 +260,38 @@ def test_a_cluster_elsewhere_is_used_as_the_settings_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    "changes",
     [
-        ({"ray_address": "ray://head:10001"}, "http"),
-        ({"ray_address": "http://user:secret@head:8265"}, "http"),
-        ({"ray_address": "head:8265"}, "RAY_AUTH_MODE=token"),
-        ({"ray_address": "head:8265", "ray_token_file": "/t", "runtime_address": "127.0.0.1:1"}, "RUNTIME_ADDRESS"),
-        ({"ray_address": "head:8265", "ray_token_file": "/t", "nats_url": "nats://127.0.0.1:1"}, "RAY_NATS_URL"),
-        ({"ray_address": "127.0.0.1:8265", "ray_cpus": "many"}, "ray_cpus"),
+        {"ray_address": "ray://head:10001"},
+        {"ray_address": "http://user:secret@head:8265"},
+        {"ray_address": "127.0.0.1:8265", "ray_cpus": "many"},
     ],
 )
-def test_a_cluster_that_could_not_work_or_is_open_is_refused_at_the_start(changes: dict[str, str], says: str) -> None:
-    with pytest.raises(SystemExit, match=says):
+def test_settings_that_mean_nothing_are_refused_at_the_start(changes: dict[str, str]) -> None:
+    with pytest.raises(SystemExit, match="ray_"):
         ray_options(settings(**changes), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "RAY_AUTH_MODE=token"),
+        ({"ray_token_file": "/t", "runtime_address": "127.0.0.1:1"}, "RAY_RUNTIME_ADDRESS"),
+        ({"ray_token_file": "/t", "nats_url": "nats://127.0.0.1:1"}, "RAY_NATS_URL"),
+    ],
+)
+async def test_a_cluster_that_is_open_or_could_not_reach_us_is_not_used(
+    changes: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    options = ray_options(settings(ray_address="head:8265", **changes), {})
+    assert options is not None
+    made = RayLauncher(options, tmp_path, Claims(MemoryKeyValue()), lambda key: "ticket", lambda: "127.0.0.1:1")
+    made.start()
+    try:
+        async with asyncio.timeout(10):
+            while (outage := made.outage()) is None or not outage.detail:
+                await asyncio.sleep(0.01)
+        assert says in outage.detail
+        assert not outage.passes
+    finally:
+        await made.close()
