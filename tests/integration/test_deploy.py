@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ def kustomize(overlay: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-@pytest.mark.parametrize("overlay", ["development", "production"])
+@pytest.mark.parametrize("overlay", ["development", "production", "replicated"])
 def test_overlays_build_and_fit_the_schemas_of_kubernetes(overlay: str, tmp_path: Path) -> None:
     """Every resource but KubeRay's own passes the strict schemas."""
     rendered = tmp_path / "all.yaml"
@@ -62,6 +63,22 @@ def test_a_replica_that_stands_by_gets_no_calls_and_holds_up_no_drain() -> None:
     assert metrics["spec"]["strategy"]["type"] == "Recreate"
     budgets = {r["metadata"]["name"] for r in resources if r["kind"] == "PodDisruptionBudget"}
     assert budgets == {"runtime", "trials", "gateway", "nats"}
+
+
+def test_replicated_tables_have_a_cluster_to_be_on() -> None:
+    """The name that the metric service uses is one that the servers know, with macros, Keeper and as many servers."""
+    resources = list(yaml.safe_load_all(kustomize("replicated")))
+    maps = [r for r in resources if r["kind"] == "ConfigMap"]
+    (common,) = [r for r in maps if r["metadata"]["name"].startswith("milepost-common")]
+    (cluster,) = [r for r in maps if r["metadata"]["name"].startswith("clickhouse-cluster")]
+    (servers,) = [r for r in resources if r["kind"] == "StatefulSet" and r["metadata"]["name"] == "clickhouse"]
+    root = ET.fromstring(cluster["data"]["cluster.xml"])
+    name = common["data"]["MILEPOST_CLICKHOUSE_CLUSTER"]
+    replicas = root.findall(f"remote_servers/{name}/shard/replica/host")
+    keepers = root.findall("keeper_server/raft_configuration/server/hostname")
+    expected = [f"clickhouse-{index}.clickhouse" for index in range(servers["spec"]["replicas"])]
+    assert [host.text for host in replicas] == [host.text for host in keepers] == expected
+    assert {macro.tag for macro in root.findall("macros/*")} == {"shard", "replica"}
 
 
 def test_anchors_outlive_the_runtime_service() -> None:
