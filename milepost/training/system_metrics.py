@@ -6,19 +6,27 @@ import importlib
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 SAMPLE_SECONDS = 10.0
 
 
 class SystemSampler:
-    """Reads use of CPU, memory, disk, network and GPUs. Without psutil it reads nothing."""
+    """Reads use of CPU, memory, disk, network and GPUs, and how fast it goes. Without psutil only the latter.
 
-    def __init__(self) -> None:
+    Series are `system/<what>` of rank 0 and `system/rank_<n>/<what>` of the others: each instance has its own.
+
+    Args:
+        directory: on the disk whose use is of interest.
+    """
+
+    def __init__(self, rank: int = 0, directory: Path = Path()) -> None:
+        self._prefix = "system/" if rank == 0 else f"system/rank_{rank}/"
+        self._directory = directory
         self._process: Any = None
         self._last: dict[str, float] = {}
-        self._last_time = 0.0
-        self._sampled = time.monotonic()
+        self._last_time = self._sampled = time.monotonic()
         self._sampled_step = 0
         self._nvml = _open_nvml()
         with suppress(ImportError):
@@ -26,21 +34,31 @@ class SystemSampler:
 
             self._psutil = psutil
             self._process = psutil.Process(os.getpid())
+            # These count from the call before.
             self._process.cpu_percent()
+            psutil.cpu_percent()
+            self._last = self._counters()
 
-    def sample(self, step: int) -> dict[str, float]:
-        """Return the values since the last sample; empty while it is not time, or no step was done since."""
+    def sample(self, step: int, samples: int | None = None) -> dict[str, float]:
+        """Return the values since the last sample; empty while it is not time, or no step was done since.
+
+        Args:
+            samples: in one step, of the whole attempt; None: unknown.
+        """
         now = time.monotonic()
         if now - self._sampled < SAMPLE_SECONDS or step <= self._sampled_step:
             return {}
-        values = {"system/steps_per_second": (step - self._sampled_step) / (now - self._sampled)}
+        speed = (step - self._sampled_step) / (now - self._sampled)
+        values = {"steps_per_second": speed}
+        if samples:
+            values["samples_per_second"] = speed * samples
         self._sampled, self._sampled_step = now, step
         if self._process is not None:
             with suppress(self._psutil.Error, OSError):
                 values |= self._read_process(now)
         if self._nvml is not None:
             values |= _read_gpus(self._nvml)
-        return values
+        return {self._prefix + name: value for name, value in values.items()}
 
     def begin(self, step: int) -> None:
         """Count steps from here: those before belong to earlier attempts."""
@@ -48,23 +66,34 @@ class SystemSampler:
 
     def _read_process(self, now: float) -> dict[str, float]:
         values = {
-            "system/cpu_percent": self._process.cpu_percent(),
-            "system/memory_bytes": float(self._process.memory_info().rss),
-            "system/host_memory_percent": self._psutil.virtual_memory().percent,
+            "cpu_percent": self._process.cpu_percent(),
+            "memory_bytes": float(self._process.memory_info().rss),
+            "host_memory_percent": self._psutil.virtual_memory().percent,
+            "host_cpu_percent": self._psutil.cpu_percent(),
+            "disk_used_percent": self._psutil.disk_usage(str(self._directory)).percent,
         }
-        disk = self._process.io_counters()
-        network = self._psutil.net_io_counters()
-        counters = {
-            "system/disk_read_bytes_per_second": float(disk.read_bytes),
-            "system/disk_write_bytes_per_second": float(disk.write_bytes),
-            "system/network_sent_bytes_per_second": float(network.bytes_sent),
-            "system/network_received_bytes_per_second": float(network.bytes_recv),
-        }
+        counters, elapsed = self._counters(), max(1e-3, now - self._last_time)
         if self._last:
-            elapsed = now - self._last_time
-            values |= {key: max(0.0, value - self._last[key]) / elapsed for key, value in counters.items()}
+            values |= {
+                f"{name}_per_second": max(0.0, count - self._last[name]) / elapsed
+                for name, count in counters.items()
+                if name in self._last
+            }
         self._last, self._last_time = counters, now
         return values
+
+    def _counters(self) -> dict[str, float]:
+        """Read what only ever grows: of the disk by this process, of the network by the whole machine."""
+        with suppress(self._psutil.Error, OSError, AttributeError):
+            disk = self._process.io_counters()
+            network = self._psutil.net_io_counters()
+            return {
+                "disk_read_bytes": float(disk.read_bytes),
+                "disk_write_bytes": float(disk.write_bytes),
+                "network_sent_bytes": float(network.bytes_sent),
+                "network_received_bytes": float(network.bytes_recv),
+            }
+        return {}
 
 
 def _open_nvml() -> Any | None:
@@ -82,6 +111,6 @@ def _read_gpus(nvml: Any) -> dict[str, float]:
     with suppress(nvml.NVMLError):
         for index in range(nvml.nvmlDeviceGetCount()):
             device = nvml.nvmlDeviceGetHandleByIndex(index)
-            values[f"system/gpu_{index}_percent"] = float(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
-            values[f"system/gpu_{index}_memory_bytes"] = float(nvml.nvmlDeviceGetMemoryInfo(device).used)
+            values[f"gpu_{index}_percent"] = float(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
+            values[f"gpu_{index}_memory_bytes"] = float(nvml.nvmlDeviceGetMemoryInfo(device).used)
     return values
