@@ -39,7 +39,7 @@ from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver
 from milepost.training.leftovers import send_leftovers
 from milepost.training.log_batches import LogBatcher
 from milepost.training.sender import TelemetrySender
-from milepost.training.spool import LOGS, Dropped, Spool
+from milepost.training.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.exits import Ending, ProcessExit, memory_kills, type_ending
 from trainer.group import LocalWorker
@@ -197,7 +197,8 @@ class Driver:
 
     def _add_line(self, line: LogLine) -> None:
         line.text = self._redact(line.text)
-        self._logs.add(line)
+        if self._logs.add(line):
+            self._flush_logs()
 
     def _record(self, payload: Message, time: datetime | None = None) -> None:
         """Have a fact appended, with what is behind it."""
@@ -223,17 +224,7 @@ class Driver:
         return self._launch.launch_event_id
 
     def _on_drop(self, dropped: Dropped) -> None:
-        self._record(
-            facts.TelemetryDropped(
-                attempt=self._key.attempt,
-                kind=dropped.kind,
-                batch_count=dropped.batches,
-                item_count=dropped.items,
-                first_step=dropped.first_step,
-                last_step=dropped.last_step,
-                reason=dropped.reason,
-            )
-        )
+        self._record(dropped.fact(self._key.attempt))
 
     # --- the log
 
@@ -337,7 +328,7 @@ class Driver:
         """Drain the logs, append the last word, and leave it in a file too."""
         self._flush_logs()
         if log_ready.is_set():
-            await self._drain_logs()
+            await self._sender.drain(LOG_DRAIN_SECONDS)
         ended = facts.AttemptEnded(
             attempt=self._key.attempt,
             outcome=ending.outcome,
@@ -353,13 +344,9 @@ class Driver:
         assert self._journal is not None
         if not await self._journal.wait_appended(EVENT_DRAIN_SECONDS) and self._journal.fenced.is_set():
             raise Fenced
-        await self._drain_logs()
+        await self._sender.drain(LOG_DRAIN_SECONDS)
         await self._retention.carry_out()
         return 0
-
-    async def _drain_logs(self) -> None:
-        if await self._sender.wait_sent(LOG_DRAIN_SECONDS) and self._sender.writer_alive:
-            await self._sender.wait_stored({LOGS: self._spool.last_number(LOGS)}, LOG_DRAIN_SECONDS)
 
     def _write_exit(self, ended: facts.AttemptEnded) -> None:
         text = json.dumps(json_format.MessageToDict(ended, preserving_proto_field_name=True), indent=1)

@@ -31,7 +31,7 @@ from milepost.training.log_batches import LogBatcher
 from milepost.training.pace import StepPace
 from milepost.training.progress import ProgressLines
 from milepost.training.sender import TelemetrySender
-from milepost.training.spool import LOGS, STEPS, Dropped, Spool
+from milepost.training.spool import STEPS, Dropped, Spool
 from milepost.training.system_metrics import SystemSampler
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Background:
         self._addresses = addresses
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
-        self._system = SystemSampler()
+        self._system = SystemSampler(rank, directory)
         self._pace = StepPace()
         self.progress = ProgressLines(position, self._own_line)
         self._lines = LogBatcher(self._spool)
@@ -144,8 +144,8 @@ class Background:
 
     def log_line(self, line: LogLine) -> None:
         """Send a line of output with the next batch."""
-        if self.alive:
-            self._lines.add(line)
+        if self.alive and self._lines.add(line):
+            self._call(self._flush_wanted.set)
 
     def _own_line(self, text: str) -> None:
         self.log_line(
@@ -197,16 +197,22 @@ class Background:
 
     def finish(self, last_report: InstanceReport, seconds: float) -> int:
         """Send what is left, not longer than this, then end the thread. Returns the batches that stay in the spool."""
+        if not self.alive:
+            return 0
         left = self._ask(self._drain(seconds), seconds + 5.0, -1)
+        if left < 0:
+            left = self._spool.count
+        if left:
+            self.warnings.say("left", f"{left} batches are not sent yet; they wait in {self._spool.path}")
         if last_report.WhichOneof("report") == "finished":
-            last_report.finished.unsent_batch_count = max(0, left)
+            last_report.finished.unsent_batch_count = left
         self.send(last_report)
         self._ask(self._close(), 3 * CHANNEL_SECONDS + 5.0, None)
         self._closed = True
         self._call(self._loop.stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(5.0)
-        return max(0, left)
+        return left
 
     # --- in the thread
 
@@ -277,7 +283,7 @@ class Background:
         """Cut what was logged into batches and spool them. Progress without points makes a batch too."""
         if self._lines.flush():
             self._sender.wake()
-        used = self._system.sample(self.position.step)
+        used = self._system.sample(self.position.step, self.position.samples)
         if used:
             self.buffer.append(self.position.step, time.time(), used)
         progress = self.position.headers()
@@ -299,6 +305,10 @@ class Background:
         if self._spool.failure:
             self.warnings.say(
                 "spool", f"the spool cannot be written ({self._spool.failure}); telemetry is kept in memory"
+            )
+        if self._sender.trouble:
+            self.warnings.say(
+                "server", f"{self._sender.trouble}; training goes on, its telemetry waits in {self._spool.path}"
             )
         self._sent_position = progress
         self._sender.wake()
@@ -363,18 +373,7 @@ class Background:
             "dropped",
             f"{dropped.items} values of steps {dropped.first_step} to {dropped.last_step} were given up: {dropped.reason}",
         )
-        self.report(
-            facts.TelemetryDropped(
-                attempt=self._identity.attempt,
-                rank=self._rank,
-                kind=dropped.kind,
-                batch_count=dropped.batches,
-                item_count=dropped.items,
-                first_step=dropped.first_step,
-                last_step=dropped.last_step,
-                reason=dropped.reason,
-            )
-        )
+        self.report(dropped.fact(self._identity.attempt, self._rank))
 
     async def _flush_and_wait_stored(self, seconds: float) -> bool:
         self._flush()
@@ -397,11 +396,8 @@ class Background:
     async def _drain(self, seconds: float) -> int:
         self._flush()
         self._tell_refused(final=True)
-        deadline = time.monotonic() + seconds
-        connected = self._connection is not None and self._connection.is_connected
-        if connected and await self._sender.wait_sent(seconds) and self._sender.writer_alive:
-            until = {kind: self._spool.last_number(kind) for kind in (LOGS, STEPS)}
-            await self._sender.wait_stored(until, max(0.0, deadline - time.monotonic()))
+        if self._connection is not None and self._connection.is_connected:
+            await self._sender.drain(seconds)
         return self._sender.unacknowledged()
 
     async def _close(self) -> None:

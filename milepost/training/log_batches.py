@@ -10,8 +10,6 @@ from milepost.training.spool import LOGS, Spool
 
 LARGEST_BATCH_LINES = 2000
 LARGEST_BATCH_BYTES = 384 << 10
-# Lines held while the spool is being written. Whoever writes faster than this waits for its pipe.
-BUFFER_LINES = 100_000
 
 
 class LogBatcher:
@@ -21,8 +19,10 @@ class LogBatcher:
         self._spool = spool
         self._lines: deque[LogLine] = deque()
 
-    def add(self, line: LogLine) -> None:
+    def add(self, line: LogLine) -> bool:
+        """Add a line. Returns whether there is a whole batch, so that it is time to flush."""
         self._lines.append(line)
+        return len(self._lines) >= LARGEST_BATCH_LINES
 
     @property
     def pending(self) -> int:

@@ -167,6 +167,13 @@ class TelemetrySender:
         self.wake()
         return await self._wait(lambda: self.unacknowledged() == 0, seconds)
 
+    async def drain(self, seconds: float) -> None:
+        """Wait until the broker has everything and, if the metric writer lives, until all of it is stored."""
+        deadline = time.monotonic() + seconds
+        if await self.wait_sent(seconds) and self.writer_alive:
+            until = {kind: self._spool.last_number(kind) for kind in kinds()}
+            await self.wait_stored(until, max(0.0, deadline - time.monotonic()))
+
     @property
     def writer_alive(self) -> bool:
         """Whether the metric writer was heard of within the last 10 s."""

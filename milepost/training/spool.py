@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from milepost.api.event.v1.trial_events_pb2 import TelemetryDropped
 from milepost.api.telemetry.v1.telemetry_pb2 import LogBatch, Sender, StepBatch, Tombstone
 
 STEPS = "steps"
@@ -83,6 +84,19 @@ class Dropped:
     first_step: int
     last_step: int
     reason: str
+
+    def fact(self, attempt: int, rank: int = 0) -> TelemetryDropped:
+        """State it as an event of an attempt."""
+        return TelemetryDropped(
+            attempt=attempt,
+            rank=rank,
+            kind=self.kind,
+            batch_count=self.batches,
+            item_count=self.items,
+            first_step=self.first_step,
+            last_step=self.last_step,
+            reason=self.reason,
+        )
 
 
 class Spool:
