@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +14,9 @@ from milepost.cli.connection import connected, output_option, parent_name, trial
 from milepost.cli.exits import Exit
 from milepost.cli.output import JSON, say
 from milepost.client import Client
+
+# file ending -> format of an export
+_ENDINGS = {".arrows": "arrow", ".parquet": "parquet", ".csv": "csv", ".ndjson": "ndjson"}
 
 
 @click.group()
@@ -82,26 +86,44 @@ def _print_series(answer: metric_api.QuerySeriesResponse, form: str) -> None:
 @metrics.command()
 @click.argument("name")
 @click.argument("keys", nargs=-1)
-@click.option("-f", "--file", "path", default="-", help="Where to write the Arrow IPC stream; `-` for stdout.")
+@click.option("-f", "--file", "path", default="-", help="Where to write; `-` for stdout.")
+@click.option("--format", "form", type=click.Choice(sorted(_ENDINGS.values())), help="Else as the file's name ends.")
 @click.option("--superseded", is_flag=True, help="Abandoned tails too.")
 @connected
-def export(client: Client, name: str, keys: tuple[str, ...], path: str, superseded: bool) -> int:
-    """Write every point of a trial as an Arrow IPC stream."""
-    if path == "-" and sys.stdout.isatty():
+def export(client: Client, name: str, keys: tuple[str, ...], path: str, form: str | None, superseded: bool) -> int:
+    """Write every point of a trial: as an Arrow IPC stream, Parquet, CSV or a JSON object a line."""
+    form = form or _ENDINGS.get(Path(path).suffix, "arrow")
+    if path == "-" and form in ("arrow", "parquet") and sys.stdout.isatty():
         raise click.UsageError("this would write binary data to the terminal; give --file")
     request = metric_api.ExportSeriesRequest(parents=[trial_name(name)], keys=keys, include_superseded=superseded)
-    chunks = client.metrics.ExportSeries(request)
+    pieces = _converted((chunk.arrow for chunk in client.metrics.ExportSeries(request)), form)
     if path == "-":
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk.arrow)
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return Exit.OK
     temporary = Path(path).with_name(f".{Path(path).name}.new")
-    with temporary.open("wb") as file:
-        size = sum(file.write(chunk.arrow) for chunk in chunks)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            size = sum(file.write(piece) for piece in pieces)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     say(f"{size:,} bytes in {path}")
     return Exit.OK
+
+
+def _converted(chunks: Iterator[bytes], form: str) -> Iterator[bytes]:
+    """Turn an Arrow IPC stream into a format; Arrow itself needs no library."""
+    if form == "arrow":
+        return chunks
+    try:
+        from milepost.exports import convert
+    except ImportError as error:
+        raise click.UsageError(
+            f"--format {form} needs {error.name}: pip install 'milepost[server]', or take --format arrow"
+        ) from error
+    return convert(lambda: next(chunks, b""), form)
 
 
 @metrics.command()

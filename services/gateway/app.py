@@ -33,6 +33,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from milepost.errors import InvalidArgument, ResourceExhausted, Violation
+from milepost.exports import FORMATS, convert
 from milepost.ids import is_token
 from milepost.observability import span
 from milepost.protojson import from_json, from_query, message_class_of, to_json
@@ -40,7 +41,6 @@ from services.access import Access, Unobserved, loopback_access
 from services.authentication import Observer
 from services.gateway import routes
 from services.gateway.doors import LOGIN_PATH, Doors, Streams, call_metadata, problem_of, session_routes
-from services.gateway.exports import FORMATS, convert
 from services.gateway.feed import Feed, FeedResponse
 from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards, read_body
 from services.gateway.openapi import document

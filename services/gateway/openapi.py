@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from milepost.exports import FORMATS
 from milepost.ids import TOKEN
 from milepost.protojson import (
     DURATION,
@@ -19,7 +20,6 @@ from milepost.protojson import (
     real_oneof,
 )
 from services.gateway import routes
-from services.gateway.exports import FORMATS
 from services.gateway.guards import CSRF_HEADER
 from services.gateway.problems import MEDIA_TYPE
 from services.gateway.routes import MAXIMUM_TRIAL, Answer, Route

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import httpx
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
 import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
@@ -19,6 +28,21 @@ LOSS = "train/loss"
 FIXED_SERIES = ("train/learning_rate", "train/grad_norm", LOSS)
 
 pytestmark = pytest.mark.timeout(300)
+
+
+def _rows(table: Any) -> list[tuple[Any, ...]]:
+    return sorted(zip(*(table[name].to_pylist() for name in ("key", "step", "value")), strict=True))
+
+
+# format of an export -> its rows: key, step, value
+READERS: dict[str, Callable[[bytes], list[tuple[Any, ...]]]] = {
+    "arrow": lambda content: _rows(pa.ipc.open_stream(content).read_all()),
+    "parquet": lambda content: _rows(pa_parquet.read_table(io.BytesIO(content))),
+    "csv": lambda content: _rows(pa_csv.read_csv(io.BytesIO(content))),
+    "ndjson": lambda content: sorted(
+        (row["key"], row["step"], row["value"]) for row in map(json.loads, content.splitlines())
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,24 @@ def test_a_run_completes_with_every_step_stored_once(stack: StackProcess, baseli
     for key in FIXED_SERIES:
         assert sorted(baseline.series[key]) == list(range(1, baseline.steps + 1)), key
         assert all(math.isfinite(value) for value in baseline.series[key].values()), key
+
+
+def test_every_point_can_be_exported_in_every_format(stack: StackProcess, baseline: Baseline, tmp_path: Path) -> None:
+    """Through the command line and through the gateway: the same rows, whatever the format."""
+    tables: dict[str, list[tuple[Any, ...]]] = {}
+    trial = baseline.name.removeprefix("runtimes/")
+    for form, read in READERS.items():
+        path = tmp_path / f"points.{form}"
+        result = stack.milepost("metrics", "export", trial, "--file", str(path), "--format", form)
+        assert result.returncode == Exit.OK, result.stderr
+        url = f"{stack.endpoints.gateway}/api/v1/series:export"
+        answer = httpx.get(url, params={"parents": f"{baseline.name}/trials/1", "format": form}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        tables[form] = read(path.read_bytes())
+        assert read(answer.content) == tables[form]
+    points = tables["arrow"]
+    assert len([key for key, _, _ in points if key == "train/loss"]) == baseline.steps
+    assert all(rows == points for rows in tables.values())
 
 
 def test_the_model_learns(stack: StackProcess, baseline: Baseline) -> None:
