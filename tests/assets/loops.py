@@ -257,3 +257,15 @@ def hangs(trial):
         time.sleep(0.05)
         trial.log({"train/loss": 1.0})
     time.sleep(3_600)
+
+
+def floods(trial, lines, seconds):
+    """Print very many lines; every 100,000th has a word of its own."""
+    trial.log({"train/loss": 1.0})
+    began = time.monotonic()
+    for number in range(lines):
+        if number % 1000 == 0:
+            time.sleep(max(0.0, began + seconds * number / lines - time.monotonic()))
+        word = f"needle-{number // 100_000}" if number % 100_000 == 77 else "loss"
+        sys.stdout.write(f"line {number:07d} {word} 0.{number % 997:03d} tokens/s\n")
+    trial.log({"train/loss": 0.5})

@@ -1,4 +1,4 @@
-"""Fifty kills of the writer, every third of NATS too."""
+"""Fifty kills of the writer, every third time of NATS and every second time of trainers too."""
 
 from __future__ import annotations
 
