@@ -81,8 +81,12 @@ lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 lock-verify: ## Fail if requirements.lock lacks something pyproject.toml asks for
 	@$(BIN)/python deploy/lock.py
 
+.venv-peers: deploy/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install -q -q --disable-pip-version-check -r deploy/peers.txt && touch .venv-peers || echo "other trackers cannot be installed; there are no figures of theirs" >&2
+
 .PHONY: bench
-bench: install vendor ## Measure; prints one JSON object a line
+bench: install vendor .venv-peers ## Measure, other trackers beside; prints one JSON object a line
 	@exec $(BIN)/python -m tests.benchmarks
 
 .PHONY: bench-soak

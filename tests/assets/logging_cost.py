@@ -7,8 +7,6 @@ from pathlib import Path
 import psutil
 import torch
 
-WORK_SECONDS = 0.001
-
 
 def _calls(trial, steps, make, pause=0.0):
     """Return nanoseconds of each call of `log`."""
@@ -27,28 +25,6 @@ def _calls(trial, steps, make, pause=0.0):
 def _summary(spent):
     spent = sorted(spent)
     return {"mean_us": sum(spent) / len(spent) / 1000, "p99_us": spent[int(0.99 * len(spent))] / 1000}
-
-
-def _cpu_seconds(steps, after):
-    """Return seconds of CPU of this thread for steps whose own work is a fixed number of rounds."""
-    before = time.thread_time()
-    for index in range(steps):
-        total = 0
-        for number in range(ROUNDS):
-            total += number
-        after(index)
-    return time.thread_time() - before
-
-
-ROUNDS = 1
-
-
-def _calibrate():
-    """Find how many rounds are a step of one millisecond."""
-    global ROUNDS
-    ROUNDS = 20000
-    best = min(_cpu_seconds(20, lambda index: None) for _ in range(5)) / 20
-    ROUNDS = int(ROUNDS * WORK_SECONDS / best)
 
 
 def measure(trial, result: str, steps: int = 20000):
@@ -71,14 +47,45 @@ def measure(trial, result: str, steps: int = 20000):
     _calls(trial, 100, of_tensors)
     figures["tensors"] = _summary(_calls(trial, steps, of_tensors))
     figures["memory_mib"] = (process.memory_info().rss - memory) / 2**20
-    _calibrate()
+    Path(result).write_text(json.dumps(figures))
+
+
+def flat_out(trial, result: str, steps: int = 200_000):
+    """Log three floats a step as fast as it goes; say when it began and ended."""
+    trial.restore()
+    began = time.time()
+    for index in range(steps):
+        trial.log({"train/loss": 1.0 / (index + 1), "train/accuracy": index * 0.5, "train/rate": 0.001})
+    Path(result).write_text(json.dumps({"began": began, "ended": time.time()}))
+
+
+def broker_away(trial, result: str, flag: str, seconds: float = 60.0):
+    """Time `log` at 1,000 steps/s before, while and after the broker is away; `flag` appears when it may go."""
+    trial.restore()
+    figures = {}
+    for name, duration in (("before", 10.0), ("away", seconds), ("after", 10.0)):
+        if name != "before":
+            Path(flag).with_suffix(f".{name}").touch()
+        spent = []
+        end = time.monotonic() + duration
+        while time.monotonic() < end:
+            values = {"train/loss": 1.0 / (len(spent) + 1), "train/accuracy": 0.5, "train/rate": 0.001}
+            before = time.perf_counter_ns()
+            trial.log(values)
+            spent.append(time.perf_counter_ns() - before)
+            time.sleep(0.001)
+        figures[name] = _summary(spent)
+    figures["steps"] = trial.step
+    Path(result).write_text(json.dumps(figures))
+
+
+def take_turns(trial, turns: str, rounds: int, steps: int, count: int):
+    """The side of a comparison that logs; see `turns.py`."""
+    from turns import serve
+
+    trial.restore()
 
     def five(index):
         trial.log({"a": 1.0, "b": index, "c": 0.5, "d": 2.5, "e": 1e-3})
 
-    ratios = []
-    for _ in range(9):
-        without = _cpu_seconds(500, lambda index: None)
-        ratios.append(_cpu_seconds(500, five) / without)
-    figures["slowdown_percent"] = [100 * (ratio - 1) for ratio in ratios]
-    Path(result).write_text(json.dumps(figures))
+    serve(Path(turns), "on", rounds, steps, count, five)

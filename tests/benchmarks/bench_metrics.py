@@ -7,7 +7,9 @@ Real parts: a nats-server that syncs always, the metric service as a process, pu
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +21,9 @@ from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.streams import ensure_streams
+from tests.attempts import TrialOnTest
 from tests.benchmarks.figures import report
+from tests.benchmarks.peers import measure
 from tests.metrics_service import MetricsClient, MetricsProcess, log_batch, metrics_client, send, step_batch
 from tests.servers import running_nats
 
@@ -28,6 +32,10 @@ KEYS = ("train/loss", "train/learning_rate", "train/grad_norm")
 STEPS_PER_BATCH = 4096
 PUBLISHES_IN_FLIGHT = 8
 QUERIES = 40
+SPIKE, SPIKE_STEP = 1000.0, int(7_654_321 * SCALE)
+# What `logging_cost.py` logs.
+LOGGED_KEYS = ["train/loss", "train/accuracy", "train/rate"]
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 def training_curve(steps: int) -> dict[str, np.ndarray]:
@@ -100,10 +108,38 @@ async def throughput_and_size(connection: Connection, client: MetricsClient, pro
         position = await publish_all(connection, batches)
         await is_readable(client, f"flat-out-{run}", KEYS[0], position)
         rates.append(steps * 3 / (time.perf_counter() - started))
-    report("4.points_sent_until_readable", rates, "points/s", ">= 300000")
+    report("4.points_published_until_readable", rates, "points/s", "")
     await asyncio.sleep(5)  # merges
     folder = process.data_dir / "clickhouse" / "data" / "store"
     report("8.bytes_per_point", size_of(folder) / (3 * steps * 3), "bytes", "<= 6")
+
+
+async def from_log_to_query(connection: Connection, client: MetricsClient, nats_url: str, folder: Path) -> None:
+    """A real training process that logs flat out, until QuerySeries has every point."""
+    steps = int(300_000 * SCALE)
+    rates = []
+    for run in range(3):
+        result = folder / f"flat-out-{run}.json"
+        trial = TrialOnTest(connection, nats_url, folder)
+        await trial.create({})
+        parameters = {"result": str(result), "steps": steps}
+        attempt = await trial.launch("logging_cost.py:flat_out", parameters, code=ASSETS)
+        attempt.start()
+        request = pb.QuerySeriesRequest(
+            parents=[f"runtimes/{trial.runtime_id}/trials/1"], keys=LOGGED_KEYS, bucket_count=1
+        )
+        while True:
+            answer = await client.metrics.QuerySeries(request)
+            now = time.time()
+            if sum(sum(series.counts) for series in answer.series) >= 3 * steps:
+                break
+            await asyncio.sleep(0.05)
+        if await attempt.wait() != 0:
+            raise SystemExit(attempt.driver_log)
+        rates.append(3 * steps / (now - json.loads(result.read_text())["began"]))
+    for peer in measure() or [{}]:
+        beside = {"peer": peer["name"], "peer_values": peer["points_per_second"]} if peer else {}
+        report("4.points from log to readable, one process", rates, "points/s", ">= 300000; ratio >= 10", **beside)  # type: ignore[arg-type]
 
 
 def size_of(folder: Path) -> int:
@@ -133,7 +169,10 @@ async def queries(connection: Connection, client: MetricsClient) -> None:
     for name, runtime_id, trials, target in cases:
         position = 0
         for trial, steps in enumerate(trials, 1):
-            position = max(position, await publish_all(connection, batches_of(runtime_id, noise(steps), trial)))
+            curves = noise(steps)
+            if runtime_id == "ten":
+                curves["train/loss"][SPIKE_STEP - 1] = SPIKE
+            position = max(position, await publish_all(connection, batches_of(runtime_id, curves, trial)))
         await is_readable(client, runtime_id, "train/loss", position)
         await asyncio.sleep(5)  # merges
         request = pb.QuerySeriesRequest(
@@ -148,6 +187,30 @@ async def queries(connection: Connection, client: MetricsClient) -> None:
             times.append((time.perf_counter() - started) * 1000)
         report(f"7.query_{name}_p95", float(np.quantile(times[5:], 0.95)), "ms", f"<= {target}")
         report(f"7.query_{name}_median", float(np.median(times[5:])), "ms", "")
+        if runtime_id == "ten":
+            await zooms(client)
+
+
+async def zooms(client: MetricsClient) -> None:
+    """Zoom from all steps to the one with the spike, and look for it each time."""
+    visible = total = 0
+    last = int(10_000_000 * SCALE)
+    for bucket_count in (1, 10, 100, 1000, 10_000):
+        first, end = 1, last
+        while True:
+            request = pb.QuerySeriesRequest(
+                parents=["runtimes/ten/trials/1"], keys=["train/loss"], bucket_count=bucket_count,
+                first_step=first, last_step=end,
+            )  # fmt: skip
+            (series,) = (await client.metrics.QuerySeries(request)).series
+            at = int(np.argmax(series.maxs))
+            within = series.first_steps[at] <= SPIKE_STEP <= series.last_steps[at]
+            total, visible = total + 1, visible + (series.maxs[at] == SPIKE and within)
+            if first == end:
+                break
+            half = (end - first) // 4
+            first, end = max(first, SPIKE_STEP - half), min(end, SPIKE_STEP + half)
+    report(f"a spike in {last:,} steps, zooms it is visible in", visible, "zooms", f"= {total}")
 
 
 async def log_search(connection: Connection, client: MetricsClient) -> None:
@@ -176,7 +239,7 @@ async def log_search(connection: Connection, client: MetricsClient) -> None:
     report("9.search_for_a_word_p95", float(np.quantile(times, 0.95)), "ms", "<= 300")
 
 
-async def main() -> None:
+async def main(parts: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder, running_nats(Path(folder) / "nats") as nats:
         process = MetricsProcess(Path(folder) / "data", nats.url)
         process.start()
@@ -184,12 +247,19 @@ async def main() -> None:
             async with await connect(nats.url, name="bench") as connection:
                 await ensure_streams(connection)
                 async with metrics_client(process.address) as client:
-                    await throughput_and_size(connection, client, process)
-                    await queries(connection, client)
-                    await log_search(connection, client)
+                    for part in parts or PARTS:
+                        if part == "throughput":
+                            await throughput_and_size(connection, client, process)
+                        elif part == "logging":
+                            await from_log_to_query(connection, client, nats.url, Path(folder))
+                        else:
+                            await {"queries": queries, "search": log_search}[part](connection, client)
         finally:
             process.kill()
 
 
+# Arguments choose among them.
+PARTS = ("throughput", "logging", "queries", "search")
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))

@@ -1,72 +1,144 @@
 """Targets 1 to 3: what `log` costs its caller, with floats and with tensors, and what telemetry costs a loop; also its memory.
 
-Real parts: a nats-server, a driver and a worker; a writer that says what is stored. tensorboardX stands beside it where
-it is installed.
+Real parts: a nats-server, a driver and a worker; a writer that says what is stored. Other trackers stand beside it where
+they are installed. Arguments choose parts: `python -m tests.benchmarks.bench_sdk cost`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
+import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-from milepost.eventlog.connection import connect
+from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.streams import ensure_streams
 from tests.attempts import TrialOnTest, Writer
 from tests.benchmarks.figures import report
-from tests.servers import running_nats
+from tests.benchmarks.peers import measure
+from tests.servers import NatsServer, running_nats
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RUNS = 3
-PEER_STEPS = 5000
+# Pairs of turns that are compared, and steps of 1 ms in each.
+TURNS, TURN_STEPS = 40, 500
 
 
-def peer_microseconds(folder: Path) -> float | None:
-    """Return the mean time that tensorboardX takes for three floats; None: it is not installed."""
-    try:
-        writer_class = importlib.import_module("tensorboardX").SummaryWriter
-    except ImportError:
-        return None
-    writer = writer_class(str(folder))
-    began = time.perf_counter()
-    for step in range(PEER_STEPS):
-        for key in ("train/loss", "train/accuracy", "train/rate"):
-            writer.add_scalar(key, 1.0 / (step + 1), step)
-    seconds = time.perf_counter() - began
-    writer.close()
-    return 1e6 * seconds / PEER_STEPS
+async def run_attempt(
+    nats: NatsServer,
+    connection: Connection,
+    folder: Path,
+    entrypoint: str,
+    parameters: dict[str, Any],
+    meanwhile: Any = None,
+) -> None:
+    """Run a loop of `logging_cost.py` as an attempt; beside it `meanwhile`, if given."""
+    trial = TrialOnTest(connection, nats.url, folder)
+    await trial.create({})
+    async with Writer(connection, trial.runtime_id):
+        attempt = await trial.launch(f"logging_cost.py:{entrypoint}", parameters, code=ASSETS)
+        attempt.start()
+        if meanwhile is not None:
+            await meanwhile
+        if await attempt.wait() != 0:
+            raise SystemExit(attempt.driver_log)
 
 
-async def main() -> None:
+async def cost(nats: NatsServer, connection: Connection, folder: Path) -> None:
     runs = []
-    with tempfile.TemporaryDirectory(prefix="mp-bench-") as name, running_nats(Path(name) / "nats") as nats:
-        folder = Path(name)
-        async with await connect(nats.url, name="bench") as connection:
-            await ensure_streams(connection)
-            for number in range(RUNS):
-                trial, result = TrialOnTest(connection, nats.url, folder), folder / f"figures-{number}.json"
-                await trial.create({})
-                async with Writer(connection, trial.runtime_id):
-                    attempt = await trial.launch("logging_cost.py:measure", {"result": str(result)}, code=ASSETS)
-                    attempt.start()
-                    if await attempt.wait() != 0:
-                        raise SystemExit(attempt.driver_log)
-                runs.append(json.loads(result.read_text()))
-        peer = peer_microseconds(folder / "peer")
-    beside = {"peer": "tensorboardX", "peer_values": peer} if peer is not None else {}
+    for number in range(RUNS):
+        result = folder / f"figures-{number}.json"
+        await run_attempt(nats, connection, folder, "measure", {"result": str(result)})
+        runs.append(json.loads(result.read_text()))
+    peers = measure()
     means = [run["flat_out"]["mean_us"] for run in runs]
-    report("1.log of 3 floats, flat out, mean", means, "us", "<= 5", **beside)  # type: ignore[arg-type]
+    if not peers:
+        report("1.log of 3 floats, flat out, mean", means, "us", "<= 5")
+    for peer in peers:
+        beside = {"peer": str(peer["name"]), "peer_values": float(peer["microseconds"])}
+        report("1.log of 3 floats, flat out, mean", means, "us", "<= 5; ratio <= 0.1", **beside)  # type: ignore[arg-type]
     report("1.log of 3 floats, flat out, p99", [run["flat_out"]["p99_us"] for run in runs], "us", "<= 25")
     report("1.log of 3 floats, 1k steps/s, mean", [run["paced"]["mean_us"] for run in runs], "us", "<= 5")
     report("1.log of 3 floats, 1k steps/s, p99", [run["paced"]["p99_us"] for run in runs], "us", "<= 25")
     report("2.log of 3 CPU tensors, mean", [run["tensors"]["mean_us"] for run in runs], "us", "<= 10")
-    slowdowns = [value for run in runs for value in run["slowdown_percent"]]
-    report("3.slowdown of 1 ms steps with 5 values, CPU of the loop's thread", slowdowns, "%", "<= 1")
     report("3.memory gained over 42,100 steps", [run["memory_mib"] for run in runs], "MiB", "")
 
 
+async def slowdown(nats: NatsServer, connection: Connection, folder: Path) -> None:
+    """The same loop in two processes, in turns: one logs, the other has nothing of ours."""
+    turns = folder / "turns"
+    turns.mkdir()
+    rounds = int(subprocess.run([sys.executable, str(ASSETS / "turns.py")], capture_output=True, check=True).stdout)
+    plain = subprocess.Popen(
+        [sys.executable, str(ASSETS / "turns.py"), str(turns), *map(str, (rounds, TURN_STEPS, TURNS))]
+    )
+    found: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
+
+    async def alternate() -> None:
+        for turn in range(TURNS):
+            # Who goes first changes, so that a drift of the machine favours nobody.
+            for side in ("on", "off") if turn % 2 else ("off", "on"):
+                (turns / f"{side}-{turn}").touch()
+                done = turns / f"{side}-{turn}.json"
+                while not done.exists():
+                    await asyncio.sleep(0.002)
+                found[side].append(json.loads(done.read_text()))
+
+    parameters = {"turns": str(turns), "rounds": rounds, "steps": TURN_STEPS, "count": TURNS}
+    try:
+        await run_attempt(nats, connection, folder, "take_turns", parameters, alternate())
+    finally:
+        plain.kill()
+        plain.wait()
+    for name, what in (
+        ("thread", "CPU of the loop's thread"),
+        ("process", "CPU of the process"),
+        ("clock", "by the clock"),
+    ):
+        on, off = ([figures[name] for figures in found[side]] for side in ("on", "off"))
+        percent = [100 * (a / b - 1) for a, b in zip(on, off, strict=True)]
+        target = "<= 1" if name == "thread" else ""
+        report(f"3.slowdown of 1 ms steps with 5 values, {what}", statistics.median(percent), "%", target)
+        quartiles = statistics.quantiles(percent, n=4)
+        report(f"3.the same, middle half of {TURNS} pairs of turns, width", quartiles[2] - quartiles[0], "%", "")
+
+
+async def away(nats: NatsServer, connection: Connection, folder: Path) -> None:
+    flag, result = folder / "flag", folder / "away.json"
+
+    async def take_away() -> None:
+        while not flag.with_suffix(".away").exists():
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(nats.kill)
+        while not flag.with_suffix(".after").exists():
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(nats.restart)
+
+    await run_attempt(nats, connection, folder, "broker_away", {"result": str(result), "flag": str(flag)}, take_away())
+    figures = json.loads(result.read_text())
+    for name in ("before", "away", "after"):
+        report(
+            f"1.log of 3 floats, 1k steps/s, {name} 60 s without broker, mean", figures[name]["mean_us"], "us", "<= 5"
+        )
+        report(
+            f"1.log of 3 floats, 1k steps/s, {name} 60 s without broker, p99", figures[name]["p99_us"], "us", "<= 25"
+        )
+
+
+PARTS = {"cost": cost, "slowdown": slowdown, "away": away}
+
+
+async def main(parts: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="mp-bench-") as name, running_nats(Path(name) / "nats") as nats:
+        for part in parts or PARTS:
+            async with await connect(nats.url, name="bench") as connection:
+                await ensure_streams(connection)
+                await PARTS[part](nats, connection, Path(name))
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""Two processes that run the same loop in turns, one with telemetry and one without: `python turns.py FOLDER ROUNDS STEPS COUNT`.
+
+A turn begins when the file `<side>-<number>` appears, and ends with `<side>-<number>.json`: seconds of CPU of the loop's
+thread, of the whole process, and by the clock. Without arguments it prints how many rounds of work are a millisecond.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+POLL_SECONDS = 0.002
+
+
+def work(rounds):
+    total = 0
+    for number in range(rounds):
+        total += number
+    return total
+
+
+def serve(folder, side, rounds, steps, count, after):
+    """Take `count` turns of `steps` steps, each of `rounds` rounds of work and a call of `after`."""
+    for turn in range(count):
+        while not (folder / f"{side}-{turn}").exists():
+            time.sleep(POLL_SECONDS)
+        clock, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
+        for index in range(steps):
+            work(rounds)
+            after(index)
+        figures = {
+            "thread": time.thread_time() - thread,
+            "process": time.process_time() - process,
+            "clock": time.perf_counter() - clock,
+        }
+        temporary = folder / f"{side}-{turn}.new"
+        temporary.write_text(json.dumps(figures))
+        temporary.rename(folder / f"{side}-{turn}.json")
+
+
+def calibrate():
+    """Return how many rounds are a millisecond."""
+    rounds = 20_000
+    best = 1.0
+    for _ in range(20):
+        before = time.thread_time()
+        work(rounds)
+        best = min(best, time.thread_time() - before)
+    return int(rounds * 0.001 / best)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        print(calibrate())
+        sys.exit()
+    serve(Path(sys.argv[1]), "off", int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), lambda index: None)
