@@ -204,9 +204,9 @@ class Views:
         else:
             fold_runtime(chain, payload, reference)
         if (view.state.status, view.phase, view.state.deleting) != before:
-            view.changed = reference
             # What a run held is free: that is why it is at its end, not why it ended.
             if not isinstance(payload, runtime_facts.ResourcesReleased):
+                view.changed = reference
                 view.reason = _reason(view, chain, payload)
             self._count_status(before[0], before[2], -1)
             self._count_status(view.state.status, view.state.deleting, 1)

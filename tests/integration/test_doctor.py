@@ -41,7 +41,8 @@ async def test_a_whole_log_is_well_in_every_respect(nats_server: NatsServer, set
     findings = await check_log(settings, nats_server.url)
     assert not bad(findings)
     assert {f.subject for f in findings} == {
-        "nats", "clock", "stream EVENTS", "stream TELEMETRY", "stream KV_requests", "stream KV_leases", "chain",
+        "nats", "clock", "stream EVENTS", "stream TELEMETRY", "stream KV_requests", "stream KV_leases",
+        "stream KV_launches", "chain",
     }  # fmt: skip
     assert "to event 3 (anchor 3)" in next(f.text for f in findings if f.subject == "chain")
 

@@ -35,8 +35,8 @@ class SlowStore:
         return 0
 
     async def read(self, *_: Any) -> pa.Table:
-        """It knows no sender."""
-        return pa.table({name: [] for name in ("runtime", "trial", "attempt", "source", "numbers")})
+        """It knows no sender and no series."""
+        return pa.table({name: [] for name in ("runtime", "trial", "attempt", "source", "numbers", "key")})
 
     async def insert(self, table: str, rows: Any) -> None:
         self.begun.set()

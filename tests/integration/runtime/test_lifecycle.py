@@ -78,6 +78,15 @@ async def test_a_graceful_stop_saves_everything(stack: Stack) -> None:
     assert [fact.lost_steps for fact in stopped] == [0]
 
 
+async def test_what_made_a_runtime_what_it_is_is_how_it_ended_not_that_its_resources_are_free(stack: Stack) -> None:
+    runtime = await stack.start(parameters={"steps": 5})
+    ended = await stack.wait(runtime.name, lambda r: r.phase == api.RUNTIME_PHASE_ENDED, "its resources are free")
+    events = await stack.events(runtime.name)
+    assert any(e.type.endswith("resources_released.v1") for e in events)
+    change = next(e for e in events if e.event_id == ended.change_event_id)
+    assert change.type == "milepost.runtime.runtime_completed.v1"
+
+
 async def test_a_killed_trainer_is_retried_from_its_snapshot(stack: Stack) -> None:
     runtime = await stack.start(parameters={"steps": 30, "fail_at": 12, "how": "kill"})
     ended = await stack.wait_ended(runtime.name)
