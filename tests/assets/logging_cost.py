@@ -24,7 +24,11 @@ def _calls(trial, steps, make, pause=0.0):
 
 def _summary(spent):
     spent = sorted(spent)
-    return {"mean_us": sum(spent) / len(spent) / 1000, "p99_us": spent[int(0.99 * len(spent))] / 1000}
+    return {
+        "mean_us": sum(spent) / len(spent) / 1000,
+        "median_us": spent[len(spent) // 2] / 1000,
+        "p99_us": spent[int(0.99 * len(spent))] / 1000,
+    }
 
 
 def measure(trial, result: str, steps: int = 20000):

@@ -62,6 +62,7 @@ async def cost(nats: NatsServer, connection: Connection, folder: Path) -> None:
         beside = {"peer": str(peer["name"]), "peer_values": float(peer["microseconds"])}
         report("1.log of 3 floats, flat out, mean", means, "us", "<= 5; ratio <= 0.1", **beside)  # type: ignore[arg-type]
     report("1.log of 3 floats, flat out, p99", [run["flat_out"]["p99_us"] for run in runs], "us", "<= 25")
+    report("1.log of 3 floats, flat out, median", [run["flat_out"]["median_us"] for run in runs], "us", "")
     report("1.log of 3 floats, 1k steps/s, mean", [run["paced"]["mean_us"] for run in runs], "us", "<= 5")
     report("1.log of 3 floats, 1k steps/s, p99", [run["paced"]["p99_us"] for run in runs], "us", "<= 25")
     report("2.log of 3 CPU tensors, mean", [run["tensors"]["mean_us"] for run in runs], "us", "<= 10")
