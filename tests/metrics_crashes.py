@@ -216,7 +216,7 @@ async def _compare_points(client: MetricsClient, trial: int, attempts: dict[int,
             where = f"{parent} attempt {number} {key}"
             assert steps == list(range(attempt.first_step, attempt.first_step + len(steps))), where
             last = attempt.first_step + len(steps) - 1
-            assert attempt.last_step is None or last == attempt.last_step, where
+            assert attempt.last_step is None or last == attempt.last_step, f"{where}: {last}, not {attempt.last_step}"
             expected = np.array([value(trial, number, step, key) for step in steps])
             assert own["value"].to_numpy().tobytes() == expected.tobytes(), where
         owned = sorted(of_key.filter(pc.invert(of_key["superseded"]))["step"].to_pylist())

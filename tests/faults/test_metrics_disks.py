@@ -18,7 +18,7 @@ from milepost.eventlog.telemetry import Telemetry
 from tests.disks import disk, fill
 from tests.metrics_crashes import RUNTIME, Trainer, compare, wait_serving
 from tests.metrics_service import MetricsProcess, metrics_client
-from tests.servers import running_nats
+from tests.servers import running_nats, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -103,7 +103,7 @@ async def test_a_full_disk_of_clickhouse_loses_nothing(tmp_path: Path) -> None:
                 await asyncio.sleep(3.0)
                 ballast = fill(device.path, leave_bytes=256 << 10)
                 await until_logged(process, "the disk of ClickHouse is full")
-                assert not process.is_serving()
+                await asyncio.to_thread(wait_until, lambda: not process.is_serving(), "it is not healthy", 60.0)
                 await asyncio.sleep(5.0)
                 ballast.unlink()
                 await asyncio.to_thread(wait_serving, process)
