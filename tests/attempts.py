@@ -167,6 +167,7 @@ class TrialOnTest:
         code: Path | None = None,
         workers: int = 0,
         keep_last: int = 3,
+        memory_gigabytes: float | None = None,
     ) -> Attempt:
         """Launch the next attempt, from the newest snapshot if there is one."""
         state = await self.state()
@@ -181,7 +182,9 @@ class TrialOnTest:
             configuration=configuration.RuntimeConfiguration(
                 name="test",
                 entrypoint=entrypoint,
-                resources=configuration.Resources(workers=workers, cpus_per_worker=1),
+                resources=configuration.Resources(
+                    workers=workers, cpus_per_worker=1, memory_gigabytes_per_worker=memory_gigabytes
+                ),
                 snapshots=configuration.SnapshotPolicy(every_steps=every_steps, keep_last=keep_last),
             ),
             parameters={name: json.dumps(value) for name, value in parameters.items()},

@@ -104,7 +104,9 @@ CONFIGURATION = Section(
                     "cpus_per_worker": Field(Number(0, 1_024, above_minimum=True), 1.0, "CPUs of each"),
                     "gpus_per_worker": Field(Number(0, 64), 0.0, "GPUs of each"),
                     "memory_gigabytes_per_worker": Field(
-                        Number(0, 100_000, above_minimum=True), None, "memory of each, 10^9 bytes; null: none reserved"
+                        Number(0, 100_000, above_minimum=True),
+                        None,
+                        "memory of each, 10^9 bytes, reserved and not exceeded; null: neither",
                     ),
                 }
             ),

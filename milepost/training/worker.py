@@ -28,6 +28,7 @@ from milepost.training.batches import Position
 from milepost.training.console import OWN_LOGGER, LogPipe, divert_handlers, pipe_from_environment
 from milepost.training.entrypoint import EntrypointError, load_entrypoint
 from milepost.training.link import DriverChannel
+from milepost.training.memory import limit_memory, release_reserve, tells_of_memory
 from milepost.training.parameters import BadParameter, bind
 from milepost.training.snapshots import StateNotSavable
 from milepost.training.stop import Stopped
@@ -58,7 +59,7 @@ def classify(error: BaseException) -> Outcome:
     detail = describe_error(error)
     if isinstance(error, SystemExit) and not error.code:
         return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if tells_of_memory(error):
         return Outcome(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_OUT_OF_MEMORY, detail)
     if isinstance(error, ImportError | SyntaxError | EntrypointError | BadParameter | StateNotSavable):
         return Outcome(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC, detail)
@@ -142,6 +143,10 @@ class Instance:
         return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
 
     def _train(self, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        resources = self._launch.configuration.resources
+        # Drivers of GPUs reserve more than any limit of main memory.
+        if not resources.gpus_per_worker:
+            limit_memory(resources.memory_gigabytes_per_worker)
         try:
             function(self.trial, **arguments)
             self.trial.complete()
@@ -152,6 +157,7 @@ class Instance:
 
     def finish(self, outcome: Outcome) -> None:
         """Send what is left, and say how it ended."""
+        release_reserve()
         self._finishing.acquire()
         self.trial.end()
         report = InstanceReport(

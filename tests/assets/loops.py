@@ -142,6 +142,13 @@ def out_of_memory(trial):
     raise MemoryError("no more")
 
 
+def takes_memory(trial, gigabytes):
+    """Logs one step, and then asks for memory as a model that is too large does."""
+    trial.log({"train/loss": 1.0})
+    torch.zeros(int(gigabytes * 1e9), dtype=torch.uint8)
+    trial.log({"train/loss": 0.5})
+
+
 def bad_state(trial):
     trial.log({"train/loss": 1.0})
     trial.snapshot(lambda: {"model": Walk()})

@@ -180,6 +180,27 @@ async def test_the_end_of_an_attempt_is_typed(
         assert "last words" in writer.text()
 
 
+@pytest.mark.parametrize("gigabytes", [0.25, 3.0])
+async def test_a_loop_gets_the_memory_that_its_configuration_asked_for_and_no_more(
+    trial: TrialOnTest, gigabytes: float
+) -> None:
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch(
+            LOOPS + "takes_memory", {"gigabytes": gigabytes}, code=ASSETS, memory_gigabytes=1.5
+        )
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    ended = await attempt.ended()
+    if gigabytes < 1:
+        assert ended.outcome == facts.ATTEMPT_OUTCOME_COMPLETED, writer.text()
+    else:
+        assert (ended.outcome, ended.cause) == (facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_OUT_OF_MEMORY), ended
+        assert "allocate memory" in ended.detail
+        assert "loops.py:" in ended.detail
+        assert list(writer.points("train/loss")[1]) == [1], "what was logged before is kept"
+
+
 async def test_a_project_with_modules_named_like_ours_runs(trial: TrialOnTest) -> None:
     """`trainer.py`, `services` and `protos` of the user are found, and ours do not stand in their way."""
     await trial.create({})
