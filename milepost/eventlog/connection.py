@@ -16,13 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import nats.errors
-from nats.aio.client import PING_PROTO, Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as ClientSubscription
-
 from milepost.eventlog import EventLogError, EventRefused, LogUnavailable
 from milepost.eventlog.credentials import inbox_prefix_of
+from milepost.eventlog.nats_client import PING_PROTO, Client, ClientSubscription, Msg, errors
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +150,7 @@ class Subscription:
         self._arrived.set()
         self._connection.forget(self)
         for subscription in self._client_subscriptions:
-            with suppress(nats.errors.Error):
+            with suppress(errors.Error):
                 await subscription.unsubscribe()
 
     async def __aenter__(self) -> Self:
@@ -286,7 +282,7 @@ class Connection:
                 for subscription in self._subscriptions:
                     await subscription.attach(client)
                 return
-            except (OSError, nats.errors.Error) as error:
+            except (OSError, errors.Error) as error:
                 # The error's text may hold the address, and with it a password.
                 log.info("nats.connect_failed", extra={"address": self.address, "error": type(error).__name__})
                 await asyncio.sleep(RECONNECT_WAIT_SECONDS)
@@ -294,7 +290,7 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         if "Authorization" in str(error):
             self._problem = " (Authorization Violation: it does not know this user, or the credentials have expired)"
-        if self._closing or isinstance(error, OSError | nats.errors.StaleConnectionError):
+        if self._closing or isinstance(error, OSError | errors.StaleConnectionError):
             log.debug("nats.error", extra={"error": str(error)})
         else:
             log.warning("nats.error", extra={"error": str(error) or repr(error)})
@@ -407,7 +403,7 @@ class Connection:
             raise EventRefused(f"a message on {subject} has {size} bytes; the server takes {self._client.max_payload}")
         try:
             await self._client.publish(subject, body, reply, dict(headers) if headers else None)
-        except (nats.errors.Error, OSError) as error:
+        except (errors.Error, OSError) as error:
             raise LogUnavailable(f"could not send on {subject} ({type(error).__name__})") from error
 
     async def request_api(
@@ -444,7 +440,7 @@ class Connection:
         self._subscriptions.append(subscription)
         try:
             await subscription.attach(self._client)
-        except nats.errors.Error as error:
+        except errors.Error as error:
             if self._closing:
                 raise LogUnavailable("the connection is closed") from error
         return subscription
@@ -466,7 +462,7 @@ class Connection:
         """
         try:
             await self._client.flush(timeout=int(REQUEST_TIMEOUT_SECONDS))
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except (errors.Error, TimeoutError, OSError) as error:
             raise LogUnavailable("the server did not answer a flush in time") from error
 
     async def close(self) -> None:
@@ -481,7 +477,7 @@ class Connection:
         for subscription in list(self._subscriptions):
             await subscription.close()
         # With the server gone there is nobody to say goodbye to.
-        with suppress(OSError, nats.errors.Error):
+        with suppress(OSError, errors.Error):
             await self._client.close()
 
     async def __aenter__(self) -> Self:

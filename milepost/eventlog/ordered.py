@@ -15,14 +15,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as ClientSubscription
-
 from milepost.eventlog import LogUnavailable
 from milepost.eventlog.connection import ApiError, Connection
 from milepost.eventlog.messages import StoredMessage
+from milepost.eventlog.nats_client import Client, ClientSubscription, Msg, errors
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +147,7 @@ class OrderedReader:
             return True
         try:
             await self._renew()
-        except (ApiError, LogUnavailable, nats.errors.Error, OSError) as error:
+        except (ApiError, LogUnavailable, errors.Error, OSError) as error:
             log.info("reader.waits", extra={"stream": self._stream, "error": str(error)})
             pause = self._backoff if deadline is None else min(self._backoff, max(0.0, deadline - time.monotonic()))
             self._backoff = min(MAXIMUM_BACKOFF_SECONDS, self._backoff * 2)
@@ -222,7 +218,7 @@ class OrderedReader:
             await self._client.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}", json.dumps(request).encode(), reply=inbox
             )
-        except (nats.errors.Error, OSError):
+        except (errors.Error, OSError):
             self._broken = True
 
     async def _receive(self, consumer: str, message: Msg) -> None:
@@ -273,7 +269,7 @@ class OrderedReader:
         self._broken = True
         subscription, self._client_subscription = self._client_subscription, None
         if subscription is not None:
-            with suppress(nats.errors.Error, OSError):
+            with suppress(errors.Error, OSError):
                 await subscription.unsubscribe()
 
     async def close(self) -> None:
