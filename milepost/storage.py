@@ -106,6 +106,7 @@ def check_writable(uri: str) -> None:
 
 def download(folder: Folder, name: str, target: Path) -> None:
     """Copy a file of a folder to this machine."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     with folder.open(name) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, _CHUNK)
 
@@ -125,7 +126,7 @@ class LocalFolder:
         return (self._path / name).stat().st_size
 
     def put(self, source: Path, name: str) -> None:
-        self._path.mkdir(parents=True, exist_ok=True)
+        (self._path / name).parent.mkdir(parents=True, exist_ok=True)
         with source.open("rb") as file, (self._path / name).open("wb") as target:
             shutil.copyfileobj(file, target, _CHUNK)
             target.flush()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from array import array
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,8 +165,10 @@ class TrialOnTest:
         parameters: dict[str, Any],
         *,
         every_steps: int | None = None,
+        every_minutes: float | None = None,
         code: Path | None = None,
         workers: int = 0,
+        gpus: Sequence[int] = (),
         keep_last: int = 3,
         memory_gigabytes: float | None = None,
     ) -> Attempt:
@@ -183,9 +186,14 @@ class TrialOnTest:
                 name="test",
                 entrypoint=entrypoint,
                 resources=configuration.Resources(
-                    workers=workers, cpus_per_worker=1, memory_gigabytes_per_worker=memory_gigabytes
+                    workers=workers,
+                    cpus_per_worker=1,
+                    gpus_per_worker=len(gpus) / max(1, workers),
+                    memory_gigabytes_per_worker=memory_gigabytes,
                 ),
-                snapshots=configuration.SnapshotPolicy(every_steps=every_steps, keep_last=keep_last),
+                snapshots=configuration.SnapshotPolicy(
+                    every_steps=every_steps, every_minutes=every_minutes, keep_last=keep_last
+                ),
             ),
             parameters={name: json.dumps(value) for name, value in parameters.items()},
             nats_url=self.nats_url,
@@ -193,6 +201,7 @@ class TrialOnTest:
             snapshot_storage_uri=(directory.parent / "snapshots").as_uri(),
             code_directory=str(code) if code else "",
             launch_event_id="launch",
+            gpus=gpus,
         )
         if snapshot is not None:
             launched.snapshot_id = launch.snapshot_id = snapshot.snapshot_id
@@ -239,10 +248,10 @@ class Attempt:
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **environment: str) -> None:
+    def start(self, module: str = "trainer", **environment: str) -> None:
         with (self.directory / "driver.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "trainer", "--launch", str(self.directory / "attempt.json")],
+                [sys.executable, "-P", "-m", module, "--launch", str(self.directory / "attempt.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

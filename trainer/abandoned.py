@@ -11,8 +11,8 @@ from milepost.storage import below, folder_of
 
 log = logging.getLogger(__name__)
 
-# A snapshot, or a draft of one: `.step-000000000200-a1.4711.partial`.
-_NAME = re.compile(r"\.?(step-\d{12}-a([1-9]\d*))(?:\.\d+\.partial)?")
+# A snapshot, or a draft of one: `.step-000000000200-a1.4711.partial`, or `.ranks.` in place of the process.
+_NAME = re.compile(r"\.?(step-\d{12}-a([1-9]\d*))(?:\.(?:\d+|ranks)\.partial)?")
 
 
 def abandoned(names: Iterable[str], attempt: int, committed: Collection[str]) -> list[str]:

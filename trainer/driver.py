@@ -26,7 +26,6 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
 from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
-    Finished,
     InstanceInstruction,
     InstanceReport,
     StopInstruction,
@@ -41,10 +40,13 @@ from milepost.training.log_batches import LogBatcher
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
-from trainer.exits import Ending, ProcessExit, memory_kills, type_ending
-from trainer.group import LocalWorker
+from trainer.announcer import GROUP_RANK
+from trainer.exits import Ending, memory_kills
+from trainer.group import LocalWorker, Workers
+from trainer.halts import Halts
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
+from trainer.ray_group import RayGroup
 from trainer.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -75,12 +77,20 @@ class Driver:
         self._sender = TelemetrySender(self._spool)
         self._instances = InstanceServer(self._on_report)
         self._redact = redactor(launch.configuration, os.environ)
-        self._worker = LocalWorker(self._directory, self._add_line)
+        workers = launch.configuration.resources.workers
+        self._ranks = max(1, workers)
+        self._workers: Workers = (
+            RayGroup(self._directory, workers, self._add_line)
+            if workers
+            else LocalWorker(self._directory, self._add_line)
+        )
+        self._halts = Halts(workers, self._instances.send_to) if workers > 1 else None
+        self._instances.on_gone = self._on_gone
+        self._instances.on_output = self._workers.read_output
         self._retention = Retention(launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record)
         self._journal: AttemptJournal | None = None
         self._early: list[tuple[Message, datetime, str]] = []
         self._connection: Connection | None = None
-        self._finished: Finished | None = None
         self._stop: domain.StopOrder | None = None
         self._stop_event_id = ""
         self._killed = False
@@ -88,7 +98,7 @@ class Driver:
 
     async def run(self) -> int:
         """Run the attempt. Returns the exit status of this process."""
-        address = await self._instances.start()
+        address = await self._instances.start(own_address(os.environ.get("RAY_ADDRESS", "")))
         log_ready = asyncio.Event()
         activities = [asyncio.create_task(work) for work in (self._run_log(log_ready), self._run_logs())]
         if observability.is_tracing():
@@ -100,7 +110,7 @@ class Driver:
             self._leave_fenced()
             return STALE
         finally:
-            self._worker.kill()
+            await self._workers.close()
             for activity in activities:
                 activity.cancel()
             await asyncio.gather(*activities, return_exceptions=True)
@@ -112,7 +122,7 @@ class Driver:
     async def _trace_first_step(self) -> None:
         """Close the trace of a start with its last hop: from the driver's begin to the end of the first step."""
         began, first = time.time_ns(), self._launch.snapshot_step
-        while self._worker.last_step() <= first:
+        while self._workers.last_step() <= first:
             await asyncio.sleep(FIRST_STEP_POLL_SECONDS)
         observability.record_span("attempt.first_step", self._launch.traceparent, began)
 
@@ -120,29 +130,26 @@ class Driver:
 
     async def _run_worker(self, address: str) -> Ending:
         """Start the instance and wait for its end."""
-        if self._launch.configuration.resources.workers > 0:
-            # Rather than to train with one process what was asked for with several.
-            detail = "this version runs workers: 0 only; worker groups are not built yet"
-            return Ending(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC, detail, 0)
         try:
-            await self._worker.start(self._environment(address), self._folder())
+            await self._workers.start(self._environment(address), self._folder())
         except OSError as error:
             detail = f"the process could not be started: {error}"
             return Ending(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_LAUNCH_FAILED, detail, 0)
-        exited = asyncio.create_task(self._worker.wait())
+        exited = asyncio.create_task(self._workers.wait())
         fenced = asyncio.create_task(self._wait_fenced())
         await asyncio.wait({exited, fenced}, return_when=asyncio.FIRST_COMPLETED)
         if not exited.done():
             exited.cancel()
             raise Fenced
         fenced.cancel()
+        exited.result()
+        memory_killed = memory_kills() > self._memory_kills
+        self._workers.kill()
         await self._instances.wait_read(5.0)
-        process = exited.result()
-        out_of_memory = process.signal == 9 and memory_kills() > self._memory_kills
-        ending = type_ending(
-            process, self._finished, self._worker.last_step(), out_of_memory=out_of_memory, ordered_kill=self._killed
-        )
-        self._record_exit(process, ending)
+        ending, exits = self._workers.conclude(memory_killed=memory_killed, ordered_kill=self._killed)
+        for one in exits:
+            one.attempt = self._key.attempt
+            self._record(one)
         return ending
 
     def _environment(self, address: str) -> dict[str, str]:
@@ -167,17 +174,6 @@ class Driver:
                 return Path(place)
         return self._directory
 
-    def _record_exit(self, process: ProcessExit, ending: Ending) -> None:
-        exited = facts.InstanceExited(
-            attempt=self._key.attempt,
-            rank=0,
-            cause=ending.cause,
-            exit_code=process.exit_code,
-            signal=process.signal,
-            detail=ending.detail,
-        )
-        self._record(exited)
-
     # --- reports of instances
 
     def _on_report(self, report: InstanceReport) -> None:
@@ -189,11 +185,37 @@ class Driver:
                 return
             payload = with_attempt(getattr(report.event, name), self._key.attempt)
             self._record(payload, datetime.fromtimestamp(report.time_ms / 1000, UTC))
-        elif kind == "finished" and report.rank == 0:
+        elif kind == "finished" and self._is_rank(report.rank):
             redact_payload(report.finished, self._redact)
-            self._finished = report.finished
+            self._workers.finished(report.rank, report.finished)
+            if self._halts is not None:
+                self._halts.leave(report.rank)
         elif kind == "hello":
             log.info("instance.connected", extra={"rank": report.rank, "pid": report.hello.process_id})
+            if self._is_rank(report.rank):
+                self._workers.connected(report.rank, report.hello)
+                if self._halts is not None:
+                    self._halts.join(report.rank)
+        elif kind == "group_ended" and report.rank == GROUP_RANK:
+            redact_payload(report.group_ended, self._redact)
+            self._workers.ended(report.group_ended)
+        elif kind == "values":
+            self._instances.send_to(0, InstanceInstruction(values=report.values))
+        elif kind == "snapshot_part":
+            self._instances.send_to(0, InstanceInstruction(snapshot_part=report.snapshot_part))
+        elif self._halts is not None and kind == "stop_proposal":
+            self._halts.offer(report.rank, report.stop_proposal)
+        elif self._halts is not None and kind == "snapshot_wanted":
+            self._halts.snapshot()
+
+    def _is_rank(self, rank: int) -> bool:
+        return 0 <= rank < self._ranks
+
+    def _on_gone(self, rank: int) -> None:
+        if self._is_rank(rank):
+            self._workers.gone(rank)
+            if self._halts is not None:
+                self._halts.leave(rank)
 
     def _add_line(self, line: LogLine) -> None:
         line.text = self._redact(line.text)
@@ -301,10 +323,13 @@ class Driver:
         self._stop, self._stop_event_id = active.stop, event.id
         if active.stop.mode == common.STOP_MODE_ABRUPT:
             self._killed = True
-            self._worker.kill()
+            self._workers.kill()
         else:
             order = StopInstruction(deadline_ms=int(active.stop.deadline_time.timestamp() * 1000))
-            self._instances.send(InstanceInstruction(stop=order))
+            if self._halts is not None:
+                self._halts.stop(order)
+            else:
+                self._instances.send(InstanceInstruction(stop=order))
 
     async def _wait_fenced(self) -> None:
         while self._journal is None:
@@ -329,6 +354,9 @@ class Driver:
         self._flush_logs()
         if log_ready.is_set():
             await self._sender.drain(LOG_DRAIN_SECONDS)
+            assert self._journal is not None
+            # What follows from the last events, such as the deletion of a snapshot, comes before the end.
+            await self._journal.wait_appended(LOG_DRAIN_SECONDS)
         ended = facts.AttemptEnded(
             attempt=self._key.attempt,
             outcome=ending.outcome,
@@ -355,13 +383,28 @@ class Driver:
         temporary.rename(self._directory / "exit.json")
 
     def _leave_fenced(self) -> None:
-        self._worker.kill()
+        self._workers.kill()
         if not (self._directory / "exit.json").exists():
             ended = facts.AttemptEnded(
                 attempt=self._key.attempt,
                 outcome=facts.ATTEMPT_OUTCOME_FAILED,
                 cause=common.EXIT_CAUSE_FENCED,
                 detail=f"the attempt was fenced; its process on {socket.gethostname()} left",
-                last_step=self._worker.last_step(),
+                last_step=self._workers.last_step(),
             )
             self._write_exit(ended)
+
+
+def own_address(cluster: str) -> str:
+    """Return the address to listen on, so that the workers of a Ray cluster can reach this process.
+
+    Args:
+        cluster: `host:port` of the cluster that is joined; empty: none is.
+    """
+    host = cluster.rpartition("://")[2].rpartition(":")[0]
+    if host in ("", "localhost", "127.0.0.1", "::1"):
+        return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Nothing is sent: it tells by which interface the cluster is reached.
+        probe.connect((host, 9))
+        return str(probe.getsockname()[0])

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from google.protobuf.message import DecodeError
 
@@ -17,10 +17,16 @@ log = logging.getLogger(__name__)
 
 
 class InstanceServer:
-    """Takes reports from instances that know the token, in order per instance, and sends instructions to all."""
+    """Takes reports from instances that know the token, in order per instance, and sends instructions to them.
+
+    `on_gone` is called when the connection of an instance has ended, `on_output` with each connection that brings
+    output of one in place of reports.
+    """
 
     def __init__(self, on_report: Callable[[InstanceReport], None]) -> None:
         self.token = secrets.token_hex(32)
+        self.on_gone: Callable[[int], None] = lambda rank: None
+        self.on_output: Callable[[int, str, asyncio.StreamReader], Awaitable[None]] = _drop
         self._on_report = on_report
         self._server: asyncio.Server | None = None
         self._writers: dict[int, asyncio.StreamWriter] = {}
@@ -39,10 +45,15 @@ class InstanceServer:
         self._readers.add(task)
         rank = None
         try:
-            rank = await self._greet(reader)
-            if rank is None:
+            hello = await self._greet(reader)
+            if hello is None:
                 return
+            if hello.hello.stream:
+                await self.on_output(hello.rank, hello.hello.stream, reader)
+                return
+            rank = hello.rank
             self._writers[rank] = writer
+            self._on_report(hello)
             if self._last_instruction is not None:
                 self._send(writer, self._last_instruction)
             while (body := await read_frame(reader)) is not None:
@@ -50,20 +61,26 @@ class InstanceServer:
         except (DecodeError, ValueError) as error:
             log.warning("instance.unreadable", extra={"rank": rank, "error": str(error)})
         finally:
-            if rank is not None:
-                self._writers.pop(rank, None)
             self._readers.discard(task)
             writer.close()
+            if rank is not None:
+                self._writers.pop(rank, None)
+                self.on_gone(rank)
 
-    async def _greet(self, reader: asyncio.StreamReader) -> int | None:
+    async def _greet(self, reader: asyncio.StreamReader) -> InstanceReport | None:
         """Read the hello of an instance. None: it does not know the token."""
         body = await read_frame(reader)
         report = InstanceReport.FromString(body) if body is not None else InstanceReport()
         if not hmac.compare_digest(report.hello.token.encode(), self.token.encode()):
             log.warning("instance.refused")
             return None
-        self._on_report(report)
-        return report.rank
+        return report
+
+    def send_to(self, rank: int, instruction: InstanceInstruction) -> None:
+        """Send an instruction to one instance, if it is connected."""
+        writer = self._writers.get(rank)
+        if writer is not None:
+            self._send(writer, instruction)
 
     def send(self, instruction: InstanceInstruction) -> None:
         """Send an instruction to every instance, those that come later included."""
@@ -86,3 +103,8 @@ class InstanceServer:
         for task in list(self._readers):
             task.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
+
+
+async def _drop(rank: int, stream: str, reader: asyncio.StreamReader) -> None:
+    """Nobody asked for output by this way."""
+    log.warning("instance.unexpected_output", extra={"rank": rank, "stream": stream})

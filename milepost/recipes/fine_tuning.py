@@ -86,12 +86,15 @@ def train(
             "it was made with another version of Python"
         )
     loader, held_out = make_loaders(corpus, sizes.context, stride, batch_size, steps_per_epoch)
+    loader = trial.shard(loader, seed=seed)
     training = Training(sizes, dropout, learning_rate, weight_decay, warmup_steps, epochs * len(loader))
     if state is weights:
         training.load(weights)
     else:
         training.model.load_state_dict(weights["model"])
     _freeze(training, frozen_layers)
+    # Each rank drops out other values.
+    torch.manual_seed(seed + trial.rank)
     training.run(trial, loader, held_out, epochs=epochs, eval_every=eval_every, clip_norm=clip_norm)
 
 

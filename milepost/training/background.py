@@ -20,14 +20,15 @@ from google.protobuf.message import Message
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat, LogLine, Sender
-from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
+from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport, RankValues
 from milepost.eventlog import LogUnavailable
 from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.training.alerts import NonFiniteWatch
 from milepost.training.batches import EVALUATING, LARGEST_BATCH_STEPS, SNAPSHOTTING, Position, prepare
-from milepost.training.buffer import MAXIMUM_SERIES, StepBuffer
+from milepost.training.buffer import MAXIMUM_SERIES, Columns, StepBuffer
 from milepost.training.log_batches import LogBatcher
+from milepost.training.means import EXAMPLES, RankMeans, own_values
 from milepost.training.pace import StepPace
 from milepost.training.progress import ProgressLines
 from milepost.training.sender import TelemetrySender
@@ -46,6 +47,8 @@ CONNECT_SECONDS = 5.0
 CHANNEL_SECONDS = 15.0
 # Between two facts about values that were not recorded.
 REFUSED_SECONDS = 60.0
+# How long the end waits for the last values of other ranks; of a rank that died there are none.
+RANKS_SECONDS = 3.0
 
 Result = TypeVar("Result")
 
@@ -76,9 +79,20 @@ class Background:
     """Owns a daemon thread with an event loop. All public methods may be called from any thread."""
 
     def __init__(
-        self, sender: Sender, rank: int, directory: Path, addresses: Addresses, channel: Channel, position: Position
+        self,
+        sender: Sender,
+        rank: int,
+        directory: Path,
+        addresses: Addresses,
+        channel: Channel,
+        position: Position,
+        world_size: int = 1,
     ) -> None:
         self.position = position
+        # The last step of which everything was logged.
+        self.completed: Callable[[], int] = lambda: position.step
+        self._means = RankMeans(world_size) if world_size > 1 and rank == 0 else None
+        self._complete_sent = -1
         self.warnings = Warnings()
         self.buffer = StepBuffer(self.warnings.say)
         self.watched = False
@@ -164,7 +178,15 @@ class Background:
         """Measure speed from this step on."""
         self._system.begin(step)
         self._pace.begin(step, time.monotonic(), self.position.busy_seconds)
+        if self._means is not None:
+            self._call(self._means.begin, step)
         self.wake()
+
+    def receive_values(self, values: RankValues) -> None:
+        """Take in what another rank gives to a mean. Called in the background thread."""
+        if self._means is not None:
+            self._means.receive(values)
+            self._flush_wanted.set()
 
     def wake(self) -> None:
         """Cut a batch now."""
@@ -279,7 +301,7 @@ class Background:
             self._flush_wanted.clear()
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, final: bool = False) -> None:
         """Cut what was logged into batches and spool them. Progress without points makes a batch too."""
         if self._lines.flush():
             self._sender.wake()
@@ -289,9 +311,14 @@ class Background:
         progress = self.position.headers()
         busy = self.position.busy_seconds
         self._pace.look(self.position.step, time.monotonic(), busy)
+        completed = self.completed()
         columns = self.buffer.take()
         self._tell_refused(final=False)
-        if not columns and progress == self._sent_position:
+        if self._means is not None:
+            columns = self._means.merge(columns, completed, final=final)
+        elif self._rank != 0:
+            columns = self._give_values(columns, completed)
+        if not columns and (progress == self._sent_position or self._rank != 0):
             return
         for group in columns:
             self._alerts.check(group)
@@ -333,6 +360,14 @@ class Background:
                 reason=f"more than {MAXIMUM_SERIES:,} series in one trial",
             )
         )
+
+    def _give_values(self, columns: list[Columns], completed: int) -> list[Columns]:
+        """Send this rank's part of a mean to rank 0. Returns what is to be stored as it is."""
+        values = own_values(self._rank, columns, completed)
+        if values.steps or completed != self._complete_sent:
+            self._complete_sent = completed
+            self.send(InstanceReport(values=values))
+        return [group for group in columns if EXAMPLES not in group.keys]
 
     async def _run_beats(self) -> None:
         while True:
@@ -383,6 +418,14 @@ class Background:
             return self._sender.unstored(until) == 0
         return await self._sender.wait_stored(until, seconds)
 
+    async def _wait_for_ranks(self, seconds: float) -> None:
+        """At the end: give the other ranks time to send their last values."""
+        deadline = time.monotonic() + seconds
+        while self._means is not None and self._means.complete_step < self.completed():
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(0.02)
+
     async def _copy_unstored(self, path: Path) -> int:
         copy = Spool(path, self._identity)
         for number in self._spool.held(STEPS):
@@ -394,10 +437,12 @@ class Background:
         return count
 
     async def _drain(self, seconds: float) -> int:
-        self._flush()
+        deadline = time.monotonic() + seconds
+        await self._wait_for_ranks(min(seconds, RANKS_SECONDS))
+        self._flush(final=True)
         self._tell_refused(final=True)
         if self._connection is not None and self._connection.is_connected:
-            await self._sender.drain(seconds)
+            await self._sender.drain(max(0.0, deadline - time.monotonic()))
         return self._sender.unacknowledged()
 
     async def _close(self) -> None:

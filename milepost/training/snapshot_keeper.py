@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceReport, SnapshotPart
 from milepost.errors import MilepostError
 from milepost.snapshots import Manifest, snapshot_id
 from milepost.training.background import Background
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # How long a commit waits for the points up to its step to be stored; then they go into the snapshot.
 STORED_SECONDS = 10.0
+# How long a commit waits for the other ranks to write.
+PARTS_SECONDS = 300.0
 # How long the end of an attempt waits for a commit that is under way.
 COMMIT_SECONDS = 600.0
 
@@ -32,6 +35,45 @@ State = Callable[[], Mapping[str, Any]]
 def staging_folder(launch: AttemptLaunch) -> Path:
     """Return where an attempt keeps what is on its way from or to a storage that is elsewhere."""
     return Path(launch.attempt_directory) / "staging"
+
+
+class PartMissing(RuntimeError):
+    """Another rank did not write its part of a snapshot."""
+
+
+class Parts:
+    """On rank 0: what the other ranks have written. Heard in the background, awaited by the committer."""
+
+    def __init__(self, world_size: int) -> None:
+        self._others = range(1, world_size)
+        self._heard: dict[str, dict[int, str]] = {}
+        self._changed = threading.Condition()
+
+    def receive(self, part: SnapshotPart) -> None:
+        with self._changed:
+            self._heard.setdefault(part.snapshot_id, {})[part.rank] = part.failure
+            self._changed.notify_all()
+
+    def wait(self, identifier: str, seconds: float) -> None:
+        """Wait until every other rank has written its part.
+
+        Raises:
+            PartMissing: one could not, or did not in time.
+        """
+
+        def is_settled() -> bool:
+            heard = self._heard.get(identifier, {})
+            return any(heard.values()) or all(rank in heard for rank in self._others)
+
+        with self._changed:
+            in_time = self._changed.wait_for(is_settled, seconds)
+            heard = self._heard.pop(identifier, {})
+        for rank, failure in sorted(heard.items()):
+            if failure:
+                raise PartMissing(f"rank {rank}: {failure}")
+        if not in_time:
+            missing = ", ".join(str(rank) for rank in self._others if rank not in heard)
+            raise PartMissing(f"nothing came from rank {missing} within {seconds:g} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +98,7 @@ class SnapshotKeeper:
         self._storage_uri = launch.snapshot_storage_uri
         self._staging = staging_folder(launch)
         self._state: State | None = None
+        self._sharded = False
         self._metrics: dict[str, float] = {}
         self._epochs = 0
         self._since_step = 0
@@ -64,12 +107,13 @@ class SnapshotKeeper:
         # The step of the last snapshot that was taken or restored, and of the last that is committed.
         self._last_step = 0
         self._committed_step = 0
+        self._parts = Parts(world_size)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="milepost-snapshot")
         self._commit: Future[None] | None = None
 
-    def register(self, state: State) -> None:
-        """Remember the function that gives the state."""
-        self._state = state
+    def register(self, state: State, sharded: bool = False) -> None:
+        """Remember the function that gives the state, and whether each rank writes a part of it."""
+        self._state, self._sharded = state, sharded
 
     def restored(self, boundary: Boundary) -> None:
         self._since_step = self._last_step = self._committed_step = boundary.step
@@ -85,6 +129,14 @@ class SnapshotKeeper:
         since = Since(step - self._since_step, self._epochs - self._since_epochs, time.monotonic() - self._since_time)
         return snapshot_due(self._policy, since) and (self._commit is None or self._commit.done())
 
+    def due_by_count(self, step: int) -> bool:
+        """Tell whether an interval in steps or epochs has ended, on every rank the same."""
+        return snapshot_due(self._policy, Since(step - self._since_step, self._epochs - self._since_epochs, 0.0))
+
+    def receive_part(self, part: SnapshotPart) -> None:
+        """Take in that another rank has written its part."""
+        self._parts.receive(part)
+
     def can_snapshot(self, step: int) -> bool:
         """Tell whether there is anything new to save, and a function that gives it."""
         return self._state is not None and step > self._last_step
@@ -92,7 +144,8 @@ class SnapshotKeeper:
     def take(self, boundary: Boundary, data: DataState, reason: facts.SnapshotReason) -> None:
         """Write a snapshot, and hand it to the committer.
 
-        A disk that is full or broken fails the snapshot, not the training.
+        A disk that is full or broken fails the snapshot, not the training. Of several ranks each gives its state, for
+        it may take a collective to gather it; rank 0 writes it, and each rank its own generators and position.
 
         Raises:
             StateNotSavable: the state has something in it that a snapshot cannot hold.
@@ -104,19 +157,27 @@ class SnapshotKeeper:
         identifier = snapshot_id(boundary.step, self._launch.attempt)
         position, started = self._background.position, time.monotonic()
         phase, position.phase = position.phase, SNAPSHOTTING
-        self._background.report(
-            facts.SnapshotStarted(
-                attempt=self._launch.attempt, snapshot_id=identifier, step=boundary.step, reason=reason
+        if self._rank == 0:
+            self._background.report(
+                facts.SnapshotStarted(
+                    attempt=self._launch.attempt, snapshot_id=identifier, step=boundary.step, reason=reason
+                )
             )
-        )
+        if self._world_size > 1:
+            # Also where it fails, on whichever rank: all of them must find the same snapshots due.
+            self._last_step = boundary.step
         files = None
         try:
-            files = SnapshotDraft(self._storage_uri, identifier, self._staging)
-            files.save_state(self._state())
+            state = self._state()
+            files = SnapshotDraft(self._storage_uri, identifier, self._staging, shared=self._world_size > 1)
+            if self._sharded:
+                files.save_shards(state)
+            elif self._rank == 0:
+                files.save_state(state)
             files.save_rank(self._rank, boundary, data)
         except (OSError, RuntimeError, MilepostError) as error:
             # torch.save tells of a full disk by a RuntimeError.
-            if files is not None:
+            if files is not None and self._rank == 0:
                 files.discard()
             self._failed(identifier, boundary.step, error)
             return
@@ -128,20 +189,34 @@ class SnapshotKeeper:
 
     def _failed(self, identifier: str, step: int, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"
-        # Nothing is saved of this step: a stop may try again.
-        self._last_step = self._committed_step
+        if self._world_size == 1:
+            # Nothing is saved of this step: a stop may try again.
+            self._last_step = self._committed_step
         self._background.warnings.say("snapshot", f"the snapshot at step {step} failed: {detail}")
+        if self._rank != 0:
+            self._send_part(identifier, detail[:500])
+            return
         failed = facts.SnapshotFailed(
             attempt=self._launch.attempt, snapshot_id=identifier, step=step, detail=detail[:500]
         )
         self._background.report(failed)
 
+    def _send_part(self, identifier: str, failure: str = "") -> None:
+        part = SnapshotPart(snapshot_id=identifier, rank=self._rank, failure=failure)
+        self._background.send(InstanceReport(snapshot_part=part))
+
     def _finish(self, draft: Draft) -> None:
-        """Commit a draft: points stored or taken along, checksums, rename, report."""
+        """Commit a draft: parts of all ranks, points stored or taken along, checksums, rename, report."""
         boundary, files = draft.boundary, draft.files
         try:
+            if self._rank == 0 and self._world_size > 1:
+                # Before the points: with its part a rank has sent all that goes into their means.
+                self._parts.wait(files.snapshot_id, PARTS_SECONDS)
             if not self._background.wait_stored(STORED_SECONDS):
                 self._background.copy_unstored(files.folder / f"telemetry-rank-{self._rank}.sqlite")
+            if self._rank != 0:
+                self._send_part(files.snapshot_id)
+                return
             manifest = Manifest(
                 runtime_id=self._launch.runtime_id,
                 trial=self._launch.trial,
@@ -155,7 +230,8 @@ class SnapshotKeeper:
             )
             digest, size, count = files.publish(manifest)
         except (OSError, RuntimeError, MilepostError) as error:
-            files.discard()
+            if self._rank == 0:
+                files.discard()
             self._failed(files.snapshot_id, boundary.step, error)
             return
         committed = facts.SnapshotCommitted(

@@ -2,6 +2,7 @@
 
     snapshots/step-000000000200-a1/
         state.pt             what the training code gave: tensors and plain values
+        shards/              or, of a sharded state, the part of each rank
         rank-0.pt            random generators and data position of each rank
         telemetry-rank-0.sqlite   points up to this step that were not stored yet; only where there are any
         manifest.json        step, position, world size, and SHA-256 and size of every other file
@@ -15,12 +16,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from milepost.errors import InvalidArgument, Violation
 from milepost.snapshots import MANIFEST, Manifest, fetch, hash_file, read_manifest
 from milepost.storage import below, folder_of, local_path
 from milepost.training import rng
@@ -100,16 +102,18 @@ class SnapshotDraft:
     Args:
         storage_uri: the folder that gets the snapshot as a folder of its own.
         staging: a folder of this machine, for a storage that is elsewhere.
+        shared: several ranks write into it, and rank 0 publishes it.
     """
 
-    def __init__(self, storage_uri: str, identifier: str, staging: Path) -> None:
+    def __init__(self, storage_uri: str, identifier: str, staging: Path, *, shared: bool = False) -> None:
         self.snapshot_id = identifier
         self._final = folder_of(below(storage_uri, identifier))
         self._local = local_path(self._final.uri)
         near = staging if self._local is None else self._local.parent
-        self.folder = near / f".{identifier}.{os.getpid()}.partial"
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        self.folder = near / f".{identifier}.{'ranks' if shared else os.getpid()}.partial"
+        if not shared:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=shared)
 
     @property
     def uri(self) -> str:
@@ -121,6 +125,13 @@ class SnapshotDraft:
 
         check_savable(state)
         _save(dict(state), self.folder / STATE)
+
+    def save_shards(self, state: Mapping[str, Any]) -> None:
+        """Write this rank's part of the state. All ranks must call it."""
+        from milepost.training import shards
+
+        check_savable(state)
+        shards.save(self.folder, state)
 
     def save_rank(self, rank: int, boundary: Boundary, data: DataState) -> None:
         """Write the random generators and the data position of one rank."""
@@ -141,11 +152,10 @@ class SnapshotDraft:
             OSError, StorageUnavailable: it is not there, or not as a whole.
         """
         total = 0
-        for path in sorted(self.folder.iterdir()):
-            if path.name == MANIFEST:
-                continue
-            manifest.files[path.name] = [hash_file(path), path.stat().st_size]
-            total += path.stat().st_size
+        for path in sorted(self.folder.rglob("*")):
+            if path.name != MANIFEST and path.is_file():
+                manifest.files[path.relative_to(self.folder).as_posix()] = [hash_file(path), path.stat().st_size]
+                total += path.stat().st_size
             _sync(path)
         encoded = manifest.encode()
         (self.folder / MANIFEST).write_bytes(encoded)
@@ -198,21 +208,30 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def load(uri: str, rank: int, staging: Path, manifest_sha256: str = "", map_location: Any = "cpu") -> Restored:
+def load(
+    uri: str,
+    rank: int,
+    staging: Path,
+    manifest_sha256: str = "",
+    map_location: Any = "cpu",
+    into: Callable[[], dict[str, Any]] | None = None,
+) -> Restored:
     """Verify a snapshot and load it for one rank.
 
     Args:
         staging: a folder of this machine; what is stored elsewhere is copied there for as long as this takes.
+        into: gives a state of the right shape, which a sharded one is read into.
 
     Raises:
         SnapshotInvalid: it does not verify.
         StorageUnavailable: the storage does not answer.
+        InvalidArgument: it is sharded, and there is nothing to read it into.
     """
     import torch
 
     with _fetched(uri, staging, manifest_sha256) as folder:
         manifest = read_manifest(folder_of(str(folder)), manifest_sha256)
-        state = torch.load(folder / STATE, map_location=map_location, weights_only=True)
+        state = _load_state(folder, map_location, into)
         own = folder / f"rank-{rank}.pt"
         content = torch.load(own, map_location="cpu", weights_only=True) if own.exists() else {}
     random_state = rng.from_plain(content["random"]) if "random" in content else None
@@ -222,17 +241,33 @@ def load(uri: str, rank: int, staging: Path, manifest_sha256: str = "", map_loca
     return Restored(state, boundary, data, manifest)
 
 
-def load_weights(uri: str, staging: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load_weights(
+    uri: str, staging: Path, map_location: Any = "cpu", into: Callable[[], dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Load only the state of a snapshot, to start another run from its weights.
 
     Raises:
         SnapshotInvalid: it does not verify.
         StorageUnavailable: the storage does not answer.
+        InvalidArgument: it is sharded, and there is nothing to read it into.
     """
+    with _fetched(uri, staging) as folder:
+        return _load_state(folder, map_location, into)
+
+
+def _load_state(folder: Path, map_location: Any, into: Callable[[], dict[str, Any]] | None) -> dict[str, Any]:
     import torch
 
-    with _fetched(uri, staging) as folder:
+    if (folder / STATE).exists():
         return dict(torch.load(folder / STATE, map_location=map_location, weights_only=True))
+    if into is None:
+        problem = "the snapshot is sharded: give a state to read it into, restore(into=...)"
+        raise InvalidArgument([Violation("into", problem)])
+    from milepost.training import shards
+
+    state = into()
+    shards.load(folder, state)
+    return state
 
 
 @contextmanager

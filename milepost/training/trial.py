@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction, InstanceReport, SnapshotWanted
 from milepost.errors import InvalidArgument, Violation
+from milepost.training.agreement import Agreement
 from milepost.training.background import Background, wake_step
 from milepost.training.batches import FINISHING, SKIPPING, TRAINING
 from milepost.training.buffer import LARGEST_STEP
 from milepost.training.data import DataFeed, loader_length
 from milepost.training.evaluation import Evaluation
 from milepost.training.marker import StepMarker, marker_path
+from milepost.training.means import AVERAGED, EXAMPLES, add_to_mean, examples_in
 from milepost.training.parameters import Parameters
 from milepost.training.rng import RandomCapture
 from milepost.training.snapshot_keeper import SnapshotKeeper, staging_folder
@@ -65,9 +67,13 @@ class Trial:
         self._staging = staging_folder(launch) / f"rank-{rank.rank}"
         self._background = background
         self._buffer_append: Callable[[int, float, Mapping[str, Any]], None] = background.buffer.append
-        if self.rank != 0:
-            self._buffer_append = lambda step, now, values: None
+        # With one rank the loop never asks anybody.
+        self._agreement: Agreement | None = None
+        if self.world_size > 1:
+            self._agreement = Agreement(background.send)
+            self._buffer_append = self._append_with_weight
         self._marker = StepMarker(marker_path(Path(launch.attempt_directory), self.rank)).cell
+        background.completed = lambda: self._marker[0]
         self._data = DataFeed(self.random)
         self._keeper = SnapshotKeeper(launch, rank.rank, rank.world_size, background)
         self._gate = Gate()
@@ -77,6 +83,10 @@ class Trial:
         self._boundary: Boundary | None = Boundary(0)
         # A batch was handed out and no step has ended since: the state is between two boundaries.
         self._batch_open = False
+        # Examples that were handed out since the last step ended, and those among them behind a pending mean.
+        self._examples = 0
+        self._pending_examples = 0
+        self._snapshot_wanted = False
         # Set when `log` has something else to do than to append: the first step, a stop.
         self._attention = True
         self._wake_step = wake_step(0)
@@ -158,23 +168,38 @@ class Trial:
 
     # --- beginning
 
-    def restore(self, map_location: Any = "cpu") -> dict[str, Any] | None:
+    def restore(
+        self, map_location: Any = "cpu", into: Callable[[], dict[str, Any]] | None = None
+    ) -> dict[str, Any] | None:
         """Load the state to go on from. None: start from the beginning.
 
         The step, the position in the data and, at the first batch, the random generators are put where they were.
         Without a snapshot of its own, a trial configured with `initialize_from` gets the state of that snapshot
         under the key `initialize_from`, and begins at step 0.
 
+        Args:
+            map_location: where tensors go, as for `torch.load`.
+            into: gives a state of the right shape, best the function that `maybe_snapshot` is given. A sharded
+                snapshot is read into its tensors, each rank the part it has; all ranks must call this.
+
         Raises:
             SnapshotInvalid: the snapshot does not verify.
+            InvalidArgument: it is sharded, and `into` is not given.
         """
         if not self._launch.snapshot_id:
             self._begin()
             if self._launch.initialize_from_uri:
-                return {"initialize_from": load_weights(self._launch.initialize_from_uri, self._staging, map_location)}
+                weights = load_weights(self._launch.initialize_from_uri, self._staging, map_location, into)
+                return {"initialize_from": weights}
             return None
         launch = self._launch
-        restored = load(launch.snapshot_uri, self.rank, self._staging, launch.manifest_sha256, map_location)
+        restored = load(launch.snapshot_uri, self.rank, self._staging, launch.manifest_sha256, map_location, into)
+        if restored.manifest.world_size != self.world_size:
+            self._background.warnings.say(
+                "world_size",
+                f"the snapshot is of {restored.manifest.world_size} ranks and restored with {self.world_size}: "
+                "the state is the same, the order of data and random numbers need not be",
+            )
         self._boundary = restored.boundary
         position = self.position
         position.step, position.epoch, position.batch = (
@@ -210,6 +235,23 @@ class Trial:
             facts.InstanceReadinessChanged(attempt=self.attempt, rank=self.rank, ready=True, reason="training begins")
         )
         self._background.begin(self.position.step)
+
+    def shard(self, loader: Any, *, seed: int = 0) -> Any:
+        """Return a PyTorch loader that gives each rank its part of every batch of another one.
+
+        The batches together are those of the given loader, whatever the number of ranks; their order comes from the
+        seed and the epoch alone. A batch that cannot be divided evenly gives the first ranks one example more.
+
+        Args:
+            loader: a `DataLoader` over a data set with indices; its batch size is that of the global batch.
+            seed: of the order, where the loader shuffles.
+
+        Raises:
+            InvalidArgument: the loader has no batches of indices, or batches smaller than the number of ranks.
+        """
+        from milepost.training.sharding import shard
+
+        return shard(loader, self.rank, self.world_size, seed)
 
     # --- the loop
 
@@ -262,6 +304,8 @@ class Trial:
         while True:
             self._settle()
             self._remember_random()
+            if self._agreement is not None and self._at_boundary():
+                self._agreement.reopen(position.step)
             self._gate.enter()
             try:
                 batch = next(iterator)
@@ -269,8 +313,14 @@ class Trial:
                 break
             finally:
                 self._gate.leave()
+            if self._agreement is not None:
+                # What was decided while this rank waited for data holds here: the batch is not begun.
+                self._agreement.pass_boundary(position.step)
+                if self._stop_here():
+                    self._stop_now()
             position.batch += 1
             self._batch_open = True
+            self._examples += examples_in(batch)
             yield batch
         if self._own_epochs:
             self._end_epoch()
@@ -317,11 +367,20 @@ class Trial:
         self._marker[0] = step
         self._boundary = None
         self._batch_open = False
+        self._examples = self._pending_examples = 0
         if step >= self._wake_step:
             self._wake_step = wake_step(step)
             self._background.wake()
-        if self._stop is not None:
+        if self._stop is not None or self._agreement is not None:
             self._stop_in_log()
+
+    def _append_with_weight(self, step: int, now: float, values: Mapping[str, Any]) -> None:
+        """Keep what one of several ranks logs: rank 0 everything, the others what goes into a mean."""
+        if AVERAGED in values:
+            mine = values if self.rank == 0 else {AVERAGED: values[AVERAGED]}
+            self._background.buffer.append(step, now, {**mine, EXAMPLES: max(1, self._examples)})
+        elif self.rank == 0:
+            self._background.buffer.append(step, now, values)
 
     def _combine(
         self, values: Mapping[str, Any], step: int | None, commit: bool
@@ -331,16 +390,26 @@ class Trial:
         if step is not None and not (isinstance(step, int) and 0 <= step <= LARGEST_STEP):
             raise InvalidArgument([Violation("step", f"must be a whole number from 0 to {LARGEST_STEP}, not {step!r}")])
         if not commit and (step is None or step == current + 1):
-            self._pending.update(values)
+            self._pending.update(self._with_mean(values))
             return None
         if step is not None and step <= current:
             # Late values for a step that has ended already.
             self._buffer_append(step, time.time(), values)
             return None
         if self._pending:
-            values = {**self._pending, **values}
+            values = {**self._pending, **self._with_mean(values)}
             self._pending.clear()
         return values, step if step is not None else current + 1
+
+    def _with_mean(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take the loss of a micro-batch into the mean over those of the step before it."""
+        if AVERAGED not in values:
+            return values
+        before, self._pending_examples = self._pending_examples, max(1, self._examples)
+        if AVERAGED not in self._pending or self._pending_examples <= before:
+            return values
+        mean = add_to_mean(self._pending[AVERAGED], before, values[AVERAGED], self._pending_examples - before)
+        return {**values, AVERAGED: mean}
 
     def _attend(self) -> None:
         """Do what only the first step needs."""
@@ -394,32 +463,39 @@ class Trial:
         self._background.wake()
 
     def check_stop_in_evaluation(self) -> None:
-        if self._stop_here():
+        # Several ranks may be at different batches of it, or in a collective: they stop after it.
+        if self._agreement is None and self._stop_here():
             raise Stopped(f"stopped in the evaluation at step {self.position.step}")
 
     # --- snapshots
 
-    def maybe_snapshot(self, state: Callable[[], State]) -> None:
+    def maybe_snapshot(self, state: Callable[[], State], *, sharded: bool = False) -> None:
         """Take a snapshot if the interval says so. Call it between two steps, best right after `log`.
 
         The function gives what is needed to go on: tensors and plain values. It is remembered, so that a stop can
-        take a snapshot at any step.
+        take a snapshot at any step. Of several ranks each calls it, and the state of rank 0 is kept.
+
+        Args:
+            state: gives the state as it is at this step.
+            sharded: each rank keeps what it holds of the state (`DTensor`s, as FSDP makes them), so that it is never
+                in one place. `restore` then needs `into`.
 
         Raises:
             Stopped: a stop was asked for; the snapshot is committed.
         """
         self._uses_snapshots = True
-        self._keeper.register(state)
+        self._keeper.register(state, sharded)
         if self._at_boundary():
+            self._pass_boundary()
             if self._stop_here():
                 self._stop_now()
-            if self._keeper.due(self.position.step) and not self._wants_evaluation():
+            if self._snapshot_due() and not self._wants_evaluation():
                 self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
 
-    def snapshot(self, state: Callable[[], State] | None = None) -> None:
-        """Take a snapshot now. Call it between two steps."""
+    def snapshot(self, state: Callable[[], State] | None = None, *, sharded: bool = False) -> None:
+        """Take a snapshot now. Call it between two steps; of several ranks each at the same."""
         if state is not None:
-            self._keeper.register(state)
+            self._keeper.register(state, sharded)
         self._snapshot(facts.SNAPSHOT_REASON_REQUEST)
 
     def _snapshot(self, reason: facts.SnapshotReason) -> None:
@@ -461,10 +537,30 @@ class Trial:
             return
         if self._evaluate is not None and self._wants_evaluation():
             self._run_evaluation(self._evaluate)
+        self._pass_boundary()
         if self._stop_here():
             self._stop_now()
-        if self._uses_snapshots and self._keeper.due(self.position.step):
+        if self._uses_snapshots and self._snapshot_due():
             self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
+
+    def _pass_boundary(self) -> None:
+        if self._agreement is not None:
+            self._agreement.pass_boundary(self.position.step)
+
+    def _snapshot_due(self) -> bool:
+        """Tell whether a snapshot is to be taken now. All ranks come to the same answer at the same step."""
+        step = self.position.step
+        if self._agreement is None:
+            return self._keeper.due(step)
+        agreed = self._agreement.wants_snapshot(step)
+        if agreed:
+            self._snapshot_wanted = False
+        if agreed or self._keeper.due_by_count(step):
+            return self._keeper.can_snapshot(step)
+        if self.rank == 0 and not self._snapshot_wanted and self._keeper.due(step):
+            self._snapshot_wanted = True
+            self._background.send(InstanceReport(snapshot_wanted=SnapshotWanted()))
+        return False
 
     def _run_evaluation(self, evaluate: Callable[[], object]) -> None:
         self._with_random()
@@ -486,6 +582,8 @@ class Trial:
         A loop that asks is not interrupted by `log`: it takes its snapshot with `snapshot` and returns.
         """
         self._polls_stop = True
+        if self._at_boundary():
+            self._pass_boundary()
         self.left_for_stop = self._stop_here()
         return self.left_for_stop
 
@@ -495,11 +593,24 @@ class Trial:
 
     def on_instruction(self, instruction: InstanceInstruction) -> None:
         """Take an instruction of the driver. Called in the background thread."""
-        if instruction.WhichOneof("instruction") == "fenced":
+        kind = instruction.WhichOneof("instruction")
+        if kind == "fenced":
             # Nothing this process does counts any more, and another attempt may want its GPU.
             os._exit(STALE)
-        if instruction.WhichOneof("instruction") == "stop":
+        if kind == "stop":
             self.request_stop(StopOrder(instruction.stop.step, instruction.stop.deadline_ms))
+        if kind == "snapshot_part":
+            self._keeper.receive_part(instruction.snapshot_part)
+        if kind == "values":
+            self._background.receive_values(instruction.values)
+        if self._agreement is None:
+            return
+        if kind == "hold":
+            self._agreement.hold(instruction.hold.number)
+        elif kind == "stop":
+            self._agreement.release()
+        elif kind == "snapshot":
+            self._agreement.release(instruction.snapshot.step)
 
     def request_stop(self, order: StopOrder) -> None:
         """Stop at the next boundary, or after the step that the order names. May come from any thread."""
@@ -514,9 +625,11 @@ class Trial:
 
     def _stop_in_log(self) -> None:
         """Stop a loop that has no better place for it than the end of `log`."""
-        if self._uses_batches or self._uses_snapshots or self._polls_stop or not self._stop_here():
+        if self._uses_batches or self._uses_snapshots or self._polls_stop:
             return
-        self._stop_now()
+        self._pass_boundary()
+        if self._stop_here():
+            self._stop_now()
 
     def _stop_now(self) -> None:
         self.save_for_stop()

@@ -83,13 +83,20 @@ class Instance:
     def __init__(self, launch: AttemptLaunch, rank: Rank, driver: str, token: str, pipe: LogPipe | None = None) -> None:
         self._launch = launch
         self._rank = rank
+        # What this instance computes on, where it is not simply what was launched.
+        self.devices: list[str] | None = None
         sender = Sender(
             runtime_id=launch.runtime_id, trial=launch.trial, attempt=launch.attempt, source=f"rank-{rank.rank}"
         )
         hello = Hello(token=token, process_id=os.getpid(), host=socket.gethostname())
         channel = DriverChannel(driver, hello, rank.rank, self._orphaned)
         addresses = Addresses(launch.nats_url, credentials_of(launch))
-        self._background = Background(sender, rank.rank, Path(launch.attempt_directory), addresses, channel, Position())
+        folder = Path(launch.attempt_directory)
+        # On another host than the driver's it is not there yet.
+        folder.mkdir(parents=True, exist_ok=True)
+        self._background = Background(
+            sender, rank.rank, folder, addresses, channel, Position(), world_size=rank.world_size
+        )
         if pipe is not None:
             # By way of the driver, as all other lines: in their order, and kept whatever happens here.
             self._background.progress.write = partial(_write_own, pipe)
@@ -116,6 +123,8 @@ class Instance:
         )
 
     def _devices(self) -> list[str]:
+        if self.devices is not None:
+            return self.devices
         if self._launch.gpus:
             return [f"cuda:{index}" for index in self._launch.gpus]
         return ["cpu"]

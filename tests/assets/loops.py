@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 
 class Walk:
@@ -276,3 +277,91 @@ def floods(trial, lines, seconds):
         word = f"needle-{number // 100_000}" if number % 100_000 == 77 else "loss"
         sys.stdout.write(f"line {number:07d} {word} 0.{number % 997:03d} tokens/s\n")
     trial.log({"train/loss": 0.5})
+
+
+def ddp(trial, step_seconds=0.0, batch=8, examples=64, epochs=6, sharded=False, trouble="", flag=""):
+    """A data-parallel loop; where there is one rank, the same loop without the parallelism.
+
+    Args:
+        trouble: what goes wrong: `raises` and `disk` on rank 1 only, `data` on all, while `flag` is not there.
+    """
+    torch.manual_seed(7)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    module = torch.nn.parallel.DistributedDataParallel(model) if trial.world_size > 1 else model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(3)
+    data = torch.utils.data.TensorDataset(torch.randn(examples, 4, generator=generator))
+    loader = trial.shard(torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True), seed=5)
+    random.seed(100 + trial.rank)
+    if trouble == "disk" and trial.rank == 1:
+        _fill_disk_once()
+    if trouble == "data":
+        loader = Blocking(loader, Path(flag), 12)
+
+    def give():
+        if sharded:
+            parts = get_state_dict(model, optimizer)
+            return {"model": parts[0], "optimizer": parts[1]}
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+    state = trial.restore(into=give)
+    if state is not None and sharded:
+        set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    elif state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    print(f"rank {trial.rank} of {trial.world_size} begins after step {trial.step}", flush=True)
+    trial.plan(total_steps=epochs * len(loader), steps_per_epoch=len(loader), epochs=epochs)
+    for _ in trial.epochs(epochs):
+        for (x,) in trial.batches(loader):
+            loss = (module(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            time.sleep(step_seconds)
+            trial.log({"train/loss": loss})
+            if trouble == "raises" and trial.rank == 1 and trial.step == 7:
+                raise RuntimeError("the loss went away")
+            trial.maybe_snapshot(give, sharded=sharded)
+
+
+class Blocking:
+    """Blocks before one batch of the run, until a file is there."""
+
+    def __init__(self, loader, flag, at):
+        self.loader, self.flag, self.at, self.given = loader, flag, at, 0
+        self.batch_sampler = loader.batch_sampler
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        for batch in self.loader:
+            while self.given == self.at and not self.flag.exists():
+                time.sleep(0.02)
+            self.given += 1
+            yield batch
+
+
+def _fill_disk_once():
+    from milepost.training import snapshots
+
+    save = snapshots.SnapshotDraft.save_rank
+
+    def fail(*arguments):
+        snapshots.SnapshotDraft.save_rank = save
+        raise OSError(28, "No space left on device")
+
+    snapshots.SnapshotDraft.save_rank = fail
+
+
+def device_values(trial, steps=50):
+    """Logs tensors of a GPU in a loop that may not wait for it."""
+    values = torch.arange(steps, device="cuda", dtype=torch.float32)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    for step in range(steps):
+        value = values[step] * 2
+        trial.log({"train/loss": value, "train/grad_norm": value + 1})
+        value.add_(1000)
+    torch.cuda.set_sync_debug_mode("default")

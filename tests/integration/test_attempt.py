@@ -314,14 +314,3 @@ async def test_a_watched_optimizer_logs_its_values(trial: TrialOnTest) -> None:
     assert norms == pytest.approx(own, rel=1e-5)
     assert writer.points("train/learning_rate")[1] == dict.fromkeys(range(1, 5), 0.1)
     assert writer.points("train/weight_decay")[1] == dict.fromkeys(range(1, 5), 0.05)
-
-
-async def test_more_workers_than_can_be_had_are_refused(trial: TrialOnTest) -> None:
-    """A worker group that cannot be built is an error for good, not a run with one process."""
-    await trial.create({})
-    attempt = await trial.launch(LOOPS + "plain", {}, code=ASSETS, workers=2)
-    attempt.start()
-    assert await attempt.wait() == 0, attempt.driver_log
-    ended = await attempt.ended()
-    assert ended.cause == common.EXIT_CAUSE_DETERMINISTIC
-    assert "workers: 0 only" in ended.detail

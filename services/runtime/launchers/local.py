@@ -8,6 +8,7 @@ What is known of an attempt lies in its folder, so a service that starts again s
     process.json   pid and start time of the driver
     exit.json      `AttemptEnded`, the last word of a driver that ended by itself
     driver.log     what the driver printed
+    ray-folder     the folder of its Ray instance, while there is one
 
 The lock is taken before the process exists and handed to it, so at no instant can a second one be started.
 """
@@ -21,6 +22,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,6 +262,7 @@ class LocalLauncher:
             await asyncio.sleep(0.02)
         if known.child is not None:
             await asyncio.to_thread(known.child.wait)
+        await asyncio.to_thread(_remove_ray_folder, folder)
         if known.exit is None:
             known.exit = Exit(common.EXIT_CAUSE_KILLED, "killed by Milepost")
         self._known[key] = known
@@ -268,6 +271,19 @@ class LocalLauncher:
         leader = processes.info(known.pid) if known.pid else None
         same = leader is not None and leader.start == known.start and leader.alive
         return processes.family(known.pid if same else None, f"{MARK}={folder}")
+
+
+def _remove_ray_folder(folder: Path) -> None:
+    """Remove the files of a Ray instance whose driver was killed before it could."""
+    record = folder / "ray-folder"
+    try:
+        named = Path(record.read_text().strip())
+    except (OSError, UnicodeDecodeError):
+        return
+    # Nothing else, whatever the file says.
+    if named.name.startswith("mp-ray-"):
+        shutil.rmtree(named, ignore_errors=True)
+    record.unlink(missing_ok=True)
 
 
 def _clean_environment() -> dict[str, str]:

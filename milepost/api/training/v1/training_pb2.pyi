@@ -59,7 +59,7 @@ class AttemptLaunch(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ...) -> None: ...
 
 class InstanceReport(_message.Message):
-    __slots__ = ("rank", "number", "time_ms", "event", "hello", "stop_proposal", "finished")
+    __slots__ = ("rank", "number", "time_ms", "event", "hello", "stop_proposal", "finished", "snapshot_wanted", "snapshot_part", "values", "group_ended")
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,10 @@ class InstanceReport(_message.Message):
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STOP_PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_WANTED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_PART_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_ENDED_FIELD_NUMBER: _ClassVar[int]
     rank: int
     number: int
     time_ms: int
@@ -74,23 +78,69 @@ class InstanceReport(_message.Message):
     hello: Hello
     stop_proposal: StopProposal
     finished: Finished
-    def __init__(self, rank: _Optional[int] = ..., number: _Optional[int] = ..., time_ms: _Optional[int] = ..., event: _Optional[_Union[_trial_events_pb2.TrialEvent, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., stop_proposal: _Optional[_Union[StopProposal, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
+    snapshot_wanted: SnapshotWanted
+    snapshot_part: SnapshotPart
+    values: RankValues
+    group_ended: GroupEnded
+    def __init__(self, rank: _Optional[int] = ..., number: _Optional[int] = ..., time_ms: _Optional[int] = ..., event: _Optional[_Union[_trial_events_pb2.TrialEvent, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., stop_proposal: _Optional[_Union[StopProposal, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., snapshot_wanted: _Optional[_Union[SnapshotWanted, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ..., group_ended: _Optional[_Union[GroupEnded, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("token", "process_id", "host")
+    __slots__ = ("token", "process_id", "host", "stream")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
     token: str
     process_id: int
     host: str
-    def __init__(self, token: _Optional[str] = ..., process_id: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+    stream: str
+    def __init__(self, token: _Optional[str] = ..., process_id: _Optional[int] = ..., host: _Optional[str] = ..., stream: _Optional[str] = ...) -> None: ...
 
 class StopProposal(_message.Message):
-    __slots__ = ("step",)
+    __slots__ = ("step", "hold")
     STEP_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     step: int
-    def __init__(self, step: _Optional[int] = ...) -> None: ...
+    hold: int
+    def __init__(self, step: _Optional[int] = ..., hold: _Optional[int] = ...) -> None: ...
+
+class SnapshotWanted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SnapshotPart(_message.Message):
+    __slots__ = ("snapshot_id", "rank", "failure")
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    snapshot_id: str
+    rank: int
+    failure: str
+    def __init__(self, snapshot_id: _Optional[str] = ..., rank: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
+
+class RankValues(_message.Message):
+    __slots__ = ("rank", "key", "steps", "values", "examples", "complete_step")
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_STEP_FIELD_NUMBER: _ClassVar[int]
+    rank: int
+    key: str
+    steps: bytes
+    values: bytes
+    examples: bytes
+    complete_step: int
+    def __init__(self, rank: _Optional[int] = ..., key: _Optional[str] = ..., steps: _Optional[bytes] = ..., values: _Optional[bytes] = ..., examples: _Optional[bytes] = ..., complete_step: _Optional[int] = ...) -> None: ...
+
+class GroupEnded(_message.Message):
+    __slots__ = ("cause", "detail")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    cause: _common_pb2.ExitCause
+    detail: str
+    def __init__(self, cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("outcome", "detail", "last_step", "deterministic", "unsent_batch_count", "cause")
@@ -109,14 +159,34 @@ class Finished(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ...) -> None: ...
 
 class InstanceInstruction(_message.Message):
-    __slots__ = ("appended_number", "stop", "fenced")
+    __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values")
     APPENDED_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     FENCED_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_PART_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     appended_number: int
     stop: StopInstruction
     fenced: bool
-    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ...) -> None: ...
+    hold: HoldInstruction
+    snapshot: SnapshotInstruction
+    snapshot_part: SnapshotPart
+    values: RankValues
+    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ..., hold: _Optional[_Union[HoldInstruction, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotInstruction, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ...) -> None: ...
+
+class HoldInstruction(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class SnapshotInstruction(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    def __init__(self, step: _Optional[int] = ...) -> None: ...
 
 class StopInstruction(_message.Message):
     __slots__ = ("step", "deadline_ms")

@@ -1,0 +1,86 @@
+"""Has all ranks of a group halt after the same step: the driver's side of `milepost.training.agreement`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from milepost.api.training.v1.training_pb2 import (
+    HoldInstruction,
+    InstanceInstruction,
+    SnapshotInstruction,
+    StopInstruction,
+    StopProposal,
+)
+
+Send = Callable[[int, InstanceInstruction], None]
+
+
+class Halts:
+    """One hold at a time; a stop that comes during another waits for it, and a snapshot then is not needed.
+
+    Ranks join as they connect. A hold begins when all are there, and goes on without those that have ended.
+    """
+
+    def __init__(self, world_size: int, send: Send) -> None:
+        self._world_size = world_size
+        self._send = send
+        self._present: set[int] = set()
+        self._left: set[int] = set()
+        self._number = 0
+        self._offers: dict[int, int] | None = None
+        self._stop: StopInstruction | None = None
+        self._stopping = False
+        self._snapshot = False
+
+    def join(self, rank: int) -> None:
+        """A rank is there."""
+        self._present.add(rank)
+        self._begin()
+
+    def leave(self, rank: int) -> None:
+        """A rank has ended, or is about to: nothing more comes from it."""
+        self._left.add(rank)
+        self._decide()
+
+    def stop(self, order: StopInstruction) -> None:
+        """Have all ranks stop."""
+        self._stop = order
+        self._begin()
+
+    def snapshot(self) -> None:
+        """Have all ranks take a snapshot."""
+        self._snapshot = True
+        self._begin()
+
+    def offer(self, rank: int, proposal: StopProposal) -> None:
+        """A rank names the step after which it can halt, and waits."""
+        if self._offers is not None and proposal.hold == self._number:
+            self._offers[rank] = proposal.step
+            self._decide()
+
+    def _running(self) -> Iterable[int]:
+        return self._present - self._left
+
+    def _begin(self) -> None:
+        asked = (self._stop is not None and not self._stopping) or self._snapshot
+        if not asked or self._offers is not None or len(self._present) < self._world_size:
+            return
+        self._number += 1
+        self._offers = {}
+        for rank in self._running():
+            self._send(rank, InstanceInstruction(hold=HoldInstruction(number=self._number)))
+
+    def _decide(self) -> None:
+        if self._offers is None or not all(rank in self._offers for rank in self._running()):
+            return
+        step = max(self._offers.values(), default=0)
+        self._offers = None
+        self._snapshot = False
+        if self._stop is not None and not self._stopping:
+            self._stopping = True
+            order = InstanceInstruction(stop=StopInstruction(step=step, deadline_ms=self._stop.deadline_ms))
+        else:
+            order = InstanceInstruction(snapshot=SnapshotInstruction(step=step))
+        for rank in self._running():
+            self._send(rank, order)
+        self._begin()
