@@ -26,6 +26,9 @@ ROUNDING = 1e-4
 
 pytestmark = pytest.mark.timeout(400)
 
+# By number of workers: the same whichever test asks first.
+_whole: dict[int, dict[int, float]] = {}
+
 
 @pytest.fixture
 async def trial(connection: Connection, shared_nats: NatsServer, tmp_path: Path) -> TrialOnTest:
@@ -45,12 +48,14 @@ async def finish(attempt: Attempt) -> facts.AttemptEnded:
 
 
 async def whole(trial: TrialOnTest, workers: int) -> dict[int, float]:
-    """Run the loop without interruption in a trial of its own. Returns its loss by step."""
-    other = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
-    await other.create({})
-    async with Writer(other.connection, other.runtime_id) as writer:
-        assert (await finish(await launch(other, {}, workers))).last_step == STEPS
-    return writer.lineage("train/loss", await other.state())
+    """Run the loop once without interruption in a trial of its own. Returns its loss by step."""
+    if workers not in _whole:
+        other = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
+        await other.create({})
+        async with Writer(other.connection, other.runtime_id) as writer:
+            assert (await finish(await launch(other, {}, workers))).last_step == STEPS
+        _whole[workers] = writer.lineage("train/loss", await other.state())
+    return _whole[workers]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -102,8 +107,9 @@ async def test_a_stop_does_not_wait_for_data_that_no_rank_gets(trial: TrialOnTes
 async def test_a_snapshot_by_the_clock_is_taken_by_all_ranks_at_one_step(trial: TrialOnTest) -> None:
     parameters = {"step_seconds": 0.1}
     await trial.create(parameters)
-    attempt = await launch(trial, parameters, every_steps=None, every_minutes=0.02)
-    assert (await finish(attempt)).last_step == STEPS
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await launch(trial, parameters, every_steps=None, every_minutes=0.01)
+        assert (await finish(attempt)).last_step == STEPS
     steps = [one.step for one in await trial.payloads(facts.SnapshotCommitted)]
     assert len(steps) >= 3
     assert steps == sorted(set(steps))
@@ -125,7 +131,8 @@ async def test_an_error_of_one_rank_ends_all_and_is_the_cause(trial: TrialOnTest
 
 async def test_a_rank_that_cannot_write_its_part_costs_the_snapshot_and_not_the_run(trial: TrialOnTest) -> None:
     await trial.create({})
-    assert (await finish(await launch(trial, {"trouble": "disk"}))).last_step == STEPS
+    async with Writer(trial.connection, trial.runtime_id):
+        assert (await finish(await launch(trial, {"trouble": "disk"}))).last_step == STEPS
     (failed,) = await trial.payloads(facts.SnapshotFailed)
     assert failed.step == 10
     assert "rank 1: OSError: [Errno 28] No space left on device" in failed.detail
