@@ -10,6 +10,7 @@ import torch
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.eventlog.connection import Connection
+from milepost.training import system_metrics
 from tests.attempts import TrialOnTest, Writer
 from tests.servers import NatsServer
 
@@ -73,6 +74,18 @@ async def test_tensors_are_logged_without_a_wait_for_the_device(trial: TrialOnTe
     assert (await attempt.ended()).outcome == facts.ATTEMPT_OUTCOME_COMPLETED, writer.text()
     assert writer.points("train/loss")[1] == {step: 2.0 * (step - 1) for step in range(1, 51)}
     assert writer.points("train/grad_norm")[1] == {step: 2.0 * (step - 1) + 1 for step in range(1, 51)}
+
+
+def test_use_and_memory_of_each_gpu_are_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_metrics, "SAMPLE_SECONDS", 0.0)
+    sampler = system_metrics.SystemSampler(0, tmp_path)
+    sampler.begin(0)
+    kept = torch.ones(1 << 20, device="cuda")
+    found = sampler.sample(1, 1)
+    for index in range(GPUS):
+        assert 0.0 <= found[f"system/gpu_{index}_percent"] <= 100.0
+        assert found[f"system/gpu_{index}_memory_bytes"] > 0.0
+    assert found[f"system/gpu_{kept.device.index}_memory_bytes"] > kept.nbytes
 
 
 async def test_a_worker_group_of_one_gets_its_gpu_from_ray(trial: TrialOnTest) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from array import array
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MIN, KeepBest, SnapshotPolicy
 from milepost.api.telemetry.v1.telemetry_pb2 import Sender, StepBatch
@@ -89,6 +92,33 @@ def test_a_tensor_that_is_changed_later_keeps_the_value_that_was_logged() -> Non
     buffer.append(1, 0.0, {"train/loss": running})
     running.zero_()
     assert list(buffer.take()[0].values[0]) == [2.5]
+
+
+class _Operations(TorchDispatchMode):
+    """Notes the operations that are done on tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_tensor_on_a_device_is_copied_there_and_read_by_whoever_takes_it() -> None:
+    """The caller never waits for the device: reading a number of it is `_local_scalar_dense`."""
+    buffer = StepBuffer(lambda problem, text: None)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        loss, norm = (torch.empty((), device="cuda", dtype=torch.bfloat16) for _ in range(2))
+        with _Operations() as done:
+            buffer.append(1, 0.0, {"train/loss": loss, "train/rate": 0.5, "train/grad_norm": norm})
+        assert any("stack" in name for name in done.names)
+        assert not [name for name in done.names if "_local_scalar_dense" in name or "copy_" in name]
+        kept = buffer._schemas["train/loss", "train/rate", "train/grad_norm"].rows
+        assert kept[3] == 0.5
+        assert {value._copies.device.type for value in (kept[2], kept[4])} == {"cuda"}
+        assert kept[2]._copies is kept[4]._copies, "one copy for all of a step"
 
 
 def test_a_spool_goes_on_with_its_numbers_after_a_restart(tmp_path: Path) -> None:
