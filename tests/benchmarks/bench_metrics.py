@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from milepost.api.log.v1 import log_service_pb2 as log_pb
 from milepost.api.metric.v1 import metric_service_pb2 as pb
@@ -25,7 +27,7 @@ from tests.attempts import TrialOnTest
 from tests.benchmarks.figures import report
 from tests.benchmarks.peers import measure
 from tests.metrics_service import MetricsClient, MetricsProcess, log_batch, metrics_client, send, step_batch
-from tests.servers import running_nats
+from tests.servers import NatsServer, running_nats
 
 SCALE = float(os.environ.get("MILEPOST_BENCH_SCALE", "1"))
 KEYS = ("train/loss", "train/learning_rate", "train/grad_norm")
@@ -36,6 +38,7 @@ SPIKE, SPIKE_STEP = 1000.0, int(7_654_321 * SCALE)
 # What `logging_cost.py` logs.
 LOGGED_KEYS = ["train/loss", "train/accuracy", "train/rate"]
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_PART = re.compile(r"all_(\d+)_(\d+)_(\d+)$")
 
 
 def training_curve(steps: int) -> dict[str, np.ndarray]:
@@ -111,19 +114,29 @@ async def throughput_and_size(connection: Connection, client: MetricsClient, pro
     report("4.points_published_until_readable", rates, "points/s", "")
     await asyncio.sleep(5)  # merges
     folder = process.data_dir / "clickhouse" / "data" / "store"
-    report("8.bytes_per_point", size_of(folder) / (3 * steps * 3), "bytes", "<= 6")
+    merged_away, points = merged_away_in(folder), 3 * steps * 3
+    gone = sum(size_of(part) for part in merged_away)
+    report("8.bytes_per_point", (size_of(folder) - gone) / points, "bytes", "<= 6")
+    report("8.the same, of parts merged away, deleted after 8 minutes", gone / points, "bytes", "")
 
 
-async def from_log_to_query(connection: Connection, client: MetricsClient, nats_url: str, folder: Path) -> None:
-    """A real training process that logs flat out, until QuerySeries has every point."""
+async def from_log_to_query(
+    connection: Connection, client: MetricsClient, nats: NatsServer, process: MetricsProcess, folder: Path
+) -> None:
+    """A real training process that logs flat out, until QuerySeries has every point; and what uses the CPUs meanwhile."""
     steps = int(300_000 * SCALE)
-    rates = []
+    rates, logging = [], []
+    spent: dict[str, list[float]] = {}
+    assert nats.process is not None
+    assert process.process is not None
+    services = {"nats-server": nats.process.pid, "the metric service": process.process.pid}
     for run in range(3):
         result = folder / f"flat-out-{run}.json"
-        trial = TrialOnTest(connection, nats_url, folder)
+        trial = TrialOnTest(connection, nats.url, folder)
         await trial.create({})
         parameters = {"result": str(result), "steps": steps}
         attempt = await trial.launch("logging_cost.py:flat_out", parameters, code=ASSETS)
+        before = {name: cpu_seconds(pid) for name, pid in services.items()}
         attempt.start()
         request = pb.QuerySeriesRequest(
             parents=[f"runtimes/{trial.runtime_id}/trials/1"], keys=LOGGED_KEYS, bucket_count=1
@@ -134,12 +147,25 @@ async def from_log_to_query(connection: Connection, client: MetricsClient, nats_
             if sum(sum(series.counts) for series in answer.series) >= 3 * steps:
                 break
             await asyncio.sleep(0.05)
+        for name, pid in services.items():
+            spent.setdefault(name, []).append(cpu_seconds(pid) - before[name])
         if await attempt.wait() != 0:
             raise SystemExit(attempt.driver_log)
-        rates.append(3 * steps / (now - json.loads(result.read_text())["began"]))
+        told = json.loads(result.read_text())
+        rates.append(3 * steps / (now - told["began"]))
+        logging.append(told["ended"] - told["began"])
+        spent.setdefault("the training process", []).append(told["cpu_seconds"])
     for peer in measure() or [{}]:
         beside = {"peer": peer["name"], "peer_values": peer["points_per_second"]} if peer else {}
         report("4.points from log to readable, one process", rates, "points/s", ">= 300000; ratio >= 10", **beside)  # type: ignore[arg-type]
+    report("4.of it, until the last call of log", logging, "s", "")
+    for name, seconds in spent.items():
+        report(f"4.CPU of {name}", [1e9 * used / (3 * steps) for used in seconds], "us of 1,000 points", "")
+
+
+def cpu_seconds(pid: int) -> float:
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def size_of(folder: Path) -> int:
@@ -153,6 +179,20 @@ def size_of(folder: Path) -> int:
         if path.is_file():
             found[entry.st_ino] = entry.st_size
     return sum(found.values())
+
+
+def merged_away_in(folder: Path) -> list[Path]:
+    """Folders of parts whose rows are in a larger part too: `all_<first>_<last>_<level>`, and one of a wider range."""
+    parts: list[tuple[Path, int, int, int]] = []
+    for path in folder.rglob("all_*"):
+        if found := _PART.match(path.name):
+            first, last, level = map(int, found.groups())
+            parts.append((path, first, last, level))
+    return [
+        path
+        for path, first, last, level in parts
+        if any(o.parent == path.parent and a <= first and last <= b and level < above for o, a, b, above in parts)
+    ]
 
 
 async def queries(connection: Connection, client: MetricsClient) -> None:
@@ -251,7 +291,7 @@ async def main(parts: list[str]) -> None:
                         if part == "throughput":
                             await throughput_and_size(connection, client, process)
                         elif part == "logging":
-                            await from_log_to_query(connection, client, nats.url, Path(folder))
+                            await from_log_to_query(connection, client, nats, process, Path(folder))
                         else:
                             await {"queries": queries, "search": log_search}[part](connection, client)
         finally:
