@@ -27,7 +27,7 @@ from services.gateway.sharing import Entry, SharedStreams, joined
 from services.gateway.subscriptions import Position, Subscription, format_token
 
 # What may wait for one client, in bytes. Beyond it the topics wait, and with them their services' flow control.
-OUTBOX_BYTES = 1 << 20
+OUTBOX_BYTES = 128 << 10
 SEND_BUFFER_BYTES = 64 << 10
 # A client that takes nothing for so long, or leaves its outbox full for so long, is cut off.
 STALL_SECONDS = 10.0

@@ -17,7 +17,8 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import grpc
@@ -34,7 +35,7 @@ WAKE_SECONDS = 0.05
 # A state that is older says how old it is.
 STALE_SECONDS = 1.0
 # What a client is given at once, in bytes.
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = 64 << 10
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +128,8 @@ def missing(states: Iterable[Entry], seen: Position, at: Position) -> list[Entry
     ]
 
 
-def in_batches(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Cut into pieces of about `BATCH_BYTES`."""
+def in_batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Cut into pieces of about `BATCH_BYTES`, each when it is asked for."""
     batch: list[Entry] = []
     size = 0
     for entry in entries:
@@ -139,6 +140,12 @@ def in_batches(entries: list[Entry]) -> Iterator[list[Entry]]:
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _as_sent(state: Entry, whole: bool) -> Entry:
+    """Say how old a state is now; as part of a whole one it says nothing of what the client has seen."""
+    aged = state.aged(asyncio.get_running_loop().time())
+    return replace(aged, position=()) if whole else aged
 
 
 class SharedStream:
@@ -216,12 +223,7 @@ class SharedStream:
                 raise self.failure
             return
         next_change, at = self._first + len(self._changes), self._at
-        if seen:
-            states = missing(self._states.values(), seen, at)
-        else:
-            states = [replace(state, position=()) for state in self._states.values() if not state.hidden]
-        now = asyncio.get_running_loop().time()
-        for batch in in_batches([*(state.aged(now) for state in states), self._caught_up(joined(seen, at))]):
+        for batch in in_batches(self._state_for(seen, at)):
             yield batch
         seen = joined(seen, at)
         # A service that is behind the one the client came from tells what the client has already.
@@ -240,6 +242,18 @@ class SharedStream:
             else:
                 # Between the look and the wait nothing else runs.
                 await self._news.wait()
+
+    def _state_for(self, seen: Position, at: Position) -> Iterator[Entry]:
+        """Return the state for a client that has seen so much of it.
+
+        Thousands of clients may be at this at once, and slow: what is kept for each of them is its way through the state,
+        not a copy.
+        """
+        if seen:
+            states = missing(self._states.values(), seen, at)
+        else:
+            states = [state for state in self._states.values() if not state.hidden]
+        return chain(map(partial(_as_sent, whole=not seen), states), [self._caught_up(joined(seen, at))])
 
     def _caught_up(self, position: Position) -> Entry:
         topic = self._subscription.topic
