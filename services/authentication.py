@@ -160,13 +160,14 @@ class Authenticator:
 
 
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
-    """Outermost: identifies, authorizes, limits, observes. Only health is open."""
+    """Outermost: identifies, authorizes, limits, observes, and lets commands go first. Only health is open."""
 
     def __init__(self, authenticator: Authenticator, observer: Observer) -> None:
         self._authenticator = authenticator
         self._observer = observer
         self._reads = limits.RateLimiter(READ_RATE)
         self._commands = limits.RateLimiter(COMMAND_RATE)
+        self.precedence = limits.Precedence()
         self._streams = limits.Slots(MAXIMUM_STREAMS, MAXIMUM_STREAMS_PER_CALLER, "streams")
         self._health_streams = limits.Slots(MAXIMUM_HEALTH_STREAMS, MAXIMUM_HEALTH_STREAMS, "streams of health")
 
@@ -305,7 +306,11 @@ def _unary(behaviour: Callable[..., Any], call: _Call) -> Callable[..., Any]:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
         token = _current.set(caller)
         try:
-            return await behaviour(request, context)
+            if call.rule.kind is Kind.READ:
+                await call.interceptor.precedence.wait()
+                return await behaviour(request, context)
+            with call.interceptor.precedence.command():
+                return await behaviour(request, context)
         finally:
             _current.reset(token)
 

@@ -1,16 +1,20 @@
-"""How much a caller may ask for: calls a second by kind, streams at once. Every number is a setting of a service."""
+"""How much a caller may ask for: calls a second by kind, streams at once; and who goes first."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from milepost.errors import ResourceExhausted
 
 # Callers that are remembered; the one that was silent longest is forgotten first, and begins anew with a full bucket.
 MAXIMUM_CALLERS = 10_000
+# How long reads make way for a command.
+PRECEDENCE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +100,37 @@ class Slots:
         self._by_caller[caller] -= 1
         if not self._by_caller[caller]:
             del self._by_caller[caller]
+
+
+class Precedence:
+    """Commands go first: a read that comes while one is at work waits until that is done, but never for long.
+
+    A command goes through the event loop several times; under a flood of reads it would stand behind them each time.
+    """
+
+    def __init__(self) -> None:
+        self._at_work = 0
+        self._until = 0.0
+        self._free = asyncio.Event()
+
+    @contextmanager
+    def command(self) -> Iterator[None]:
+        """Be at work for the length of a block. Reads wait for `PRECEDENCE_SECONDS` of it at most."""
+        self._at_work += 1
+        self._until = time.monotonic() + PRECEDENCE_SECONDS
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._free.set()
+
+    async def wait(self) -> None:
+        """Wait for the turn of a read."""
+        left = self._until - time.monotonic()
+        if not self._at_work or left <= 0:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._free.wait()

@@ -1,11 +1,14 @@
-"""Rates and slots of callers."""
+"""Rates and slots of callers, and who goes first."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 
 from milepost.errors import ResourceExhausted
-from services.limits import MAXIMUM_CALLERS, Rate, RateLimiter, Slots
+from services import limits
+from services.limits import MAXIMUM_CALLERS, Precedence, Rate, RateLimiter, Slots
 
 
 def test_a_caller_over_its_rate_is_told_when_to_come_back() -> None:
@@ -40,3 +43,31 @@ def test_slots_are_bounded_in_all_and_for_each() -> None:
     slots.release("ann")
     slots.take("cem")
     assert slots.used == 3
+
+
+async def test_reads_wait_for_a_command_that_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PRECEDENCE_SECONDS", 60.0)
+    precedence, order = Precedence(), []
+
+    async def read() -> None:
+        await precedence.wait()
+        order.append("read")
+
+    await read()
+    with precedence.command():
+        reads = [asyncio.create_task(read()) for _ in range(3)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        with precedence.command():
+            order.append("another command")
+        order.append("command")
+    await asyncio.gather(*reads)
+    assert order == ["read", "another command", "command", "read", "read", "read"]
+
+
+async def test_reads_do_not_wait_for_a_command_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PRECEDENCE_SECONDS", 0.01)
+    precedence = Precedence()
+    with precedence.command():
+        await precedence.wait()
+        await precedence.wait()
