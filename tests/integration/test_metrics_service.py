@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -22,6 +23,7 @@ from milepost.eventlog.telemetry import stored_subject
 from tests.events import unique_id
 from tests.metrics_service import (
     INTERFACES,
+    START_MS,
     MetricsClient,
     MetricsProcess,
     clickhouse_environment,
@@ -313,6 +315,55 @@ async def test_log_lines_are_folded_searched_and_followed(connection: Connection
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await found(regular_expression="(")
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_search_is_paged_from_both_ends_and_says_where_each_page_stands(
+    connection: Connection, client: MetricsClient
+) -> None:
+    """Over trials too; whether text, a regular expression, or nothing is searched for."""
+    runtime_id = unique_id()
+    texts = [f"step {n} " + ("Needle-" if n % 3 == 0 else "straw-") + str(n) for n in range(120)]
+    lines = [telemetry.LogLine(time_ms=START_MS + n, text=text) for n, text in enumerate(texts)]
+    for part, (trial, number) in enumerate(((1, 1), (2, 1), (1, 2))):
+        batch = log_batch(runtime_id, number, lines[40 * part : 40 * part + 40], trial=trial)
+        position = await send(connection, batch)
+
+    async def page(filter: log_pb.LogFilter, **wanted: Any) -> log_pb.QueryLogsResponse:
+        request = log_pb.QueryLogsRequest(
+            parent=f"runtimes/{runtime_id}", filter=filter, page_size=15, min_telemetry_sequence=position, **wanted
+        )
+        return await client.logs.QueryLogs(request)
+
+    async def walk(filter: log_pb.LogFilter, expected: list[str], backwards: bool) -> None:
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            answer = await page(filter, cursor=cursor, backwards=backwards)
+            found = [entry.text for entry in answer.entries]
+            assert answer.total_size == len(expected)
+            assert answer.first_index == (len(expected) - len(seen) - len(found) if backwards else len(seen))
+            seen = found + seen if backwards else seen + found
+            cursor = answer.next_cursor
+            if not cursor:
+                break
+        assert seen == expected
+
+    needles = [text for text in texts if "Needle" in text]
+    filters: tuple[tuple[log_pb.LogFilter, list[str]], ...] = (
+        (log_pb.LogFilter(), texts),
+        (log_pb.LogFilter(text="needle-"), needles),
+        (log_pb.LogFilter(regular_expression="Needle-[0-9]+$"), needles),
+        (log_pb.LogFilter(text="nowhere to be found"), []),
+    )
+    for filter, expected in filters:
+        await walk(filter, expected, backwards=False)
+        await walk(filter, expected, backwards=True)
+        skipped = await page(filter, skip=10)
+        assert [entry.text for entry in skipped.entries] == expected[10:25]
+        assert skipped.first_index == (10 if expected else 0)
+        skipped = await page(filter, skip=10, backwards=True)
+        assert [entry.text for entry in skipped.entries] == expected[-25:-10]
+        assert skipped.first_index == max(0, len(expected) - 25)
 
 
 async def test_a_query_that_failed_leaves_nothing_in_the_answers_of_later_ones(

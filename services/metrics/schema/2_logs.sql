@@ -27,8 +27,10 @@ CREATE TABLE IF NOT EXISTS logs
     bytes Int64 CODEC(ZSTD(1)),
     over_quota Int64 CODEC(ZSTD(1)),
     note LowCardinality(String),
-    -- Which parts of the table can hold a text at all: three-letter pieces, case of ASCII letters ignored.
-    INDEX pieces lower(text) TYPE ngrambf_v1(3, 32768, 2, 0) GRANULARITY 1,
+    -- Which parts of the table can hold a text at all: pieces of three and of five characters, case of ASCII letters
+    -- ignored. Short words are told by the former; where lines have many digits, every three of them are everywhere.
+    INDEX pieces lower(text) TYPE ngrambf_v1(3, 4096, 2, 0) GRANULARITY 1,
+    INDEX long_pieces lower(text) TYPE ngrambf_v1(5, 8192, 2, 0) GRANULARITY 1,
     PROJECTION offsets
     (
         SELECT stream_id, max(log_seq)
@@ -38,6 +40,8 @@ CREATE TABLE IF NOT EXISTS logs
 ENGINE = MergeTree
 ORDER BY (runtime, trial, kind, stream_id, log_seq, line)
 SETTINGS
+    -- A word that is anywhere at all costs the reading of as many lines.
+    index_granularity = 2048,
     fsync_after_insert = 1,
     fsync_part_directory = 1,
     min_rows_to_fsync_after_merge = 1,
