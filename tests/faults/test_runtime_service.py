@@ -1,7 +1,7 @@
-"""`kill -9` of the runtime service at random instants, while runtimes start, stop, resume and fail.
+"""`kill -9` of the runtime service, and of trainers, at random instants, while runtimes start, stop, resume and fail.
 
 Afterwards every acknowledged command is in the log once, each runtime ended as commanded, no process is left, and no
-attempt was started twice. A few kills in every test run, twenty in `make test-faults`.
+attempt was started twice. A few kills in every test run, twenty of each in `make test-faults`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,27 @@ class User:
         return name, (await self.ended(name)).status, api.RUNTIME_STATUS_COMPLETED
 
 
+def kill_service(service: Service, chance: random.Random) -> bool:
+    service.kill()
+    service.start()
+    return True
+
+
+def kill_a_trainer(service: Service, chance: random.Random) -> bool:
+    """Kill one of the processes of attempts. False: there is none at the moment."""
+    found = trainers_below(service.data_dir)
+    if not found:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(chance.choice(found), signal.SIGKILL)
+    return True
+
+
 @asynccontextmanager
 async def five_runtimes_under_fire(
-    tmp_path: Path, kills: int, pause: float
+    tmp_path: Path, kills: int, pause: float, kill: Callable[[Service, random.Random], bool]
 ) -> AsyncIterator[tuple[User, Service, list[Any]]]:
-    """Kill the service again and again while five runtimes live; then let them end."""
+    """Kill again and again while five runtimes live; then let them end."""
     chance = random.Random(SEED)
     with running_nats(tmp_path / "nats") as nats:
         service = Service(nats, tmp_path / "data")
@@ -180,10 +197,12 @@ async def five_runtimes_under_fire(
                 user.is_stopped_and_resumed,
             ]
             tasks = [asyncio.create_task(life()) for life in lives]
+            hits = 0
             for _ in range(kills):
                 await asyncio.sleep(chance.uniform(0.1, pause))
-                await asyncio.to_thread(service.kill)
-                service.start()
+                hits += await asyncio.to_thread(kill, service, chance)
+            print(f"{hits} of {kills} kills hit a process")
+            assert hits > 0
             yield user, service, await asyncio.gather(*tasks)
         finally:
             await user.close()
@@ -191,8 +210,10 @@ async def five_runtimes_under_fire(
             kill_trainers(service.data_dir)
 
 
-async def check(tmp_path: Path, kills: int, pause: float) -> None:
-    async with five_runtimes_under_fire(tmp_path, kills, pause) as (user, service, outcomes):
+async def check(
+    tmp_path: Path, kills: int, pause: float, kill: Callable[[Service, random.Random], bool] = kill_service
+) -> None:
+    async with five_runtimes_under_fire(tmp_path, kills, pause, kill) as (user, service, outcomes):
         commands: Counter[str] = Counter()
         for name, status, expected in outcomes:
             events = await user.events(name)
@@ -221,6 +242,12 @@ async def test_three_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(1_200)
 async def test_twenty_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
     await check(tmp_path, kills=20, pause=6.0)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+async def test_twenty_kills_of_trainers_change_no_ending(tmp_path: Path) -> None:
+    await check(tmp_path, kills=20, pause=1.0, kill=kill_a_trainer)
 
 
 @pytest.mark.timeout(180)
