@@ -19,6 +19,7 @@ from milepost.api.event.v1 import options_pb2
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.e2e.stack import StackProcess
 from tests.integration.security.doors import all_methods, path_of
+from tests.listening import beyond_loopback, listening
 
 CALLS = int(os.environ.get("MILEPOST_FUZZ_CALLS", "500"))
 SEED = int(os.environ.get("MILEPOST_FUZZ_SEED", "20260101"))
@@ -171,16 +172,10 @@ def test_hostile_calls_are_refused_change_nothing_and_end_nothing(stack: StackPr
 
 def test_a_default_installation_listens_on_loopback_only(stack: StackProcess) -> None:
     assert stack.process is not None
-    family = [stack.process.pid, *(child.pid for child in psutil.Process(stack.process.pid).children(recursive=True))]
-    listening = [
-        connection.laddr
-        for pid in family
-        for connection in psutil.Process(pid).net_connections("all")
-        if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.status in ("LISTEN", "NONE")
-    ]
-    assert len(listening) >= 6, "gateway, three services, NATS and its monitoring"
-    strangers = [address for address in listening if address.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")]
-    assert not strangers
+    root = psutil.Process(stack.process.pid)
+    found = listening([root, *root.children(recursive=True)])
+    assert len(found) >= 6, "gateway, three services, NATS and its monitoring"
+    assert not beyond_loopback(found)
 
 
 def test_nothing_secret_is_on_a_command_line_or_readable_by_others(stack: StackProcess) -> None:

@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.training.v1 import launch_service_pb2 as launch_api
 from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
 from milepost.cli.exits import Exit
 from tests.e2e.stack import FREE_PORTS, ROOT, StackProcess, broken_links, until
+from tests.listening import beyond_loopback, listening
 from tests.ray_cluster import RayCluster, running_cluster
 
 PROJECT = ROOT / "tests" / "assets" / "cluster_project"
 SECRET = "correct-horse-battery"
 STEPS = 90
+LOOPS = ROOT / "tests" / "assets" / "loops.py"
+EPOCHS = 40
+# A group takes 15 to 30 s to start on two busy cores.
+GROUP_SECONDS = 300.0
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -48,7 +55,7 @@ def stack(cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         made.end()
 
 
-def start(stack: StackProcess, folder: Path) -> str:
+def start(stack: StackProcess, folder: Path, code: Path = PROJECT, **changes: Any) -> str:
     configuration = {
         "name": "on a cluster",
         "entrypoint": "trainer.py:train",
@@ -56,10 +63,11 @@ def start(stack: StackProcess, folder: Path) -> str:
         "parameters": {"steps": STEPS, "step_seconds": 0.1},
         "snapshots": {"every_steps": 20},
         "environment": {"PASSWORD": {"secret": "PASSWORD"}},
+        **changes,
     }
     file = folder / "run.json"
     file.write_text(json.dumps(configuration))
-    started = stack.milepost("runtime", "start", str(file), "--code", str(PROJECT), "-o", "json")
+    started = stack.milepost("runtime", "start", str(file), "--code", str(code), "-o", "json")
     assert started.returncode == Exit.OK, started.stderr
     return str(json.loads(started.stdout)["name"])
 
@@ -132,3 +140,54 @@ def test_a_run_on_a_cluster_is_adopted_stopped_resumed_and_completed(
     assert SECRET not in shown
     assert "NKEY" not in shown
     assert not list((tmp_path).glob("node-*/runtimes/*/*/*")), "nothing is left on the node"
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_a_worker_group_on_a_cluster_loses_a_rank_is_stopped_and_resumed(
+    stack: StackProcess, cluster: RayCluster, tmp_path: Path
+) -> None:
+    """The job joins its cluster; the workers are the cluster's, and what they do is as on one machine."""
+
+    def facts(field: str) -> list[Any]:
+        found = [event.trial_event for event in stack.events(name) if event.HasField("trial_event")]
+        return [getattr(event, field) for event in found if event.HasField(field)]
+
+    name = start(
+        stack,
+        tmp_path,
+        LOOPS.parent,
+        entrypoint=f"{LOOPS.name}:ddp",
+        parameters={"step_seconds": 0.05, "epochs": EPOCHS},
+        resources={"workers": 2, "cpus_per_worker": 1},
+        retries={"max_retries": 2, "backoff_seconds": 0.1},
+    )
+    until(lambda: facts("snapshot_committed"), "a snapshot is committed", GROUP_SECONDS)
+    assert not beyond_loopback(listening(cluster.processes()))
+    ranks = {one.rank: one.process_id for one in facts("instance_started")}
+    psutil.Process(ranks[1]).kill()
+    retry = until(lambda: facts("retry_scheduled"), "a retry is scheduled", GROUP_SECONDS)[0]
+    assert (retry.cause, retry.retry) == (common.EXIT_CAUSE_SIGNAL, 1), retry
+    assert "rank 1: its process was killed" in retry.detail
+    until(lambda: not psutil.pid_exists(ranks[0]), "the other rank is gone too", 75)
+    second = until(lambda: facts("attempt_launched")[1:], "it goes on", GROUP_SECONDS)[0]
+    until(
+        lambda: stack.trial(name).progress.step >= second.snapshot_step + 30, "the second attempt trains", GROUP_SECONDS
+    )
+
+    assert stack.milepost("runtime", "stop", name, "--reason", "lunch").returncode == Exit.OK
+    stopped = stack.wait_for_end(name)
+    assert stopped.status == runtime_api.RUNTIME_STATUS_ABORTED, stopped.reason
+    assert stack.milepost("runtime", "resume", name).returncode == Exit.OK
+    ended = stack.wait_for_end(name, GROUP_SECONDS)
+    assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+    assert [launched.attempt for launched in facts("attempt_launched")] == [1, 2, 3]
+    assert facts("attempt_launched")[2].snapshot_step > second.snapshot_step, "the graceful stop lost nothing"
+    assert {one.world_size for one in facts("attempt_started")} == {2}
+    assert broken_links(stack.events(name)) == []
+    # The loop has 8 steps in an epoch.
+    steps = list(range(1, 8 * EPOCHS + 1))
+    until(lambda: sorted(stack.series(name, "train/loss")) == steps, "each step is there once")
+    left = [p.cmdline() for p in cluster.processes() if "trainer.ray_host" in p.cmdline()]
+    assert not left
+    assert not list(tmp_path.glob("node-*/runtimes/*/*/*")), "nothing is left on the node"

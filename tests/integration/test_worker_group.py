@@ -16,6 +16,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.eventlog.connection import Connection
 from tests.attempts import Attempt, TrialOnTest, Writer, same_bits
+from tests.listening import beyond_loopback, listening
 from tests.servers import NatsServer
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -83,6 +84,11 @@ async def test_two_workers_stopped_and_killed_give_the_curve_of_an_uninterrupted
     async with Writer(trial.connection, trial.runtime_id) as writer:
         stopped = await launch(trial, parameters)
         await stopped.wait_for(facts.SnapshotCommitted, SECONDS)
+        group = processes_of(stopped)
+        assert {"raylet", "gcs_server"} <= {process.name() for process in group}
+        found = listening(group)
+        assert len(found) >= 6, "driver, GCS, raylet, its agents, two workers"
+        assert not beyond_loopback(found)
         await trial.order_stop()
         assert await stopped.wait(SECONDS) == 0, stopped.driver_log
         ended = await stopped.ended()
