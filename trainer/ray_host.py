@@ -207,16 +207,17 @@ def train(work: Work, announcer: Announcer) -> None:
         Exception: of Ray Train; the group could not be started, or one of its workers failed.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     from trainer.callbacks import GroupEvents
     from trainer.lean_trainer import LEAN, LeanTrainer
+    from trainer.meeting import OneHostConfig
 
     each = resources_per_worker(work.launch)
     kind = LeanTrainer if LEAN else TorchTrainer
     trainer = kind(
         functools.partial(run_rank, work.start),
-        torch_config=TorchConfig(backend="nccl" if each.get("GPU") else "gloo"),
+        torch_config=OneHostConfig(backend="nccl" if each.get("GPU") else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=work.launch.configuration.resources.workers,
             use_gpu="GPU" in each,

@@ -9,6 +9,7 @@ MODULES = (
     "torch",
     "torch.distributed",
     "ray.train.torch",
+    "milepost.training.meeting",
     "milepost.training.ray_worker",
     "milepost.training.rank",
     "torch._dynamo",

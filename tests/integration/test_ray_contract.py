@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray._private.node import Node
+from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import ErroredState, PreemptingState
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
@@ -15,7 +16,7 @@ from ray.train.v2._internal.execution.worker_group.state import WorkerGroupConte
 from ray.train.v2._internal.execution.worker_group.worker import ActorMetadata, Worker
 
 from milepost.api.training.v1.training_pb2 import InstanceReport
-from trainer import callbacks, lean_trainer, ray_host
+from trainer import callbacks, lean_trainer, meeting, ray_host
 from trainer.announcer import Announcer
 from trainer.callbacks import GroupEvents, why_waiting
 
@@ -38,6 +39,18 @@ class Told(Announcer):
 def test_callbacks_and_the_controller_in_this_process_are_available() -> None:
     assert callbacks.AVAILABLE, WHY
     assert lean_trainer.LEAN, WHY
+
+
+def test_ranks_on_one_host_can_meet_in_a_way_of_our_own() -> None:
+    assert meeting.AVAILABLE, WHY
+    assert meeting.OneHostConfig(backend="gloo").backend_cls is meeting.OneHostBackend
+    for name, parameters in {
+        "execute": ["self", "func", "args", "kwargs"],
+        "execute_single": ["self", "worker_index", "func", "args", "kwargs"],
+        "execute_single_async": ["self", "worker_index", "func", "args", "kwargs"],
+    }.items():
+        found = list(inspect.signature(getattr(BaseWorkerGroup, name)).parameters)
+        assert [word.lstrip("_") for word in found] == parameters, f"{WHY}: {name}{found}"
 
 
 def test_services_that_are_left_out_are_started_by_methods_of_the_node() -> None:
