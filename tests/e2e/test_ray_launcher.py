@@ -130,7 +130,9 @@ def test_a_run_on_a_cluster_is_adopted_stopped_resumed_and_completed(
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
 
     def all_stored() -> bool:
-        return stack.completeness(name).sent_points == stack.completeness(name).stored_points == STEPS
+        complete = stack.completeness(name)
+        # A run of more than 10 s tells of its machine too.
+        return complete.sent_points == complete.stored_points >= STEPS
 
     until(all_stored, "sent = stored")
     assert stack.series(name, "train/loss") == expected_losses(), "bit-identical to the loop by itself"
@@ -162,15 +164,15 @@ def test_a_worker_group_on_a_cluster_loses_a_rank_is_stopped_and_resumed(
         resources={"workers": 2, "cpus_per_worker": 1},
         retries={"max_retries": 2, "backoff_seconds": 0.1},
     )
-    until(lambda: facts("snapshot_committed"), "a snapshot is committed", GROUP_SECONDS)
+    until(lambda: facts("snapshot_committed") or None, "a snapshot is committed", GROUP_SECONDS)
     assert not beyond_loopback(listening(cluster.processes()))
     ranks = {one.rank: one.process_id for one in facts("instance_started")}
     psutil.Process(ranks[1]).kill()
-    retry = until(lambda: facts("retry_scheduled"), "a retry is scheduled", GROUP_SECONDS)[0]
+    retry = until(lambda: facts("retry_scheduled") or None, "a retry is scheduled", GROUP_SECONDS)[0]
     assert (retry.cause, retry.retry) == (common.EXIT_CAUSE_SIGNAL, 1), retry
     assert "rank 1: its process was killed" in retry.detail
     until(lambda: not psutil.pid_exists(ranks[0]), "the other rank is gone too", 75)
-    second = until(lambda: facts("attempt_launched")[1:], "it goes on", GROUP_SECONDS)[0]
+    second = until(lambda: facts("attempt_launched")[1:] or None, "it goes on", GROUP_SECONDS)[0]
     until(
         lambda: stack.trial(name).progress.step >= second.snapshot_step + 30, "the second attempt trains", GROUP_SECONDS
     )

@@ -99,11 +99,11 @@ def test_whatever_is_killed_the_run_goes_on_from_its_snapshot(
         found = [event.trial_event for event in stack.events(runtime.name) if event.HasField("trial_event")]
         return [getattr(event, field) for event in found if event.HasField(field)]
 
-    until(lambda: facts("snapshot_committed"), "a snapshot is committed", GROUP_SECONDS)
+    until(lambda: facts("snapshot_committed") or None, "a snapshot is committed", GROUP_SECONDS)
     ranks = {one.rank: one.process_id for one in facts("instance_started")}  # type: ignore[attr-defined]
     victim(folder, kind, ranks).kill()
     began = time.monotonic()
-    retry = until(lambda: facts("retry_scheduled"), "a retry is scheduled", FENCED_SECONDS)[0]
+    retry = until(lambda: facts("retry_scheduled") or None, "a retry is scheduled", FENCED_SECONDS)[0]
     assert (retry.cause, retry.retry) == (common.EXIT_CAUSE_SIGNAL, 1), retry  # type: ignore[attr-defined]
     assert detail in retry.detail  # type: ignore[attr-defined]
     until(lambda: not processes_of(folder), "nothing of it is left", ORPHAN_SECONDS - (time.monotonic() - began))
