@@ -13,6 +13,7 @@ from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1.platform_events_pb2 import PlatformEvent
 from milepost.api.event.v1.runtime_events_pb2 import RuntimeEvent
 from milepost.api.event.v1.trial_events_pb2 import TrialEvent
+from milepost.eventlog.upcasting import Upcasters
 
 AREAS: dict[str, type[RuntimeEvent] | type[TrialEvent] | type[PlatformEvent]] = {
     "runtime": RuntimeEvent,
@@ -55,6 +56,9 @@ _DESCRIPTORS: dict[str, Any] = {
 }
 _TYPE_BY_MESSAGE = {_DESCRIPTORS[ce_type].full_name: ce_type for ce_type in TYPES}
 
+# How old versions are read. There is none yet: every type stands at its first.
+UPCASTERS = Upcasters()
+
 
 def type_of(payload: Message) -> str:
     """Name the ce-type of a payload such as `SnapshotCommitted`."""
@@ -73,17 +77,21 @@ def encode(payload: Message) -> tuple[str, bytes]:
 
 
 def decode(ce_type: str, body: bytes) -> Message:
-    """Return the payload of an event.
+    """Return the payload of an event, in the newest version of its type.
 
     Raises:
         UnknownEventType: this version does not know the type, or the body does not carry it.
     """
-    entry = TYPES.get(ce_type)
+    try:
+        newest_type, newest_body = UPCASTERS.newest(ce_type, body)
+    except (DecodeError, ValueError) as error:
+        raise UnknownEventType(f"{ce_type}: the body is not readable") from error
+    entry = TYPES.get(newest_type)
     if entry is None:
         raise UnknownEventType(ce_type)
     area, name = entry
     try:
-        event = AREAS[area].FromString(body)
+        event = AREAS[area].FromString(newest_body)
     except DecodeError as error:
         raise UnknownEventType(f"{ce_type}: the body is not readable") from error
     if event.WhichOneof("payload") != name:
@@ -92,19 +100,29 @@ def decode(ce_type: str, body: bytes) -> Message:
     return payload
 
 
+def newest_type(ce_type: str) -> str:
+    """Name the version that events of a type are read as."""
+    return UPCASTERS.newest_type(ce_type)
+
+
+def is_known(ce_type: str) -> bool:
+    """Tell whether events of a type can be read, perhaps as a newer version."""
+    return newest_type(ce_type) in TYPES
+
+
 def scope_of(ce_type: str) -> options.Scope:
     """Return the declared scope of a type."""
-    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.scope]
+    return _DESCRIPTORS[newest_type(ce_type)].GetOptions().Extensions[options.scope]
 
 
 def category_of(ce_type: str) -> options.Category:
     """Return the declared category of a type."""
-    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.category]
+    return _DESCRIPTORS[newest_type(ce_type)].GetOptions().Extensions[options.category]
 
 
 def writer_of(ce_type: str) -> options.Writer:
     """Return who may append a type."""
-    return _DESCRIPTORS[ce_type].GetOptions().Extensions[options.writer]
+    return _DESCRIPTORS[newest_type(ce_type)].GetOptions().Extensions[options.writer]
 
 
 # The length of each name and the name, as `chain_hash` lays them down.

@@ -18,7 +18,7 @@ from milepost.domain import trial as trial_decider
 from milepost.domain.decider import Fact
 from milepost.domain.trial import Segment, Trial, cut_lineage
 from milepost.eventlog import EventLog, EventLogError, RecordedEvent, parse_subject
-from milepost.eventlog.codec import UnknownEventType, decode, type_of
+from milepost.eventlog.codec import UnknownEventType, decode, newest_type, type_of
 from services.metrics.selection import Piece, TrialRef, owned_pieces, superseded_pieces
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ class Lineages:
     def apply(self, event: RecordedEvent) -> Cut | None:
         """Fold one event, in order of sequence. Returns the cut that it made, if it made one."""
         self.sequence = event.sequence
-        if event.type not in _TRIAL_TYPES and event.type not in _RUNTIME_TYPES:
+        ce_type = newest_type(event.type)
+        if ce_type not in _TRIAL_TYPES and ce_type not in _RUNTIME_TYPES:
             return None
         try:
             payload = decode(event.type, event.body)
@@ -112,7 +113,7 @@ class Lineages:
         if subject.trial is None:
             _apply_to_runtime(runtime, payload)
             return None
-        if event.type not in _TRIAL_TYPES:
+        if ce_type not in _TRIAL_TYPES:
             return None
         history = runtime.trials.setdefault(subject.trial, TrialHistory())
         before = history.state.lineage
@@ -188,6 +189,10 @@ class Lineages:
         """List the trials of a runtime that the log knows."""
         runtime = self._runtimes.get(runtime_id)
         return sorted(runtime.trials) if runtime else []
+
+    def is_known(self, runtime_id: str) -> bool:
+        """Tell whether the log has said anything about a runtime that changes what is read of it."""
+        return runtime_id in self._runtimes
 
     def is_deleted(self, runtime_id: str) -> bool:
         runtime = self._runtimes.get(runtime_id)

@@ -222,7 +222,7 @@ def _filter(wanted: api.EventFilter, violations: list[Violation]) -> Matches:
     if wanted.trial < 0:
         violations.append(Violation("filter.trial", "must not be negative"))
     for ce_type in wanted.types:
-        if ce_type not in codec.TYPES:
+        if not codec.is_known(ce_type):
             violations.append(Violation("filter.types", f"{ce_type[:80]!r} is not a known type"))
     start = _time(wanted, "start_time", violations)
     end = _time(wanted, "end_time", violations)

@@ -138,11 +138,13 @@ def event_message(event: RecordedEvent, ignored: Collection[int] = ()) -> events
     message.message = sentence(payload)
     if not message.attempt:
         message.attempt = getattr(payload, "attempt", 0)
-    _set_payload(message, event)
+    _set_payload(message, event.type, payload)
     return message
 
 
-def _set_payload(message: events_api.RecordedEvent, event: RecordedEvent) -> None:
-    area, _ = codec.TYPES[event.type]
-    field: Message = getattr(message, f"{area}_event")
-    field.MergeFromString(event.body)
+def _set_payload(message: events_api.RecordedEvent, ce_type: str, payload: Message) -> None:
+    area, name = codec.TYPES[codec.newest_type(ce_type)]
+    field: Message = getattr(getattr(message, f"{area}_event"), name)
+    # An empty payload must still select its field.
+    field.SetInParent()
+    field.CopyFrom(payload)
