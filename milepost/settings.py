@@ -46,6 +46,8 @@ SETTINGS = (
     Setting("runtime_address", f"{LOOPBACK}:8471", "host:port at which clients reach the runtime service"),
     Setting("trials_address", f"{LOOPBACK}:8472", "host:port at which clients reach the trial service"),
     Setting("metrics_address", f"{LOOPBACK}:8473", "host:port at which clients reach the metric service"),
+    Setting("anchor_file", "", "second file for the anchors of the event log, on another disk; empty: none"),
+    Setting("anchor_url", "", "address of HTTP to which each anchor is sent too, for an outside witness; empty: none"),
     Setting("clickhouse_url", "", "http(s)://user:password@host:port/database of a ClickHouse server; empty: embedded"),
     Setting(
         "clickhouse_cluster", "", "name of the ClickHouse cluster over which tables are replicated; empty: one server"

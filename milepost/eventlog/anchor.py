@@ -1,7 +1,7 @@
 """Anchors: where the log stood, written outside of it, so that a log that lost or changed its past is found out.
 
-An anchor is (stream, N, rolling digest over the messages 1..N), see `chain.roll`. To check one by hand: read the
-messages 1..N of the stream EVENTS, compute the hash of each (`codec.chain_hash`), roll them up, compare.
+An anchor is (stream, N, rolling digest over the messages 1..N), see `chain.roll`. docs/audit.md has a program that
+checks one by hand, with nothing of Milepost in it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ EVERY_SECONDS = 5.0
 # Events that are read before the calls of the service get their turn.
 TURN_EVENTS = 50
 SINK_TIMEOUT_SECONDS = 5.0
+# What a service that writes no anchors and finds none checks of the end of the log.
+TAIL_EVENTS = 2_000
 # The newest anchors, which are never thinned out.
 KEPT_ANCHORS = 100
 WHAT_TO_DO = (
@@ -209,6 +211,16 @@ class HttpAnchorSink:
             return
 
 
+def witnesses(file: str, url: str) -> tuple[AnchorSink, ...]:
+    """Where anchors go besides the data directory; empty: nowhere.
+
+    Raises:
+        ValueError: the address is none of HTTP.
+    """
+    files = [AnchorFile(Path(file).expanduser())] if file else []
+    return (*files, *([HttpAnchorSink(url)] if url else []))
+
+
 class ExaminableLog(Protocol):
     """What anchoring needs of a log; `JetStreamLog` has it."""
 
@@ -254,8 +266,13 @@ def check_state(state: StreamState, anchors: Sequence[Anchor]) -> list[Finding]:
     return findings
 
 
-async def examine_tail(log: ExaminableLog, anchors: Sequence[Anchor]) -> list[Finding]:
-    """Check the log from the last anchor but one to its end: digest, links, versions, no gap."""
+async def examine_tail(
+    log: ExaminableLog, anchors: Sequence[Anchor], without_anchors: int | None = None
+) -> list[Finding]:
+    """Check the log from the last anchor but one to its end: digest, links, versions, no gap.
+
+    Without an anchor all of it is checked, or only so many of the newest events as `without_anchors` says.
+    """
     state = await log.state()
     findings = check_state(state, anchors)
     if findings or not state.last_sequence:
@@ -266,6 +283,8 @@ async def examine_tail(log: ExaminableLog, anchors: Sequence[Anchor]) -> list[Fi
         # An accepted anchor is a beginning of its own: what was wrong before it stays wrong.
         base = counting[max(0, len(counting) - 2)]
         after, digest = base.sequence, base.digest
+    elif not counting and without_anchors is not None:
+        after = max(0, state.last_sequence - without_anchors)
     ahead = [anchor for anchor in counting[-1:] if anchor.sequence > after]
     examination = Examination(ahead, ChainVerifier(partial=after > 0, after=after), after, digest)
     async for event in log.examine(after, state.last_sequence):
@@ -459,7 +478,7 @@ class LogGuard:
         """
         try:
             anchors = self._anchors.read()
-            findings = await examine_tail(self._log, anchors)
+            findings = await examine_tail(self._log, anchors, None if self._writes else TAIL_EVENTS)
             refusal = regressed(findings) if findings else None
             counting = current(anchors)
             self._known = [counting[0], counting[-1]] if counting else []
