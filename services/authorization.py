@@ -95,8 +95,10 @@ RULES: dict[str, Rule] = {
     METRICS + "GetCompleteness": _read("parent"),
     # The runtime service asks it for a whole verification.
     METRICS + "VerifyStored": replace(_command(Role.OPERATOR, "parent"), service=True),
+    METRICS + "CheckDeterminism": _read("parent"),
     METRICS + "PurgeRuntime": _command(Role.SERVICE),
     METRICS + "ExportTables": Rule(Role.ADMIN, Kind.EXPORT),
+    METRICS + "ExportRows": Rule(Role.SERVICE, Kind.EXPORT, "name"),
     LOGS + "QueryLogs": _read("parent"),
     LOGS + "StreamLogs": _read("parent"),
     LOGS + "ListLogFacets": _read("parent"),

@@ -33,7 +33,7 @@ PROCESSES = {
 }
 
 # Between services only.
-INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime", "MetricService.ExportTables"})
+INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime", "MetricService.ExportTables", "MetricService.ExportRows"})
 
 RUNTIME = "runtimes/{runtime}"
 TRIAL = "runtimes/{runtime}/trials/{trial}"
@@ -205,6 +205,12 @@ ROUTES: tuple[Route, ...] = (
         "/runtimes/{runtime}/trials/{trial}/completeness",
         "MetricService.GetCompleteness",
         "Compare what a trial sent with what is stored",
+        {"parent": TRIAL},
+    ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/determinism",
+        "MetricService.CheckDeterminism",
+        "Compare the steps that ran twice",
         {"parent": TRIAL},
     ),
     _command("/telemetry:verify", "MetricService.VerifyStored", "Compare ClickHouse with the stream", seconds=600.0),

@@ -32,7 +32,7 @@ async def export_chunks(
     reader: SeriesReader, owned: Sequence[Piece], superseded: Sequence[Piece], keys: Sequence[str], pin: Pin
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of an Arrow IPC stream: series after series, each in order of step."""
-    collector = _Collector()
+    collector = Collector()
     writer = pa.ipc.new_stream(collector, SCHEMA)
     for pieces, is_superseded in ((owned, False), (superseded, True)):
         for ref, window in await _windows(reader, pieces, keys):
@@ -76,7 +76,7 @@ def _batch(ref: SeriesRef, points: Points, superseded: bool) -> pa.RecordBatch:
     )
 
 
-class _Collector:
+class Collector:
     """A file that is only written to, and whose content is taken out as it grows."""
 
     closed = False

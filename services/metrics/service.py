@@ -16,11 +16,13 @@ from services.metrics.backup import as_stream, table_rows
 from services.metrics.batches import LOGS, MAXIMUM_STEP, STEPS
 from services.metrics.best import direction
 from services.metrics.buckets import Buckets
+from services.metrics.determinism import check_determinism
 from services.metrics.engine import Engine, Moment
 from services.metrics.exports import export_chunks
 from services.metrics.names import Checker
 from services.metrics.purge import purge
 from services.metrics.records import SenderRecord, read_records
+from services.metrics.rows import TABLES, export_rows
 from services.metrics.selection import Piece, TrialRef, clip
 from services.metrics.series import Extent, Points, SeriesRef, choose_shift
 from services.metrics.series_stream import stream_series
@@ -161,6 +163,16 @@ class MetricService(pb_grpc.MetricServiceServicer):
             response.message += f", {response.dropped_points:,} dropped by the sender"
         return response
 
+    async def CheckDeterminism(
+        self, request: pb.CheckDeterminismRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CheckDeterminismResponse:
+        check = Checker()
+        trial = check.trial("parent", request.parent)
+        keys = check.keys("keys", request.keys, required=False)
+        check.finish()
+        lineages = self._engine.follower.lineages
+        return await check_determinism(self._engine.store, lineages.owned(trial), lineages.superseded(trial), keys)
+
     async def VerifyStored(
         self, request: pb.VerifyStoredRequest, context: grpc.aio.ServicerContext
     ) -> pb.VerifyStoredResponse:
@@ -168,6 +180,17 @@ class MetricService(pb_grpc.MetricServiceServicer):
         parent = check.runtime_or_trial("parent", request.parent) if request.parent else TrialRef("", 0)
         check.finish()
         return await verify_stored(self._engine, parent)
+
+    async def ExportRows(
+        self, request: pb.ExportRowsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ExportRowsResponse]:
+        check = Checker()
+        runtime_id = check.runtime("name", request.name)
+        if request.table not in TABLES:
+            check.refuse("table", f"must be one of {', '.join(TABLES)}")
+        check.finish()
+        async for piece in export_rows(self._engine.store, runtime_id, request.table):
+            yield pb.ExportRowsResponse(arrow=piece)
 
     async def PurgeRuntime(
         self, request: pb.PurgeRuntimeRequest, context: grpc.aio.ServicerContext

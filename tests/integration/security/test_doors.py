@@ -43,7 +43,7 @@ def test_every_rpc_has_a_rule_and_every_rule_an_rpc() -> None:
 
 
 def test_every_command_is_for_more_than_viewers_and_leaves_a_fact() -> None:
-    reading = ("Get", "List", "Watch", "Query", "Stream", "Preview", "Compare", "Diff", "Report")
+    reading = ("Get", "List", "Watch", "Query", "Stream", "Preview", "Compare", "Check", "Diff", "Report")
     for path, rule in RULES.items():
         name = path.rpartition("/")[2]
         if not name.startswith(reading) and not path.startswith("/grpc."):
@@ -87,7 +87,12 @@ async def test_services_may_read_and_do_what_is_theirs(doors: Doors, channel: gr
         expected = Code.UNIMPLEMENTED if may else Code.PERMISSION_DENIED
         assert await call(channel, method, request_of(method), token) is expected, method.full_name
     theirs = {method for method, rule in RULES.items() if rule.service or rule.role is Role.SERVICE}
-    assert {method.rpartition("/")[2] for method in theirs} == {"PurgeRuntime", "ReportAccess", "VerifyStored"}
+    assert {method.rpartition("/")[2] for method in theirs} == {
+        "ExportRows",
+        "PurgeRuntime",
+        "ReportAccess",
+        "VerifyStored",
+    }
 
 
 @pytest.mark.parametrize("resource", ["", "runtimes/rt-b", "runtimes/-", "runtimes/rt-a-b", "runtimes/rt-a/../rt-b"])

@@ -318,3 +318,67 @@ class ExportTablesResponse(_message.Message):
     stream_id: int
     telemetry_sequence: int
     def __init__(self, table: _Optional[str] = ..., arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., stream_id: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
+
+class ExportRowsRequest(_message.Message):
+    __slots__ = ("name", "table")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    table: str
+    def __init__(self, name: _Optional[str] = ..., table: _Optional[str] = ...) -> None: ...
+
+class ExportRowsResponse(_message.Message):
+    __slots__ = ("arrow",)
+    ARROW_FIELD_NUMBER: _ClassVar[int]
+    arrow: bytes
+    def __init__(self, arrow: _Optional[bytes] = ...) -> None: ...
+
+class CheckDeterminismRequest(_message.Message):
+    __slots__ = ("parent", "keys")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RepeatedSeries(_message.Message):
+    __slots__ = ("key", "compared_points", "different_points", "first_different_step", "before", "after")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_POINTS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENT_POINTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_DIFFERENT_STEP_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    compared_points: int
+    different_points: int
+    first_different_step: int
+    before: float
+    after: float
+    def __init__(self, key: _Optional[str] = ..., compared_points: _Optional[int] = ..., different_points: _Optional[int] = ..., first_different_step: _Optional[int] = ..., before: _Optional[float] = ..., after: _Optional[float] = ...) -> None: ...
+
+class Repetition(_message.Message):
+    __slots__ = ("attempt", "repeated_by", "first_step", "last_step", "series", "first_different_step")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_BY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_DIFFERENT_STEP_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    repeated_by: _containers.RepeatedScalarFieldContainer[int]
+    first_step: int
+    last_step: int
+    series: _containers.RepeatedCompositeFieldContainer[RepeatedSeries]
+    first_different_step: int
+    def __init__(self, attempt: _Optional[int] = ..., repeated_by: _Optional[_Iterable[int]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., series: _Optional[_Iterable[_Union[RepeatedSeries, _Mapping]]] = ..., first_different_step: _Optional[int] = ...) -> None: ...
+
+class CheckDeterminismResponse(_message.Message):
+    __slots__ = ("repetitions", "bit_exact", "message")
+    REPETITIONS_FIELD_NUMBER: _ClassVar[int]
+    BIT_EXACT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    repetitions: _containers.RepeatedCompositeFieldContainer[Repetition]
+    bit_exact: bool
+    message: str
+    def __init__(self, repetitions: _Optional[_Iterable[_Union[Repetition, _Mapping]]] = ..., bit_exact: bool = ..., message: _Optional[str] = ...) -> None: ...

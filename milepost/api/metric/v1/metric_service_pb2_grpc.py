@@ -74,6 +74,16 @@ class MetricServiceStub(object):
                 request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.FromString,
                 _registered_method=True)
+        self.ExportRows = channel.unary_stream(
+                '/milepost.api.metric.v1.MetricService/ExportRows',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsResponse.FromString,
+                _registered_method=True)
+        self.CheckDeterminism = channel.unary_unary(
+                '/milepost.api.metric.v1.MetricService/CheckDeterminism',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismResponse.FromString,
+                _registered_method=True)
 
 
 class MetricServiceServicer(object):
@@ -135,6 +145,20 @@ class MetricServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRows(self, request, context):
+        """Every row that is stored of a runtime, for a bundle. Between services only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckDeterminism(self, request, context):
+        """Compares the steps that ran twice, before a crash or a stop and again after the resume, bit by bit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetricServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -177,6 +201,16 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.ExportTables,
                     request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.FromString,
                     response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.SerializeToString,
+            ),
+            'ExportRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRows,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsResponse.SerializeToString,
+            ),
+            'CheckDeterminism': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDeterminism,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +429,60 @@ class MetricService(object):
             '/milepost.api.metric.v1.MetricService/ExportTables',
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesRequest.SerializeToString,
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportTablesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/ExportRows',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDeterminism(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/CheckDeterminism',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.CheckDeterminismResponse.FromString,
             options,
             channel_credentials,
             insecure,
