@@ -1,13 +1,20 @@
 """One runtime as a file that can be checked without a server: a zip archive.
 
-    manifest.json        {"format": 1, "runtime": id, "sequence": n, "created": time,
+    manifest.json        {"format": 2, "runtime": id, "sequence": n, "telemetry_sequence": n, "created": time,
+                          "stream_created": ns since 1970 at which the event log was made that it comes from,
                           "files": {name: {"sha256": hex, "bytes": n}}, "heads": {chain: hash of its last event}}
     events.ndjson        every event of the runtime and its trials in the order of the log, one JSON object a line:
                          sequence, subject, recorded_time, headers (as stored), body (base64), hash
-    state.json           the runtime and its trials as they were at `sequence`, as the HTTP API gives them
+    state.json           the runtime and its trials as they were at `sequence`, as the HTTP API gives them, and the
+                         estimates that were given while it ran, by trial
     configuration.json   the configuration as given (`text`) and as resolved (`resolved`), with its digest
-    series.parquet       runtime, trial, attempt, superseded, key, step, time, value
-    logs.ndjson          log lines in their order, as the HTTP API gives them
+    series.parquet       every row that is stored of the runtime's points, in order of trial, key, attempt, step: those
+                         of kind `point` are values (runtime, trial, attempt, key, step, time_ms, value), the others say
+                         what became of each message of TELEMETRY that carried them (services/metrics/schema/1_points.sql)
+    logs.parquet         the same of log lines: kind `line` (trial, attempt, time_ms, level, rank, stream, step, text;
+                         services/metrics/schema/2_logs.sql)
+    batches.ndjson       the headers of every step batch that TELEMETRY still had: sequence, time (ns since 1970),
+                         subject, headers; what progress and estimates are folded from
 
 The hashes of `events.ndjson` are those of the log (see `milepost.eventlog.codec.chain_hash`), so whoever noted a hash or
 an anchor when the runs took place can tell that the bundle says the same.
@@ -20,7 +27,8 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,11 +36,17 @@ from milepost.eventlog import RecordedEvent, chain_of
 from milepost.eventlog.chain import Finding, UnreadableMessage, verify_chain
 from milepost.eventlog.codec import format_time
 from milepost.eventlog.envelope import NotAnEvent, headers_of, record
+from milepost.ids import is_token
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 EVENTS = "events.ndjson"
-FILES = (EVENTS, "state.json", "configuration.json", "series.parquet", "logs.ndjson")
+STATE = "state.json"
+CONFIGURATION = "configuration.json"
+SERIES = "series.parquet"
+LOGS = "logs.parquet"
+BATCHES = "batches.ndjson"
+FILES = (EVENTS, STATE, CONFIGURATION, SERIES, LOGS, BATCHES)
 # A bundle is read line by line; a line of events is an event.
 MAXIMUM_LINE_BYTES = 4 << 20
 _BLOCK = 1 << 20
@@ -79,6 +93,8 @@ def read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
         raise NotABundle(f"it has no readable {MANIFEST}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise NotABundle("its format is not known to this version")
+    if not is_token(str(manifest.get("runtime", ""))):
+        raise NotABundle("it names no runtime")
     return manifest
 
 
@@ -123,6 +139,7 @@ def verify_bundle(path: Path) -> tuple[list[Finding], int, str]:
                 findings.append(Finding("bundle", 0, "", f"{EVENTS}: {error}"))
         findings += verify_chain(events)
         findings += _check_heads(events, manifest)
+        findings += _check_owner(events, str(manifest["runtime"]))
     return findings, len(events), str(manifest.get("runtime", ""))
 
 
@@ -155,6 +172,89 @@ def _check_heads(events: list[RecordedEvent | UnreadableMessage], manifest: dict
         if heads.get(chain) != expected:
             findings.append(Finding("hash_chain", 0, chain, f"{chain} does not end with the event the manifest names"))
     return findings
+
+
+def _check_owner(events: list[RecordedEvent | UnreadableMessage], runtime_id: str) -> list[Finding]:
+    """Events of another runtime, however well chained, do not belong here."""
+    return [
+        Finding("bundle", event.sequence, event.subject, f"an event of another runtime than {runtime_id}")
+        for event in events
+        if event.subject and event.subject.split(".")[1:2] != [runtime_id]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeaders:
+    """What TELEMETRY had of a step batch beside its points. `time`: of the server, nanoseconds since 1970."""
+
+    sequence: int
+    time: int
+    subject: str
+    headers: dict[str, str]
+
+
+def batch_line(batch: BatchHeaders) -> bytes:
+    """One line of `batches.ndjson`."""
+    entry = {"sequence": batch.sequence, "time": batch.time, "subject": batch.subject, "headers": batch.headers}
+    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that verified, and what of it is small enough to be held.
+
+    Attributes:
+        sequence, telemetry_sequence: positions of the two streams it was made at.
+        stream_created: identity of the event log it comes from.
+    """
+
+    path: Path
+    runtime_id: str
+    sequence: int
+    telemetry_sequence: int
+    stream_created: int
+    created: datetime
+    sha256: str
+    events: tuple[RecordedEvent, ...]
+    batches: tuple[BatchHeaders, ...]
+    # By number of the trial: what `ListEstimates` answered.
+    estimates: dict[str, Any]
+
+    def extract(self, name: str, folder: Path) -> Path:
+        """Write one of its files into a folder."""
+        with zipfile.ZipFile(self.path) as archive:
+            return Path(archive.extract(name, folder))
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Verify a bundle and read it.
+
+    Raises:
+        NotABundle: the file is not one, or something in it was changed.
+    """
+    findings, _, runtime_id = verify_bundle(path)
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise NotABundle(f"{path} was changed: {findings[0].message}{more}")
+    with zipfile.ZipFile(path) as archive, path.open("rb") as whole:
+        manifest = read_manifest(archive)
+        try:
+            with archive.open(BATCHES) as lines:
+                batches = tuple(BatchHeaders(**json.loads(line)) for line in lines)
+            return Bundle(
+                path,
+                runtime_id,
+                int(manifest["sequence"]),
+                int(manifest["telemetry_sequence"]),
+                int(manifest["stream_created"]),
+                datetime.fromisoformat(manifest["created"]).astimezone(UTC),
+                digest_of(whole),
+                tuple(event for event in events_of(archive) if isinstance(event, RecordedEvent)),
+                batches,
+                dict(json.loads(archive.read(STATE)).get("estimates", {})),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise NotABundle(f"{path} is not as its format says: {error}") from error
 
 
 def digest_of(file: IO[bytes]) -> str:

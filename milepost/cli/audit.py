@@ -9,7 +9,9 @@ import click
 
 from milepost import endpoints
 from milepost.api.audit.v1 import audit_service_pb2 as audit_api
+from milepost.api.event.v1 import options_pb2
 from milepost.api.event.v1 import recorded_event_pb2 as event_api
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.bundle import NotABundle, verify_bundle
 from milepost.cli import output
 from milepost.cli.connection import connected, output_option, runtime_name
@@ -20,6 +22,24 @@ from milepost.cli.runtimes import EventPrinter, print_runtime
 from milepost.cli.tokens import with_settings
 from milepost.client import Client
 from milepost.settings import Settings
+
+
+class _Time(click.ParamType):
+    """A time; without a time zone, that of this machine."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return datetime.fromisoformat(str(value)).astimezone(UTC)
+        except ValueError:
+            self.fail(f"{value!r} is no time like 2026-01-31T10:00:00+00:00", param, ctx)
+
+
+TIME = _Time()
+CATEGORIES: dict[str, options_pb2.Category] = {
+    name.removeprefix("CATEGORY_").lower(): getattr(options_pb2, name) for name in options_pb2.Category.keys()[1:]
+}
 
 
 @click.group()
@@ -42,10 +62,9 @@ def as_of(text: str | None) -> event_api.AsOf:
         moment.telemetry_sequence = int(telemetry or 0)
         return moment
     try:
-        time = datetime.fromisoformat(text)
+        moment.time.FromDatetime(datetime.fromisoformat(text).astimezone(UTC))
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is neither a sequence nor a time like 2026-01-31T10:00:00+00:00") from error
-    moment.time.FromDatetime(time.astimezone(UTC))
     return moment
 
 
@@ -53,14 +72,43 @@ def as_of(text: str | None) -> event_api.AsOf:
 @click.argument("name", default="-")
 @click.option("--after", default=0, help="Events after this sequence.")
 @click.option("--until", default=0, help="Up to this sequence; 0: to the end.")
+@click.option("--since", type=TIME, help="Events recorded at or after this time.")
+@click.option("--before", type=TIME, help="Events recorded before this time.")
+@click.option("--trial", default=0, help="Events of this trial.")
+@click.option("--category", "categories", multiple=True, type=click.Choice(list(CATEGORIES), case_sensitive=False))
+@click.option("--type", "types", multiple=True, help="Events of this type, such as milepost.trial.alert_raised.v1.")
+@click.option("--actor", default="", help="Events behind which this actor is.")
 @click.option("-f", "--follow", "follow_on", is_flag=True, help="Go on with new events.")
 @output_option
 @connected
-def replay(client: Client, name: str, after: int, until: int, follow_on: bool, form: str) -> None:
-    """Print the events of a runtime, or of the whole platform, in the order of the log."""
+def replay(
+    client: Client,
+    name: str,
+    after: int,
+    until: int,
+    since: datetime | None,
+    before: datetime | None,
+    trial: int,
+    categories: tuple[str, ...],
+    types: tuple[str, ...],
+    actor: str,
+    follow_on: bool,
+    form: str,
+) -> None:
+    """Print the events of a runtime, or of the whole platform, in the order of the log.
+
+    What is chosen by options has to fit all of them; of an option that is given several times, one.
+    """
     request = audit_api.ReplayEventsRequest(
         parent=runtime_name(name), after_sequence=after, until_sequence=until, follow=follow_on
     )
+    request.filter.trial, request.filter.actor = trial, actor
+    request.filter.types.extend(types)
+    request.filter.categories.extend(CATEGORIES[word.lower()] for word in categories)
+    if since is not None:
+        request.filter.start_time.FromDatetime(since)
+    if before is not None:
+        request.filter.end_time.FromDatetime(before)
     printer = EventPrinter(form)
     for answer in client.audit.ReplayEvents(request):
         for event in answer.events:
@@ -161,6 +209,33 @@ def _print_verdict(verdict: audit_api.VerifyLogResponse, form: str) -> int:
 
 @audit.command()
 @click.argument("name")
+@click.option("--trial", default=1, show_default=True, help="Number of the trial.")
+@output_option
+@connected
+def determinism(client: Client, name: str, trial: int, form: str) -> int:
+    """Compare the steps that ran twice, before a crash or a stop and after the resume. Exit status 1: they differ."""
+    answer = client.metrics.CheckDeterminism(
+        metric_api.CheckDeterminismRequest(parent=f"{runtime_name(name)}/trials/{trial}")
+    )
+    if form == JSON:
+        output.print_json(answer)
+    else:
+        for repetition in answer.repetitions:
+            again = ", ".join(map(str, repetition.repeated_by))
+            click.echo(
+                f"steps {repetition.first_step:,} to {repetition.last_step:,} of attempt {repetition.attempt}, "
+                f"again in attempt {again}: "
+                + ", ".join(
+                    f"{series.key} {series.different_points:,} of {series.compared_points:,} differ"
+                    for series in repetition.series
+                )
+            )
+        click.echo(answer.message)
+    return Exit.OK if answer.bit_exact else Exit.FAILED
+
+
+@audit.command()
+@click.argument("name")
 @click.option("-f", "--file", "path", required=True, help="File to write.")
 @connected
 def export(client: Client, name: str, path: str) -> None:
@@ -171,6 +246,30 @@ def export(client: Client, name: str, path: str) -> None:
         size = sum(file.write(chunk.chunk) for chunk in chunks)
     temporary.replace(path)
     say(f"{size:,} bytes in {path}")
+
+
+@audit.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_settings
+def import_bundle(settings: Settings, file: Path) -> int:
+    """Show a run of another installation here, from its bundle. Runs on the host of the services.
+
+    The bundle is verified and kept as it is. What it holds can be read like a run of this installation, also on the page,
+    is marked as imported everywhere, and cannot be changed.
+    """
+    from milepost.cli.importing import import_file
+
+    return import_file(settings, file)
+
+
+@audit.command("forget")
+@click.argument("name")
+@with_settings
+def forget_import(settings: Settings, name: str) -> int:
+    """Show an imported run no longer. Runs on the host of the services."""
+    from milepost.cli.importing import forget
+
+    return forget(settings, name)
 
 
 @audit.command()

@@ -165,7 +165,8 @@ def _print_list(answer: runtime_api.ListRuntimesResponse, form: str) -> None:
         [
             (
                 item.runtime_id, item.display_name,
-                output.enum_word(item, "status"), output.enum_word(item, "phase"),
+                output.enum_word(item, "status") + (" (imported)" if item.HasField("imported") else ""),
+                output.enum_word(item, "phase"),
                 f"{item.trials.completed}/{item.trial_count}", output.moment(item.create_time), item.created_by,
             )
             for item in answer.runtimes
@@ -208,8 +209,17 @@ def print_runtime(item: runtime_api.Runtime, form: str) -> None:
             ("created", f"{output.moment(item.create_time)} by {item.created_by}"),
             ("entrypoint", item.configuration.entrypoint),
             ("trials", f"{item.trials.completed} completed of {item.trial_count}"),
+            ("imported", _imported(item)),
             ("labels", ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items()))),
         ]
+    )
+
+
+def _imported(item: runtime_api.Runtime) -> str:
+    if not item.HasField("imported"):
+        return ""
+    return (
+        f"{output.moment(item.imported.import_time)} by {item.imported.imported_by}, from {item.imported.sha256[:12]}"
     )
 
 

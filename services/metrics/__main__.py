@@ -19,7 +19,9 @@ from services.access import open_access
 from services.access_log import AccessLog
 from services.checkpoints import CheckpointStore
 from services.lease import Lease
+from services.log_guard import guarded
 from services.metrics.engine import Engine
+from services.metrics.imported import LogRouting, MetricRouting, imports_of
 from services.metrics.keeping import CODEC
 from services.metrics.logs import LogService
 from services.metrics.service import MetricService
@@ -47,9 +49,13 @@ async def serve(settings: Settings) -> None:
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "metrics", CODEC.form)
         engine = Engine(open_store, connection, event_log, checkpoints, lease)
 
+        imports = imports_of(settings.data_dir, engine)
+
         def register(server: grpc.aio.Server) -> None:
-            metric_service_pb2_grpc.add_MetricServiceServicer_to_server(MetricService(engine), server)
-            log_service_pb2_grpc.add_LogServiceServicer_to_server(LogService(engine), server)
+            metric_service_pb2_grpc.add_MetricServiceServicer_to_server(
+                MetricRouting(MetricService(engine), imports), server
+            )
+            log_service_pb2_grpc.add_LogServiceServicer_to_server(LogRouting(LogService(engine), imports), server)
 
         access_log = AccessLog(event_log, "/services/metrics")
         access = open_access(settings, "metrics", access_log)
@@ -57,7 +63,7 @@ async def serve(settings: Settings) -> None:
             settings["metrics_listen"], register, NAMES, engine.health, access=access, role=lambda: engine.role
         )
         await engine.start()
-        async with access_log.running():
+        async with guarded(event_log, settings.data_dir), imports.running(), access_log.running():
             await server.start()
             ended = {asyncio.create_task(wait_for_signal()), asyncio.create_task(engine.failed())}
             done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)

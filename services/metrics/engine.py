@@ -20,7 +20,7 @@ from services.metrics.lineage import EventFollower, Lineages
 from services.metrics.owner import DirectoryHeld
 from services.metrics.selection import Pin
 from services.metrics.series import SeriesReader
-from services.metrics.store import Store, StoreUnavailable
+from services.metrics.store import IMPORTED_DATABASE, Store, StoreUnavailable
 from services.metrics.writer import Overtaken, Pipeline, Writer
 from services.server import Role
 
@@ -66,6 +66,8 @@ class Engine:
         self._store: Store | None = None
         self._writer: Writer | None = None
         self._held_elsewhere = False
+        self._imported: Store | None = None
+        self._opened = asyncio.Event()
         self._standby: str | None = "the service is starting"
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -88,6 +90,7 @@ class Engine:
         writer = Writer(store, self.telemetry, self.connection, self.follower.lineages, self._lease)
         self.follower.on_cut(lambda runtime_id, trial, _: writer.steps_hub.wake(runtime_id, trial))
         self._store, self._writer, self._standby = store, writer, None
+        self._opened.set()
         keeping = asyncio.create_task(self._keeping.run(self.follower.lineages))
         try:
             await self._write(writer)
@@ -175,6 +178,8 @@ class Engine:
             running.cancel()
         await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         running.cancel()
+        if self._imported is not None:
+            await self._imported.close()
         if self._store is not None:
             await self._store.close()
         if self._lease is not None:
@@ -205,6 +210,13 @@ class Engine:
         if self._store is None:
             raise Unavailable(f"ClickHouse is not open: {self._standby}", reason="STANDBY")
         return self._store
+
+    async def imported_store(self) -> Store:
+        """Open the database of imported runtimes, empty at first, once the store is ours."""
+        await self._opened.wait()
+        if self._imported is None:
+            self._imported = await self.store.beside(IMPORTED_DATABASE)
+        return self._imported
 
     @property
     def writer(self) -> Writer:

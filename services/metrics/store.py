@@ -27,6 +27,8 @@ from services.metrics.owner import Ownership
 log = logging.getLogger(__name__)
 
 DATABASE = "milepost"
+# Rows of imported runtimes, which are no record of ours: made anew at each start.
+IMPORTED_DATABASE = "milepost_imported"
 SCHEMA = Path(__file__).parent / "schema"
 POINTS = "points"
 LOGS = "logs"
@@ -108,17 +110,28 @@ class Store:
     """
 
     def __init__(
-        self, writer: Client, readers: Sequence[Reader], ownership: Ownership | None, fencing: str | None = None
+        self,
+        writer: Client,
+        readers: Sequence[Reader],
+        ownership: Ownership | None,
+        fencing: str | None = None,
+        open_beside: Callable[[str], Store] | None = None,
     ) -> None:
         self._fencing = fencing
         self._writer = writer
         self._readers = tuple(readers)
         self._ownership = ownership
+        self._open_beside = open_beside
         self._free: asyncio.Queue[Reader] = asyncio.Queue()
         for reader in readers:
             self._free.put_nowait(reader)
         self._write_thread = ThreadPoolExecutor(1, "store-writer")
         self._read_threads = ThreadPoolExecutor(READERS, "store-reader")
+
+    async def beside(self, database: str) -> Store:
+        """Open an empty database of the same engine, with the same tables. It is closed before this one."""
+        assert self._open_beside is not None, "this store was not opened by this module"
+        return await asyncio.get_running_loop().run_in_executor(None, self._open_beside, database)
 
     async def insert(self, table: str, rows: pa.Table) -> None:
         """Insert rows as one block: all of them or none."""
@@ -275,7 +288,25 @@ def _open(client: Any, ownership: Ownership | None, database: str = DATABASE, cl
         readers = [Reader(partial(client, database=database, settings=read_settings)) for _ in range(READERS)]
     except (ClickHouseError, OSError) as error:
         raise StoreUnavailable(f"ClickHouse does not open: {_first_line(error)}") from error
-    return Store(writer, readers, ownership, None if ownership is not None else fencing)
+    return Store(
+        writer,
+        readers,
+        ownership,
+        None if ownership is not None else fencing,
+        lambda beside: _open_empty(client, beside, cluster),
+    )
+
+
+def _open_empty(client: Any, database: str, cluster: str) -> Store:
+    """Make a database anew."""
+    everywhere = f" ON CLUSTER {cluster}" if cluster else ""
+    try:
+        bare = client(database="default")
+        bare.command(f"DROP DATABASE IF EXISTS {database}{everywhere} SYNC")
+        bare.close()
+    except (ClickHouseError, OSError) as error:
+        raise StoreUnavailable(f"ClickHouse does not open: {_first_line(error)}") from error
+    return _open(client, None, database, cluster)
 
 
 def _insert(client: Client, table: str, rows: pa.Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from milepost.eventlog.anchor import AnchorSink, witnesses
 from milepost.eventlog.streams import StreamSettings
 from milepost.transport import ClientTls
 from services import settings as service_settings
@@ -35,7 +36,15 @@ def options(settings: Settings) -> Options:
         tls=ClientTls.of(settings),
         own_metadata=service_metadata(settings.keys_dir, "runtime"),
         open_access=partial(open_access, settings, "runtime"),
+        witnesses=_witnesses(settings),
     )
+
+
+def _witnesses(settings: Settings) -> tuple[AnchorSink, ...]:
+    try:
+        return witnesses(settings["anchor_file"], settings["anchor_url"])
+    except ValueError as error:
+        raise SystemExit(f"anchor_url: {error}") from error
 
 
 async def serve(settings: Settings) -> None:

@@ -18,13 +18,14 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.api.training.v1 import launch_service_pb2_grpc
 from milepost.eventlog import EVENTS
-from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
+from milepost.eventlog.anchor import AnchorFile, AnchorSink, LogGuard, anchors_path
 from milepost.eventlog.chain_service import ChainService
 from milepost.eventlog.connection import connect, without_password
 from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
 from milepost.eventlog.streams import StreamSettings, ensure_streams
+from milepost.eventlog.telemetry import Telemetry
 from milepost.tokens import LaunchTickets
 from milepost.transport import ClientTls, open_aio_channel
 from services import access_service
@@ -38,6 +39,7 @@ from services.runtime.audit import AuditService
 from services.runtime.claims import Claims
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
+from services.runtime.imported import AuditRouting, RuntimeRouting, imports_of
 from services.runtime.keeping import Keeping
 from services.runtime.launch_service import LaunchService
 from services.runtime.launchers import AttemptKey, External, Launcher
@@ -92,6 +94,8 @@ class Options:
     own_metadata: tuple[tuple[str, str], ...] = (("mp-actor", "service:runtime"),)
     # Guards the listening address, and has an observer told; None: loopback, without tokens.
     open_access: Callable[[Observer], Access] | None = None
+    # Where anchors go besides the data directory.
+    witnesses: tuple[AnchorSink, ...] = ()
     # What the local launcher runs; empty: the trainer of this installation.
     trainer_command: tuple[str, ...] = ()
 
@@ -123,16 +127,18 @@ class Application:
         self._log = JetStreamLog(self._connection)
         anchors = AnchorFile(anchors_path(options.data_dir))
         # Everybody checks; who leads writes anchors too, from where the check found the last one.
-        self.anchoring = LogGuard(self._log, anchors)
+        self.anchoring = LogGuard(self._log, anchors, options.witnesses)
         await self.anchoring.check()
         self._spawn(ChainService(self._connection, self._log).run(), "chains")
         state = await self._log.state()
-        end = state.last_sequence
+        end, self._stream_created = state.last_sequence, state.created
         self.keeping = Keeping(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
         await self.keeping.restore(end)
         self._spawn(self.views.follow(self._log), "views")
         await self.views.wait_for(end, timeout_seconds=600.0)
         self._build()
+        await self._imports.look()
+        self._spawn(self._imports.run(), "imports")
         access = options.open_access(self._access_log) if options.open_access is not None else None
         self._server = Server(options.listen, self._register, SERVICES, self._check, access=access)
         self.port = await self._server.start()
@@ -200,18 +206,18 @@ class Application:
             events,
             steps,
         )
-        self._audit_service = AuditService(
-            events,
-            Sources(
-                options.nats_url,
-                anchors_path(options.data_dir),
-                find_credentials(options.keys_dir, "runtime") if options.keys_dir is not None else None,
-                self._log,
-                self.views,
-                peers,
-            ),
-            options.data_dir,
+        sources = Sources(
+            options.nats_url,
+            anchors_path(options.data_dir),
+            find_credentials(options.keys_dir, "runtime") if options.keys_dir is not None else None,
+            self._log,
+            self._stream_created,
+            Telemetry(self._connection),
+            self.views,
+            peers,
         )
+        self._audit_service = AuditService(events, sources, options.data_dir)
+        self._imports = imports_of(options.data_dir, sources)
         self._access_log = AccessLog(self._log, "/services/runtime")
         self._launch_service = LaunchService(self.views, launches, claims, self._attempt_credentials)
 
@@ -236,8 +242,12 @@ class Application:
         return authority.attempt_credentials(key.runtime_id, key.trial, key.attempt)
 
     def _register(self, server: grpc.aio.Server) -> None:
-        runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
+        runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(
+            RuntimeRouting(self._runtime_service, self._imports), server
+        )
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+            AuditRouting(self._audit_service, self._imports), server
+        )
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(self._access_log), server)
         launch_service_pb2_grpc.add_LaunchServiceServicer_to_server(self._launch_service, server)
 

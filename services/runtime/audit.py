@@ -15,13 +15,14 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.errors import NotFound, OutOfRange
 from milepost.protojson import to_json
 from services.runtime import names
-from services.runtime.bundles import export_bundle
+from services.runtime.bundles import Origin, export_bundle
 from services.runtime.events import Events
 from services.runtime.messages import runtime_message
 from services.runtime.verification import Sources, changes_between, verify
 
-# Events in one message of a replay.
+# Events in one message of a replay, and about so many bytes: an event may have a megabyte.
 CHUNK = 200
+CHUNK_BYTES = 1 << 20
 
 
 class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
@@ -43,15 +44,17 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
         watch = runtime_api.WatchEventsRequest(
             parent=request.parent, filter=request.filter, after_sequence=request.after_sequence
         )
-        chunk = api.ReplayEventsResponse()
+        chunk, size = api.ReplayEventsResponse(), 0
         async for update in self._events.watch(watch):
             over = bool(request.until_sequence) and update.sequence > request.until_sequence
             if update.HasField("event") and not over:
                 chunk.events.append(update.event)
                 chunk.sequence = update.sequence
-            if chunk.events and (len(chunk.events) >= CHUNK or update.caught_up or over or request.follow):
+                size += update.event.ByteSize()
+            full = len(chunk.events) >= CHUNK or size >= CHUNK_BYTES
+            if chunk.events and (full or update.caught_up or over or request.follow):
                 yield chunk
-                chunk = api.ReplayEventsResponse()
+                chunk, size = api.ReplayEventsResponse(), 0
             if over or (update.caught_up and not request.follow):
                 return
 
@@ -73,7 +76,11 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> api.DiffStatesResponse:
         runtime_id = names.runtime_id(request.name)
         # `from` is a keyword of Python.
-        before = await self._state_at(runtime_id, getattr(request, "from"))
+        try:
+            before = await self._state_at(runtime_id, getattr(request, "from"))
+        except NotFound:
+            # It was not there yet: everything came between.
+            before = api.GetStateAtResponse()
         after = await self._state_at(runtime_id, request.to)
         return api.DiffStatesResponse(changes=changes_between(_comparable(before), _comparable(after)))
 
@@ -92,13 +99,15 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
         runtime_id = names.runtime_id(request.name)
         until = self._views.sequence
         view = await self._events.runtime_as_of(runtime_id, events_api.AsOf(events_sequence=until))
-        async for piece in export_bundle(view, until, self._sources.event_log, self._sources.peers, self._folder):
+        sources = self._sources
+        origin = Origin(sources.event_log, sources.stream_created, sources.telemetry, sources.peers)
+        async for piece in export_bundle(view, until, origin, self._folder):
             yield api.ExportBundleResponse(chunk=piece)
 
 
 def _comparable(state: api.GetStateAtResponse) -> dict[str, Any]:
     """A state as JSON, with its trials by number."""
     return {
-        "runtime": to_json(state.runtime),
+        "runtime": to_json(state.runtime) if state.HasField("runtime") else {},
         "trials": {str(trial.trial): to_json(trial) for trial in state.trials},
     }

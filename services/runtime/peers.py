@@ -8,8 +8,6 @@ from typing import Any
 import grpc.aio
 
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
-from milepost.api.log.v1 import log_service_pb2 as log_api
-from milepost.api.log.v1 import log_service_pb2_grpc
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
@@ -20,7 +18,6 @@ from services.telemetry import trace_metadata
 TIMEOUT_SECONDS = 60.0
 EXPORT_SECONDS = 600.0
 PAGE = 1_000
-LOG_PAGE = 5_000
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -31,17 +28,17 @@ class Peers:
     def __init__(self, trials: grpc.aio.Channel, metrics: grpc.aio.Channel, metadata: Metadata) -> None:
         self._trials = trial_service_pb2_grpc.TrialServiceStub(trials)
         self._metrics = metric_service_pb2_grpc.MetricServiceStub(metrics)
-        self._logs = log_service_pb2_grpc.LogServiceStub(metrics)
         self._metadata = metadata
 
     async def trials(
-        self, runtime_id: str, as_of: events_api.AsOf | None = None
+        self, runtime_id: str, as_of: events_api.AsOf | None = None, from_log: bool = False
     ) -> tuple[list[trial_api.Trial], events_api.AsOf]:
         """All trials of a runtime, and the pair of positions they stand at."""
         found: list[trial_api.Trial] = []
         token = ""
         while True:
             request = trial_api.ListTrialsRequest(parent=f"runtimes/{runtime_id}", page_size=PAGE, page_token=token)
+            request.from_log = from_log
             if as_of is not None:
                 request.as_of.CopyFrom(as_of)
             answer = await self._call("the trial service", self._trials.ListTrials, request)
@@ -52,6 +49,14 @@ class Peers:
                     events_sequence=answer.events_sequence, telemetry_sequence=answer.telemetry_sequence
                 )
                 return found, at
+
+    async def estimates(self, trial: str) -> trial_api.ListEstimatesResponse:
+        """The estimates of the end of a trial, as they were given."""
+        request = trial_api.ListEstimatesRequest(parent=trial)
+        answer: trial_api.ListEstimatesResponse = await self._call(
+            "the trial service", self._trials.ListEstimates, request
+        )
+        return answer
 
     async def verify_stored(self, parent: str) -> metric_api.VerifyStoredResponse:
         """Compare ClickHouse with what TELEMETRY still has."""
@@ -67,29 +72,16 @@ class Peers:
         answer = await self._call("the metric service", self._metrics.PurgeRuntime, request)
         return answer.point_count, answer.log_line_count
 
-    async def series(self, trials: list[str]) -> AsyncIterator[bytes]:
-        """All points of some trials, superseded ones included, as pieces of an Arrow IPC stream."""
-        request = metric_api.ExportSeriesRequest(parents=trials, include_superseded=True)
+    async def rows(self, runtime_id: str, table: str) -> AsyncIterator[bytes]:
+        """Every stored row of a runtime, `points` or `logs`, as pieces of an Arrow IPC stream."""
+        request = metric_api.ExportRowsRequest(name=f"runtimes/{runtime_id}", table=table)
         try:
-            async for piece in self._metrics.ExportSeries(
+            async for piece in self._metrics.ExportRows(
                 request, timeout=EXPORT_SECONDS, metadata=self._metadata + trace_metadata()
             ):
                 yield piece.arrow
         except grpc.aio.AioRpcError as error:
             raise _unavailable("the metric service", error) from error
-
-    async def log_lines(self, runtime_id: str) -> AsyncIterator[log_api.LogEntry]:
-        """All log lines of a runtime, in their order."""
-        cursor = ""
-        while True:
-            request = log_api.QueryLogsRequest(parent=f"runtimes/{runtime_id}", page_size=LOG_PAGE, cursor=cursor)
-            request.filter.include_superseded = True
-            answer = await self._call("the metric service", self._logs.QueryLogs, request)
-            for entry in answer.entries:
-                yield entry
-            cursor = answer.next_cursor
-            if not cursor or not answer.entries:
-                return
 
     async def _call(self, who: str, method: Any, request: Any, seconds: float = TIMEOUT_SECONDS) -> Any:
         try:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from milepost.api.audit.v1 import audit_service_pb2 as api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.errors import Unavailable
 from milepost.eventlog import SUBJECTS, EventLog
+from milepost.eventlog.telemetry import Telemetry
 from milepost.protojson import to_json
+from services.runtime.keeping import CODEC
 from services.runtime.messages import runtime_message
 from services.runtime.peers import Peers
-from services.runtime.views import Views
+from services.runtime.views import RuntimeView, TrialView, Views
 
 # Differences that are named; the rest is counted.
 MAXIMUM_FINDINGS = 50
@@ -36,6 +38,9 @@ class Sources:
     anchors: Path
     credentials: Path | None
     event_log: EventLog
+    # Identity of the event log: its creation time.
+    stream_created: int
+    telemetry: Telemetry
     views: Views
     peers: Peers
 
@@ -51,15 +56,19 @@ async def verify(sources: Sources, runtime_id: str, include_read_models: bool) -
         if not verdict.finished:
             yield verdict
     if include_read_models:
-        findings = [
-            *await compare_runtimes(sources.event_log, sources.views, runtime_id),
-            *await _compare_trials(sources, runtime_id),
-            *await _compare_stored(sources.peers, runtime_id),
-        ]
+        findings = [*await compare_models(sources, runtime_id), *await _compare_stored(sources.peers, runtime_id)]
         verdict.findings.extend(findings)
         verdict.valid = verdict.valid and not findings
         verdict.message += "; read models and ClickHouse equal" if not findings else f"; {findings[0].message}"
     yield verdict
+
+
+async def compare_models(sources: Sources, runtime_id: str) -> list[api.Finding]:
+    """Compare the read models of runtimes and trials with what the log says."""
+    return [
+        *await compare_runtimes(sources.event_log, sources.views, runtime_id),
+        *await _compare_trials(sources, runtime_id),
+    ]
 
 
 async def _verify_log(sources: Sources, runtime_id: str) -> AsyncIterator[api.VerifyLogResponse]:
@@ -144,8 +153,21 @@ def _answer(views: Views, name: str) -> dict[str, Any]:
     if view is None:
         return {}
     answer = to_json(runtime_message(view, with_text=True))
-    answer["states"] = {"runtime": repr(view.state), **{str(n): repr(t.state) for n, t in sorted(view.trials.items())}}
+    answer["kept"] = _kept(view, "trials") | {
+        f"trials[{number}].{name}": text
+        for number, one in sorted(view.trials.items())
+        for name, text in _kept(one).items()
+    }
     return answer
+
+
+def _kept(view: RuntimeView | TrialView, *apart: str) -> dict[str, str]:
+    """Everything a view holds, by field, as it goes into a checkpoint: also what no answer shows."""
+    return {
+        field.name: CODEC.encode(getattr(view, field.name)).decode()
+        for field in fields(view)
+        if field.name not in apart
+    }
 
 
 async def _compare_trials(sources: Sources, runtime_id: str) -> list[api.Finding]:
@@ -154,7 +176,7 @@ async def _compare_trials(sources: Sources, runtime_id: str) -> list[api.Finding
     for name in names:
         for _ in range(ROUNDS):
             live, moment = await sources.peers.trials(name)
-            again, _ = await sources.peers.trials(name, moment)
+            again, _ = await sources.peers.trials(name, moment, from_log=True)
             difference = _trials_difference(name, live, again)
             if difference is None:
                 break

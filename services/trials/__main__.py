@@ -17,9 +17,11 @@ from services.access import open_access
 from services.access_log import AccessLog
 from services.checkpoints import CheckpointStore
 from services.garbage import nothing_collected
+from services.log_guard import guarded
 from services.server import Server, wait_for_signal
 from services.settings import load
 from services.telemetry import configure_logging, start_observing
+from services.trials.imported import TrialRouting, imports_of
 from services.trials.live import FORM, LiveViews
 from services.trials.service import TrialService
 
@@ -41,15 +43,19 @@ async def serve(settings: Settings) -> None:
         async def check() -> str | None:
             return await live.problem() if connection.is_connected else "not connected to the event log"
 
+        imports = imports_of(settings.data_dir, live.views)
         access_log = AccessLog(event_log, "/services/trials")
         server = Server(
             settings["trials_listen"],
-            lambda grpc_server: add_TrialServiceServicer_to_server(TrialService(live), grpc_server),
+            lambda grpc_server: add_TrialServiceServicer_to_server(
+                TrialRouting(TrialService(live), imports), grpc_server
+            ),
             [NAME],
             check,
             access=open_access(settings, "trials", access_log),
         )
-        async with access_log.running():
+        await imports.look()
+        async with guarded(event_log, settings.data_dir), imports.running(), access_log.running():
             await server.start()
             await wait_for_signal()
             await server.stop()

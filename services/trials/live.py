@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -50,6 +50,19 @@ class Streams:
 
     events: int
     telemetry: int
+
+
+class ReadableViews(Protocol):
+    """What answers are made from: the views of this installation, or those of a bundle."""
+
+    @property
+    def views(self) -> Views: ...
+
+    async def reach(self, events: int = 0, telemetry: int = 0) -> None: ...
+
+    def listen(self, listener: Listener) -> Callable[[], None]: ...
+
+    async def at(self, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]: ...
 
 
 class LiveViews:
@@ -276,8 +289,11 @@ class LiveViews:
 
     # --- the past
 
-    async def at(self, as_of: AsOf, scope: Scope) -> tuple[Views, int]:
+    async def at(self, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
         """Return the views of a scope as of a moment, and that moment in nanoseconds since 1970.
+
+        Args:
+            from_log: trust no checkpoint, unless the beginning of TELEMETRY is gone.
 
         Raises:
             OutOfRange: the moment lies behind the end of the log.
@@ -291,7 +307,10 @@ class LiveViews:
             moment_of_telemetry = await self._time_of(until)
         else:
             moment_of_telemetry = moment
-        views = await asyncio.to_thread(self._nearest, until, as_of.telemetry_sequence, moment_of_telemetry, scope)
+        if from_log and (await self._telemetry.state()).first_sequence <= 1:
+            views = Views()
+        else:
+            views = await asyncio.to_thread(self._nearest, until, as_of.telemetry_sequence, moment_of_telemetry, scope)
         async for event in self._log.read(views.events_sequence, until, _event_subjects(scope)):
             if moment and nanoseconds(event.recorded_time) > moment:
                 break

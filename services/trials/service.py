@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from statistics import median
 
 import grpc
@@ -13,7 +13,7 @@ from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
 from milepost.domain import trial
 from milepost.errors import InvalidArgument, NotFound, Violation
-from services.trials.live import LiveViews
+from services.trials.live import ReadableViews
 from services.trials.messages import (
     Rendered,
     render_attempt,
@@ -43,7 +43,7 @@ JUDGED_FROM = 0.2
 class TrialService(rpc.TrialServiceServicer):
     """Reads of trials. `clock` returns nanoseconds since 1970."""
 
-    def __init__(self, live: LiveViews, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, live: ReadableViews, clock: Callable[[], int] = time.time_ns) -> None:
         self._live = live
         self._clock = clock
         self._order = Order()
@@ -58,7 +58,7 @@ class TrialService(rpc.TrialServiceServicer):
         self, request: api.ListTrialsRequest, context: grpc.aio.ServicerContext
     ) -> api.ListTrialsResponse:
         scope = parse_parent(request.parent)
-        views, now = await self._moment(request.min_sequence, request.as_of, scope)
+        views, now = await self._moment(request.min_sequence, request.as_of, scope, request.from_log)
         if scope.runtime_id and scope.runtime_id not in views.runtimes:
             raise NotFound(f"there is no runtime {scope.runtime_id}", reason="RUNTIME_NOT_FOUND")
         is_live = views is self._live.views
@@ -105,15 +105,10 @@ class TrialService(rpc.TrialServiceServicer):
     async def CompareTrials(
         self, request: api.CompareTrialsRequest, context: grpc.aio.ServicerContext
     ) -> api.CompareTrialsResponse:
-        if not COMPARE_LEAST <= len(request.names) <= COMPARE_MOST:
-            raise InvalidArgument([Violation("names", f"must be {COMPARE_LEAST} to {COMPARE_MOST} names")])
-        keys = [parse_trial_name(name, f"names[{index}]") for index, name in enumerate(request.names)]
-        if len(set(keys)) != len(keys):
-            raise InvalidArgument([Violation("names", "must be different from each other")])
+        keys = check_compared(request)
         views, now = await self._moment(0, AsOf(), Scope())
         chosen = [_find(views, key) for key in keys]
-        names = sorted({name for view in chosen for name in view.parameters})
-        differing = [name for name in names if len({view.parameters.get(name) for view in chosen}) > 1]
+        differing = differing_parameters([view.parameters for view in chosen])
         trials = [render_trial(views, view, now) for view in chosen]
         return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)
 
@@ -131,7 +126,7 @@ class TrialService(rpc.TrialServiceServicer):
             response.median_error_percent, response.worst_error_percent = median(errors), max(errors)
         return response
 
-    async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope) -> tuple[Views, int]:
+    async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
         """Return the views to read from, and the moment at which."""
         _check_sequence("min_sequence", min_sequence)
         _check_sequence("as_of.events_sequence", as_of.events_sequence)
@@ -140,8 +135,28 @@ class TrialService(rpc.TrialServiceServicer):
         if as_of.HasField("time") and (as_of.events_sequence or as_of.telemetry_sequence):
             raise InvalidArgument([Violation("as_of", "must have either sequences or a time")])
         if as_of.HasField("time") or as_of.events_sequence or as_of.telemetry_sequence:
-            return await self._live.at(as_of, scope)
+            return await self._live.at(as_of, scope, from_log)
         return self._live.views, self._clock()
+
+
+def check_compared(request: api.CompareTrialsRequest) -> list[Key]:
+    """Return the trials to compare.
+
+    Raises:
+        InvalidArgument: they are too few, too many, not all different, or no trials.
+    """
+    if not COMPARE_LEAST <= len(request.names) <= COMPARE_MOST:
+        raise InvalidArgument([Violation("names", f"must be {COMPARE_LEAST} to {COMPARE_MOST} names")])
+    keys = [parse_trial_name(name, f"names[{index}]") for index, name in enumerate(request.names)]
+    if len(set(keys)) != len(keys):
+        raise InvalidArgument([Violation("names", "must be different from each other")])
+    return keys
+
+
+def differing_parameters(parameters: Sequence[Mapping[str, str]]) -> list[str]:
+    """Name the parameters that are not the same in all of some trials."""
+    names = sorted({name for of_one in parameters for name in of_one})
+    return [name for name in names if len({of_one.get(name) for of_one in parameters}) > 1]
 
 
 def _check_sequence(field: str, value: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from milepost.api.trial.v1 import trial_service_pb2 as api
-from services.trials.live import LiveViews
+from services.trials.live import ReadableViews
 from services.trials.messages import render_trial, to_duration, to_estimate
 from services.trials.queries import Scope
 from services.trials.views import (
@@ -47,7 +47,7 @@ class Watch:
 
     def __init__(
         self,
-        live: LiveViews,
+        live: ReadableViews,
         scope: Scope,
         after: Position | None,
         brief: bool,

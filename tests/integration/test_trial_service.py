@@ -25,7 +25,9 @@ from services.checkpoints import CheckpointStore
 from services.server import Server
 from services.trials import live as live_views
 from services.trials.live import FORM, LiveViews
+from services.trials.queries import Scope
 from services.trials.service import TrialService
+from services.trials.views import Key
 from tests.servers import NatsServer
 from tests.writer import Writer
 
@@ -377,3 +379,25 @@ async def test_the_service_outlives_its_log(nats_server: NatsServer) -> None:
             request.min_sequence = sequence
             answer = await stub.ListTrials(request, timeout=WAIT)
             assert answer.trials[0].status == api.TRIAL_STATUS_RUNNING
+
+
+async def test_views_folded_from_the_log_alone_trust_no_checkpoint(
+    connection: Connection, writer: Writer, tmp_path: Path
+) -> None:
+    """What was altered in the views, and from there got into a checkpoint, is found out by a comparison with the log."""
+    await writer.request()
+    live = LiveViews(JetStreamLog(connection), Telemetry(connection), CheckpointStore(tmp_path, FORM))
+    await live.start()
+    key = Key(writer.runtime_id, 1)
+    await live.reach(await writer.control(facts.AttemptLaunched(attempt=1)))
+    told = live.views.trials[key].reason
+    live.views.trials[key].reason = "somebody was here"
+    await live.stop()
+    moment = AsOf(events_sequence=live.views.events_sequence, telemetry_sequence=max(1, live.views.telemetry_sequence))
+    again = LiveViews(JetStreamLog(connection), Telemetry(connection), CheckpointStore(tmp_path, FORM))
+    await again.start()
+    trusting, _ = await again.at(moment, Scope(writer.runtime_id))
+    rebuilt, _ = await again.at(moment, Scope(writer.runtime_id), from_log=True)
+    await again.stop()
+    assert trusting.trials[key].reason == "somebody was here"
+    assert rebuilt.trials[key].reason == told

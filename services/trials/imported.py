@@ -1,0 +1,152 @@
+"""Imported trials as the trial service answers for them: folded from the events and batches of their bundle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from google.protobuf.json_format import ParseDict
+
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.api.trial.v1 import trial_service_pb2 as api
+from milepost.bundle import Bundle
+from milepost.errors import OutOfRange
+from milepost.eventlog.telemetry import parse_telemetry_subject
+from services.imports import Import, Imports, Routing, runtimes_in
+from services.trials.live import Listener
+from services.trials.queries import ALL, Scope, page_size_of, parse_trial_name
+from services.trials.service import TrialService, check_compared, differing_parameters
+from services.trials.views import Key, Views, nanoseconds
+
+SERVICE = api.DESCRIPTOR.services_by_name["TrialService"]
+READS = frozenset(method.name for method in SERVICE.methods)
+
+
+class BundleViews:
+    """What `LiveViews` is for a running installation: views at the end of a bundle, and at any moment before."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self.views, self.moment = self._fold(AsOf())
+
+    async def reach(self, events: int = 0, telemetry: int = 0) -> None:
+        """Nothing more will come; what is asked for is there or never will be."""
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Nothing changes, so nobody is ever called."""
+        return lambda: None
+
+    async def at(self, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
+        """Return the views as of a moment, always folded from nothing, and that moment in nanoseconds since 1970.
+
+        Raises:
+            OutOfRange: the moment lies behind the end of the bundle.
+        """
+        return await asyncio.to_thread(self._fold, as_of)
+
+    def _fold(self, as_of: AsOf) -> tuple[Views, int]:
+        bundle, views = self._bundle, Views()
+        until = as_of.events_sequence or bundle.sequence
+        if until > bundle.sequence:
+            raise OutOfRange(f"the bundle ends at {bundle.sequence}", reason="PAST_THE_END")
+        moment = nanoseconds(as_of.time.ToDatetime(UTC)) if as_of.HasField("time") else 0
+        for event in bundle.events:
+            if event.sequence > until or (moment and nanoseconds(event.recorded_time) > moment):
+                break
+            views.apply_event(event)
+        # A lone sequence of events means: telemetry that was there by then.
+        if as_of.events_sequence and not as_of.telemetry_sequence:
+            moment = views.events_time
+        for batch in bundle.batches:
+            if as_of.telemetry_sequence and batch.sequence > as_of.telemetry_sequence:
+                break
+            if moment and batch.time > moment:
+                break
+            runtime_id, number, attempt, _ = parse_telemetry_subject(batch.subject)
+            views.apply_telemetry(batch.sequence, batch.time, Key(runtime_id, number), attempt, batch.headers)
+        views.events_sequence = max(views.events_sequence, as_of.events_sequence)
+        if not as_of.ByteSize():
+            views.events_sequence, views.telemetry_sequence = bundle.sequence, bundle.telemetry_sequence
+        return views, moment or max(views.events_time, views.telemetry_time)
+
+
+class ImportedTrials(TrialService):
+    """Reads of imported trials. Time has stopped where the bundle was made."""
+
+    def __init__(self, bundle: Bundle, folded: BundleViews) -> None:
+        super().__init__(folded, lambda: folded.moment)
+        self._estimates = bundle.estimates
+
+    async def ListEstimates(
+        self, request: api.ListEstimatesRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListEstimatesResponse:
+        """Those that were given then; what was estimated depends on what had been read, so they are kept as they are."""
+        await super().ListEstimates(request, context)
+        number = str(parse_trial_name(request.parent, "parent").trial)
+        return ParseDict(self._estimates.get(number, {}), api.ListEstimatesResponse())
+
+
+def imports_of(data_dir: Path, own: Views) -> Imports[TrialService]:
+    """Follow the imports of a data directory. `own`: the views of this installation."""
+
+    async def open_one(record: Import) -> TrialService:
+        folded = await asyncio.to_thread(BundleViews, record.bundle)
+        return ImportedTrials(record.bundle, folded)
+
+    return Imports(data_dir, open_one, is_ours=lambda runtime_id: runtime_id in own.runtimes)
+
+
+class TrialRouting(Routing):
+    """TrialService over the trials of this installation and the imported ones."""
+
+    def __init__(self, own: TrialService, imports: Mapping[str, TrialService]) -> None:
+        super().__init__(SERVICE, own, imports, READS)
+
+    async def ListTrials(self, request: api.ListTrialsRequest, context: grpc.aio.ServicerContext) -> Any:
+        """For all runtimes: the trials of this installation, and as far as the last page has room, imported ones."""
+        answer = await self.servicer(request, "ListTrials", True).ListTrials(request, context)
+        if request.parent != ALL or request.HasField("as_of") or answer.next_page_token:
+            return answer
+        room = page_size_of(request.page_size) - len(answer.trials)
+        for runtime_id, servicer in sorted(self.imported.items()):
+            if room <= 0:
+                break
+            asked = api.ListTrialsRequest(
+                parent=f"runtimes/{runtime_id}",
+                filter=request.filter,
+                order_by=request.order_by,
+                page_size=room,
+                brief=request.brief,
+            )
+            found = await servicer.ListTrials(asked, context)
+            answer.trials.extend(found.trials)
+            room -= len(found.trials)
+        return answer
+
+    async def WatchTrials(
+        self, request: api.WatchTrialsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[api.WatchTrialsResponse]:
+        begins = not request.after_events_sequence and not request.after_telemetry_sequence
+        if request.parent == ALL and begins:
+            # Nothing changes about them, so only whoever begins to watch is told.
+            for runtime_id, servicer in sorted(self.imported.items()):
+                asked = api.ListTrialsRequest(parent=f"runtimes/{runtime_id}", page_size=1_000, brief=request.brief)
+                for trial in (await servicer.ListTrials(asked, context)).trials:
+                    yield api.WatchTrialsResponse(trial=trial)
+        async for answer in self.servicer(request, "WatchTrials", True).WatchTrials(request, context):
+            yield answer
+
+    async def CompareTrials(self, request: api.CompareTrialsRequest, context: grpc.aio.ServicerContext) -> Any:
+        if not runtimes_in(request) & self.imported.keys():
+            return await self.own.CompareTrials(request, context)
+        check_compared(request)
+        trials = []
+        for name in request.names:
+            asked = api.GetTrialRequest(name=name)
+            trials.append((await self.servicer(asked, "GetTrial", True).GetTrial(asked, context)).trial)
+        differing = differing_parameters([dict(trial.parameters) for trial in trials])
+        return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)
