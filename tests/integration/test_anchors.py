@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ from milepost.eventlog.anchor import (
     current,
     verify_log,
     verify_tail,
+    witnesses,
 )
 from milepost.eventlog.chain import EMPTY_DIGEST, Finding
 from milepost.eventlog.codec import decode
@@ -56,7 +58,7 @@ from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.ordered import OrderedReader
 from milepost.eventlog.streams import ensure_streams, stream_configuration
 from tests.events import new_event, new_events
-from tests.servers import NatsServer, running_nats
+from tests.servers import NatsServer, running_nats, wait_until
 
 EVENTS = 300
 EVERY = 50
@@ -196,6 +198,40 @@ def zero(first: int, last: int) -> Tamper:
     return tamper
 
 
+def duplicate_over_next(first: int, last: int) -> Tamper:
+    """Write a range a second time, over as many events that follow it."""
+
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        start, end = messages[first - 1].start, messages[last - 1].end
+        return raw[:end] + raw[start:end] + raw[messages[2 * last - first].end :]
+
+    return tamper
+
+
+def remove_range(first: int, last: int) -> Tamper:
+    return lambda raw, messages: raw[: messages[first - 1].start] + raw[messages[last - 1].end :]
+
+
+def move_to_end(sequence: int) -> Tamper:
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        record = messages[sequence - 1]
+        return raw[: record.start] + raw[record.end :] + raw[record.start : record.end]
+
+    return tamper
+
+
+def other_body(target: int, source: int) -> Tamper:
+    """Put the bytes behind the subject of one event into the place of those of another of the same size."""
+
+    def tamper(raw: bytes, messages: list[Record]) -> bytes:
+        to, of = messages[target - 1], messages[source - 1]
+        assert to.size == of.size
+        skip = 22 + to.subject_size
+        return raw[: to.start + skip] + raw[of.start + skip : of.end] + raw[to.end :]
+
+    return tamper
+
+
 def nothing(raw: bytes, messages: list[Record]) -> bytes:
     return b""
 
@@ -225,6 +261,10 @@ TAMPERS: dict[str, tuple[Tamper, int]] = {
     "swap two events": (swap(60, 70), 60),
     "overwrite a range with zeros": (zero(100, 110), 100),
     "empty the file": (nothing, 1),
+    "write a range again over what follows it": (duplicate_over_next(90, 95), 96),
+    "remove a range": (remove_range(80, 89), 80),
+    "move an event to the end": (move_to_end(140), 140),
+    "put another event's headers and body in the place of one": (other_body(150, 145), 150),
 }
 
 
@@ -252,6 +292,121 @@ async def test_a_store_that_was_tampered_with_is_found_out(
     assert found <= expected
     if with_index and name.startswith(("flip", "cut")):
         assert found == expected
+
+
+# What is done through a server, by somebody who may do anything there, and the first bad sequence that is named.
+
+Act = Callable[[Connection, JetStreamLog], Awaitable[None]]
+
+
+async def erase_the_beginning(connection: Connection, log: JetStreamLog) -> None:
+    configuration = await stream_configuration(connection, "EVENTS")
+    assert configuration is not None
+    await connection.request_api("STREAM.UPDATE.EVENTS", {**configuration, "max_msgs": 100, "discard": "old"})
+    await connection.request_api("STREAM.UPDATE.EVENTS", configuration)
+
+
+async def send_again(connection: Connection, log: JetStreamLog) -> None:
+    async with OrderedReader(connection, "EVENTS", 99) as reader:
+        (message,) = await reader.next_batch(1)
+    copied = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+    await connection.request(message.subject, message.body, copied)
+
+
+async def scribble(connection: Connection, log: JetStreamLog) -> None:
+    await connection.request("events.rt-1.trial.1.control", b"graffiti")
+
+
+async def scribble_an_envelope(connection: Connection, log: JetStreamLog) -> None:
+    """A well-formed event of a new runtime that claims a past which is not there."""
+    async with OrderedReader(connection, "EVENTS", 99) as reader:
+        (message,) = await reader.next_batch(1)
+    headers = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+    headers |= {"ce-id": str(uuid.uuid4()), "ce-subject": "events.rt-forged.trial.1.control"}
+    await connection.request("events.rt-forged.trial.1.control", message.body, headers)
+
+
+def settings_changed(**changes: Any) -> Act:
+    async def act(connection: Connection, log: JetStreamLog) -> None:
+        configuration = await stream_configuration(connection, "EVENTS")
+        assert configuration is not None
+        await connection.request_api("STREAM.UPDATE.EVENTS", {**configuration, **changes})
+
+    return act
+
+
+ACTS: dict[str, tuple[Act, str, int]] = {
+    "erase the beginning by a limit, and take the limit back": (erase_the_beginning, "sequence_gap", 1),
+    "send an old event again past the check": (send_again, "hash_chain", EVENTS + 1),
+    "publish what is no event": (scribble, "unreadable", EVENTS + 1),
+    "publish an event with a made-up past": (scribble_an_envelope, "hash_chain", EVENTS + 1),
+    "let events expire": (settings_changed(max_age=10**18), "stream_configuration", 0),
+    "limit how many events are kept": (settings_changed(max_msgs=10_000), "stream_configuration", 0),
+    "limit how many events a subject keeps": (
+        settings_changed(max_msgs_per_subject=1_000),
+        "stream_configuration",
+        0,
+    ),
+    "let new events push out old ones": (settings_changed(discard="old"), "stream_configuration", 0),
+    "forget at once what was sent before": (settings_changed(duplicate_window=10**9), "stream_configuration", 0),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_what_is_done_to_the_log_through_its_server_is_found_out(
+    store: Store, anchors: AnchorFile, tmp_path: Path, name: str
+) -> None:
+    act, kind, expected = ACTS[name]
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (connection, log):
+            await act(connection, log)
+        status, lines, _ = await asyncio.to_thread(run_verify, server, anchors.path)
+    findings = lines[-1]["findings"]
+    assert (status, lines[-1]["valid"]) == (1, False)
+    assert kind in {finding["kind"] for finding in findings}
+    assert min((finding["sequence"] for finding in findings if finding["sequence"]), default=0) == expected
+
+
+async def test_a_history_and_its_anchors_written_anew_are_found_out_by_a_witness(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    """Whoever owns the host can forge log and anchors together; what went to an outside witness stays."""
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        async with opened(server) as (_, log):
+            history = [event async for event in log.read()]
+    forged = [_forged(event, "actor") if event.sequence == 130 else _again(event) for event in history]
+    witness = AnchorFile(tmp_path / "witness.jsonl")
+    with running_nats(tmp_path / "forged") as server:
+        async with opened(server) as (connection, log):
+            await ensure_streams(connection)
+            for event in forged:
+                await log.append([event], [await log.head(trial_chain(event.subject.split(".")[1], 1))])
+            # The forger also gives the new stream the name of the old: its time of creation.
+            created = (await log.state()).created
+            for anchor in anchors.read():
+                witness.append(replace(anchor, stream_created=created))
+            anchors.path.unlink()
+            guard = LogGuard(log, anchors, every_events=EVERY)
+            assert await guard.check()
+            await guard.anchor_growth()
+        status, lines, _ = await asyncio.to_thread(run_verify, server, anchors.path)
+        assert (status, lines[-1]["valid"]) == (0, True)
+        status, lines, _ = await asyncio.to_thread(run_verify, server, witness.path)
+    assert status == 1
+    assert [(f["kind"], f["sequence"]) for f in lines[-1]["findings"]] == [("anchor", 1)]
+
+
+def test_at_least_thirty_kinds_of_tampering_are_tried() -> None:
+    """Those of the two tables, and those that have a test of their own."""
+    own = [
+        *(f"write the history anew with another {part}" for part in REWRITTEN),
+        "write history and anchors anew",
+        "restore an old backup",
+        "restore an old backup and let it grow past the anchor",
+        "put another stream in its place",
+        "edit the file of anchors",
+    ]
+    assert len({*TAMPERS, *ACTS, *own}) >= 30
 
 
 async def test_an_untouched_store_is_whole(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
@@ -318,7 +473,10 @@ async def test_another_stream_in_the_place_of_the_anchored_one_is_found_out(
                 await verify_tail(log, anchors)
 
 
-@pytest.mark.parametrize("changed", ["body", "actor", "cause", "time", "order"])
+REWRITTEN = ("body", "actor", "cause", "time", "order")
+
+
+@pytest.mark.parametrize("changed", REWRITTEN)
 async def test_a_history_written_anew_with_valid_links_is_found_out_by_its_anchor(
     store: Store, anchors: AnchorFile, tmp_path: Path, changed: str
 ) -> None:
@@ -336,7 +494,9 @@ async def test_a_history_written_anew_with_valid_links_is_found_out_by_its_ancho
                 await log.append([event], [await log.head(chain)])
             created = (await log.state()).created
             verification = await verified(log, [replace(anchor, stream_created=created) for anchor in anchors.read()])
-    assert [f.kind for f in verification.findings] == ["anchor"]
+    # The server's clock is part of the digest: a history that is written anew is another one from its first message on.
+    assert [(f.kind, f.sequence) for f in verification.findings] == [("anchor", 1)]
+    assert "messages 1 to 50 are not what was anchored" in verification.findings[0].message
 
 
 def _again(event: RecordedEvent) -> NewEvent:
@@ -352,22 +512,6 @@ def _forged(event: RecordedEvent, changed: str) -> NewEvent:
     if changed == "actor":
         return replace(forged, actor="somebody-else")
     return replace(forged, cause="something-else") if changed == "cause" else forged
-
-
-async def test_an_event_that_was_sent_again_past_the_check_is_found_out(
-    store: Store, anchors: AnchorFile, tmp_path: Path
-) -> None:
-    with running_nats(store.copy(tmp_path / "copy")) as server:
-        async with opened(server) as (connection, log):
-            async with OrderedReader(connection, "EVENTS", 99) as reader:
-                (message,) = await reader.next_batch(1)
-            copied = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
-            await connection.request(message.subject, message.body, copied)
-            verification = await verified(log, anchors.read())
-    assert {(f.kind, f.sequence) for f in verification.findings} == {
-        ("version_gap", EVENTS + 1),
-        ("hash_chain", EVENTS + 1),
-    }
 
 
 async def test_limits_that_erase_the_beginning_are_found_out(store: Store, anchors: AnchorFile, tmp_path: Path) -> None:
@@ -678,17 +822,6 @@ def test_a_process_of_its_own_says_what_is_wrong(store: Store, anchors: AnchorFi
     assert min(finding["sequence"] for finding in lines[-1]["findings"]) == 120
 
 
-async def test_changed_settings_of_the_stream_are_a_finding(store: Store, tmp_path: Path) -> None:
-    with running_nats(store.copy(tmp_path / "copy")) as server:
-        async with opened(server) as (connection, _):
-            configuration = await stream_configuration(connection, "EVENTS")
-            assert configuration is not None
-            await connection.request_api("STREAM.UPDATE.EVENTS", {**configuration, "max_age": 10**18})
-        status, lines, _ = await asyncio.to_thread(run_verify, server)
-    assert status == 1
-    assert [finding["kind"] for finding in lines[-1]["findings"]] == ["stream_configuration"]
-
-
 def test_a_log_that_cannot_be_read_is_neither_right_nor_wrong(nats_server: NatsServer) -> None:
     status, lines, message = run_verify(nats_server)
     assert (status, lines) == (2, [])
@@ -719,3 +852,57 @@ async def test_the_command_line_accepts_after_it_has_said_what_and_asked(store: 
         again = await asyncio.to_thread(run_accept, tmp_path, "--reason", "a test", "--yes")
         assert again.returncode == 0
         assert "nothing to accept" in again.stderr
+
+
+def test_the_recipe_of_the_documentation_computes_the_digest_of_an_anchor(
+    store: Store, anchors: AnchorFile, tmp_path: Path
+) -> None:
+    """docs/audit.md promises a check by hand with nothing of Milepost in it."""
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "milepost" not in program.replace("milepost.anchor.v1", "")
+    path = tmp_path / "recipe.py"
+    path.write_text(program)
+    with running_nats(store.copy(tmp_path / "copy")) as server:
+        for anchor in (anchors.read()[0], anchors.read()[-1]):
+            done = subprocess.run(
+                [sys.executable, str(path), server.url, str(anchor.sequence)],
+                capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
+            )  # fmt: skip
+            assert done.stdout.strip() == anchor.digest
+
+
+def test_witnesses_are_what_the_settings_name(tmp_path: Path) -> None:
+    assert witnesses("", "") == ()
+    file, url = witnesses(str(tmp_path / "second.jsonl"), "https://witness/anchors")
+    assert isinstance(file, AnchorFile) and file.path == tmp_path / "second.jsonl"
+    assert isinstance(url, HttpAnchorSink) and url.url == "https://witness/anchors"
+    with pytest.raises(ValueError, match="not an address"):
+        witnesses("", "witness:80")
+
+
+@pytest.mark.parametrize("service", ["runtime", "trials", "metrics"])
+def test_every_service_checks_the_end_of_the_log_when_it_starts(store: Store, tmp_path: Path, service: str) -> None:
+    """On a log that regressed it says so, with what to do, and serves reads."""
+    data_dir, output = tmp_path / "data", tmp_path / "output"
+    anchors_path(data_dir).parent.mkdir(parents=True)
+    shutil.copy(store.anchors, anchors_path(data_dir))
+    shutil.copytree(store.earlier, tmp_path / "copy")
+    with running_nats(tmp_path / "copy") as server, output.open("wb") as log:
+        before = (tmp_path / "copy" / BLOCK).read_bytes()
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", f"services.{service}", f"--data-dir={data_dir}", f"--nats-url={server.url}",
+                f"--{service}-listen=127.0.0.1:0",
+            ],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        try:
+            wait_until(lambda: "server.started" in output.read_text(), f"the {service} service serves", SECONDS)
+            (entry,) = [json.loads(line) for line in output.read_text().splitlines() if '"log.regressed"' in line]
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
+        assert "ends with 150, but 300 messages were anchored" in entry["error"]
+        assert "milepost audit accept" in entry["error"]
+        assert (tmp_path / "copy" / BLOCK).read_bytes() == before, "nothing was written"

@@ -1,0 +1,159 @@
+"""Any past moment of a run with a crash, a stop and a resume is what a watching client was told at that moment.
+
+20 random moments; `MILEPOST_MOMENTS=200` tries more.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
+from milepost.cli.exits import Exit
+from milepost.protojson import to_json
+from tests.e2e.recorder import Moment, Recording, recording
+from tests.e2e.runs import small
+from tests.e2e.stack import StackProcess, until
+
+pytestmark = pytest.mark.timeout(400)
+
+LOSS = "train/loss"
+MOMENTS = int(os.environ.get("MILEPOST_MOMENTS", "20"))
+# What depends on when one asks, not on what was known.
+VOLATILE = frozenset({"elapsed", "estimate", "throughput", "hints", "events_sequence", "telemetry_sequence"})
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run with everything that can happen to it, and what a client was told meanwhile."""
+
+    name: str
+    told: Recording
+
+
+@pytest.fixture(scope="module")
+def recorded(stack: StackProcess) -> Recorded:
+    started = stack.client.start_runtime(small(name="remembered", retries={"max_retries": 1, "backoff_seconds": 0.5}))
+    name = started.name
+    until(lambda: stack.client.trials.ListTrials(trial_api.ListTrialsRequest(parent=name)).trials or None, "a trial")
+    with recording(stack.endpoints, name, LOSS) as told:
+        stack.wait_for_step(name, 70)
+        for trainer in stack.trainers():
+            trainer.kill()
+        until(lambda: stack.trial(name).attempt_count == 2, "a second attempt")
+        stack.wait_for_step(name, 130)
+        assert stack.milepost("runtime", "stop", started.runtime_id, "--wait").returncode == Exit.OK
+        assert stack.milepost("runtime", "resume", started.runtime_id).returncode == Exit.OK
+        ended = stack.wait_for_end(name)
+        assert ended.status == runtime_api.RUNTIME_STATUS_COMPLETED, ended.reason
+        until(lambda: not stack.completeness(name).gap_count, "no gaps", 30)
+        last = stack.trial(name).progress.step
+        until(lambda: any(last in steps for _, _, steps, _ in told.blocks), "the watching client has the last step")
+        until(lambda: told.trials[-1][1].status == trial_api.TRIAL_STATUS_COMPLETED, "it knows that it is over")
+        until(lambda: told.events and told.events[-1] == stack.events(name)[-1].sequence, "it has the last event")
+    return Recorded(name, told)
+
+
+@pytest.fixture(scope="module")
+def moments(recorded: Recorded) -> list[tuple[Moment, trial_api.Trial]]:
+    """Random ones of those at which the client was told something; always the first and the last."""
+    told = recorded.told.trials
+    assert len(told) > 30, "there was a lot to tell"
+    count = min(MOMENTS, len(told))
+    chosen = random.Random(20261125).sample(range(len(told)), count)
+    return [told[index] for index in sorted({0, len(told) - 1, *chosen})]
+
+
+def as_of(moment: Moment) -> AsOf:
+    return AsOf(events_sequence=moment[0], telemetry_sequence=moment[1])
+
+
+def stable(trial: trial_api.Trial) -> dict[str, object]:
+    return {field: value for field, value in to_json(trial).items() if field not in VOLATILE}
+
+
+def test_there_was_a_crash_a_stop_and_a_resume(recorded: Recorded) -> None:
+    assert [attempt for _, attempt, _ in recorded.told.cuts] == [1, 2, 3]
+    statuses = {runtime.status for _, runtime in recorded.told.runtimes}
+    assert runtime_api.RUNTIME_STATUS_ABORTED in statuses
+
+
+def test_a_trial_and_its_progress_are_as_they_were_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    for moment, told in moments:
+        request = trial_api.GetTrialRequest(name=f"{recorded.name}/trials/1", as_of=as_of(moment))
+        assert stable(stack.client.trials.GetTrial(request).trial) == stable(told), moment
+        listed = trial_api.ListTrialsRequest(parent=recorded.name, as_of=as_of(moment))
+        (same,) = stack.client.trials.ListTrials(listed).trials
+        assert stable(same) == stable(told), moment
+
+
+def test_a_runtime_is_as_it_was_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    for moment, _ in moments:
+        told = recorded.told.runtime_at(moment[0])
+        if told is None:
+            continue
+        request = runtime_api.GetRuntimeRequest(name=recorded.name, as_of=AsOf(events_sequence=moment[0]))
+        found = stack.client.runtimes.GetRuntime(request).runtime
+        found.ClearField("configuration_text")
+        assert to_json(found) == to_json(told), moment
+        listed = runtime_api.ListRuntimesRequest(as_of=AsOf(events_sequence=moment[0]), page_size=1_000)
+        by_name = {runtime.name: runtime for runtime in stack.client.runtimes.ListRuntimes(listed).runtimes}
+        assert to_json(by_name[recorded.name]) == to_json(told), moment
+
+
+def test_events_are_those_that_were_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    for (sequence, _), _ in moments:
+        request = runtime_api.ListEventsRequest(parent=recorded.name, page_size=1_000, until_sequence=sequence)
+        found = [event.sequence for event in stack.client.runtimes.ListEvents(request).events]
+        assert found == [position for position in recorded.told.events if position <= sequence]
+
+
+def test_series_are_those_that_were_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    """Several batches may come in one message: a moment is where a message ends."""
+    ends = sorted({position for position, *_ in recorded.told.blocks})
+    compared = 0
+    for (sequence, telemetry), _ in moments:
+        moment = (sequence, max((end for end in ends if end <= telemetry), default=0))
+        if not moment[1]:
+            continue
+        request = metric_api.QuerySeriesRequest(
+            parents=[f"{recorded.name}/trials/1"], keys=[LOSS], bucket_count=10_000, as_of=as_of(moment)
+        )
+        found: dict[int, tuple[int, float]] = {}
+        for series in stack.client.metrics.QuerySeries(request).series:
+            columns = zip(series.first_steps, series.attempts, series.lasts, strict=True)
+            found |= {step: (attempt, value) for step, attempt, value in columns}
+        assert found == recorded.told.points_at(moment), moment
+        compared += 1
+    assert compared > len(moments) / 2
+
+
+def test_log_lines_are_those_that_were_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    for moment, _ in moments:
+        request = log_api.QueryLogsRequest(parent=f"{recorded.name}/trials/1", page_size=5_000, as_of=as_of(moment))
+        request.filter.include_superseded = True
+        found = sorted(entry.cursor for entry in stack.client.logs.QueryLogs(request).entries)
+        assert found == sorted(cursor for position, cursor in recorded.told.lines if position <= moment[1]), moment
+
+
+def test_the_steps_that_ran_twice_are_bit_exact(stack: StackProcess, recorded: Recorded) -> None:
+    result = stack.milepost("audit", "determinism", recorded.name)
+    assert result.returncode == Exit.OK, result.stdout
+    assert result.stdout.rstrip().endswith("ran twice, bit-exact")
