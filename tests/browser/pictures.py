@@ -38,13 +38,13 @@ def main() -> int:
         stack = StackProcess(Path(folder) / "data")
         try:
             stack.start()
-            take_all(stack, browser)
+            take_all(stack, browser, Path(folder))
         finally:
             stack.end()
     return 0
 
 
-def take_all(stack: StackProcess, browser: Browser) -> None:
+def take_all(stack: StackProcess, browser: Browser, folder: Path) -> None:
     """Begin with what takes long, take pictures of the rest meanwhile."""
     model = start_model(stack)
     stack.wait_for_step(model, 420)
@@ -68,9 +68,12 @@ def take_all(stack: StackProcess, browser: Browser) -> None:
         names = ",".join(f"{name.removeprefix('runtimes/')}/1" for name in (failed, other))
         picture(visit, f"/trials?compare={names}", "compare", full=True)
         picture(visit, "/", "runtimes")
-        picture(visit, f"/{other}/audit", "audit")
+        aborted = [e.sequence for e in stack.events(model) if e.type.split(".")[2] == "runtime_aborted"][-1]
+        picture(visit, f"/{model}/audit?at={aborted}", "audit")
+        verify(visit, f"/{model}/audit?at={aborted}")
     with looking(stack, browser, color_scheme="dark") as visit:
         picture(visit, "/", "runtimes-dark")
+    take_imported(stack, browser, folder, other)
 
 
 def start_model(stack: StackProcess) -> str:
@@ -108,6 +111,29 @@ def stop_and_resume(stack: StackProcess, browser: Browser, model: str) -> None:
     until(lambda: stack.trial(model).progress.step > step + 40 or None, "it goes on", PATIENCE_SECONDS)
     with looking(stack, browser) as visit:
         picture(visit, f"/{model}", "resumed", full=True)
+
+
+def verify(visit: Visit, path: str) -> None:
+    """The audit page with the verdict of a verification."""
+    visit.open(path)
+    visit.page.get_by_role("button", name="Verify").click()
+    visit.until("document.querySelector('.verdict')", "the verdict is there", PATIENCE_SECONDS)
+    shoot(visit, "audit-verified")
+
+
+def take_imported(stack: StackProcess, browser: Browser, folder: Path, name: str) -> None:
+    """The same run as another installation shows it, from its bundle."""
+    bundle = folder / "run.zip"
+    assert stack.milepost("audit", "export", name, "--file", str(bundle)).returncode == 0
+    elsewhere = StackProcess(folder / "elsewhere")
+    try:
+        elsewhere.start()
+        result = elsewhere.milepost("audit", "import", str(bundle))
+        assert result.returncode == 0, result.stderr
+        with looking(elsewhere, browser) as visit:
+            picture(visit, f"/{name}", "imported")
+    finally:
+        elsewhere.end()
 
 
 @contextmanager

@@ -86,9 +86,21 @@ function Player({ walk, by, id }) {
       <${Choice} label="Speed" value=${walk.speed.value} choices=${speeds} onChange=${(speed) => (walk.speed.value = speed)} />
       <${Choice} label="Slider by" value=${by.value} choices=${scales} onChange=${(scale) => (by.value = scale)} />
       <${Verify} id=${id} />
-      <a class="button" href=${`/api/v1/runtimes/${id}:export`} download><${Icon} name="download" /><span>Export</span></a>
+      <${Exports} walk=${walk} id=${id} event=${event} />
     </div>
   </section>`
+}
+
+/** The whole run as a bundle, or the events of a range that ends at the moment shown. */
+function Exports({ walk, id, event }) {
+  const start = walk.rangeStart.value
+  const first = start && start <= event.sequence ? start : walk.events.value[0].sequence
+  const range = `/api/v1/events:replay?parent=runtimes/${id}&after_sequence=${first - 1}&until_sequence=${event.sequence}`
+  return html`<span class="exports">
+    <button type="button" class="button small" aria-pressed=${start === event.sequence} onClick=${() => (walk.rangeStart.value = start === event.sequence ? 0 : event.sequence)} title="The exported range begins at the moment shown">Range from here</button>
+    <a class="button" href=${range} download=${`${id}-${first}-${event.sequence}.ndjson`} title="Events of the range as lines of JSON"><${Icon} name="download" /><span>Events #${count(first)} to #${count(event.sequence)}</span></a>
+    <a class="button" href=${`/api/v1/runtimes/${id}:export`} download title="The whole run, to be verified without a server or imported elsewhere"><${Icon} name="download" /><span>Bundle</span></a>
+  </span>`
 }
 
 /** Events as a histogram with ticks at changes of status; the thumb is a range input, so that it has keys and a name. */

@@ -1,6 +1,6 @@
 // Name, status, why it is so, since when, by whom; what one can do about it.
 import { html } from '../html.js'
-import { title, words } from '../functions/format.js'
+import { clock, title, words } from '../functions/format.js'
 import { setParameters } from '../state/location.js'
 import { mayChange } from '../state/session.js'
 import { Copy } from './button.js'
@@ -19,6 +19,7 @@ export function Header({ state, open }) {
         ${runtime.phase && runtime.phase !== 'ENDED' && html`<span class="phase">${title(runtime.phase)}${runtime.phase === 'RUNNING' && trial?.progress?.phase ? ` · ${words(trial.progress.phase)}` : ''}</span>`}
         ${runtime.health && runtime.health !== 'HEALTHY' && runtime.status === 'Started' && html`<${Tag} tone="warning">${title(runtime.health)}<//>`}
         ${runtime.configuration?.launcher === 'EXTERNAL' && html`<${Tag}>External<//>`}
+        ${runtime.imported && html`<${Tag} tone="warning">Imported<//>`}
       </div>
       <p class="because">
         ${runtime.failure_reason && html`<strong>${title(runtime.failure_reason)}: </strong>`}<span class="reason">${runtime.reason}</span>
@@ -27,7 +28,11 @@ export function Header({ state, open }) {
       <${Hints} state=${state} />
     </div>
     <div class="header-side">
-      ${open && mayChange() && html`<${Commands} runtime=${runtime} open=${open} />`}
+      <div class="commands">
+        ${open && mayChange() && !runtime.imported && html`<${Commands} runtime=${runtime} open=${open} />`}
+        ${!state.past && html`<a class="button" href=${`/runtimes/${runtime.runtime_id}/audit`}><${Icon} name="history" /><span>Audit</span></a>`}
+        ${open && mayChange() && !runtime.imported && html`<button type="button" class="button only-icon" onClick=${() => open('delete')} title="Delete" aria-label="Delete"><${Icon} name="trash" /></button>`}
+      </div>
       <span class="id">${runtime.runtime_id}<${Copy} text=${runtime.runtime_id} title="Copy the id" /></span>
     </div>
     ${state.trials.value.length > 1 && html`<${TrialSelector} state=${state} />`}
@@ -39,15 +44,11 @@ function Commands({ runtime, open }) {
   const external = runtime.configuration?.launcher === 'EXTERNAL'
   const stopping = started && ['STOPPING', 'TERMINATING'].includes(runtime.phase)
   const ended = ['Aborted', 'Failed'].includes(runtime.status)
-  return html`<div class="commands">
-    ${started && html`<button type="button" class="button danger" disabled=${stopping} onClick=${() => open('stop')}><${Icon} name="stop" /><span>${stopping ? 'Stopping…' : 'Stop'}</span></button>`}
+  return html`${started && html`<button type="button" class="button danger" disabled=${stopping} onClick=${() => open('stop')}><${Icon} name="stop" /><span>${stopping ? 'Stopping…' : 'Stop'}</span></button>`}
     ${stopping && runtime.stop_mode === 'GRACEFUL' && html`<button type="button" class="button" onClick=${() => open('stop')} title="Stop at once instead">Stop at once</button>`}
     ${ended && !external && html`<button type="button" class="button primary" onClick=${() => open('resume')}><${Icon} name="play" /><span>Resume</span></button>`}
     ${runtime.status === 'Completed' && !external && html`<button type="button" class="button" onClick=${() => open('resume')} title="With a larger total"><${Icon} name="play" /><span>Continue</span></button>`}
-    <button type="button" class="button" onClick=${() => open('clone')}><${Icon} name="copy" /><span>Clone</span></button>
-    <a class="button" href=${`/runtimes/${runtime.runtime_id}/audit`}><${Icon} name="history" /><span>Audit</span></a>
-    <button type="button" class="button only-icon" onClick=${() => open('delete')} title="Delete" aria-label="Delete"><${Icon} name="trash" /></button>
-  </div>`
+    <button type="button" class="button" onClick=${() => open('clone')}><${Icon} name="copy" /><span>Clone</span></button>`
 }
 
 /** What one should know, none of it a state. */
@@ -59,6 +60,7 @@ function Hints({ state }) {
     hints.unshift(`${words(runtime.pending_reason)}${runtime.queue_position ? `, number ${runtime.queue_position} in the queue` : ''}`)
   }
   for (const [topic, text] of Object.entries(state.stream?.problems.value ?? {})) hints.push(`no live ${topic}: ${text}`)
+  if (runtime.imported) hints.unshift(`ran in another installation, imported ${clock(Date.parse(runtime.imported.import_time))} by ${runtime.imported.imported_by}: it can be read, and not changed`)
   if (runtime.cloned_from) hints.push(`clone of ${runtime.cloned_from}`)
   if (hints.length === 0) return null
   return html`<ul class="hints">${hints.map((hint) => html`<li key=${hint} data-tone=${/NaN|Inf|no contact|no progress|no live|corrupt/i.test(hint) ? 'warning' : 'neutral'}>${hint}</li>`)}</ul>`

@@ -26,6 +26,7 @@ export function Monitors({ state }) {
     <${StepMonitor} state=${state} trial=${trial} />
     <${BatchMonitor} trial=${trial} />
     <${Completeness} state=${state} />
+    <${Determinism} state=${state} />
   </section>`
 }
 
@@ -56,6 +57,13 @@ function Speed({ trial }) {
     <span class="figure-value">${rate(speed.steps_per_second)}<span class="unit"> steps/s</span></span>
     <span class="figure-note">${speed.samples_per_second != null && html`${rate(speed.samples_per_second)} samples/s · `}step p50 ${span(speed.step_seconds_p50)} · p95 ${span(speed.step_seconds_p95)}</span>
   </div>`
+}
+
+/** Whether what ran twice, before and after a resume, was the same. */
+function Determinism({ state }) {
+  const answer = state.determinism.value
+  if (!answer?.repetitions?.length) return null
+  return html`<p class="completeness determinism" data-whole=${answer.bit_exact}><span class="tick" aria-hidden="true">${answer.bit_exact ? '✓' : '!'}</span> ${answer.message}</p>`
 }
 
 function Completeness({ state }) {

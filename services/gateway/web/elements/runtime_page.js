@@ -31,7 +31,7 @@ export function RuntimePage({ id }) {
   const runtime = state.runtime.value
   const open = (kind, more = {}) => (dialog.value = { kind, runtime: state.runtime.peek(), ...more })
   return html`<${Shell} page="runtime" connection=${state.connection} crumbs=${html`<span aria-hidden="true">/</span><span class="crumb">${runtime?.display_name ?? id}</span>`}>
-    ${state.error.value && !runtime ? html`<${Gone} error=${state.error.value} id=${id} />` : html`<${RuntimeView} state=${state} open=${mayChange() ? open : undefined} />`}
+    ${state.error.value && !runtime ? html`<${Gone} error=${state.error.value} id=${id} />` : html`<${RuntimeView} state=${state} open=${mayChange() && !runtime?.imported ? open : undefined} />`}
     ${dialog.value && html`<${Commands} ...${dialog.value} onClose=${() => (dialog.value = null)} onDone=${(changed) => state.accept(changed)} />`}
   <//>`
 }

@@ -197,7 +197,7 @@ function Row({ row, index, size, open, chosen, toggle, onFocus }) {
   >
     <label class="cell-choose"><input type="checkbox" checked=${chosen.value.includes(runtime.runtime_id)} onChange=${() => toggle(runtime.runtime_id)} aria-label=${`Choose ${runtime.display_name} to compare`} /></label>
     <a class="cell-name" href=${href} tabindex="-1"><span class="name">${runtime.display_name || runtime.runtime_id}</span><span class="id">${runtime.runtime_id}</span></a>
-    <span class="cell-status"><${RuntimeStatus} runtime=${runtime} small />${shownPhase(runtime)}</span>
+    <span class="cell-status"><${RuntimeStatus} runtime=${runtime} small />${shownPhase(runtime)}${runtime.imported && html`<span class="cell-phase">imported</span>`}</span>
     <span class="cell-steps">${trial ? html`<${MiniBar} progress=${trial.progress} status=${runtime.status} />` : html`<span class="faint">no trial yet</span>`}</span>
     <span class="cell-trial">${runtime.trial_count > 1 && trial ? `${trial.trial} of ${count(runtime.trial_count)}` : ''}</span>
     <span class="cell-elapsed"><${Elapsed} seconds=${trial?.elapsed} at=${row.at} runs=${running} /></span>
@@ -228,7 +228,7 @@ function Loss({ row, trial }) {
 }
 
 function RowActions({ runtime, open }) {
-  if (!mayChange()) return null
+  if (!mayChange() || runtime.imported) return null
   const external = runtime.configuration?.launcher === 'EXTERNAL'
   const stopping = ['STOPPING', 'TERMINATING'].includes(runtime.phase)
   return html`${runtime.status === 'Started' && html`<button type="button" class="quiet" onClick=${() => open('stop', runtime)} disabled=${stopping} title="Stop" aria-label=${`Stop ${runtime.display_name}`}><${Icon} name="stop" /></button>`}

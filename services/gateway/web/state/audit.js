@@ -19,6 +19,8 @@ export class AuditWalk {
     // Between two events, by the clock: milliseconds since 1970. Undefined: exactly at the event.
     this.instant = signal(undefined)
     this.changes = signal([])
+    // Sequence at which the range to export begins; 0: at the first event.
+    this.rangeStart = signal(0)
     this.playing = signal(false)
     this.speed = signal('10')
     this.error = signal(null)
@@ -97,8 +99,13 @@ export class AuditWalk {
   }
 
   async #loadChanges(sequence) {
+    // Before the first event of the log there is nothing to compare with.
+    if (sequence <= 1) {
+      this.changes.value = []
+      return
+    }
     const path = `/runtimes/${encodeURIComponent(this.id)}:diff`
-    const answer = await get(path, { from: String(Math.max(0, sequence - 1)), to: String(sequence) })
+    const answer = await get(path, { from: String(sequence - 1), to: String(sequence) })
     if (!this.#next) this.changes.value = answer.changes ?? []
   }
 

@@ -23,6 +23,7 @@ export class RuntimeState {
     this.events = signal([])
     this.eventsNext = signal('')
     this.completeness = signal(null)
+    this.determinism = signal(null)
     this.seriesKeys = signal([])
     this.error = signal(null)
     this.logListeners = new Set()
@@ -145,12 +146,11 @@ export class RuntimeState {
   async loadCompleteness() {
     const trial = this.trial.peek()
     if (!trial || this.past || this.#closed) return
-    try {
-      this.completeness.value = await get(`/${trial.name}/completeness`)
-    } catch {
-      // Shown as unknown; the rest of the page says when the server is away.
-      this.completeness.value = null
-    }
+    // What fails is shown as unknown; the rest of the page says when the server is away.
+    const orUnknown = () => null
+    this.completeness.value = await get(`/${trial.name}/completeness`).catch(orUnknown)
+    // Only a resume makes steps run twice.
+    this.determinism.value = trial.attempt > 1 ? await get(`/${trial.name}/determinism`).catch(orUnknown) : null
     clearTimeout(this.#completenessTimer)
     this.#completenessTimer = setTimeout(() => this.loadCompleteness(), document.hidden ? 30_000 : 5_000)
   }
