@@ -279,9 +279,9 @@ async def count_lines(store: Store, query: LogQuery, pin: Pin, first: LinePositi
     return int(rows["total"][0].as_py()), int(rows["ahead"][0].as_py())
 
 
-async def read_facets(store: Store, query: LogQuery) -> dict[str, list[tuple[int, int]]]:
+async def read_facets(store: Store, query: LogQuery, pin: Pin) -> dict[str, list[tuple[int, int]]]:
     """Count the lines that match by level, rank, attempt and stream."""
-    condition = as_condition(query)
+    condition = all_of(as_condition(query), before(pin))
     rows = await store.read(
         f"SELECT level, rank, attempt, stream, count() AS count FROM logs WHERE {condition.sql} "
         "GROUP BY level, rank, attempt, stream",

@@ -144,7 +144,10 @@ class LogService(pb_grpc.LogServiceServicer):
         parent = check.runtime_or_trial("parent", request.parent)
         query = checked_filter(check, parent, request.filter)
         check.finish()
-        facets = await read_facets(self._engine.store, self._with_lineage(query, None))
+        engine = self._engine
+        moment = await engine.moment(request.as_of, engine.writer.logs, [parent.runtime_id])
+        query = self._with_lineage(query, moment.events_sequence)
+        facets = await read_facets(engine.store, query, moment.pin)
         return pb.ListLogFacetsResponse(
             levels=[pb.Facet(value=_level(value), count=count) for value, count in facets["level"]],
             ranks=[pb.Facet(value=str(value), count=count) for value, count in facets["rank"]],

@@ -47,10 +47,16 @@ class Events:
         runtime_id = names.runtime_or_all(request.parent)
         violations: list[Violation] = []
         size = page_size(request.page_size, DEFAULT_PAGE, LARGEST_PAGE, violations)
-        matches = _filter(request.filter, violations)
         if request.after_sequence < 0 or request.until_sequence < 0:
             violations.append(Violation("after_sequence", "sequences must not be negative"))
-        query = [request.parent, request.filter.SerializeToString(deterministic=True).hex(), request.newest_first]
+        until_then, latest = _moment(request.as_of, violations)
+        query = [
+            request.parent,
+            request.filter.SerializeToString(deterministic=True).hex(),
+            request.newest_first,
+            *([until_then, str(latest)] if until_then or latest else []),
+        ]
+        matches = _filter(request.filter, violations, latest)
         token = read_token(request.page_token, query, violations)
         if request.behind_event_id and not runtime_id:
             violations.append(Violation("behind_event_id", "needs the parent to be one runtime"))
@@ -61,7 +67,8 @@ class Events:
         if request.behind_event_id:
             return await self._behind(runtime_id, request.behind_event_id)
         last = self._views.sequence
-        after, until = request.after_sequence, min(request.until_sequence or last, last)
+        self._check_reached(until_then)
+        after, until = request.after_sequence, min(request.until_sequence or last, until_then or last, last)
         if token is not None and request.newest_first:
             until = min(until, int(token[0]) - 1)
         elif token is not None:
@@ -163,21 +170,22 @@ class Events:
         return await self._fold(as_of, (SUBJECTS,))
 
     async def _fold(self, as_of: events_api.AsOf, subjects: tuple[str, ...]) -> Views:
-        if as_of.events_sequence < 0:
-            raise InvalidArgument([Violation("as_of.events_sequence", "must not be negative")])
-        if as_of.events_sequence > self._views.sequence:
-            raise OutOfRange(
-                f"the log ends at {self._views.sequence}, before {as_of.events_sequence}", reason="PAST_THE_END"
-            )
-        until = as_of.events_sequence or self._views.sequence
-        latest = as_of.time.ToDatetime(UTC) if as_of.HasField("time") and not as_of.events_sequence else None
+        violations: list[Violation] = []
+        until, latest = _moment(as_of, violations)
+        if violations:
+            raise InvalidArgument(violations)
+        self._check_reached(until)
         views = Views()
-        async for event in self._log.read(0, until, subjects):
+        async for event in self._log.read(0, until or self._views.sequence, subjects):
             if latest is not None and event.recorded_time > latest:
                 break
             views.apply(event)
-        views.sequence = max(views.sequence, as_of.events_sequence)
+        views.sequence = max(views.sequence, until)
         return views
+
+    def _check_reached(self, sequence: int) -> None:
+        if sequence > self._views.sequence:
+            raise OutOfRange(f"the log ends at {self._views.sequence}, before {sequence}", reason="PAST_THE_END")
 
 
 def fold_repeats(events: list[events_api.RecordedEvent]) -> list[events_api.RecordedEvent]:
@@ -213,7 +221,21 @@ def subjects_of(runtime_id: str) -> tuple[str, ...]:
     return (f"events.{runtime_id}.>",) if runtime_id else (SUBJECTS,)
 
 
-def _filter(wanted: api.EventFilter, violations: list[Violation]) -> Matches:
+def _moment(as_of: events_api.AsOf, violations: list[Violation]) -> tuple[int, datetime | None]:
+    """Return the last event of a moment, or the time up to which; 0 and None: now."""
+    if as_of.events_sequence < 0:
+        violations.append(Violation("as_of.events_sequence", "must not be negative"))
+    if not as_of.HasField("time") or as_of.events_sequence:
+        return as_of.events_sequence, None
+    try:
+        return 0, as_of.time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        violations.append(Violation("as_of.time", "is no time"))
+        return 0, None
+
+
+def _filter(wanted: api.EventFilter, violations: list[Violation], latest: datetime | None = None) -> Matches:
+    """Check what events are wanted, and of them those up to a time."""
     if wanted.scope not in options.Scope.values():
         violations.append(Violation("filter.scope", f"{wanted.scope} is not a known value"))
     for category in wanted.categories:
@@ -237,6 +259,7 @@ def _filter(wanted: api.EventFilter, violations: list[Violation]) -> Matches:
             and (not types or event.type in types)
             and (start is None or event.recorded_time.ToDatetime(UTC) >= start)
             and (end is None or event.recorded_time.ToDatetime(UTC) < end)
+            and (latest is None or event.recorded_time.ToDatetime(UTC) <= latest)
         )
 
     return matches

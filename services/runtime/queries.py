@@ -56,7 +56,11 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         self, request: api.ListSnapshotsRequest, context: grpc.aio.ServicerContext
     ) -> api.ListSnapshotsResponse:
         runtime_id, number = names.runtime_or_trial(request.parent)
-        view = self._known_trial(runtime_id, number) if number else self._known(runtime_id)
+        if request.as_of.ByteSize():
+            view = await self._events.runtime_as_of(runtime_id, request.as_of)
+        else:
+            view = self._known(runtime_id)
+        _check_trial(view, number)
         shown = [
             snapshot
             for one in view.trials.values()
@@ -90,6 +94,11 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
 
     def _known_trial(self, runtime_id: str, number: int) -> RuntimeView:
         view = self._known(runtime_id)
-        if number not in view.trials:
-            raise NotFound(f"runtime {runtime_id} has no trial {number}", reason="TRIAL_NOT_FOUND")
+        _check_trial(view, number)
         return view
+
+
+def _check_trial(view: RuntimeView, number: int) -> None:
+    """Raises NotFound: the runtime has no such trial; 0 means all."""
+    if number and number not in view.trials:
+        raise NotFound(f"runtime {view.runtime_id} has no trial {number}", reason="TRIAL_NOT_FOUND")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from milepost.errors import OutOfRange
 from milepost.eventlog.telemetry import parse_telemetry_subject
 from services.imports import Import, Imports, Routing, runtimes_in
 from services.trials.live import Listener
-from services.trials.queries import ALL, Scope, page_size_of, parse_trial_name
+from services.trials.queries import ALL, Scope, page_size_of
 from services.trials.service import TrialService, check_compared, differing_parameters
-from services.trials.views import Key, Views, nanoseconds
+from services.trials.views import IssuedEstimate, Key, Views, nanoseconds
 
 SERVICE = api.DESCRIPTOR.services_by_name["TrialService"]
 READS = frozenset(method.name for method in SERVICE.methods)
@@ -81,13 +81,20 @@ class ImportedTrials(TrialService):
         super().__init__(folded, lambda: folded.moment)
         self._estimates = bundle.estimates
 
-    async def ListEstimates(
-        self, request: api.ListEstimatesRequest, context: grpc.aio.ServicerContext
-    ) -> api.ListEstimatesResponse:
-        """Those that were given then; what was estimated depends on what had been read, so they are kept as they are."""
-        await super().ListEstimates(request, context)
-        number = str(parse_trial_name(request.parent, "parent").trial)
-        return ParseDict(self._estimates.get(number, {}), api.ListEstimatesResponse())
+    def _given(self, key: Key) -> Sequence[IssuedEstimate]:
+        """Those that the bundle has: what was estimated depended on what had been read by then."""
+        kept = ParseDict(self._estimates.get(str(key.trial), {}), api.ListEstimatesResponse())
+        return [
+            IssuedEstimate(
+                one.time.ToNanoseconds(),
+                one.attempt,
+                one.step,
+                one.finish_time.ToNanoseconds(),
+                one.finish_time_low.ToNanoseconds(),
+                one.finish_time_high.ToNanoseconds(),
+            )
+            for one in kept.estimates
+        ]
 
 
 def imports_of(data_dir: Path, own: Views) -> Imports[TrialService]:
@@ -146,7 +153,7 @@ class TrialRouting(Routing):
         check_compared(request)
         trials = []
         for name in request.names:
-            asked = api.GetTrialRequest(name=name)
+            asked = api.GetTrialRequest(name=name, as_of=request.as_of)
             trials.append((await self.servicer(asked, "GetTrial", True).GetTrial(asked, context)).trial)
         differing = differing_parameters([dict(trial.parameters) for trial in trials])
         return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)

@@ -106,25 +106,32 @@ class TrialService(rpc.TrialServiceServicer):
         self, request: api.CompareTrialsRequest, context: grpc.aio.ServicerContext
     ) -> api.CompareTrialsResponse:
         keys = check_compared(request)
-        views, now = await self._moment(0, AsOf(), Scope())
-        chosen = [_find(views, key) for key in keys]
-        differing = differing_parameters([view.parameters for view in chosen])
-        trials = [render_trial(views, view, now) for view in chosen]
-        return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)
+        trials, parameters = [], []
+        for key in keys:
+            views, now = await self._moment(0, request.as_of, Scope(key.runtime_id, key.trial))
+            view = _find(views, key)
+            trials.append(render_trial(views, view, now))
+            parameters.append(view.parameters)
+        return api.CompareTrialsResponse(trials=trials, differing_parameters=differing_parameters(parameters))
 
     async def ListEstimates(
         self, request: api.ListEstimatesRequest, context: grpc.aio.ServicerContext
     ) -> api.ListEstimatesResponse:
         key = parse_trial_name(request.parent, "parent")
-        views, _ = await self._moment(0, AsOf(), Scope(key.runtime_id, key.trial))
+        views, now = await self._moment(0, request.as_of, Scope(key.runtime_id, key.trial))
         view = _find(views, key)
-        response = api.ListEstimatesResponse(estimates=[_issued(view, estimate) for estimate in view.estimates])
+        given = [_issued(view, estimate) for estimate in self._given(key) if estimate.time <= now]
+        response = api.ListEstimatesResponse(estimates=given)
         errors = [
             abs(e.error_percent) for e in response.estimates if e.HasField("error_percent") and _is_judged(view, e.step)
         ]
         if errors:
             response.median_error_percent, response.worst_error_percent = median(errors), max(errors)
         return response
+
+    def _given(self, key: Key) -> Sequence[IssuedEstimate]:
+        """The estimates of a trial as they were given, which is not what would be estimated again from the streams."""
+        return _find(self._live.views, key).estimates
 
     async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
         """Return the views to read from, and the moment at which."""

@@ -26,6 +26,7 @@ class Recording:
         runtimes: (position in EVENTS, runtime).
         trials: (positions in EVENTS and TELEMETRY, trial).
         events: positions of events.
+        types: what they are, without area and version, such as `snapshot_committed`.
         blocks: (position in TELEMETRY, attempt, steps, values) of one series.
         cuts: (position in EVENTS, attempt, step it went on from).
         lines: (position in TELEMETRY, cursor).
@@ -34,6 +35,7 @@ class Recording:
     runtimes: list[tuple[int, runtime_api.Runtime]] = field(default_factory=list)
     trials: list[tuple[Moment, trial_api.Trial]] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
+    types: dict[int, str] = field(default_factory=dict)
     blocks: list[tuple[int, int, list[int], list[float]]] = field(default_factory=list)
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
     lines: list[tuple[int, str]] = field(default_factory=list)
@@ -109,6 +111,7 @@ def _trial(made: Recording, message: trial_api.WatchTrialsResponse) -> None:
 def _event(made: Recording, message: runtime_api.WatchEventsResponse) -> None:
     if message.HasField("event"):
         made.events.append(message.sequence)
+        made.types[message.sequence] = message.event.type.split(".")[2]
 
 
 def _series(made: Recording, message: metric_api.StreamSeriesResponse) -> None:

@@ -116,9 +116,58 @@ def test_events_are_those_that_were_told(
     stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
 ) -> None:
     for (sequence, _), _ in moments:
-        request = runtime_api.ListEventsRequest(parent=recorded.name, page_size=1_000, until_sequence=sequence)
-        found = [event.sequence for event in stack.client.runtimes.ListEvents(request).events]
-        assert found == [position for position in recorded.told.events if position <= sequence]
+        told = [position for position in recorded.told.events if position <= sequence]
+        for request in (
+            runtime_api.ListEventsRequest(until_sequence=sequence),
+            runtime_api.ListEventsRequest(as_of=AsOf(events_sequence=sequence)),
+        ):
+            request.parent, request.page_size = recorded.name, 1_000
+            assert [event.sequence for event in stack.client.runtimes.ListEvents(request).events] == told
+
+
+def test_events_at_a_time_are_those_that_were_recorded_by_then(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    times = {event.sequence: event.recorded_time for event in stack.events(recorded.name)}
+    for (sequence, _), _ in moments:
+        moment = AsOf(time=times[max(position for position in times if position <= sequence)])
+        request = runtime_api.ListEventsRequest(parent=recorded.name, as_of=moment, newest_first=True, page_size=2)
+        found = stack.client.runtimes.ListEvents(request)
+        request.page_token = found.next_page_token
+        rest = stack.client.runtimes.ListEvents(request).events if found.next_page_token else []
+        expected = [p for p, at in times.items() if at.ToNanoseconds() <= moment.time.ToNanoseconds()]
+        assert [event.sequence for event in (*found.events, *rest)] == expected[::-1][:4]
+
+
+def test_snapshots_and_attempts_are_those_that_were_told(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    for moment, _ in moments:
+        told = [kind for position, kind in recorded.told.types.items() if position <= moment[0]]
+        listed = runtime_api.ListSnapshotsRequest(parent=recorded.name, show_deleted=True, as_of=as_of(moment))
+        snapshots = stack.client.runtimes.ListSnapshots(listed).snapshots
+        committed = [one for one in snapshots if one.HasField("commit_time")]
+        assert len(committed) == told.count("snapshot_committed"), moment
+        request = trial_api.ListAttemptsRequest(parent=f"{recorded.name}/trials/1", as_of=as_of(moment))
+        attempts = stack.client.trials.ListAttempts(request).attempts
+        assert len(attempts) == told.count("attempt_launched"), moment
+
+
+def test_estimates_are_those_that_had_been_given(
+    stack: StackProcess, recorded: Recorded, moments: list[tuple[Moment, trial_api.Trial]]
+) -> None:
+    parent = f"{recorded.name}/trials/1"
+    given = stack.client.trials.ListEstimates(trial_api.ListEstimatesRequest(parent=parent)).estimates
+    counts = []
+    for moment, _ in moments:
+        request = trial_api.ListEstimatesRequest(parent=parent, as_of=as_of(moment))
+        answer = stack.client.trials.ListEstimates(request)
+        assert [one.time for one in answer.estimates] == [one.time for one in given][: len(answer.estimates)]
+        counts.append(len(answer.estimates))
+        if moment != moments[-1][0]:
+            assert not answer.HasField("median_error_percent"), "nobody knew yet when it would end"
+    assert counts == sorted(counts)
+    assert counts[-1] == len(given) > 0
 
 
 def test_series_are_those_that_were_told(
@@ -151,6 +200,8 @@ def test_log_lines_are_those_that_were_told(
         request.filter.include_superseded = True
         found = sorted(entry.cursor for entry in stack.client.logs.QueryLogs(request).entries)
         assert found == sorted(cursor for position, cursor in recorded.told.lines if position <= moment[1]), moment
+        facets = log_api.ListLogFacetsRequest(parent=request.parent, filter=request.filter, as_of=as_of(moment))
+        assert sum(facet.count for facet in stack.client.logs.ListLogFacets(facets).levels) == len(found), moment
 
 
 def test_the_steps_that_ran_twice_are_bit_exact(stack: StackProcess, recorded: Recorded) -> None:

@@ -120,12 +120,14 @@ class StreamLogsResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., cursor: _Optional[str] = ..., telemetry_sequence: _Optional[int] = ..., caught_up: bool = ...) -> None: ...
 
 class ListLogFacetsRequest(_message.Message):
-    __slots__ = ("parent", "filter")
+    __slots__ = ("parent", "filter", "as_of")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     parent: str
     filter: LogFilter
-    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ...) -> None: ...
+    as_of: _recorded_event_pb2.AsOf
+    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[LogFilter, _Mapping]] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class Facet(_message.Message):
     __slots__ = ("value", "count")

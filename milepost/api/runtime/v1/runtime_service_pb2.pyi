@@ -426,12 +426,14 @@ class Snapshot(_message.Message):
     def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ...) -> None: ...
 
 class ListSnapshotsRequest(_message.Message):
-    __slots__ = ("parent", "show_deleted")
+    __slots__ = ("parent", "show_deleted", "as_of")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     SHOW_DELETED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     parent: str
     show_deleted: bool
-    def __init__(self, parent: _Optional[str] = ..., show_deleted: bool = ...) -> None: ...
+    as_of: _recorded_event_pb2.AsOf
+    def __init__(self, parent: _Optional[str] = ..., show_deleted: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class ListSnapshotsResponse(_message.Message):
     __slots__ = ("snapshots", "sequence")
@@ -460,7 +462,7 @@ class EventFilter(_message.Message):
     def __init__(self, scope: _Optional[_Union[_options_pb2.Scope, str]] = ..., categories: _Optional[_Iterable[_Union[_options_pb2.Category, str]]] = ..., trial: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
-    __slots__ = ("parent", "filter", "page_size", "page_token", "after_sequence", "until_sequence", "newest_first", "fold_repeats", "min_sequence", "behind_event_id")
+    __slots__ = ("parent", "filter", "page_size", "page_token", "after_sequence", "until_sequence", "newest_first", "fold_repeats", "min_sequence", "behind_event_id", "as_of")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -471,6 +473,7 @@ class ListEventsRequest(_message.Message):
     FOLD_REPEATS_FIELD_NUMBER: _ClassVar[int]
     MIN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     BEHIND_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     parent: str
     filter: EventFilter
     page_size: int
@@ -481,7 +484,8 @@ class ListEventsRequest(_message.Message):
     fold_repeats: bool
     min_sequence: int
     behind_event_id: str
-    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[EventFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ..., until_sequence: _Optional[int] = ..., newest_first: bool = ..., fold_repeats: bool = ..., min_sequence: _Optional[int] = ..., behind_event_id: _Optional[str] = ...) -> None: ...
+    as_of: _recorded_event_pb2.AsOf
+    def __init__(self, parent: _Optional[str] = ..., filter: _Optional[_Union[EventFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ..., until_sequence: _Optional[int] = ..., newest_first: bool = ..., fold_repeats: bool = ..., min_sequence: _Optional[int] = ..., behind_event_id: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class ListEventsResponse(_message.Message):
     __slots__ = ("events", "next_page_token", "sequence")

@@ -426,10 +426,12 @@ class ListAttemptsResponse(_message.Message):
     def __init__(self, attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
 
 class CompareTrialsRequest(_message.Message):
-    __slots__ = ("names",)
+    __slots__ = ("names", "as_of")
     NAMES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+    as_of: _recorded_event_pb2.AsOf
+    def __init__(self, names: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class CompareTrialsResponse(_message.Message):
     __slots__ = ("trials", "differing_parameters")
@@ -440,10 +442,12 @@ class CompareTrialsResponse(_message.Message):
     def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., differing_parameters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListEstimatesRequest(_message.Message):
-    __slots__ = ("parent",)
+    __slots__ = ("parent", "as_of")
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     parent: str
-    def __init__(self, parent: _Optional[str] = ...) -> None: ...
+    as_of: _recorded_event_pb2.AsOf
+    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class IssuedEstimate(_message.Message):
     __slots__ = ("time", "attempt", "step", "finish_time", "finish_time_low", "finish_time_high", "error_percent")

@@ -214,7 +214,7 @@ export class LogLines {
     const { levels, ranks, attempts, streams, ...rest } = this.filter
     const generation = this.#generation
     try {
-      const answer = await get(`/${this.parent}/logs/facets`, rest)
+      const answer = await get(`/${this.parent}/logs/facets`, { ...rest, ...this.state.past })
       if (generation === this.#generation) this.facets.value = answer
     } catch {
       // Without counts the filters are still there.

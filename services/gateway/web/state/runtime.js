@@ -10,7 +10,7 @@ export const fixedKeys = ['train/learning_rate', 'train/grad_norm', 'train/loss'
 const eventsKept = 2000
 const eventsAtFirst = 200
 
-/** Queries and answers of one runtime. `past` is a set of `as_of_...` parameters, or undefined for the present. */
+/** Queries and answers of one runtime. `past` is {as_of: ...}, or undefined for the present. */
 export class RuntimeState {
   constructor(id, past) {
     this.id = id
@@ -121,7 +121,7 @@ export class RuntimeState {
       newest_first: true,
       page_size: eventsAtFirst,
       page_token: more ? this.eventsNext.peek() : undefined,
-      until_sequence: this.past?.as_of_events_sequence,
+      ...this.past,
     })
     const events = (answer.events ?? []).filter(Boolean)
     this.events.value = mergeNewest(this.events.peek(), events, eventsKept)
