@@ -276,16 +276,18 @@ class VerifyStoredRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ...) -> None: ...
 
 class VerifyStoredResponse(_message.Message):
-    __slots__ = ("compared_batches", "compared_points", "difference_count", "differences")
+    __slots__ = ("compared_batches", "compared_points", "difference_count", "differences", "compared_lines")
     COMPARED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     COMPARED_POINTS_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_LINES_FIELD_NUMBER: _ClassVar[int]
     compared_batches: int
     compared_points: int
     difference_count: int
     differences: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, compared_batches: _Optional[int] = ..., compared_points: _Optional[int] = ..., difference_count: _Optional[int] = ..., differences: _Optional[_Iterable[str]] = ...) -> None: ...
+    compared_lines: int
+    def __init__(self, compared_batches: _Optional[int] = ..., compared_points: _Optional[int] = ..., difference_count: _Optional[int] = ..., differences: _Optional[_Iterable[str]] = ..., compared_lines: _Optional[int] = ...) -> None: ...
 
 class PurgeRuntimeRequest(_message.Message):
     __slots__ = ("name",)
