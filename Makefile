@@ -97,6 +97,10 @@ bench-soak: install ## Measure under ten minutes of steady load
 test-faults: install ## Kills, power cuts, full disks (some parts need root); long
 	@exec $(BIN)/python -m pytest -m "faults or quick_faults" --timeout 900 $(PYTEST)
 
+.PHONY: test-moments
+test-moments: install ## Two hundred random moments of a run against what a watching client was told
+	@MILEPOST_MOMENTS=200 $(BIN)/python -m pytest tests/e2e/test_moments.py $(PYTEST)
+
 .PHONY: test-search
 test-search: install ## Ten trials of the real recipe, two at a time, to the end; some ten minutes
 	@exec $(BIN)/python -m pytest -m long --timeout 3600 tests/e2e/test_search.py $(PYTEST)

@@ -1,6 +1,6 @@
 """Any past moment of a run with a crash, a stop and a resume is what a watching client was told at that moment.
 
-20 random moments; `MILEPOST_MOMENTS=200` tries more.
+20 random moments; `MILEPOST_MOMENTS=200` tries more, of a longer run (`make test-moments`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.cli.exits import Exit
 from milepost.protojson import to_json
 from tests.e2e.recorder import Moment, Recording, recording
-from tests.e2e.runs import small
+from tests.e2e.runs import TINY, small
 from tests.e2e.stack import StackProcess, until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 LOSS = "train/loss"
 MOMENTS = int(os.environ.get("MILEPOST_MOMENTS", "20"))
+# Of an epoch, of which there are three: some ten steps of this size pass before a client is told of the next.
+STEPS_A_MOMENT = 5
 # What depends on when one asks, not on what was known.
 VOLATILE = frozenset({"elapsed", "estimate", "throughput", "hints", "events_sequence", "telemetry_sequence"})
 
@@ -40,7 +42,9 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded(stack: StackProcess) -> Recorded:
-    started = stack.client.start_runtime(small(name="remembered", retries={"max_retries": 1, "backoff_seconds": 0.5}))
+    parameters = {**TINY, "steps_per_epoch": max(120, MOMENTS * STEPS_A_MOMENT)}
+    retries = {"max_retries": 1, "backoff_seconds": 0.5}
+    started = stack.client.start_runtime(small(name="remembered", parameters=parameters, retries=retries))
     name = started.name
     until(lambda: stack.client.trials.ListTrials(trial_api.ListTrialsRequest(parent=name)).trials or None, "a trial")
     with recording(stack.endpoints, name, LOSS) as told:
@@ -65,9 +69,8 @@ def recorded(stack: StackProcess) -> Recorded:
 def moments(recorded: Recorded) -> list[tuple[Moment, trial_api.Trial]]:
     """Random ones of those at which the client was told something; always the first and the last."""
     told = recorded.told.trials
-    assert len(told) > 30, "there was a lot to tell"
-    count = min(MOMENTS, len(told))
-    chosen = random.Random(20261125).sample(range(len(told)), count)
+    assert len(told) > max(30, MOMENTS), "there was a lot to tell"
+    chosen = random.Random(20261125).sample(range(1, len(told) - 1), MOMENTS)
     return [told[index] for index in sorted({0, len(told) - 1, *chosen})]
 
 
