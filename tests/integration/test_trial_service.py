@@ -263,8 +263,9 @@ async def test_a_client_gets_at_most_ten_updates_a_second_of_a_trial(
 
 
 async def test_one_trial_can_be_watched_alone(stub: rpc.TrialServiceStub, writer: Writer) -> None:
-    await writer.request(trials=2)
-    call = stub.WatchTrials(api.WatchTrialsRequest(parent=f"runtimes/{writer.runtime_id}/trials/2"), timeout=WAIT)
+    name = f"runtimes/{writer.runtime_id}/trials/2"
+    await stub.GetTrial(api.GetTrialRequest(name=name, min_sequence=await writer.request(trials=2)), timeout=WAIT)
+    call = stub.WatchTrials(api.WatchTrialsRequest(parent=name), timeout=WAIT)
     responses = []
     async for response in call:
         responses.append(response)
