@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,13 @@ _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND = 10059
 _STREAM_NAME_IN_USE = 10058
 _INSUFFICIENT_STORAGE = (10023, 10047)
+_CLUSTER_NOT_READY = 10008
+
+# How long a service waits at its start for a server that does not answer.
+START_SECONDS = 60.0
+_PAUSE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 # Of telemetry that is kept, unless there is less room.
@@ -192,6 +201,25 @@ async def ensure_streams(connection: Connection, settings: StreamSettings | None
         await ensure_stream(connection, configuration)
 
 
+async def wait_for_streams(connection: Connection, settings: StreamSettings, seconds: float = START_SECONDS) -> None:
+    """As `ensure_streams`, and wait for a server that does not answer yet: a cluster may just be choosing its leader.
+
+    Raises:
+        LogMisconfigured: as `ensure_streams`.
+        LogUnavailable: the server did not answer in all that time, in seconds.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        try:
+            return await ensure_streams(connection, settings)
+        except LogUnavailable as error:
+            if loop.time() >= end:
+                raise
+            log.warning("eventlog.waits", extra={"error": str(error)})
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
 async def ensure_stream(connection: Connection, configuration: Mapping[str, Any]) -> None:
     """Make a stream if it is missing; verify its settings if it is there. See `ensure_streams`."""
     name = configuration["name"]
@@ -220,6 +248,8 @@ async def _after_refused_creation(connection: Connection, name: str, error: ApiE
         raise LogMisconfigured(
             f"the server has no room for the stream {name}: free disk space, or lower the limits of its size"
         ) from error
+    if error.err_code == _CLUSTER_NOT_READY:
+        raise LogUnavailable(f"the stream {name} cannot be made yet: {error.description}") from error
     raise LogMisconfigured(f"the stream {name} cannot be made: {error.description} ({error.err_code})") from error
 
 

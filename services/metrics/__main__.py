@@ -13,7 +13,7 @@ from milepost.eventlog.connection import connect
 from milepost.eventlog.credentials import find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
-from milepost.eventlog.streams import StreamSettings, ensure_streams
+from milepost.eventlog.streams import StreamSettings, wait_for_streams
 from services import settings as service_settings
 from services.access import open_access
 from services.access_log import AccessLog
@@ -42,7 +42,7 @@ async def serve(settings: Settings) -> None:
     )
     credentials = find_credentials(settings.keys_dir, "metrics")
     async with await connect(settings["nats_url"], name="metrics", credentials=credentials) as connection:
-        await ensure_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
+        await wait_for_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
         event_log = JetStreamLog(connection)
         # A directory is held by a lock; a server takes inserts from anybody.
         lease = Lease(JetStreamKeyValue(connection), "metrics") if address else None

@@ -24,7 +24,7 @@ from milepost.eventlog.connection import connect, without_password
 from milepost.eventlog.credentials import find_authority, find_credentials
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.keyvalue import JetStreamKeyValue
-from milepost.eventlog.streams import StreamSettings, ensure_streams
+from milepost.eventlog.streams import StreamSettings, wait_for_streams
 from milepost.eventlog.telemetry import Telemetry
 from milepost.tokens import LaunchTickets
 from milepost.transport import ClientTls, open_aio_channel
@@ -123,7 +123,7 @@ class Application:
         self._failed = asyncio.get_running_loop().create_future()
         credentials = find_credentials(options.keys_dir, "runtime") if options.keys_dir is not None else None
         self._connection = await connect(options.nats_url, name="milepost runtime service", credentials=credentials)
-        await ensure_streams(self._connection, options.streams)
+        await wait_for_streams(self._connection, options.streams)
         self._log = JetStreamLog(self._connection)
         anchors = AnchorFile(anchors_path(options.data_dir))
         # Everybody checks; who leads writes anchors too, from where the check found the last one.

@@ -10,7 +10,8 @@ from milepost.api.trial.v1 import trial_service_pb2
 from milepost.api.trial.v1.trial_service_pb2_grpc import add_TrialServiceServicer_to_server
 from milepost.eventlog import EventLogError
 from milepost.eventlog.credentials import find_credentials
-from milepost.eventlog.jetstream import JetStreamLog, StreamSettings, connect, ensure_streams
+from milepost.eventlog.jetstream import JetStreamLog, connect
+from milepost.eventlog.streams import StreamSettings, wait_for_streams
 from milepost.eventlog.telemetry import Telemetry
 from milepost.settings import Settings
 from services.access import open_access
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: Settings) -> None:
     credentials = find_credentials(settings.keys_dir, "trials")
     async with await connect(settings["nats_url"], name="trials", credentials=credentials) as connection:
-        await ensure_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
+        await wait_for_streams(connection, StreamSettings.of(settings["replicas"], settings["store_megabytes"]))
         event_log = JetStreamLog(connection)
         checkpoints = CheckpointStore(settings.data_dir / "checkpoints" / "trials", FORM)
         live = LiveViews(event_log, Telemetry(connection), checkpoints)

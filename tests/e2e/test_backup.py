@@ -103,7 +103,9 @@ def test_a_backup_that_is_older_than_the_anchors_needs_the_decision_of_a_person(
     restored = stack.milepost("restore", str(folder))
     assert restored.returncode == Exit.OK and "lacks events that were anchored" in restored.stderr
     stack.start()
-    refused = stack.milepost("runtime", "resume", first.runtime_id)
+    configuration = tmp_path / "third.json"
+    configuration.write_text(paced("third", 0.0))
+    refused = stack.milepost("runtime", "start", str(configuration))
     assert refused.returncode == Exit.PRECONDITION and "milepost audit accept" in refused.stderr
     assert stack.milepost("audit", "verify").returncode == Exit.FAILED
     accepted = stack.milepost("audit", "accept", "--reason", "the disk died", "--yes")
