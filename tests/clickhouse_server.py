@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.processes import Program
 from tests.servers import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 
 # Parts of the address that are no settings of the engine.
 _TRANSPORT = frozenset(
@@ -198,12 +198,11 @@ class Server(ThreadingHTTPServer):
 
 
 @dataclass
-class ClickHouseServer:
+class ClickHouseServer(Program):
     """The server as a process of its own, which can be killed and started again on the same port."""
 
     directory: Path
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
     _output: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -229,25 +228,6 @@ class ClickHouseServer:
         if found:
             self.port = int(found[1])
         return found is not None
-
-    def stop(self) -> None:
-        """Ask it to end, and wait until it is gone."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """`kill -9`, and wait until it is gone."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
 
 
 @contextmanager

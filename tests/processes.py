@@ -20,15 +20,39 @@ START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 
 
+class Program:
+    """A program that runs, or does not, and can be ended in both ways."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """`kill -9`, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end in order, and wait until it is gone."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+
+
 @dataclass
-class ServiceProcess:
+class ServiceProcess(Program):
     """`python -m services.<name>` on a data directory. The port of its first start is kept."""
 
     name: str
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -70,25 +94,6 @@ class ServiceProcess:
                     self.port = entry["port"]
                     return True
         return False
-
-    def kill(self) -> None:
-        """`kill -9`, and wait until it is gone."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """Ask it to end in order, and wait until it is gone."""
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -28,12 +27,12 @@ from milepost.tokens import Role, TokenStore, Verifier, make_private_directory
 from services.health import serving, target_from
 from tests.clickhouse_server import running_clickhouse
 from tests.integration.security.certificates import make_certificates
+from tests.processes import Program
 from tests.servers import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 START_SECONDS = 120.0
-STOP_SECONDS = 20.0
 SERVICES = ("runtime", "trials", "metrics", "gateway")
 SESSION_VARIABLE = "MILEPOST_TEST_SESSION"
 NODES = 3
@@ -53,13 +52,12 @@ def free_ports(count: int) -> list[int]:
 
 
 @dataclass
-class Process:
-    """A program that can be killed and started again."""
+class Process(Program):
+    """A program with its command, environment and log."""
 
     command: list[str]
     environment: dict[str, str]
     log_path: Path
-    process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log_path.open("ab") as output:
@@ -75,24 +73,6 @@ class Process:
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
-
-    def kill(self) -> None:
-        """`kill -9`, and wait until it is gone."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
 
 
 class NatsNode(Process):
