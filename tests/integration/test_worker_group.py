@@ -35,12 +35,15 @@ async def trial(connection: Connection, shared_nats: NatsServer, tmp_path: Path)
 
 
 async def whole(trial: TrialOnTest, workers: int) -> dict[int, float]:
-    """Run the loop without interruption in a trial of its own. Returns its loss by step."""
+    """Run the loop without interruption in a trial of its own. Returns its loss by step.
+
+    Its ranks are plain processes, which gives the same numbers sooner; tests/faults compares with a group of Ray.
+    """
     other = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
     await other.create({})
     async with Writer(other.connection, other.runtime_id) as writer:
         attempt = await other.launch(LOOP, {}, every_steps=10, code=ASSETS, workers=workers)
-        attempt.start()
+        attempt.start("tests.plain_host" if workers else "trainer")
         assert await attempt.wait(SECONDS) == 0, attempt.driver_log
     return writer.lineage("train/loss", await other.state())
 
