@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from milepost.cli import output
 from milepost.cli.connection import connected, output_option, parent_name, runtime_name
 from milepost.cli.exits import Exit
 from milepost.cli.following import Monitor, ProgressPrinter, View, follow, progress_line
+from milepost.cli.log_context import with_neighbours
 from milepost.cli.output import JSON, say
 from milepost.client import Client
 from milepost.configuration import parse_text
@@ -371,17 +372,26 @@ def delete(client: Client, name: str, force: bool, yes: bool) -> None:
 @click.option("--level", type=click.Choice(["debug", "info", "warning", "error", "critical"]), multiple=True)
 @click.option("--rank", type=int, multiple=True)
 @click.option("--superseded", is_flag=True, help="Lines of abandoned attempts too.")
+@click.option("-C", "--context", default=0, type=click.IntRange(0, 1000), help="So many lines around each line too.")
 @output_option
 @connected
-def logs(client: Client, name: str, follow_on: bool, lines: int, form: str, **terms: Any) -> None:
+def logs(client: Client, name: str, follow_on: bool, lines: int, context: int, form: str, **terms: Any) -> None:
     """Show the log lines of a runtime or of a trial (rt-.../2)."""
+    if follow_on and context:
+        raise click.UsageError("--context shows what was found; it does not go with --follow")
     parent, chosen = parent_name(name), _log_filter(**terms)
     request = log_api.QueryLogsRequest(parent=parent, filter=chosen, page_size=lines, backwards=True)
     last = client.logs.QueryLogs(request)
     if not last.entries:
         client.get_runtime("/".join(parent.split("/")[:2]), show_deleted=True)  # says so where there is none
-    for entry in last.entries:
-        _print_log(entry, form)
+    found: Iterable[log_api.LogEntry | None] = last.entries
+    if context:
+        found = with_neighbours(client, parent, last.entries, context, chosen.include_superseded)
+    for entry in found:
+        if entry is not None:
+            _print_log(entry, form)
+        elif form != JSON:
+            click.echo("--")
     if follow_on:
         cursor = last.entries[-1].cursor if last.entries else ""
         for update in client.stream_logs(parent, chosen, cursor):

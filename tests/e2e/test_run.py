@@ -146,6 +146,32 @@ def test_what_the_trainer_wrote_can_be_read(stack: StackProcess, baseline: Basel
     assert lines[-1].strip() in shown.stdout
 
 
+def test_lines_around_those_that_were_found_are_shown_once_and_in_order(
+    stack: StackProcess, baseline: Baseline
+) -> None:
+    request = log_api.QueryLogsRequest(parent=baseline.name, page_size=5_000)
+    lines = sorted(stack.client.logs.QueryLogs(request).entries, key=lambda line: line.cursor)
+    assert all(len(line.text.splitlines()) == 1 for line in lines)
+    word = "snapshot"
+    near: list[int] = []
+    for index, line in enumerate(lines):
+        if word in line.text.lower():
+            near += [n for n in (index - 1, index, index + 1) if 0 <= n < len(lines) and n not in near]
+    assert 0 < len(near) < len(lines)
+    expected: list[str] = []
+    for place, index in enumerate(near):
+        if place and index > near[place - 1] + 1:
+            expected.append("--")
+        expected.append(lines[index].text.strip())
+
+    shown = stack.milepost("runtime", "logs", baseline.name, "--text", word, "-C", "1")
+
+    assert shown.returncode == 0, shown.stderr
+    found = shown.stdout.splitlines()
+    assert len(found) == len(expected)
+    assert all(line.endswith(text) for line, text in zip(found, expected, strict=True))
+
+
 def test_an_ended_run_cannot_be_stopped_or_resumed(stack: StackProcess, baseline: Baseline) -> None:
     before = len(stack.events(baseline.name))
 

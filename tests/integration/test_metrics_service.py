@@ -366,6 +366,39 @@ async def test_a_search_is_paged_from_both_ends_and_says_where_each_page_stands(
         assert skipped.first_index == max(0, len(expected) - 25)
 
 
+async def test_lines_are_counted_by_what_they_are(connection: Connection, client: MetricsClient) -> None:
+    """By level, rank, attempt and stream, of those that a filter leaves."""
+    runtime_id = unique_id()
+    error, info = telemetry.LOG_LEVEL_ERROR, telemetry.LOG_LEVEL_INFO
+    out, err = telemetry.LOG_STREAM_STDOUT, telemetry.LOG_STREAM_STDERR
+    kinds = [(info, 0, out)] * 5 + [(info, 1, out)] * 3 + [(error, 1, err)] * 2
+    lines = [
+        telemetry.LogLine(time_ms=START_MS + n, level=level, rank=rank, stream=stream, text=f"line {n}")
+        for n, (level, rank, stream) in enumerate(kinds)
+    ]
+    position = await send(connection, log_batch(runtime_id, 1, lines))
+    stored = log_pb.QueryLogsRequest(parent=trial_of(runtime_id), min_telemetry_sequence=position)
+    await client.logs.QueryLogs(stored)
+
+    async def counted(**wanted: Any) -> list[dict[str, int]]:
+        filter = log_pb.LogFilter(**wanted)
+        request = log_pb.ListLogFacetsRequest(parent=trial_of(runtime_id), filter=filter)
+        facets = await client.logs.ListLogFacets(request)
+        return [
+            {facet.value: facet.count for facet in of_kind}
+            for of_kind in (facets.levels, facets.ranks, facets.attempts, facets.streams)
+        ]
+
+    assert await counted() == [{"INFO": 8, "ERROR": 2}, {"0": 5, "1": 5}, {"1": 10}, {"STDOUT": 8, "STDERR": 2}]
+    assert await counted(ranks=[1], text="line") == [
+        {"INFO": 3, "ERROR": 2},
+        {"1": 5},
+        {"1": 5},
+        {"STDOUT": 3, "STDERR": 2},
+    ]
+    assert await counted(text="nowhere") == [{}, {}, {}, {}]
+
+
 async def test_a_query_that_failed_leaves_nothing_in_the_answers_of_later_ones(
     connection: Connection, client: MetricsClient
 ) -> None:
