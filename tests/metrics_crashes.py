@@ -60,6 +60,8 @@ class Trainer:
     attempts: dict[int, list[Attempt]] = field(default_factory=dict)
     number: int = 0
     process: subprocess.Popen[bytes] | None = None
+    # Of its log; none: `folder`.
+    log_folder: Path | None = None
 
     @property
     def orders(self) -> Orders:
@@ -68,7 +70,11 @@ class Trainer:
 
     @property
     def log_path(self) -> Path:
-        return self.folder / f"trainer-{self.trials[0]}.log"
+        return (self.log_folder or self.folder) / f"trainer-{self.trials[0]}.log"
+
+    def has_begun(self) -> bool:
+        """Whether each of its trials has something in its spool."""
+        return all(any(self.orders.directory(trial).glob("spool-*.sqlite")) for trial in self.trials)
 
     async def start(self, log: JetStreamLog, step_seconds: float = 0.02) -> None:
         """Begin the next attempt of each trial, from its last snapshot."""

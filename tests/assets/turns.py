@@ -1,4 +1,4 @@
-"""Two processes that run the same loop in turns, one with telemetry and one without: `python turns.py FOLDER ROUNDS STEPS COUNT`.
+"""Processes that run the same loop in turns, with telemetry and without: `python turns.py FOLDER ROUNDS STEPS COUNT`.
 
 A turn begins when the file `<side>-<number>` appears, and ends with `<side>-<number>.json`: seconds of CPU of the loop's
 thread, of the whole process, and by the clock. Without arguments it prints how many rounds of work are a millisecond.
@@ -19,23 +19,36 @@ def work(rounds):
     return total
 
 
-def serve(folder, side, rounds, steps, count, after):
-    """Take `count` turns of `steps` steps, each of `rounds` rounds of work and a call of `after`."""
+def serve(folder, sides, rounds, steps, count):
+    """Take `count` turns of each side, in any order within a turn.
+
+    A turn is `steps` steps, each of `rounds` rounds of work and a call of the function of its side.
+    """
     for turn in range(count):
-        while not (folder / f"{side}-{turn}").exists():
+        waiting = dict(sides)
+        while waiting:
+            for side in [side for side in waiting if (folder / f"{side}-{turn}").exists()]:
+                _take(folder / f"{side}-{turn}", waiting.pop(side), rounds, steps)
             time.sleep(POLL_SECONDS)
-        clock, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
-        for index in range(steps):
-            work(rounds)
-            after(index)
-        figures = {
-            "thread": time.thread_time() - thread,
-            "process": time.process_time() - process,
-            "clock": time.perf_counter() - clock,
-        }
-        temporary = folder / f"{side}-{turn}.new"
-        temporary.write_text(json.dumps(figures))
-        temporary.rename(folder / f"{side}-{turn}.json")
+
+
+def _take(file, after, rounds, steps):
+    clock, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
+    for index in range(steps):
+        work(rounds)
+        after(index)
+    figures = {
+        "thread": time.thread_time() - thread,
+        "process": time.process_time() - process,
+        "clock": time.perf_counter() - clock,
+    }
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(figures))
+    temporary.rename(file.with_suffix(".json"))
+
+
+def nothing(index):
+    """What a side without telemetry does."""
 
 
 def calibrate():
@@ -53,4 +66,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         print(calibrate())
         sys.exit()
-    serve(Path(sys.argv[1]), "off", int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), lambda index: None)
+    serve(Path(sys.argv[1]), {"off": nothing}, int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,19 +153,22 @@ def test_lines_around_those_that_were_found_are_shown_once_and_in_order(
     request = log_api.QueryLogsRequest(parent=baseline.name, page_size=5_000)
     lines = sorted(stack.client.logs.QueryLogs(request).entries, key=lambda line: line.cursor)
     assert all(len(line.text.splitlines()) == 1 for line in lines)
-    word = "snapshot"
+    assert len(lines) > 8
+    # Two of them that do not stand together, whatever the others say.
+    wanted = {lines[2].text, lines[-3].text}
+    expression = "|".join(f"^{re.escape(text)}$" for text in sorted(wanted)).replace("\\ ", " ")
     near: list[int] = []
     for index, line in enumerate(lines):
-        if word in line.text.lower():
+        if line.text in wanted:
             near += [n for n in (index - 1, index, index + 1) if 0 <= n < len(lines) and n not in near]
-    assert 0 < len(near) < len(lines)
+    assert 6 <= len(near) < len(lines)
     expected: list[str] = []
     for place, index in enumerate(near):
         if place and index > near[place - 1] + 1:
             expected.append("--")
         expected.append(lines[index].text.strip())
 
-    shown = stack.milepost("runtime", "logs", baseline.name, "--text", word, "-C", "1")
+    shown = stack.milepost("runtime", "logs", baseline.name, "--regexp", expression, "-C", "1")
 
     assert shown.returncode == 0, shown.stderr
     found = shown.stdout.splitlines()

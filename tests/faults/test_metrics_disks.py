@@ -53,6 +53,7 @@ async def test_clickhouse_opens_after_power_cuts_and_is_complete_again(tmp_path:
             async with await connect(nats.url, name="cuts") as connection:
                 await ensure_streams(connection)
                 await trainer.start(JetStreamLog(connection))
+                await asyncio.to_thread(wait_until, trainer.has_begun, "the loops run", 120.0)
                 before = 0
                 for number in range(POWER_CUTS):
                     await asyncio.sleep(chance.uniform(0.5, 3.0))
@@ -100,6 +101,7 @@ async def test_a_full_disk_of_clickhouse_loses_nothing(tmp_path: Path) -> None:
             async with await connect(nats.url, name="full") as connection:
                 await ensure_streams(connection)
                 await trainer.start(JetStreamLog(connection))
+                await asyncio.to_thread(wait_until, trainer.has_begun, "the loops run", 120.0)
                 await asyncio.sleep(3.0)
                 ballast = fill(device.path, leave_bytes=256 << 10)
                 await until_logged(process, "the disk of ClickHouse is full")
@@ -121,23 +123,28 @@ async def test_a_full_disk_of_the_spools_and_a_broker_away_lose_nothing(tmp_path
     with disk(tmp_path, megabytes=64) as device, running_nats(tmp_path / "nats") as nats:
         process = MetricsProcess(tmp_path / "data", nats.url)
         process.start()
-        trainer = Trainer(device.path / "trials", nats.url, TRIALS)
+        problems = ("the spool cannot be written", "training goes on, its telemetry waits in")
+        trainer = Trainer(device.path / "trials", nats.url, TRIALS, log_folder=tmp_path)
+
+        def said(problem: str) -> int:
+            return sum(problem in line for line in trainer.log_path.read_text().splitlines())
+
         try:
             async with await connect(nats.url, name="full") as connection:
                 await ensure_streams(connection)
                 await trainer.start(JetStreamLog(connection))
-                await asyncio.sleep(3.0)
+                await asyncio.to_thread(wait_until, trainer.has_begun, "the loops run", 120.0)
                 await asyncio.to_thread(nats.kill)
                 ballast = fill(device.path, leave_bytes=64 << 10)
-                await asyncio.sleep(10.0)
+                await asyncio.to_thread(wait_until, lambda: all(map(said, problems)), "both problems are said", 120.0)
+                await asyncio.sleep(5.0)
                 ballast.unlink()
                 await asyncio.to_thread(nats.restart)
                 await asyncio.to_thread(wait_serving, process)
                 await asyncio.to_thread(trainer.finish)
-                said = trainer.log_path.read_text().splitlines()
-                for problem in ("the spool cannot be written", "training goes on, its telemetry waits in"):
-                    assert 1 <= sum(problem in line for line in said) <= len(TRIALS), said
-                assert len(said) <= 2 * len(TRIALS), said
+                lines = trainer.log_path.read_text().splitlines()
+                assert all(1 <= said(problem) <= len(TRIALS) for problem in problems), lines
+                assert len(lines) <= 2 * len(TRIALS), lines
                 async with metrics_client(process.address) as client:
                     print(await compare(client, [trainer]))
         finally:
@@ -155,6 +162,7 @@ async def test_a_broker_that_is_away_for_a_minute_holds_nobody_up(tmp_path: Path
             async with await connect(nats.url, name="away") as connection:
                 await ensure_streams(connection)
                 await trainer.start(JetStreamLog(connection))
+                await asyncio.to_thread(wait_until, trainer.has_begun, "the loops run", 120.0)
                 await asyncio.sleep(5.0)
                 await asyncio.to_thread(nats.kill)
                 await asyncio.sleep(60.0)
