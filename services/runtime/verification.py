@@ -24,7 +24,7 @@ from services.runtime.views import RuntimeView, TrialView, Views
 
 # Differences that are named; the rest is counted.
 MAXIMUM_FINDINGS = 50
-# What depends on the moment of the question, not on the log.
+# What depends on the moment of the question, not on the log; elapsed time only while it passes.
 VOLATILE = frozenset({"elapsed", "estimate", "throughput", "hints", "events_sequence", "telemetry_sequence"})
 # Tries to see both sides of a comparison at the same position while the log grows.
 ROUNDS = 5
@@ -192,9 +192,13 @@ def _trials_difference(name: str, live: list[trial_api.Trial], again: list[trial
 
 def _stable(trials: Iterable[trial_api.Trial]) -> dict[str, Any]:
     return {
-        str(trial.trial): {field: value for field, value in to_json(trial).items() if field not in VOLATILE}
+        str(trial.trial): {field: value for field, value in to_json(trial).items() if field not in _volatile(trial)}
         for trial in trials
     }
+
+
+def _volatile(trial: trial_api.Trial) -> frozenset[str]:
+    return VOLATILE if trial.status == trial_api.TRIAL_STATUS_RUNNING else VOLATILE - {"elapsed"}
 
 
 async def _compare_stored(peers: Peers, runtime_id: str) -> list[api.Finding]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 
+from milepost.api.audit.v1.audit_service_pb2 import Finding
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.eventlog import NewEvent, attempt_subject, chain_of, codec, control_subject, runtime_subject
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.shelf import Shelf
-from services.runtime.verification import compare_runtimes
+from services.runtime.verification import VOLATILE, compare_models, compare_runtimes
 from services.runtime.views import Reference, RuntimeView, TrialView, Views
 
 ID = "rt-1"
@@ -111,3 +115,56 @@ async def test_a_runtime_that_is_missing_or_made_up_is_found() -> None:
     views.runtimes.add(made_up)
     findings = await compare_runtimes(log, views, "")
     assert [finding.subject for finding in findings] == ["events.rt-1.runtime", "events.rt-2.runtime"]
+
+
+# The trial service
+
+
+class AnsweringPeers:
+    """Answers for the trial service: what its live model says, and what it says when it folds the streams anew."""
+
+    def __init__(self, live: trial_api.Trial, again: trial_api.Trial) -> None:
+        self.answers = {False: live, True: again}
+
+    async def trials(
+        self, runtime_id: str, as_of: AsOf | None = None, from_log: bool = False
+    ) -> tuple[list[trial_api.Trial], AsOf]:
+        assert from_log == (as_of is not None), "the second time it is asked for the moment of the first"
+        return [self.answers[from_log]], AsOf(events_sequence=8, telemetry_sequence=3)
+
+
+def told() -> trial_api.Trial:
+    """A trial of which every field says something."""
+    trial = trial_api.Trial()
+    for field in trial.DESCRIPTOR.fields:
+        value = getattr(trial, field.name)
+        if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
+            value["a name"] = "said" if isinstance(value["another"], str) else 1
+        elif field.is_repeated:
+            value.add() if field.message_type is not None else value.append("said")
+        elif field.message_type is not None:
+            value.SetInParent()
+        else:
+            setattr(trial, field.name, "said" if isinstance(value, str) else type(value)(1))
+    trial.status = trial_api.TRIAL_STATUS_WAITING
+    return trial
+
+
+async def models_differ(live: trial_api.Trial) -> list[Finding]:
+    log, views = await run()
+    sources = SimpleNamespace(event_log=log, views=views, peers=AnsweringPeers(live, told()))
+    return await compare_models(sources, ID)  # type: ignore[arg-type]
+
+
+async def test_trials_that_are_told_as_the_streams_say_are_equal() -> None:
+    assert await models_differ(told()) == []
+
+
+@pytest.mark.parametrize(
+    "field", [f.name for f in trial_api.Trial.DESCRIPTOR.fields if f.name not in VOLATILE - {"elapsed"}]
+)
+async def test_one_altered_field_of_the_trial_service_is_found(field: str) -> None:
+    altered = told()
+    altered.ClearField(field)  # type: ignore[arg-type]
+    (finding,) = await models_differ(altered)
+    assert (finding.kind, finding.subject) == ("read_model", f"events.{ID}.trial.*")
