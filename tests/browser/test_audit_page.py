@@ -69,7 +69,7 @@ def test_a_permalink_shows_the_moment_under_a_banner(visit: Visit, resumed: str,
     expect(page.locator(".audit-state .header .reason")).to_contain_text("to look back")
     expect(page.locator(".audit-state .step-monitor")).to_be_visible()
     expect(page.locator(".audit-side")).to_contain_text('"Started"', timeout=PATIENCE)
-    expect(page.locator(".audit-side .changes")).to_contain_text("runtime.status")
+    expect(page.locator(".audit-side .changes dt").first).to_have_text("runtime.status")
     expect(page.locator(".audit-state")).not_to_contain_text("Completed: ")
     # Nothing of what came later is drawn.
     until(lambda: len(visit.chart("train/loss")["x"]) > 100 or None, "the chart of then is drawn")

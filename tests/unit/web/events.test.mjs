@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { causeChain, fold, mergeNewest, payload, rankOf, reasonOf, stepOf, typeTitle } from '../../../services/gateway/web/functions/events.js'
-import { changesStatus, eventAt, histogram, indexOfSequence, places, toneOf } from '../../../services/gateway/web/functions/replay.js'
+import { changesStatus, eventAt, histogram, indexOfSequence, places, tellingChanges, toneOf } from '../../../services/gateway/web/functions/replay.js'
 import { compare, flatten, inline, scalar, yaml } from '../../../services/gateway/web/functions/configuration.js'
 import { configurationOf, groups, pairs, violationsOf } from '../../../services/gateway/web/functions/schema.js'
 
@@ -42,6 +42,13 @@ test('moments lie on a line by time and by number', () => {
   assert.deepEqual(histogram([0, 0.1, 0.99, 1], 2), [2, 2])
   assert.ok(changesStatus({ type: 'milepost.runtime.runtime_failed.v1' }) && !changesStatus({ type: 'milepost.trial.snapshot_committed.v1' }))
   assert.equal(toneOf({ type: 'milepost.runtime.runtime_failed.v1' }), 'failed')
+})
+
+test('of the changes of an event the words come first, and what only counts them is counted', () => {
+  const changes = ['runtime.change_sequence', 'runtime.end_time', 'runtime.etag', 'runtime.phase', 'runtime.status', 'trials[1].sequence'].map((path) => ({ path }))
+  const { telling, rest } = tellingChanges(changes)
+  assert.deepEqual(telling.map((change) => change.path), ['runtime.status', 'runtime.phase', 'runtime.end_time'])
+  assert.equal(rest, 3)
 })
 
 test('configurations are compared path by path', () => {

@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useSignal, useSignalEffect } from '../html.js'
 import { typeTitle } from '../functions/events.js'
 import { clock, count } from '../functions/format.js'
-import { changesStatus, eventAt, histogram, places, toneOf } from '../functions/replay.js'
+import { changesStatus, eventAt, histogram, places, tellingChanges, toneOf } from '../functions/replay.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { AuditWalk } from '../state/audit.js'
 import { useKeys } from '../state/keyboard.js'
@@ -123,12 +123,13 @@ function Scrubber({ events, all, at, seek, index }) {
 function LastEvent({ walk }) {
   const event = walk.events.value[walk.index.value]
   if (!event) return null
-  const changes = walk.changes.value
+  const { telling, rest } = tellingChanges(walk.changes.value)
   return html`<section class="card padded">
     <h2>What the last event changed</h2>
     <p class="last-event"><strong>${typeTitle(event.type)}</strong> <span class="faint">#${count(event.sequence)} · ${event.actor}</span></p>
     <p>${event.message}</p>
-    ${changes.length === 0 ? html`<p class="faint">Nothing that the page shows.</p>` : html`<dl class="changes">${changes.map((change) => html`<dt><code>${change.path}</code></dt><dd><del>${change.before || 'not there'}</del> <ins>${change.after || 'gone'}</ins></dd>`)}</dl>`}
+    ${telling.length === 0 ? html`<p class="faint">Nothing that the page shows.</p>` : html`<dl class="changes">${telling.map((change) => html`<dt><code>${change.path}</code></dt><dd><del>${change.before || 'not there'}</del> <ins>${change.after || 'gone'}</ins></dd>`)}</dl>`}
+    ${rest > 0 && html`<p class="faint">and ${count(rest)} ${rest === 1 ? 'field that counts' : 'fields that count'} changes</p>`}
     <details><summary>The event itself</summary><${EventDetail} event=${event} all=${walk.events.value} state=${walk.state} /></details>
   </section>`
 }

@@ -42,6 +42,20 @@ export function changesStatus(event) {
   return statusTypes.test(event.type)
 }
 
+/** Fields that say which change was the last, not what it was. */
+const bookkeeping = /\.(etag|sequence|events_sequence|telemetry_sequence|change_event_id|change_sequence|change_time|update_time)$/
+const first = ['status', 'phase', 'waiting_reason', 'reason']
+
+/** What an event changed, the words that people look for first, and how many fields more only count changes. */
+export function tellingChanges(changes) {
+  const telling = changes.filter((change) => !bookkeeping.test(change.path))
+  const rank = ({ path }) => {
+    const at = first.indexOf(path.split('.').at(-1))
+    return at === -1 ? first.length : at
+  }
+  return { telling: telling.toSorted((a, b) => rank(a) - rank(b)), rest: changes.length - telling.length }
+}
+
 /** The kind of a status change, as a colour's name. */
 export function toneOf(event) {
   if (/failed|fenced/.test(event.type)) return 'failed'
