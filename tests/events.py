@@ -6,13 +6,23 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from milepost.api.event.v1 import trial_events_pb2 as trial_events
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.eventlog import Head, NewEvent, control_subject
 from milepost.eventlog.codec import encode
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)
+# What no read takes as a moment of the past.
+NO_MOMENTS = (
+    AsOf(events_sequence=-1),
+    AsOf(telemetry_sequence=-1),
+    AsOf(events_sequence=1, time=Timestamp(seconds=1)),
+    AsOf(time=Timestamp(seconds=1 << 60)),
+    AsOf(time=Timestamp(seconds=1, nanos=-1)),
+)
 
 
 def unique_id(prefix: str = "rt") -> str:

@@ -22,6 +22,7 @@ from services.metrics.selection import Pin
 from services.metrics.series import SeriesReader
 from services.metrics.store import IMPORTED_DATABASE, Store, StoreUnavailable
 from services.metrics.writer import Overtaken, Pipeline, Writer
+from services.moments import check_moment
 from services.server import Role
 
 log = logging.getLogger(__name__)
@@ -258,8 +259,10 @@ class Engine:
         """Resolve a moment.
 
         Raises:
+            InvalidArgument: it is none.
             OutOfRange: EVENTS is not that far.
         """
+        check_moment(as_of)
         now = self.now(pipeline)
         if as_of.telemetry_sequence:
             pin = min(now, Pin(now.stream_id, as_of.telemetry_sequence))

@@ -13,6 +13,7 @@ from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.errors import InvalidArgument, NotFound, OutOfRange, Violation
 from milepost.eventlog import SUBJECTS, EventLog, RecordedEvent, codec
+from services.moments import violations_of
 from services.runtime import names
 from services.runtime.causes import cause_chain
 from services.runtime.listing import page_size, read_token, write_token
@@ -223,15 +224,11 @@ def subjects_of(runtime_id: str) -> tuple[str, ...]:
 
 def _moment(as_of: events_api.AsOf, violations: list[Violation]) -> tuple[int, datetime | None]:
     """Return the last event of a moment, or the time up to which; 0 and None: now."""
-    if as_of.events_sequence < 0:
-        violations.append(Violation("as_of.events_sequence", "must not be negative"))
-    if not as_of.HasField("time") or as_of.events_sequence:
+    wrong = violations_of(as_of)
+    violations += wrong
+    if wrong or not as_of.HasField("time"):
         return as_of.events_sequence, None
-    try:
-        return 0, as_of.time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        violations.append(Violation("as_of.time", "is no time"))
-        return 0, None
+    return 0, as_of.time.ToDatetime(UTC)
 
 
 def _filter(wanted: api.EventFilter, violations: list[Violation], latest: datetime | None = None) -> Matches:

@@ -13,6 +13,7 @@ from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
 from milepost.domain import trial
 from milepost.errors import InvalidArgument, NotFound, Violation
+from services.moments import check_moment
 from services.trials.live import ReadableViews
 from services.trials.messages import (
     Rendered,
@@ -136,11 +137,8 @@ class TrialService(rpc.TrialServiceServicer):
     async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
         """Return the views to read from, and the moment at which."""
         _check_sequence("min_sequence", min_sequence)
-        _check_sequence("as_of.events_sequence", as_of.events_sequence)
-        _check_sequence("as_of.telemetry_sequence", as_of.telemetry_sequence)
+        check_moment(as_of)
         await self._live.reach(min_sequence)
-        if as_of.HasField("time") and (as_of.events_sequence or as_of.telemetry_sequence):
-            raise InvalidArgument([Violation("as_of", "must have either sequences or a time")])
         if as_of.HasField("time") or as_of.events_sequence or as_of.telemetry_sequence:
             return await self._live.at(as_of, scope, from_log)
         return self._live.views, self._clock()

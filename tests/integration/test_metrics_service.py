@@ -20,7 +20,7 @@ from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from milepost.eventlog.telemetry import stored_subject
-from tests.events import unique_id
+from tests.events import NO_MOMENTS, unique_id
 from tests.metrics_service import (
     INTERFACES,
     START_MS,
@@ -452,6 +452,10 @@ async def test_several_trials_are_answered_in_one_call(connection: Connection, c
         (
             pb.QuerySeriesRequest(parents=["runtimes/a/trials/1"], keys=["a"], bucket_count=10_001, first_step=-1),
             {"bucket_count", "first_step"},
+        ),
+        *(
+            (pb.QuerySeriesRequest(parents=["runtimes/a/trials/1"], keys=["a"], as_of=moment), {"as_of"})
+            for moment in NO_MOMENTS
         ),
     ],
 )

@@ -28,6 +28,7 @@ from services.trials.live import FORM, LiveViews
 from services.trials.queries import Scope
 from services.trials.service import TrialService
 from services.trials.views import Key
+from tests.events import NO_MOMENTS
 from tests.servers import NatsServer
 from tests.writer import Writer
 
@@ -112,6 +113,10 @@ async def test_lists_page_filter_and_order(stub: rpc.TrialServiceStub, writer: W
         (api.ListTrialsRequest(parent="runtimes/-", order_by="colour"), grpc.StatusCode.INVALID_ARGUMENT, "order_by"),
         (api.ListTrialsRequest(parent="runtimes/-", min_sequence=-1), grpc.StatusCode.INVALID_ARGUMENT, "min_sequence"),
         (api.ListTrialsRequest(parent="runtimes/unknown"), grpc.StatusCode.NOT_FOUND, ""),
+        *(
+            (api.ListTrialsRequest(parent="runtimes/-", as_of=moment), grpc.StatusCode.INVALID_ARGUMENT, "as_of")
+            for moment in NO_MOMENTS
+        ),
         (
             api.ListTrialsRequest(parent="runtimes/-", as_of=AsOf(events_sequence=10**9)),
             grpc.StatusCode.OUT_OF_RANGE,

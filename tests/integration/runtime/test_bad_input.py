@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from milepost import ids
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from tests.events import NO_MOMENTS
 from tests.integration.runtime.harness import Stack, refusal, running, text
 from tests.servers import NatsServer
 
@@ -169,7 +170,7 @@ def bad_queries(stub: Any, name: str) -> list[Row]:
     def filtered(**fields: Any) -> Any:
         return events(filter=api.EventFilter(**fields))
 
-    past_the_end, before = events_api.AsOf(events_sequence=2**40), events_api.AsOf(events_sequence=-1)
+    past_the_end = events_api.AsOf(events_sequence=2**40)
     return [
         *(invalid(stub.GetRuntime(api.GetRuntimeRequest(name=f"runtimes/{bad}")), "name") for bad in BAD_IDS),
         invalid(stub.GetRuntime(api.GetRuntimeRequest(name="")), "name"),
@@ -180,7 +181,9 @@ def bad_queries(stub: Any, name: str) -> list[Row]:
             "PAST_THE_END",
             "the log ends at",
         ),
-        invalid(stub.GetRuntime(api.GetRuntimeRequest(name=name, as_of=before)), "as_of.events_sequence"),
+        *(invalid(stub.GetRuntime(api.GetRuntimeRequest(name=name, as_of=no)), "as_of") for no in NO_MOMENTS),
+        *(invalid(events(as_of=no), "as_of") for no in NO_MOMENTS),
+        *(invalid(stub.ListSnapshots(api.ListSnapshotsRequest(parent=name, as_of=no)), "as_of") for no in NO_MOMENTS),
         invalid(listed(page_size=-1), "page_size"),
         invalid(listed(page_size=1_001), "page_size"),
         invalid(listed(page_token="nonsense"), "page_token"),
