@@ -7,7 +7,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -171,7 +171,7 @@ def create_app(
         HttpRoute("/favicon.ico", _favicon, methods=["GET"]),
         Mount("/static", _static(gateway)),
     ]
-    handlers: Any = {Problem: on_problem, HTTPException: on_http_error, Exception: on_unknown_error}
+    handlers: Any = {Problem: on_problem, HTTPException: _on_refused_path(gateway), Exception: on_unknown_error}
     known = Doors(Starlette(routes=http_routes, exception_handlers=handlers), access.authenticator, observer)
     return Guards(known, hosts)
 
@@ -470,14 +470,27 @@ def _metrics_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
     return handle
 
 
-def _page_endpoint(gateway: Gateway, name: str) -> Callable[[Request], Any]:
+def _page_endpoint(gateway: Gateway, name: str, status: int = 200) -> Callable[[Request], Awaitable[Response]]:
     index = gateway.web / name
 
     async def handle(request: Request) -> Response:
         if not index.is_file():
             text = "the web page is not part of this installation"
             return problem_response(refusal(grpc.StatusCode.NOT_FOUND, text, "NO_PAGE"), request.url.path)
-        return FileResponse(index, headers={"cache-control": "no-cache"}, media_type="text/html")
+        return FileResponse(index, status, {"cache-control": "no-cache"}, media_type="text/html")
+
+    return handle
+
+
+def _on_refused_path(gateway: Gateway) -> Callable[[Request, Exception], Any]:
+    page = _page_endpoint(gateway, "index.html", 404)
+
+    async def handle(request: Request, error: Exception) -> Response:
+        """Answer what routing refuses; to a person who follows a wrong link with the page, which says so and leads on."""
+        asks_for_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if getattr(error, "status_code", 0) == 404 and asks_for_page and not request.url.path.startswith("/api/"):
+            return await page(request)
+        return on_http_error(request, error)
 
     return handle
 
