@@ -6,6 +6,11 @@ import { padded, positionOf } from '../functions/plot.js'
 /** Milliseconds the last updates took, newest last: for measuring. */
 export const timings = []
 const timingsKept = 256
+/** Pixels left of the plot, for the labels of the y axis. */
+export const axisWidth = 56
+// Lines that stand closer than this are left out: they would be a hatching of the whole chart.
+const closestLines = { evaluation: 7, epoch: 4 }
+const clickReach = 4
 
 /** Colours as the canvas takes them: what the style sheet makes of a meaning, resolved by an element that has it. */
 function colours(element) {
@@ -30,8 +35,8 @@ function colours(element) {
 }
 
 /**
- * Draws into `root`. `events`: onCursor(index-free {x, left, top} or null), onSelect(low, high), onBack(), onPan(low, high),
- * onWheel(low, high).
+ * Draws into `root`. `events`: onCursor(index-free {x, left, top} or null), onPin(), onSelect(low, high), onBack(),
+ * onPan(low, high), onWheel(low, high).
  */
 export class Canvas {
   constructor(root, events) {
@@ -41,6 +46,8 @@ export class Canvas {
     this.view = null
     this.lines = []
     this.kind = ''
+    // New data moves the cursor too; only what a pointer over this chart does is a wish of somebody.
+    this.pointed = false
   }
 
   destroy() {
@@ -92,7 +99,8 @@ export class Canvas {
       {
         width,
         height,
-        padding: [10, 12, 0, 0],
+        // Half a label has room beside the last tick.
+        padding: [10, 20, 0, 0],
         legend: { show: false },
         cursor: {
           y: false,
@@ -106,14 +114,14 @@ export class Canvas {
         },
         axes: [
           { ...axisLook, grid: { show: false }, size: 28, gap: 6, space: 64, ...(axis === 'wall' ? {} : { values: (u, splits) => splits.map((x) => tick(x, axis)) }) },
-          { ...axisLook, size: 56, gap: 6, space: 34, values: (u, splits) => splits.map((y) => (y === null ? '' : number(y, 4))) },
+          { ...axisLook, size: axisWidth, gap: 6, space: 34, values: (u, splits) => splits.map((y) => (y === null ? '' : number(y, 4))) },
         ],
         series,
         bands,
         hooks: {
           drawAxes: [(u) => this.#drawLines(u, palette)],
           draw: [(u) => this.#drawOdd(u, palette)],
-          setCursor: [(u) => this.events.onCursor(u.cursor.left >= 0 ? { left: u.cursor.left, top: u.cursor.top, x: u.posToVal(u.cursor.left, 'x') } : null)],
+          setCursor: [(u) => this.pointed && this.events.onCursor(u.cursor.left >= 0 ? { left: u.cursor.left, top: u.cursor.top, x: u.posToVal(u.cursor.left, 'x') } : null)],
           setSelect: [(u) => this.#onSelect(u)],
         },
       },
@@ -122,7 +130,18 @@ export class Canvas {
     )
     // For people who look behind the page, and for tests.
     this.root.plot = this.chart
-    this.chart.over.addEventListener('wheel', (event) => this.#onWheel(event), { passive: false })
+    this.#listen(this.chart.over)
+  }
+
+  #listen(over) {
+    let pressedAt
+    over.addEventListener('wheel', (event) => this.#onWheel(event), { passive: false })
+    over.addEventListener('mousemove', () => (this.pointed = true), { capture: true })
+    over.addEventListener('mouseleave', () => (this.pointed = false))
+    over.addEventListener('mousedown', (event) => (pressedAt = event.clientX), { capture: true })
+    over.addEventListener('click', (event) => {
+      if (!event.shiftKey && Math.abs(event.clientX - pressedAt) < clickReach) this.events.onPin()
+    })
   }
 
   #series(palette) {
@@ -199,10 +218,12 @@ export class Canvas {
   /** Epoch and evaluation lines, behind everything. */
   #drawLines(u, palette) {
     const { ctx, bbox } = u
+    const seen = this.lines.map(({ x, kind }) => ({ kind, at: Math.round(u.valToPos(x, 'x', true)) + 0.5 })).filter(({ at }) => at >= bbox.left && at <= bbox.left + bbox.width)
+    const number = { evaluation: 0, epoch: 0 }
+    for (const { kind } of seen) number[kind] += 1
     ctx.save()
-    for (const { x, kind } of this.lines) {
-      const at = Math.round(u.valToPos(x, 'x', true)) + 0.5
-      if (at < bbox.left || at > bbox.left + bbox.width) continue
+    for (const { at, kind } of seen) {
+      if (number[kind] * closestLines[kind] * devicePixelRatio > bbox.width) continue
       ctx.strokeStyle = kind === 'epoch' ? palette.epoch : palette.evaluation
       ctx.lineWidth = devicePixelRatio
       ctx.setLineDash(kind === 'epoch' ? [] : [2 * devicePixelRatio, 3 * devicePixelRatio])

@@ -8,11 +8,13 @@ import { pythonQuery } from '../functions/python.js'
 import { appearance } from '../state/preferences.js'
 import { settings } from '../state/chart_settings.js'
 import { copyText } from './button.js'
-import { Canvas } from './canvas.js'
+import { Canvas, axisWidth } from './canvas.js'
 import { Icon } from './icon.js'
 import { Menu } from './menu.js'
 
 const aheadOfView = '250px'
+const briefFrom = 2
+const tipGap = 14
 
 /** `context` is a signal of {contexts, lines(axis)}; `cursor` is shared by all charts of the page. */
 export function Chart({ store, cursor, context, name, zoom, tall }) {
@@ -31,7 +33,11 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
     const events = {
       onCursor: (at) => onCursor(at, { canvas: canvas.current, hover, cursor, name }),
       onSelect: (low, high) => zoom.to(stepsBetween(canvas.current.plot.traces, low, high, settings().axis)),
-      onBack: () => zoom.back(),
+      onPin: () => cursor.pin(cursor.hovered.peek()?.step),
+      onBack: () => {
+        cursor.unpin()
+        zoom.back()
+      },
       onPan: (low, high) => zoom.to(stepsBetween(canvas.current.plot.traces, low, high, settings().axis), { replace: true }),
       onWheel: (low, high) => zoom.to(stepsBetween(canvas.current.plot.traces, low, high, settings().axis), { replace: true }),
     }
@@ -50,10 +56,10 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
     const drawn = plot(list, { axis, scale, weight: smoothThis.value ? weight : 0, contexts })
     const linear = scale === 'symlog' ? linearBelow(list) : 1
     canvas.current.update(drawn, viewOn(axis, view, drawn.traces), lines(axis, hidden), { axis, scale, linear, appearance: look, width, height })
-    if (cursor.peek()?.source !== name) canvas.current.showStep(cursor.peek()?.step, axis)
+    if (cursor.at.peek()?.source !== name) canvas.current.showStep(cursor.at.peek()?.step, axis)
   })
   useSignalEffect(() => {
-    const at = cursor.value
+    const at = cursor.at.value
     if (at?.source === name) return
     hover.value = null
     if (visible.peek()) canvas.current?.showStep(at?.step, settings().axis)
@@ -66,7 +72,7 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
   const odd = lineage.flatMap((one) => one.counts.map((n, i) => (one.nans[i] || one.positives[i] || one.negatives[i] ? one.lastSteps[i] : 0)).filter(Boolean))
   return html`<figure class="chart card ${tall ? 'tall' : ''} ${large.value ? 'large' : ''}" ref=${figure} tabindex="0" aria-label=${`${titleOf(name)}, ${name}`} data-key=${name} data-nan-steps=${odd.join(' ')} onKeyDown=${onKeyDown}>
     <figcaption>
-      <span class="chart-title">${titleOf(name)}</span><span class="chart-key">${name}</span>
+      <span class="chart-title" title=${name}>${titleOf(name)}</span><span class="chart-key">${name}</span>
       <${Readout} data=${data} cursor=${cursor} store=${store} />
       <${ChartMenu} ...${{ store, name, data, canvas, table, smoothThis, large, list }} />
     </figcaption>
@@ -74,7 +80,7 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
       ${hover.value && html`<${Tooltip} hover=${hover.value} canvas=${canvas.current} width=${size.value.width} />`}
     </div>
     ${table.value && html`<${Table} list=${list} name=${name} />`}
-    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(list, odd, store.firstOdd.value.get(name))}</p>
+    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(name, list, odd, store.firstOdd.value.get(name))}</p>
   </figure>`
 }
 
@@ -102,7 +108,7 @@ function viewOn(axis, view, traces) {
 function onCursor(at, { canvas, hover, cursor, name }) {
   if (!at || !canvas) {
     hover.value = null
-    if (cursor.peek()?.source === name && !cursor.peek().pinned) cursor.value = null
+    cursor.leave(name)
     return
   }
   let best
@@ -113,7 +119,7 @@ function onCursor(at, { canvas, hover, cursor, name }) {
     if (!best || distance < best.distance) best = { distance, step: series.lastSteps[i] }
   }
   hover.value = at
-  if (best) cursor.value = { step: best.step, source: name }
+  if (best) cursor.hover(best.step, name)
 }
 
 /** Arrow keys go from point to point. */
@@ -122,10 +128,10 @@ function moveByKey(event, { data, cursor }) {
   const series = (data.detail ?? data.overview).find((one) => !one.superseded)
   if (!series || series.lastSteps.length === 0) return
   event.preventDefault()
-  const at = cursor.peek()?.step
+  const at = cursor.at.peek()?.step
   const from = at === undefined ? series.lastSteps.length : nearestIndex(series.lastSteps, at)
   const next = Math.min(series.lastSteps.length - 1, Math.max(0, from + (event.key === 'ArrowLeft' ? -1 : 1)))
-  cursor.value = { step: series.lastSteps[next], source: 'keyboard', pinned: true }
+  cursor.pin(series.lastSteps[next])
 }
 
 /** The value under the cursor, or the last one. Of several trials one value would belong to nobody: the tooltip has them. */
@@ -133,16 +139,16 @@ function Readout({ data, cursor, store }) {
   const { overview, detail } = data.value
   const series = (store.view.value && detail ? detail : overview).find((one) => !one.superseded)
   if (!series || series.lastSteps.length === 0 || store.parents.length > 1) return html`<span class="readout"></span>`
-  const at = cursor.value?.step
+  const at = cursor.at.value?.step
   const i = at === undefined ? series.lastSteps.length - 1 : nearestIndex(series.lastSteps, at)
   const last = series.lasts[i]
   return html`<span class="readout"><span class="readout-step">${count(series.lastSteps[i])}</span><b class=${Number.isFinite(last) ? '' : 'bad'}>${number(last)}</b></span>`
 }
 
-function footText(list, odd, firstOdd) {
+function footText(name, list, odd, firstOdd) {
   const lineage = list.filter((one) => !one.superseded)
   const points = lineage.reduce((sum, one) => sum + one.counts.reduce((a, b) => a + b, 0), 0)
-  if (points === 0) return 'No points yet'
+  if (points === 0) return html`No points yet: <code>trial.log({"${name}": …})</code>`
   const width = Math.max(...lineage.map((one) => one.width))
   const raw = lineage.every((one) => one.raw)
   const bucket = raw ? 'raw points' : `bucket = ${plural(width, 'step')}`
@@ -154,15 +160,18 @@ function Tooltip({ hover, canvas, width }) {
   const traces = canvas?.plot?.traces ?? []
   const rows = traces
     .map((trace) => ({ trace, i: nearestIndex(trace.xs, hover.x) }))
-    .filter(({ trace, i }) => i !== -1 && Math.abs(canvas.left(trace.xs[i]) - hover.left) < 24)
+    .filter(({ trace, i }) => i !== -1 && Math.abs(canvas.left(trace.xs[i]) - hover.left) < (trace.superseded ? 4 : 24))
   if (rows.length === 0) return null
+  const names = new Set(traces.map((trace) => trace.series.parent)).size > 1 ? nameOfTrial : nameOfAttempt
   const first = rows.find(({ trace }) => !trace.superseded) ?? rows[0]
   const { series } = first.trace
-  const toLeft = hover.left > width * 0.55
-  return html`<div class="tip chart-tip" data-side=${toLeft ? 'left' : 'right'} style=${{ transform: `translate(${hover.left + 56 + (toLeft ? -14 : 14)}px, 12px) ${toLeft ? 'translateX(-100%)' : ''}` }}>
+  // Beside the pointer, on the side with more room, and never beyond the chart: percentages are of the tooltip's own width.
+  const x = hover.left + axisWidth
+  const beside = x > width / 2 ? `max(0px, calc(${x - tipGap}px - 100%))` : `min(${x + tipGap}px, calc(${width}px - 100%))`
+  return html`<div class="tip chart-tip" style=${{ transform: `translate(${beside}, 12px)` }}>
     <strong>${stepText(series, first.i)}</strong>
     <span class="faint">${clock(series.times[first.i])}</span>
-    ${rows.map(({ trace, i }) => html`<${TipRow} trace=${trace} i=${i} several=${traces.length > 1} />`)}
+    ${rows.map(({ trace, i }) => html`<${TipRow} trace=${trace} i=${i} name=${rows.length > 1 ? names(trace, i) : ''} brief=${rows.length > briefFrom} />`)}
   </div>`
 }
 
@@ -171,15 +180,24 @@ function stepText(series, i) {
   return from === to ? `Step ${count(to)}` : `Steps ${count(from)} to ${count(to)}`
 }
 
-function TipRow({ trace, i, several }) {
+function nameOfTrial({ series, name }) {
+  return name ?? series.parent.replace(/^runtimes\//, '').replace('/trials/', ' · trial ')
+}
+
+function nameOfAttempt({ series, superseded }, i) {
+  return superseded ? `attempt ${series.attempt}, superseded` : `attempt ${series.attempts[i]}`
+}
+
+/** `brief`: the value alone, where many lines share one tooltip. */
+function TipRow({ trace, i, name, brief }) {
   const { series } = trace
   const points = series.counts[i]
   const odd = [[series.nans[i], 'NaN'], [series.positives[i], '+∞'], [series.negatives[i], '−∞']].filter(([n]) => n > 0)
-  return html`<div class="tip-row" data-colour=${(trace.colour % 10) + 1} data-superseded=${trace.superseded}>
-    ${several && html`<span class="tip-name"><i></i>${trace.superseded ? `attempt ${series.attempt}, superseded` : series.parent.replace(/^runtimes\//, '').replace('/trials/', ' · trial ')}</span>`}
+  return html`<div class="tip-row" data-colour=${(trace.colour % 10) + 1} data-superseded=${trace.superseded} data-brief=${brief}>
+    ${name && html`<span class="tip-name"><i></i><span>${name}</span></span>`}
     <span class="tip-value">${number(series.lasts[i])}</span>
-    ${trace.smooth && html`<span class="faint">smoothed ${number(trace.smooth[i])}</span>`}
-    ${points > 1 && html`<span class="faint">min ${number(series.mins[i])} · max ${number(series.maxs[i])} · mean ${number(series.means[i])}</span><span class="faint">${plural(points, 'point')}</span>`}
+    ${!brief && trace.smooth && html`<span class="faint">smoothed ${number(trace.smooth[i])}</span>`}
+    ${!brief && points > 1 && html`<dl class="tip-facts"><dt>min</dt><dd>${number(series.mins[i])}</dd><dt>max</dt><dd>${number(series.maxs[i])}</dd><dt>mean</dt><dd>${number(series.means[i])}</dd><dt>points</dt><dd>${count(points)}</dd></dl>`}
     ${odd.length > 0 && html`<span class="bad">${odd.map(([n, word]) => `${count(n)} × ${word}`).join(', ')}</span>`}
   </div>`
 }

@@ -12,6 +12,8 @@ import { Choice } from './button.js'
 import { Chart } from './chart.js'
 import { Icon } from './icon.js'
 
+const chartsAtFirst = 12
+
 /** Zooming: the range is in the address, and each zoom can be gone back from. */
 export function useZoom(store) {
   return useMemo(() => {
@@ -61,15 +63,23 @@ export function Charts({ state }) {
     closed.value = next
   }
   return html`<section class="charts" aria-label="Charts">
-    <${ChartBar} store=${store} zoom=${zoom} superseded />
+    <${ChartBar} store=${store} zoom=${zoom} cursor=${state.cursor} oneTrial />
     <div class="chart-grid fixed">${fixedKeys.map((key) => html`<${Chart} key=${key} store=${store} cursor=${state.cursor} context=${stable} name=${key} zoom=${zoom} tall />`)}</div>
     ${groups.map(
       ({ prefix, name, keys }) => html`<section class="chart-group" key=${prefix}>
         <h2><button type="button" aria-expanded=${!closed.value.has(prefix)} onClick=${() => toggle(prefix)}><${Icon} name=${closed.value.has(prefix) ? 'right' : 'down'} size=${14} />${name}<span class="faint"> ${keys.length}</span></button></h2>
-        ${!closed.value.has(prefix) && html`<div class="chart-grid">${keys.map((key) => html`<${Chart} key=${key} store=${store} cursor=${state.cursor} context=${stable} name=${key} zoom=${zoom} />`)}</div>`}
+        ${!closed.value.has(prefix) && html`<${Grid} keys=${keys} store=${store} cursor=${state.cursor} context=${stable} zoom=${zoom} />`}
       </section>`,
     )}
   </section>`
+}
+
+/** The charts of a group: the first ones, and all if one asks for them. */
+export function Grid({ keys, ...shared }) {
+  const all = useSignal(false)
+  const shown = all.value ? keys : keys.slice(0, chartsAtFirst)
+  return html`<div class="chart-grid">${shown.map((key) => html`<${Chart} key=${key} name=${key} ...${shared} />`)}</div>
+    ${keys.length > shown.length && html`<button type="button" class="button more-charts" onClick=${() => (all.value = true)}>Show ${count(keys.length - shown.length)} more</button>`}`
 }
 
 /** Progress arrives several times a second; charts are drawn again only when what they need of it changed. */
@@ -109,28 +119,49 @@ function markerPosition(marker, axis, origin, perEpoch) {
   return marker.step
 }
 
-export function ChartBar({ store, zoom, superseded }) {
+/** `oneTrial`: it has epochs, evaluations and abandoned tails to show, and a log below to go to. */
+export function ChartBar({ store, zoom, cursor, oneTrial }) {
   const { axis, scale, weight, hidden } = settings()
   const view = store.view.value
-  useEffect(() => store.setSuperseded(!hidden.has('superseded') && Boolean(superseded)), [hidden.has('superseded')])
+  useKeys({ Escape: () => (cursor.pinned.peek() === undefined ? false : cursor.unpin()) })
+  useEffect(() => store.setSuperseded(!hidden.has('superseded') && Boolean(oneTrial)), [hidden.has('superseded')])
   return html`<div class="chart-bar" role="toolbar" aria-label="Charts">
     <label class="tool"><span>x</span><${Choice} label="x axis" value=${axis} choices=${axes} onChange=${setAxis} /></label>
     <label class="tool"><span>y</span><${Choice} label="y scale" value=${scale} choices=${scales} onChange=${setScale} /></label>
     <label class="tool smoothing"><span>Smoothing</span>
-      <input type="range" min="0" max="0.99" step="0.01" value=${weight} onInput=${(event) => (smoothing.value = event.target.value)} aria-label="Smoothing of loss curves" />
+      <input class="slider" type="range" min="0" max="0.99" step="0.01" value=${weight} onInput=${(event) => (smoothing.value = event.target.value)} aria-label="Smoothing of loss curves" />
       <output>${weight.toFixed(2)}</output>
     </label>
-    <span class="tool toggles" role="group" aria-label="Lines">
-      <${Toggle} name="epochs" label="Epochs" hidden=${hidden} />
-      <${Toggle} name="evaluations" label="Evaluations" hidden=${hidden} />
-      ${superseded && html`<${Toggle} name="superseded" label="Superseded" hidden=${hidden} />`}
-    </span>
+    ${
+      oneTrial &&
+      html`<span class="tool toggles" role="group" aria-label="Lines">
+        <${Toggle} name="epochs" label="Epochs" hidden=${hidden} />
+        <${Toggle} name="evaluations" label="Evaluations" hidden=${hidden} />
+        <${Toggle} name="superseded" label="Superseded" hidden=${hidden} />
+      </span>`
+    }
+    <span class="tool-gap"></span>
+    <${Pinned} cursor=${cursor} logs=${oneTrial} />
     ${view && html`<span class="tool zoomed">
       <span>${count(Math.round(view.from))} – ${count(Math.round(view.to))}</span>
       <button type="button" class="button small" aria-pressed=${store.following.value} onClick=${() => (store.following.value = !store.following.value)} title="Keep the newest step in sight">Follow</button>
       <button type="button" class="button small" onClick=${zoom.reset} title="Show everything (r)">Reset zoom</button>
     </span>`}
   </div>`
+}
+
+/** The step that a click or a key chose, and the way from there to the log. */
+function Pinned({ cursor, logs }) {
+  const step = cursor.pinned.value
+  if (step === undefined) return null
+  const toLog = () => {
+    setParameters({ tab: '', step, line: '' })
+    document.querySelector('.tabs')?.scrollIntoView({ behavior: 'smooth' })
+  }
+  return html`<span class="tool pinned"><span>Step ${count(step)}</span>
+    ${logs && html`<button type="button" class="button small" onClick=${toLog} title="What was logged at this step">Log here</button>`}
+    <button type="button" class="quiet" onClick=${() => cursor.unpin()} title="Let go of this step (Esc)" aria-label="Let go of this step"><${Icon} name="close" size=${12} /></button>
+  </span>`
 }
 
 function Toggle({ name, label, hidden }) {

@@ -73,7 +73,7 @@ export function EventDetail({ event, events = [event], all, state }) {
   const chain = causeChain(event, known)
   const step = stepOf(event)
   const toStep = () => {
-    state.cursor.value = { step, source: 'event', pinned: true }
+    state.cursor.pin(step)
     document.querySelector('.charts')?.scrollIntoView({ behavior: 'smooth' })
   }
   const facts = [

@@ -71,7 +71,7 @@ function TrialSelector({ state }) {
   const selected = state.trial.value
   if (trials.length > 12) {
     return html`<label class="trial-select field inline"><span>Trial</span><select value=${selected?.trial} onChange=${(event) => choose(state, Number(event.target.value))}>
-      ${trials.map((trial) => html`<option value=${trial.trial}>${trial.trial} · ${trial.status}</option>`)}
+      ${trials.map((trial) => html`<option value=${trial.trial}>${[trial.trial, trial.status, parameters(trial)].filter(Boolean).join(' · ')}</option>`)}
     </select></label>`
   }
   return html`<div class="trial-tabs" role="group" aria-label="Trial">

@@ -150,6 +150,22 @@ function LogList({ lines, filter, handle, state }) {
     lines.fresh.value = 0
   }, [total, version, following.value, height.value])
   useEffect(() => lines.want(first, last), [first, last, version])
+  // `j` and `k` go from line to line, from the first in sight on.
+  const choose = (by) => {
+    const inSight = Math.round(top.peek() / (space / Math.max(1, total)))
+    let at = -1
+    for (let i = first; i < last && at === -1; i += 1) if (lines.line(i)?.cursor === selected.peek()) at = i
+    const next = at === -1 ? Math.min(inSight, total - 1) : at + by
+    const entry = lines.line(next)
+    if (!entry) return false
+    following.value = false
+    selected.value = entry.cursor
+    setParameters({ line: entry.cursor, step: '' })
+    const y = next * rowHeight - (top.peek() / Math.max(1, space - height.peek())) * (total * rowHeight - height.peek())
+    if (y < 0 || y > height.peek() - rowHeight) handle.current.goTo(next)
+    return true
+  }
+  useKeys({ j: () => choose(1), k: () => choose(-1) })
   const onScroll = () => {
     const element = frame.current
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < rowHeight
@@ -161,10 +177,11 @@ function LogList({ lines, filter, handle, state }) {
   if (total === 0 && !lines.loading.value) return html`<div class="log-frame" ref=${frame}><${Empty} title=${lines.filtered ? 'No line matches' : 'No log lines yet'} /></div>`
   const rows = []
   for (let i = first; i < last; i += 1) rows.push(html`<${Line} key=${i} entry=${lines.line(i)} place=${i} y=${offset + (i - first) * rowHeight} find=${find} selected=${selected} />`)
-  return html`<div class="log-frame" ref=${frame} onScroll=${onScroll} tabindex="0" role="log" aria-label="Log lines" aria-live="off" aria-busy=${lines.loading.value}>
+  return html`<div class="log-view"><div class="log-frame" ref=${frame} onScroll=${onScroll} tabindex="0" role="log" aria-label="Log lines" aria-live="off" aria-busy=${lines.loading.value}>
       <div class="log-space" style=${{ height: `${space}px` }}>${rows}</div>
     </div>
     ${!following.value && html`<button type="button" class="log-follow button small" onClick=${() => (following.value = true)}><${Icon} name="down" size=${14} />${lines.fresh.value > 0 ? `${count(lines.fresh.value)} new line${lines.fresh.value === 1 ? '' : 's'}` : 'Follow'}</button>`}
+    </div>
     <${LineDetail} lines=${lines} selected=${selected} first=${first} last=${last} state=${state} />`
 }
 
@@ -201,7 +218,7 @@ function LineDetail({ lines, selected, first, last, state }) {
     setParameters({ line: '' })
   }
   const toStep = () => {
-    state.cursor.value = { step: entry.step, source: 'log', pinned: true }
+    state.cursor.pin(entry.step)
     document.querySelector('.charts')?.scrollIntoView({ behavior: 'smooth' })
   }
   const facts = [entry.level, words(entry.stream ?? ''), entry.logger, `rank ${entry.rank ?? 0}`, `attempt ${entry.attempt ?? 1}`, new Date(entry.time).toLocaleString()]

@@ -9,11 +9,12 @@ export function Monitors({ state }) {
   const trial = state.trial.value
   if (!trial) return html`<section class="monitors card" aria-label="Progress"><p class="faint">There is no trial yet.</p></section>`
   const progress = trial.progress ?? {}
+  const begun = trial.status === 'Running' || Boolean(progress.step)
   return html`<section class="monitors card" aria-label="Progress">
     <div class="figures">
       <div class="figure main">
         <span class="figure-label">Step</span>
-        <span class="figure-value"><b>${count(progress.step ?? 0)}</b>${progress.total_steps ? html`<span class="of"> / ${count(progress.total_steps)}</span>` : html`<span class="of"> steps, total unknown</span>`}</span>
+        <span class="figure-value"><b>${count(progress.step ?? 0)}</b>${progress.total_steps ? html`<span class="of"> / ${count(progress.total_steps)}</span>` : html`<span class="of"> ${begun ? 'steps, total unknown' : 'steps yet'}</span>`}</span>
       </div>
       ${progress.total_steps && html`<div class="figure"><span class="figure-label">Completed</span><span class="figure-value">${percent(progress.completion_percent)}</span></div>`}
       <div class="figure">
@@ -24,7 +25,7 @@ export function Monitors({ state }) {
       <${Speed} trial=${trial} />
     </div>
     <${StepMonitor} state=${state} trial=${trial} />
-    <${BatchMonitor} trial=${trial} />
+    ${begun && html`<${BatchMonitor} trial=${trial} />`}
     <${Completeness} state=${state} />
     <${Determinism} state=${state} />
   </section>`
@@ -35,7 +36,7 @@ function EstimatedTime({ state, trial }) {
   const at = state.receivedAt.get(trial.trial)
   const several = state.trials.value.length > 1
   const running = trial.status === 'Running'
-  const unknown = running ? 'not known yet' : trial.status === 'Completed' ? 'done' : 'not running'
+  const unknown = running ? 'not known yet' : trial.status === 'Completed' ? 'done' : trial.waiting_reason === 'QUEUED' ? 'when it begins' : 'not running'
   return html`<div class="figure estimate">
     <span class="figure-label">Estimated time</span>
     <span class="figure-value">${estimate ? html`<${Remaining} estimate=${estimate} at=${at} runs=${!state.past} />` : html`<span class="faint small-value">${unknown}</span>`}</span>
@@ -68,7 +69,7 @@ function Determinism({ state }) {
 
 function Completeness({ state }) {
   const answer = state.completeness.value
-  if (!answer?.message) return null
+  if (!answer?.message || !answer.sent_points) return null
   const whole = !answer.gap_count && !answer.dropped_points
   return html`<p class="completeness" data-whole=${whole}><span class="tick" aria-hidden="true">${whole ? '✓' : '!'}</span> ${answer.message}</p>`
 }

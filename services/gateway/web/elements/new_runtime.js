@@ -85,7 +85,7 @@ function Field({ field, value, change, wrong }) {
   const many = field.kind === 'pairs' || field.kind === 'lists'
   const hintId = `hint-${field.path}`
   const attributes = { 'aria-describedby': hintId, 'aria-invalid': wrong.length > 0, name: field.path, onInput }
-  return html`<label class="field ${many ? 'whole' : ''}">
+  return html`<label class="field ${many || field.whole ? 'whole' : ''}">
     <span>${field.label}</span>
     ${many
       ? html`<textarea rows=${field.path === 'parameters' ? 4 : 2} spellcheck="false" value=${value} ...${attributes}></textarea>`

@@ -167,8 +167,8 @@ function Rows({ list, open, chosen, filter }) {
 function NoRows({ filter, counts }) {
   const any = Object.values(counts).some((number) => number > 0)
   if (filter && any) return html`<${Empty} title="Nothing matches this filter"><button type="button" class="button" onClick=${() => setParameters({ filter: '' })}>Show all runtimes</button><//>`
-  return html`<${Empty} title="No runtimes yet" command="milepost runtime start examples/language_model.yaml">
-    Start one from the command line, from a script of your own with <code>milepost.init()</code>, or with “New runtime”.
+  return html`<${Empty} title="No runtimes yet" command=${`echo '{name: pydoc-lm, entrypoint: "milepost.recipes.language_model:train", snapshots: {every_steps: 200}}' | milepost runtime start -`}>
+    This command trains a small language model. Or start one with “New runtime”, or from a script of your own with <code>milepost.init()</code>.
   <//>`
 }
 
@@ -179,6 +179,7 @@ function Row({ row, index, size, open, chosen, toggle, onFocus }) {
   const trial = currentTrial(trials)
   const active = runtime.status === 'Started'
   const running = trial?.status === 'Running'
+  const full = chosen.value.length >= compareLimit && !chosen.value.includes(runtime.runtime_id)
   const href = `/runtimes/${runtime.runtime_id}`
   const onKeyDown = (event) => {
     if (event.key === 'Enter' && event.target === event.currentTarget) navigate(href)
@@ -195,7 +196,7 @@ function Row({ row, index, size, open, chosen, toggle, onFocus }) {
     onKeyDown=${onKeyDown}
     onFocus=${onFocus}
   >
-    <label class="cell-choose"><input type="checkbox" checked=${chosen.value.includes(runtime.runtime_id)} onChange=${() => toggle(runtime.runtime_id)} aria-label=${`Choose ${runtime.display_name} to compare`} /></label>
+    <label class="cell-choose" title=${full ? `${compareLimit} at most` : ''}><input type="checkbox" checked=${chosen.value.includes(runtime.runtime_id)} disabled=${full} onChange=${() => toggle(runtime.runtime_id)} aria-label=${`Choose ${runtime.display_name} to compare`} /></label>
     <a class="cell-name" href=${href} tabindex="-1"><span class="name">${runtime.display_name || runtime.runtime_id}</span><span class="id">${runtime.runtime_id}</span></a>
     <span class="cell-status"><${RuntimeStatus} runtime=${runtime} small />${shownPhase(runtime)}${runtime.imported && html`<span class="cell-phase">imported</span>`}</span>
     <span class="cell-steps">${trial ? html`<${MiniBar} progress=${trial.progress} status=${runtime.status} />` : html`<span class="faint">no trial yet</span>`}</span>

@@ -37,15 +37,22 @@ export function StepMonitor({ state, trial }) {
   const onMove = (event) => {
     const at = stepAt(event)
     hover.value = at
-    state.cursor.value = { step: at.near?.group.first ?? at.step, source: 'monitor' }
+    state.cursor.hover(at.near?.group.first ?? at.step, 'monitor')
   }
   const onLeave = () => {
     hover.value = null
-    if (state.cursor.peek()?.source === 'monitor' && !state.cursor.peek().pinned) state.cursor.value = null
+    state.cursor.leave('monitor')
   }
   const onClick = (event) => {
     const at = stepAt(event)
-    state.cursor.value = { step: at.near?.group.first ?? at.step, source: 'monitor', pinned: true }
+    state.cursor.pin(at.near?.group.first ?? at.step)
+  }
+  const onKeyDown = (event) => {
+    const near = neighbour(groups, hover.peek()?.x, event.key)
+    if (!near) return
+    event.preventDefault()
+    hover.value = { x: near.group.x, step: near.group.first, near }
+    state.cursor.pin(near.group.first)
   }
   const text = progress.total_steps ? `${count(progress.step ?? 0)} of ${count(progress.total_steps)} steps` : `${count(progress.step ?? 0)} steps, total unknown`
   return html`<div
@@ -62,6 +69,9 @@ export function StepMonitor({ state, trial }) {
     onPointerMove=${onMove}
     onPointerLeave=${onLeave}
     onClick=${onClick}
+    onKeyDown=${onKeyDown}
+    onBlur=${onLeave}
+    tabindex="0"
   >
     ${w > 0 && html`<${Timeline} progress=${progress} trial=${trial} groups=${groups} end=${end} width=${w} />`}
     ${w > 0 && html`<${CursorLine} state=${state} end=${end} width=${w} />`}
@@ -79,6 +89,19 @@ function nearGroup(groups, x) {
     }
   }
   return best
+}
+
+/** The marker that an arrow key leads to from `x`; Home and End lead to the outermost. */
+function neighbour(groups, x, key) {
+  const all = Object.entries(groups).flatMap(([kind, list]) => list.map((group) => ({ kind, group, distance: 0 })))
+  // Of what stands on one step the epoch's end is shown, as under the pointer.
+  const places = all.filter((one) => !all.some((other) => other.kind === 'EPOCH_END' && one.kind !== 'EPOCH_END' && other.group.x === one.group.x))
+  places.sort((a, b) => a.group.x - b.group.x)
+  if (key === 'Home') return places[0]
+  if (key === 'End') return places.at(-1)
+  if (key === 'ArrowRight') return places.find((one) => x === undefined || one.group.x > x)
+  if (key === 'ArrowLeft') return places.findLast((one) => x === undefined || one.group.x < x)
+  return undefined
 }
 
 function Timeline({ progress, trial, groups, end, width }) {
@@ -139,8 +162,8 @@ function EpochNames({ groups, width, epoch }) {
 
 /** The charts' cursor, on this bar. */
 function CursorLine({ state, end, width }) {
-  const cursor = state.cursor.value
-  if (!cursor || cursor.step === undefined) return null
+  const cursor = state.cursor.at.value
+  if (!cursor) return null
   return html`<div class="monitor-cursor" style=${{ transform: `translateX(${position(cursor.step, end, width)}px)` }}></div>`
 }
 
@@ -150,7 +173,7 @@ function Tip({ hover, state, trial, width }) {
   const past = shownStep <= (trial.progress?.step ?? 0)
   const lines = near ? describe(near) : []
   const redone = (trial.redone ?? []).find(({ first_step = 0, last_step = 0 }) => step > first_step && step <= last_step)
-  return html`<div class="tip" style=${{ transform: `translateX(${Math.min(width - 110, Math.max(110, x))}px) translateX(-50%)` }}>
+  return html`<div class="tip" role="status" style=${{ transform: `translateX(clamp(0px, calc(${x}px - 50%), calc(${width}px - 100%)))` }}>
     <strong>Step ${count(shownStep)}${near?.group.count > 1 ? ` to ${count(near.group.last)}` : ''}</strong>
     ${past && html`<span>${timeOf(state, shownStep)}</span>`}
     ${!past && html`<span class="faint">planned</span>`}

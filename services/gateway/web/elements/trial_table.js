@@ -1,8 +1,9 @@
 // Trials: five columns that are always there, others if one wants them.
-import { html, useSignal } from '../html.js'
+import { html, useRef, useSignal } from '../html.js'
 import { count, duration, percent, value as number } from '../functions/format.js'
 import { numbers } from '../functions/wire.js'
 import { scalar } from '../functions/configuration.js'
+import { useRowKeys } from '../state/keyboard.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { Empty } from './empty.js'
 import { Icon } from './icon.js'
@@ -31,23 +32,29 @@ function optionalColumns(trials) {
   ]
 }
 
-/** `trials` is a signal of a list. `everywhere`: trials of several runtimes, with a column that says of which. */
-export function TrialTable({ trials, state, open, everywhere, receivedAt }) {
+/**
+ * `trials` is a signal of a list. With `names`, a map of runtimes' names by id, they are trials of several runtimes: a column
+ * says of which, and they stay in the order they come in until one sorts them.
+ */
+export function TrialTable({ trials, state, open, names, receivedAt }) {
   const chosen = useSignal([])
+  const frame = useRef(null)
+  useRowKeys(frame, 'tbody button.link')
   const all = trials.value
   const optional = optionalColumns(all)
   const shownNames = parameter('columns').split(',').filter(Boolean)
   const extra = optional.filter((column) => shownNames.includes(column.name))
-  const runtimeColumn = { name: 'runtime', label: 'Runtime', key: (trial) => trial.runtime_id, text: (trial) => html`<a href=${`/runtimes/${trial.runtime_id}`}>${trial.runtime_id}</a>` }
-  const columns = [...fixed, ...(everywhere ? [runtimeColumn] : []), ...extra]
-  const [sortName, down] = sorting()
+  const nameOf = (trial) => names.get(trial.runtime_id) || trial.runtime_id
+  const runtimeColumn = { name: 'runtime', label: 'Runtime', key: nameOf, text: (trial) => html`<a class="cut" href=${`/runtimes/${trial.runtime_id}`} title=${trial.runtime_id}>${nameOf(trial)}</a>` }
+  const columns = [...fixed, ...(names ? [runtimeColumn] : []), ...extra]
+  const [sortName, down] = sorting(names ? '' : 'number')
   const sorted = sortTrials(all, columns.find((column) => column.name === sortName), down)
   const toggle = (name) => {
     const has = chosen.value.includes(name)
     if (!has && chosen.value.length >= compareLimit) return
     chosen.value = has ? chosen.value.filter((one) => one !== name) : [...chosen.value, name]
   }
-  if (all.length === 0) return html`<${Empty} title="No trials yet" />`
+  if (all.length === 0) return html`<${Empty} title="No trials yet">A runtime has one trial, or with <code>search</code> in its configuration as many as that asks for.<//>`
   return html`<div class="trials">
     <div class="events-bar">
       <details class="columns"><summary>Columns</summary><div class="columns-list">${optional.map(
@@ -55,18 +62,19 @@ export function TrialTable({ trials, state, open, everywhere, receivedAt }) {
       )}</div></details>
       ${chosen.value.length > 1 && html`<a class="button small" href=${`/trials?compare=${chosen.value.map((name) => name.replace(/^runtimes\/(.*)\/trials\//, '$1/')).join(',')}`}>Compare ${chosen.value.length}</a>`}
       ${chosen.value.length === 1 && html`<span class="faint">Choose at least two to compare</span>`}
+      ${chosen.value.length === compareLimit && html`<span class="faint">${compareLimit} at most</span>`}
     </div>
-    <div class="table-frame" tabindex="0" role="region" aria-label="Trials"><table class="plain wide trials-table">
-      <thead><tr><th class="choose"><span class="off-screen">Compare</span></th>${columns.map((column) => html`<${HeadCell} key=${column.name} column=${column} sortName=${sortName} down=${down} />`)}<th><span class="off-screen">Commands</span></th></tr></thead>
+    <div class="table-frame" ref=${frame} tabindex="0" role="region" aria-label="Trials"><table class="plain wide trials-table">
+      <thead><tr><th class="choose"><span class="off-screen">Compare</span></th>${columns.map((column) => html`<${HeadCell} key=${column.name} column=${column} sortName=${sortName} down=${down} usual=${names ? '' : 'number'} />`)}<th><span class="off-screen">Commands</span></th></tr></thead>
       <tbody>${sorted.map(
-        (trial) => html`<${TrialRow} key=${trial.name} trial=${trial} columns=${columns.slice(fixed.length)} at=${(state?.receivedAt ?? receivedAt).get(everywhere ? trial.name : trial.trial)} chosen=${chosen.value.includes(trial.name)} toggle=${toggle} state=${state} open=${open} />`,
+        (trial) => html`<${TrialRow} key=${trial.name} trial=${trial} columns=${columns.slice(fixed.length)} at=${(state?.receivedAt ?? receivedAt).get(names ? trial.name : trial.trial)} chosen=${chosen.value.includes(trial.name)} full=${chosen.value.length >= compareLimit} toggle=${toggle} state=${state} open=${open} />`,
       )}</tbody>
     </table></div>
   </div>`
 }
 
-function sorting() {
-  const [name, direction] = (parameter('sort') || 'number').split(' ')
+function sorting(usual) {
+  const [name, direction] = (parameter('sort') || usual).split(' ')
   return [name, direction === 'desc']
 }
 
@@ -79,13 +87,13 @@ export function sortTrials(trials, column, down) {
   return down ? sorted.reverse() : sorted
 }
 
-function HeadCell({ column, sortName, down }) {
+function HeadCell({ column, sortName, down, usual }) {
   const active = column.name === sortName
-  const sort = () => setParameters({ sort: active && !down ? `${column.name} desc` : column.name === 'number' ? '' : column.name })
+  const sort = () => setParameters({ sort: active && !down ? `${column.name} desc` : column.name === usual ? '' : column.name })
   return html`<th scope="col" aria-sort=${active ? (down ? 'descending' : 'ascending') : 'none'}><button type="button" class="sort" onClick=${sort}>${column.label}${active ? html`<${Icon} name="down" size=${12} />` : ''}</button></th>`
 }
 
-function TrialRow({ trial, columns, at, chosen, toggle, state, open }) {
+function TrialRow({ trial, columns, at, chosen, full, toggle, state, open }) {
   const running = trial.status === 'Running'
   const part = trial.progress?.completion_percent
   const href = state ? undefined : `/runtimes/${trial.runtime_id}?trial=${trial.trial}`
@@ -96,7 +104,7 @@ function TrialRow({ trial, columns, at, chosen, toggle, state, open }) {
     return window.scrollTo({ top: 0, behavior: 'smooth' })
   }
   return html`<tr data-status=${trial.status} data-current=${state?.trial.value?.trial === trial.trial}>
-    <td class="choose"><input type="checkbox" checked=${chosen} onChange=${() => toggle(trial.name)} aria-label=${`Choose trial ${trial.trial} to compare`} /></td>
+    <td class="choose"><input type="checkbox" checked=${chosen} disabled=${full && !chosen} onChange=${() => toggle(trial.name)} aria-label=${`Choose trial ${trial.trial} to compare`} /></td>
     <td class="number"><button type="button" class="link" onClick=${show}>${trial.trial}</button></td>
     <td><${TrialStatus} trial=${trial} small /></td>
     <td class="completion"><span class="number">${part === null || part === undefined ? '–' : percent(part)}</span><span class="tiny-track" data-status=${trial.status}><span style=${{ transform: `scaleX(${(part ?? 0) / 100})` }}></span></span></td>

@@ -1,9 +1,10 @@
 // All trials, and chosen ones side by side.
 import { html, useComputed, useEffect, useMemo, useRef, useSignal } from '../html.js'
 import { get } from '../api.js'
-import { count, duration, percent, value as number } from '../functions/format.js'
+import { count, duration, percent, plural, value as number } from '../functions/format.js'
 import { groupKeys } from '../functions/plot.js'
 import { numbers, time } from '../functions/wire.js'
+import { Cursor } from '../state/cursor.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { useKeys } from '../state/keyboard.js'
 import { fixedKeys } from '../state/runtime.js'
@@ -11,7 +12,7 @@ import { SeriesStore } from '../state/series_store.js'
 import { TrialList, fullName } from '../state/trials.js'
 import { Action } from './button.js'
 import { Chart } from './chart.js'
-import { ChartBar, useChartKeys, useZoom } from './charts.js'
+import { ChartBar, Grid, useChartKeys, useZoom } from './charts.js'
 import { compare, inline } from '../functions/configuration.js'
 import { Problem } from './dialog.js'
 import { Icon } from './icon.js'
@@ -47,10 +48,10 @@ function AllTrials() {
       <div class="list-head">
         <label class="search"><${Icon} name="search" /><span class="off-screen">Filter trials</span>
           <input ref=${input} type="search" placeholder="Filter: status=Running, parameters.learning_rate=0.001" defaultValue=${filter} onInput=${typed} onKeyDown=${(event) => event.key === 'Escape' && input.current.blur()} spellcheck="false" /><kbd>/</kbd></label>
-        <span class="faint">${count(list.total.value)} trials</span>
+        <span class="faint">${plural(list.total.value, 'trial')}</span>
       </div>
       <${Problem} error=${list.error.value} />
-      ${!list.loading.value && !list.error.value && html`<section class="card padded"><${TrialTable} trials=${list.trials} receivedAt=${list.receivedAt} everywhere /></section>`}
+      ${!list.loading.value && !list.error.value && html`<section class="card padded"><${TrialTable} trials=${list.trials} receivedAt=${list.receivedAt} names=${list.names.value} /></section>`}
       ${list.hasMore && html`<${Action} act=${() => list.more()} label="More trials" working="Loading…" />`}
     </div>
   <//>`
@@ -61,7 +62,7 @@ function ComparePage({ names }) {
   const runtimes = useSignal(new Map())
   const error = useSignal(null)
   const keys = useSignal([])
-  const cursor = useSignal(null)
+  const cursor = useMemo(() => new Cursor(), [])
   const store = useMemo(() => new SeriesStore({}), [])
   const zoom = useZoom(store)
   useChartKeys(zoom)
@@ -102,7 +103,7 @@ function ComparePage({ names }) {
     }
   }, [])
   const context = useComputed(() => ({
-    contexts: new Map(trials.value.map((trial) => [trial.name, { origin: time(trial.start_time) ?? 0, perEpoch: trial.progress?.steps_per_epoch ?? 0, colour: names.indexOf(trial.name) }])),
+    contexts: new Map(trials.value.map((trial) => [trial.name, { origin: time(trial.start_time) ?? 0, perEpoch: trial.progress?.steps_per_epoch ?? 0, colour: names.indexOf(trial.name), name: shownName(trial, runtimes.value) }])),
     lines: () => [],
   }))
   const groups = groupKeys(keys.value, fixedKeys)
@@ -111,13 +112,20 @@ function ComparePage({ names }) {
       <${Problem} error=${error.value} />
       <section class="card padded"><${CompareTable} trials=${trials.value} names=${names} runtimes=${runtimes.value} /></section>
       <section class="charts" aria-label="Charts">
-        <${ChartBar} store=${store} zoom=${zoom} />
+        <${ChartBar} store=${store} zoom=${zoom} cursor=${cursor} />
         <div class="chart-grid fixed">${fixedKeys.map((key) => html`<${Chart} key=${key} store=${store} cursor=${cursor} context=${context} name=${key} zoom=${zoom} tall />`)}</div>
-        ${groups.map(({ prefix, name, keys: list }) => html`<section class="chart-group" key=${prefix}><h2>${name}</h2><div class="chart-grid">${list.map((key) => html`<${Chart} key=${key} store=${store} cursor=${cursor} context=${context} name=${key} zoom=${zoom} />`)}</div></section>`)}
+        ${groups.map(({ prefix, name, keys: list }) => html`<section class="chart-group" key=${prefix}><h2>${name}</h2><${Grid} keys=${list} store=${store} cursor=${cursor} context=${context} zoom=${zoom} /></section>`)}
       </section>
       <section class="card padded"><h2>Configuration, where it differs</h2><${Differences} trials=${trials.value} runtimes=${runtimes.value} /></section>
     </div>
   <//>`
+}
+
+/** The name of a trial's runtime and its number; with the end of the id where two runtimes have one name. */
+function shownName(trial, runtimes) {
+  const name = runtimes.get(trial.runtime_id)?.display_name
+  const alike = [...runtimes.values()].filter((one) => one.display_name === name).length > 1
+  return `${name || trial.runtime_id}${name && alike ? ` …${trial.runtime_id.slice(-5)}` : ''} · trial ${trial.trial}`
 }
 
 function CompareTable({ trials, names, runtimes }) {

@@ -20,10 +20,13 @@ export function smoothedByDefault(key) {
   return /(^|\/|_)loss$/.test(key) && !/^(eval|valid|validation|test)\//.test(key)
 }
 
+// "layer 2" before "layer 10".
+const byNumber = new Intl.Collator('en', { numeric: true })
+
 /** Fixed charts first, then evaluation, then by prefix, system last: [{name, keys}]. */
 export function groupKeys(keys, fixed) {
   const groups = new Map()
-  for (const key of keys.filter((one) => !fixed.includes(one)).sort()) {
+  for (const key of keys.filter((one) => !fixed.includes(one)).sort(byNumber.compare)) {
     const prefix = key.includes('/') ? key.split('/')[0] : 'other'
     groups.set(prefix, [...(groups.get(prefix) ?? []), key])
   }
@@ -37,14 +40,14 @@ export function groupKeys(keys, fixed) {
 /**
  * What to draw of `list` (decoded series).
  *
- * `contexts` maps a parent to {origin, perEpoch, colour}. Returns {data, traces, odd}: `data` is the columns for uPlot, x
- * first; a trace is {series, xs, colour, superseded, first} where `first` is its first column.
+ * `contexts` maps a parent to {origin, perEpoch, colour, name}. Returns {data, traces, odd}: `data` is the columns for
+ * uPlot, x first; a trace is {series, xs, colour, name, superseded, first} where `first` is its first column.
  */
 export function plot(list, { axis, scale, weight, contexts }) {
   const ordered = [...list.filter((one) => one.superseded), ...list.filter((one) => !one.superseded)]
   const traces = ordered.map((series) => {
     const context = contexts.get(series.parent) ?? {}
-    return { series, xs: positions(series, axis, context), colour: context.colour ?? 0, superseded: series.superseded }
+    return { series, xs: positions(series, axis, context), colour: context.colour ?? 0, name: context.name, superseded: series.superseded }
   })
   const xs = traces.length === 1 ? traces[0].xs : union(traces.map((trace) => trace.xs))
   const place = traces.length === 1 ? (trace, values) => values : aligner(xs)

@@ -1,15 +1,15 @@
 // The configuration of a runtime as a form: fields with their kind, and what makes a configuration of what was typed. Pure.
 import { scalar } from './configuration.js'
 
-/** Groups of fields. `path` is that of `RuntimeConfiguration`; a test compares it with the contract. */
+/** Groups of fields. `path` is that of `RuntimeConfiguration`; a test compares it with the contract. `whole`: takes a line. */
 export const groups = [
   {
     title: 'What',
     open: true,
     fields: [
-      { path: 'name', label: 'Name', kind: 'text', required: true, hint: 'Free text, shown in lists' },
-      { path: 'entrypoint', label: 'Entrypoint', kind: 'text', required: true, hint: 'package.module:function or file.py:function' },
-      { path: 'working_directory', label: 'Working directory', kind: 'text', hint: 'Where file.py:function is found' },
+      { path: 'name', label: 'Name', kind: 'text', whole: true, required: true, hint: 'Free text, shown in lists' },
+      { path: 'entrypoint', label: 'Entrypoint', kind: 'text', whole: true, required: true, hint: 'package.module:function or file.py:function' },
+      { path: 'working_directory', label: 'Working directory', kind: 'text', whole: true, hint: 'Where file.py:function is found' },
       { path: 'parameters', label: 'Parameters', kind: 'pairs', hint: 'Handed to the entrypoint: numbers, true, false, null or text' },
       { path: 'labels', label: 'Labels', kind: 'pairs', hint: 'team = nlp' },
     ],

@@ -1,5 +1,5 @@
 // Keys, one table for all: the element on top that knows a key gets it.
-import { useEffect, useRef } from '../vendor/hooks.js'
+import { useLayoutEffect, useRef } from '../vendor/hooks.js'
 
 const layers = []
 
@@ -23,8 +23,21 @@ window.addEventListener('keydown', (event) => {
 export function useKeys(actions) {
   const layer = useRef(actions)
   layer.current = actions
-  useEffect(() => {
+  // With the element, not a frame later: it can be seen, so its keys work.
+  useLayoutEffect(() => {
     layers.push(layer)
     return () => layers.splice(layers.indexOf(layer), 1)
   }, [])
+}
+
+/** `j` and `k` move the focus among the elements of `frame` that `selector` finds. */
+export function useRowKeys(frame, selector) {
+  const move = (by) => {
+    const rows = [...(frame.current?.querySelectorAll(selector) ?? [])]
+    if (rows.length === 0) return false
+    const at = rows.indexOf(document.activeElement)
+    rows[at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))].focus()
+    return true
+  }
+  useKeys({ j: () => move(1), k: () => move(-1) })
 }

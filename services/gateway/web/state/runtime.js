@@ -2,6 +2,7 @@
 import { batch, computed, signal } from '../vendor/signals.js'
 import { get } from '../api.js'
 import { Stream } from '../stream.js'
+import { Cursor } from './cursor.js'
 import { parameter } from './location.js'
 import { SeriesStore } from './series_store.js'
 import { mergeNewest } from '../functions/events.js'
@@ -28,7 +29,7 @@ export class RuntimeState {
     this.error = signal(null)
     this.logListeners = new Set()
     this.logPosition = undefined
-    this.cursor = signal(null)
+    this.cursor = new Cursor()
     this.series = new SeriesStore({ asOf: past })
     this.trial = computed(() => chosenTrial(this.trials.value, Number(parameter('trial') || 0)))
     this.trialNumber = computed(() => this.trial.value?.trial ?? 0)

@@ -4,12 +4,15 @@ import { get } from '../api.js'
 import { Stream } from '../stream.js'
 
 const pageSize = 500
+const namesAtOnce = 1000
 const paintPause = 250
 
 export class TrialList {
   constructor() {
     this.trials = signal([])
     this.receivedAt = new Map()
+    // Names of runtimes by id.
+    this.names = signal(new Map())
     this.total = signal(0)
     this.error = signal(null)
     this.loading = signal(true)
@@ -41,6 +44,7 @@ export class TrialList {
       })
       this.#next = answer.next_page_token ?? ''
       this.stream.subscribe(['trials'])
+      this.#loadNames()
     } catch (error) {
       this.error.value = error
       this.loading.value = false
@@ -55,6 +59,25 @@ export class TrialList {
     const answer = await get('/runtimes/-/trials', { page_size: pageSize, filter: this.filter, brief: true, page_token: this.#next })
     this.#next = answer.next_page_token ?? ''
     this.trials.value = [...this.trials.peek(), ...(answer.trials ?? [])]
+    this.#loadNames()
+  }
+
+  /** Trials say the id of their runtime only. Unknown names are asked for once; without an answer the id stands there. */
+  async #loadNames() {
+    const known = this.names.peek()
+    const missing = [...new Set(this.trials.peek().map((trial) => trial.runtime_id))].filter((id) => !known.has(id))
+    if (missing.length === 0) return
+    const found = new Map(known)
+    for (const id of missing) found.set(id, '')
+    this.names.value = found
+    let token = ''
+    do {
+      const answer = await get('/runtimes', { page_size: namesAtOnce, page_token: token || undefined }).catch(() => ({}))
+      const names = new Map(this.names.peek())
+      for (const runtime of answer.runtimes ?? []) names.set(runtime.runtime_id, runtime.display_name)
+      this.names.value = names
+      token = answer.next_page_token ?? ''
+    } while (token && missing.some((id) => !this.names.peek().get(id)))
   }
 
   #receive(trial) {
@@ -69,7 +92,9 @@ export class TrialList {
       const changed = this.trials.peek().map((one) => pending.get(one.name) ?? one).filter((one) => !one.runtime_deleted)
       // With a filter only the server knows whether a new trial belongs here.
       const fresh = this.filter ? [] : [...pending.values()].filter((one) => !known.has(one.name) && !one.runtime_deleted)
+      this.total.value += fresh.length + changed.length - this.trials.peek().length
       this.trials.value = [...fresh, ...changed]
+      if (fresh.length > 0) this.#loadNames()
     }, paintPause)
   }
 }
