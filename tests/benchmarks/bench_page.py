@@ -6,17 +6,14 @@ up to 10,000,000 steps, a log of 1,000,000 lines.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import CDPSession, Page
 
 from tests.benchmarks.figures import report
-from tests.browser.imagined import imagine
+from tests.browser.imagined import imagine, served
 from tests.browser.pages import CHROMIUM, chromium, until, visiting
 
 RUNS = 5
@@ -34,7 +31,7 @@ def main() -> int:
         return 1
     names = [run.identity for run in imagine(0, 0, 0).runs.values()]
     logged, long = (f"/runtimes/{names[place]}" for place in (LOGGED, LONG))
-    with imagined() as base, chromium() as browser:
+    with served("--runtimes=1000", "--running=100", f"--log-lines={LOG_LINES}") as base, chromium() as browser:
         with visiting(browser, base) as visit:
             measure_weight(visit.page, f"{base}{logged}")
         with visiting(browser, base) as visit:
@@ -44,19 +41,6 @@ def main() -> int:
         with visiting(browser, base) as visit:
             measure_log(visit.page, f"{base}{logged}")
     return 0
-
-
-@contextmanager
-def imagined() -> Iterator[str]:
-    """Serve imagined runs in a process of their own. Yields the address of the gateway."""
-    command = [sys.executable, "-m", "tests.browser.imagined", "--runtimes", "1000", "--running", "100"]
-    process = subprocess.Popen([*command, "--log-lines", str(LOG_LINES)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[0].rstrip("/")
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measure_weight(page: Page, address: str) -> None:

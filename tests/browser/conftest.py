@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, visiting
+from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, until, visiting
 from tests.e2e.stack import StackProcess
 
 FOLDER = Path(__file__).parent
+FIXED = ("train/learning_rate", "train/grad_norm", "train/loss")
+STEPS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +43,34 @@ def browser() -> Iterator[Browser]:
     assert AXE.is_file(), "run `make vendor-tests` first"
     with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def walk(stack: StackProcess) -> str:
+    """A run that is under way when the first tests look at it."""
+    name = start(stack, "walk", steps=STEPS)
+    stack.wait_for_step(name, 1)
+    return name
+
+
+@pytest.fixture(scope="package")
+def walked(stack: StackProcess, walk: str) -> str:
+    """The same run when it has completed and everything is stored."""
+    stack.wait_for_end(walk)
+    until(lambda: stack.completeness(walk).stored_points >= 3 * STEPS, "all points are stored")
+    return walk
+
+
+@pytest.fixture(scope="package")
+def search(stack: StackProcess) -> str:
+    """A search of four short trials that has ended."""
+    given = json.loads(configuration("search of four", steps=20, steps_per_epoch=20, step_seconds=0.001))
+    space = {"fall": [10, 20], "eval_every": [5, 10]}
+    given["search"] = {"kind": "grid", "max_concurrent_trials": 4, "space": space}
+    given["resources"] = {"workers": 0, "cpus_per_worker": 0.25}
+    name = stack.client.start_runtime(json.dumps(given)).name
+    stack.wait_for_end(name)
+    return name
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ import asyncio
 import base64
 import math
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -788,6 +791,19 @@ async def serve(world: World, port: int) -> None:
         uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1)
     ).serve(sockets=[listener])
     await server.stop(0)
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[str]:
+    """Serve imagined runs in a process of their own. Yields the address of the gateway."""
+    command = [sys.executable, "-m", "tests.browser.imagined", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[0].rstrip("/")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 if __name__ == "__main__":

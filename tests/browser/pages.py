@@ -76,10 +76,10 @@ class Visit:
         )
         return columns or {"x": [], "line": []}
 
-    def serious_findings(self) -> list[str]:
-        """What axe-core finds that is serious or critical."""
+    def serious_findings(self, within: str = "html") -> list[str]:
+        """What axe-core finds within an element that is serious or critical."""
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        found = self.page.evaluate("(selector) => axe.run(selector, { resultTypes: ['violations'] })", within)
         return [
             f"{violation['id']}: {violation['help']} at {[node['target'] for node in violation['nodes'][:3]]}"
             for violation in found["violations"]

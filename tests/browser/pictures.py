@@ -17,7 +17,7 @@ from playwright.sync_api import Browser
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
-from tests.browser.conftest import start
+from tests.browser.conftest import configuration, start
 from tests.browser.pages import CHROMIUM, Visit, chromium, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -64,7 +64,10 @@ def take_all(stack: StackProcess, browser: Browser, folder: Path) -> None:
     with looking(stack, browser) as visit:
         picture(visit, f"/{failed}", "failed-nan")
         picture(visit, f"/{queued}", "queued")
-        picture(visit, f"/{other}?tab=events", "completed-events", full=True)
+        picture(visit, f"/{other}?tab=events", "completed")
+        visit.page.locator(".tabs").scroll_into_view_if_needed()
+        visit.page.evaluate("document.querySelector('.tabs').scrollIntoView()")
+        shoot(visit, "events")
         names = ",".join(f"{name.removeprefix('runtimes/')}/1" for name in (failed, other))
         picture(visit, f"/trials?compare={names}", "compare", full=True)
         picture(visit, "/", "runtimes")
@@ -73,7 +76,20 @@ def take_all(stack: StackProcess, browser: Browser, folder: Path) -> None:
         verify(visit, f"/{model}/audit?at={aborted}")
     with looking(stack, browser, color_scheme="dark") as visit:
         picture(visit, "/", "runtimes-dark")
+    take_search(stack, browser)
     take_imported(stack, browser, folder, other)
+
+
+def take_search(stack: StackProcess, browser: Browser) -> None:
+    """A search whose later trials wait for the earlier ones."""
+    given = json.loads(configuration("learning rates", steps=200, steps_per_epoch=100, step_seconds=0.03))
+    given["search"] = {"kind": "grid", "space": {"fall": [20, 40, 80, 160, 320]}, "max_concurrent_trials": 1}
+    name = stack.client.start_runtime(json.dumps(given)).name
+    until(lambda: stack.trial(name, 2).progress.step > 110 or None, "the second trial runs", PATIENCE_SECONDS)
+    with looking(stack, browser) as visit:
+        picture(visit, f"/{name}?tab=trials&columns=loss,p:fall", "waiting")
+        visit.page.evaluate("document.querySelector('.tabs').scrollIntoView()")
+        shoot(visit, "trials")
 
 
 def start_model(stack: StackProcess) -> str:
@@ -110,7 +126,7 @@ def stop_and_resume(stack: StackProcess, browser: Browser, model: str) -> None:
     stack.client.runtimes.ResumeRuntime(runtimes.ResumeRuntimeRequest(name=model))
     until(lambda: stack.trial(model).progress.step > step + 40 or None, "it goes on", PATIENCE_SECONDS)
     with looking(stack, browser) as visit:
-        picture(visit, f"/{model}", "resumed", full=True)
+        picture(visit, f"/{model}", "resumed")
 
 
 def verify(visit: Visit, path: str) -> None:

@@ -10,34 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from milepost.api.log.v1 import log_service_pb2 as logs
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
-from tests.browser.conftest import start
+from tests.browser.conftest import FIXED, STEPS, start
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
-
-FIXED = ("train/learning_rate", "train/grad_norm", "train/loss")
-STEPS = 600
-
-
-@pytest.fixture(scope="module")
-def walk(stack: StackProcess) -> str:
-    """A run that is under way when the first tests look at it."""
-    name = start(stack, "walk", steps=STEPS)
-    stack.wait_for_step(name, 1)
-    return name
-
-
-@pytest.fixture(scope="module")
-def walked(stack: StackProcess, walk: str) -> str:
-    """The same run when it has completed and everything is stored."""
-    stack.wait_for_end(walk)
-    until(lambda: stack.completeness(walk).stored_points >= 3 * STEPS, "all points are stored")
-    return walk
 
 
 def queried(stack: StackProcess, name: str, key: str, **more: Any) -> Any:
@@ -224,26 +204,6 @@ def test_the_log_is_searched_on_the_server(visit: Visit, walked: str) -> None:
     assert "line=" in page.url
     page.goto(page.url)
     expect(page.locator(".log-detail")).to_contain_text("step 300", timeout=PATIENCE_SECONDS * 1000)
-
-
-def test_a_phone_needs_no_sideways_scrolling(stack: StackProcess, browser: Browser, walked: str) -> None:
-    """360 px are enough for every page."""
-    with visiting(browser, stack.endpoints.gateway, viewport={"width": 360, "height": 740}) as visit:
-        for path in ("/", f"/{walked}", f"/{walked}?tab=events", "/trials", f"/{walked}?tab=configuration", "/?new=1"):
-            page = visit.open(path)
-            visit.until("document.querySelector('main')?.innerText.length > 20", f"{path} is shown")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-        assert visit.complaints == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(stack: StackProcess, browser: Browser, walked: str, scheme: str) -> None:
-    """Contrast, names, roles: on every page, in both colour schemes."""
-    with visiting(browser, stack.endpoints.gateway, color_scheme=scheme) as visit:
-        for path in ("/", f"/{walked}", f"/{walked}?tab=events", f"/{walked}?tab=trials", "/trials", "/?new=1"):
-            visit.open(path)
-            visit.until("document.querySelector('main')?.innerText.length > 60", f"{path} is shown")
-            assert visit.serious_findings() == [], path
 
 
 def test_not_a_number_is_a_marker_with_its_step(visit: Visit, stack: StackProcess) -> None:

@@ -57,6 +57,11 @@ test('titles and groups', () => {
   assert.deepEqual(groups.map((group) => [group.name, group.keys]), [['Evaluation', ['eval/loss']], ['Other', ['own']], ['Training', ['train/extra']], ['System', ['system/cpu']]])
 })
 
+test('numbers in keys are in the order of numbers', () => {
+  const [{ keys }] = groupKeys(['layer/h.10', 'layer/h.2', 'layer/h.1'], [])
+  assert.deepEqual(keys, ['layer/h.1', 'layer/h.2', 'layer/h.10'])
+})
+
 test('axes have room, also around a single value', () => {
   assert.deepEqual(padded(5, 5, 'linear'), [4.5, 5.5])
   assert.deepEqual(padded(null, null, 'linear'), [0, 1])
