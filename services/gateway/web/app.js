@@ -5,11 +5,11 @@ import './state/preferences.js'
 import { loadSession } from './state/session.js'
 import { Shell } from './elements/shell.js'
 import { Empty } from './elements/empty.js'
-import { lazy } from './elements/lazy.js'
+import { lazy, stylesheet } from './elements/lazy.js'
 
 const RuntimesPage = lazy(() => import('./elements/runtimes_page.js').then((module) => module.RuntimesPage))
 const RuntimePage = lazy(() => import('./elements/runtime_page.js').then((module) => module.RuntimePage))
-const AuditPage = lazy(() => import('./elements/audit_page.js').then((module) => module.AuditPage))
+const AuditPage = lazy(() => Promise.all([import('./elements/audit_page.js'), stylesheet('/static/css/audit.css')]).then(([module]) => module.AuditPage))
 const TrialsPage = lazy(() => import('./elements/trials_page.js').then((module) => module.TrialsPage))
 
 function App() {

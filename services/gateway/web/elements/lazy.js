@@ -18,3 +18,11 @@ export function lazy(load) {
     return ready.value && Loaded ? html`<${Loaded} ...${properties} />` : null
   }
 }
+
+/** Fetch a style sheet that one page alone needs. */
+export function stylesheet(href) {
+  return new Promise((resolve, reject) => {
+    const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href, onload: resolve, onerror: reject })
+    document.head.append(link)
+  })
+}
