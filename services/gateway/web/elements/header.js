@@ -56,7 +56,8 @@ function Hints({ state }) {
   const runtime = state.runtime.value
   const trial = state.trial.value
   const hints = [...(trial?.hints ?? [])]
-  if (runtime.phase === 'QUEUED' && runtime.pending_reason) {
+  // The reason may say it already.
+  if (runtime.phase === 'QUEUED' && runtime.pending_reason && !/in the queue/.test(runtime.reason)) {
     hints.unshift(`${words(runtime.pending_reason)}${runtime.queue_position ? `, number ${runtime.queue_position} in the queue` : ''}`)
   }
   for (const [topic, text] of Object.entries(state.stream?.problems.value ?? {})) hints.push(`no live ${topic}: ${text}`)
