@@ -62,10 +62,8 @@ def admit(usage: Usage, trial: int, lines: Sequence[Line], quota_bytes: int, tim
 
 
 def marker_text(quota_bytes: int, left_out: int | None = None) -> str:
-    """Say that lines are missing, and, once it is known, how many."""
+    """Say that lines are missing, and, once it is known, how many. What is searched has the words that are shown."""
     used_up = f"the log quota of {quota_bytes / 1e6:,.0f} MB of this runtime is used up"
     return (
-        f"{left_out:,} lines dropped: {used_up}"
-        if left_out is not None
-        else f"lines are dropped from here on: {used_up}"
+        f"{left_out:,} lines dropped: {used_up}" if left_out is not None else f"lines dropped from here on: {used_up}"
     )

@@ -149,6 +149,9 @@ async def test_a_used_up_log_quota_ends_in_a_line_that_says_how_many_are_missing
         *lines, marker = answer.entries
         assert len(lines) == 1000
         assert marker.text == "200 lines dropped: the log quota of 1 MB of this runtime is used up"
+        search = log_pb.LogFilter(text="lines dropped")
+        found = await client.logs.QueryLogs(log_pb.QueryLogsRequest(parent=f"runtimes/{runtime_id}", filter=search))
+        assert [entry.text for entry in found.entries] == [marker.text]
         completeness = await client.metrics.GetCompleteness(pb.GetCompletenessRequest(parent=f"runtimes/{runtime_id}"))
         (sender,) = completeness.senders
         assert (sender.sent_items, sender.stored_items) == (1200, 1200)
