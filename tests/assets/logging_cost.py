@@ -98,7 +98,7 @@ def broker_away(trial, result: str, flag: str, seconds: float = 60.0):
 
 
 def take_turns(trial, turns: str, rounds: int, steps: int, count: int):
-    """The sides of a comparison that have telemetry: one logs, one does not; see `turns.py`."""
+    """The sides of a comparison: one logs, one does not; see `turns.py`."""
     from turns import nothing, serve
 
     trial.restore()
@@ -106,4 +106,4 @@ def take_turns(trial, turns: str, rounds: int, steps: int, count: int):
     def five(index):
         trial.log({"a": 1.0, "b": index, "c": 0.5, "d": 2.5, "e": 1e-3})
 
-    serve(Path(turns), {"on": five, "silent": nothing}, rounds, steps, count)
+    serve(Path(turns), {"on": five, "off": nothing}, rounds, steps, count)

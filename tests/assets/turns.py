@@ -1,22 +1,19 @@
-"""Processes that run the same loop in turns, with telemetry and without: `python turns.py FOLDER ROUNDS STEPS COUNT`.
+"""A loop that runs in turns, with telemetry and without. `python turns.py` prints how many rounds of its work are 1 ms.
 
 A turn begins when the file `<side>-<number>` appears, and ends with `<side>-<number>.json`: seconds of CPU of the loop's
-thread, of the whole process, and by the clock. Without arguments it prints how many rounds of work are a millisecond.
+thread, of the whole process, and by the clock.
 """
 
+import hashlib
 import json
-import sys
 import time
-from pathlib import Path
 
 POLL_SECONDS = 0.002
 
 
 def work(rounds):
-    total = 0
-    for number in range(rounds):
-        total += number
-    return total
+    """Compute outside the interpreter, as training does. What Python code itself takes varies by where its objects lie."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
 
 
 def serve(folder, sides, rounds, steps, count):
@@ -53,7 +50,7 @@ def nothing(index):
 
 def calibrate():
     """Return how many rounds are a millisecond."""
-    rounds = 20_000
+    rounds = 2_000
     best = 1.0
     for _ in range(20):
         before = time.thread_time()
@@ -63,7 +60,4 @@ def calibrate():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        print(calibrate())
-        sys.exit()
-    serve(Path(sys.argv[1]), {"off": nothing}, int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    print(calibrate())

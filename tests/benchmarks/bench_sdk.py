@@ -25,8 +25,8 @@ from tests.servers import NatsServer, running_nats
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RUNS = 3
-# Processes, turns of each side in each of them, and steps of 1 ms in a turn. Short: a machine is as fast in both of a pair.
-PROCESSES, TURNS, TURN_STEPS = 3, 150, 100
+# Pairs of turns that are compared, and steps of 1 ms in each. Short: a machine is as fast in both of a pair.
+TURNS, TURN_STEPS = 400, 100
 
 
 async def run_attempt(
@@ -73,71 +73,38 @@ async def cost(nats: NatsServer, connection: Connection, folder: Path) -> None:
 
 
 async def slowdown(nats: NatsServer, connection: Connection, folder: Path) -> None:
-    """The same loop in turns: one that logs, one of the same process that does not, and one of a process without ours.
+    """A loop that logs and the same loop that does not, in turns, in one process with everything that runs beside it.
 
-    Two processes differ by some percent in what the same Python code takes them, whatever they do beside it; so what
-    logging costs is told by the first two, and what the rest of telemetry costs by the median over some processes.
+    Not against a process without ours: the same Python code takes two processes up to a tenth more or less time,
+    whatever they do beside it. What the other threads use is told by itself.
     """
     rounds = int(subprocess.run([sys.executable, str(ASSETS / "turns.py")], capture_output=True, check=True).stdout)
-    found: list[Turns] = []
-    for number in range(PROCESSES):
-        turns = folder / f"turns-{number}"
-        turns.mkdir()
-        found.append(await take_turns(nats, connection, turns, rounds))
-    for name, what in (
-        ("thread", "CPU of the loop's thread"),
-        ("process", "CPU of the process"),
-        ("clock", "by the clock"),
-    ):
-        percent = [one for taken in found for one in taken.percent(name, "on", "silent")]
-        target = "<= 1" if name == "thread" else ""
-        report(f"3.slowdown of 1 ms steps by logging 5 values, {what}", statistics.median(percent), "%", target)
-        quartiles = statistics.quantiles(percent, n=4)
-        # Of a median of so many, by the usual rule for values that are spread evenly around it.
-        error = 1.25 * (quartiles[2] - quartiles[0]) / 1.35 / math.sqrt(len(percent))
-        report(f"3.the same, standard error over {len(percent)} pairs of turns", error, "%", "")
-        for side, against in (("silent", "what runs beside the loop"), ("on", "all of it")):
-            medians = [statistics.median(taken.percent(name, side, "off")) for taken in found]
-            report(f"3.slowdown by {against}, between processes, {what}", medians, "%", "")
-
-
-class Turns:
-    """What the turns of each side took."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, list[dict[str, float]]] = {"on": [], "silent": [], "off": []}
-
-    def percent(self, name: str, side: str, against: str) -> list[float]:
-        """By how much each turn of one side took longer than that of the other."""
-        pairs = zip(self.taken[side], self.taken[against], strict=True)
-        return [100 * (a[name] / b[name] - 1) for a, b in pairs]
-
-
-async def take_turns(nats: NatsServer, connection: Connection, folder: Path, rounds: int) -> Turns:
-    plain = subprocess.Popen(
-        [sys.executable, str(ASSETS / "turns.py"), str(folder), *map(str, (rounds, TURN_STEPS, TURNS))]
-    )
-    found = Turns()
+    taken: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
 
     async def alternate() -> None:
-        sides = list(found.taken)
         for turn in range(TURNS):
             # Who goes first changes, so that a drift of the machine favours nobody.
-            sides = sides[1:] + sides[:1] if turn % 2 else sides[::-1]
-            for side in sides:
+            for side in ("on", "off") if turn % 2 else ("off", "on"):
                 (folder / f"{side}-{turn}").touch()
                 done = folder / f"{side}-{turn}.json"
                 while not done.exists():
                     await asyncio.sleep(0.002)
-                found.taken[side].append(json.loads(done.read_text()))
+                taken[side].append(json.loads(done.read_text()))
 
     parameters = {"turns": str(folder), "rounds": rounds, "steps": TURN_STEPS, "count": TURNS}
-    try:
-        await run_attempt(nats, connection, folder, "take_turns", parameters, alternate())
-    finally:
-        plain.kill()
-        plain.wait()
-    return found
+    await run_attempt(nats, connection, folder, "take_turns", parameters, alternate())
+    for name, what in (("thread", "CPU of the loop's thread"), ("clock", "by the clock")):
+        percent = [100 * (on[name] / off[name] - 1) for on, off in zip(taken["on"], taken["off"], strict=True)]
+        target = "<= 1" if name == "thread" else ""
+        report(f"3.slowdown of 1 ms steps by logging 5 values, {what}", statistics.median(percent), "%", target)
+        quartiles = statistics.quantiles(percent, n=4)
+        # Of a median of so many, by the usual rule for values that are spread evenly around it.
+        error = 1.25 * (quartiles[2] - quartiles[0]) / 1.35 / math.sqrt(TURNS)
+        report(f"3.the same, standard error over {TURNS} pairs of turns", error, "%", "")
+    for side, what in (("on", "while it logs"), ("off", "while it does not")):
+        beside = sum(one["process"] - one["thread"] for one in taken[side])
+        share = 100 * beside / sum(one["clock"] for one in taken[side])
+        report(f"3.CPU of all other threads {what}", share, "% of a core", "")
 
 
 async def away(nats: NatsServer, connection: Connection, folder: Path) -> None:
