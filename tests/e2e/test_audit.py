@@ -22,7 +22,7 @@ from milepost.bundle import verify_bundle
 from milepost.cli.exits import Exit
 from milepost.errors import MilepostError
 from milepost.protojson import to_json
-from tests.e2e.runs import TINY, small
+from tests.e2e.runs import TINY, paced, small
 from tests.e2e.stack import StackProcess, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -205,7 +205,7 @@ def test_an_imported_run_has_the_same_past(stack: StackProcess, elsewhere: Stack
 def test_an_imported_run_is_marked_and_stands_beside_those_of_the_installation(
     elsewhere: StackProcess, imported: str, resumed: runtime_api.Runtime, bundle_file: Path
 ) -> None:
-    own = elsewhere.client.start_runtime(small(name="of this place"))
+    own = elsewhere.client.start_runtime(paced("of this place", 0.01))
     elsewhere.wait_for_end(own.name)
     listed = elsewhere.client.runtimes.ListRuntimes(runtime_api.ListRuntimesRequest())
     marks = {runtime.name: runtime.HasField("imported") for runtime in listed.runtimes}
