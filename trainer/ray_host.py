@@ -45,7 +45,7 @@ WARM_SECONDS = 60.0
 # Exit status when the group is over, however: what happened was said.
 ENDED = 0
 
-NOT_STARTED = ("start_monitor", "start_log_monitor", "start_api_server")
+NOT_STARTED: tuple[str, ...] = ("start_monitor", "start_log_monitor", "start_api_server")
 # What Ray is told, unless somebody has said otherwise.
 SETTINGS = {
     # With it Ray listens on the loopback interface only.

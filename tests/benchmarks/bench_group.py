@@ -1,7 +1,8 @@
 """Target 11: from the start of an attempt with two workers to its first step, on a Ray instance that runs already.
 
-Beside it the same loop as a script with nothing but `TorchTrainer.fit`, from the start of its process. The first run of
-each warms the file cache and does not count. `--cold` measures an instance of the attempt's own instead.
+Beside it the same loop as a script with nothing but `TorchTrainer.fit`, from the start of its process; the same attempt
+with `TorchTrainer` as it comes; and one with a Ray instance of its own. They take turns. The first run of each warms the
+file cache and does not count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -58,13 +60,15 @@ def bare_seconds(folder: Path, ray: dict[str, str]) -> float:
     return max(float((folder / f"first-{rank}").read_text()) for rank in range(WORKERS)) - began
 
 
-async def own_seconds(trial: TrialOnTest, ray: dict[str, str], phases: bool) -> float:
-    """Return the same for an attempt, from the start of its driver."""
+async def own_seconds(
+    trial: TrialOnTest, ray: dict[str, str], *, module: str = "trainer", phases: bool = False
+) -> float:
+    """Return the same for an attempt, from the start of its driver, which is a module."""
     await trial.create({})
     async with Writer(trial.connection, trial.runtime_id):
         attempt = await trial.launch("loops.py:ddp", {}, code=ASSETS, workers=WORKERS)
         began = time.time()
-        attempt.start(**ray)
+        attempt.start(module, **ray)
         assert attempt.process is not None
         markers = [marker_path(attempt.directory, rank) for rank in range(WORKERS)]
         while not all(read_marker(marker) > 0 for marker in markers):
@@ -99,9 +103,8 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
-async def main(cold: bool) -> None:
-    own: list[float] = []
-    bare: list[float] = []
+async def main() -> None:
+    seconds: dict[str, list[float]] = defaultdict(list)
     with (
         tempfile.TemporaryDirectory(prefix="mp-") as name,
         running_nats(Path(name) / "nats") as nats,
@@ -109,13 +112,23 @@ async def main(cold: bool) -> None:
     ):
         async with await connect(nats.url, name="bench") as connection:
             await ensure_streams(connection)
+
+            def trial() -> TrialOnTest:
+                return TrialOnTest(connection, nats.url, Path(name))
+
             for number in range(RUNS + 1):
-                bare.append(await asyncio.to_thread(bare_seconds, Path(name) / f"bare-{number}", ray))
-                trial = TrialOnTest(connection, nats.url, Path(name))
-                own.append(await own_seconds(trial, {} if cold else ray, phases=number == RUNS))
-    name = "11.group_start_own_instance" if cold else "11.group_start"
-    report(name, own[1:], "s", "" if cold else "ratio <= 1.1", peer="TorchTrainer.fit", peer_values=bare[1:])
+                bare = await asyncio.to_thread(bare_seconds, Path(name) / f"bare-{number}", ray)
+                seconds["bare"].append(bare)
+                seconds["plain"].append(await own_seconds(trial(), ray, module="tests.plain_trainer"))
+                seconds["own"].append(await own_seconds(trial(), ray, phases=number == RUNS))
+                seconds["instance"].append(await own_seconds(trial(), {}))
+    for name, kind, target in (
+        ("11.group_start", "own", "ratio <= 1.1"),
+        ("11.group_start_plain_trainer", "plain", ""),
+        ("11.group_start_own_instance", "instance", ""),
+    ):
+        report(name, seconds[kind][1:], "s", target, peer="TorchTrainer.fit", peer_values=seconds["bare"][1:])
 
 
 if __name__ == "__main__":
-    asyncio.run(main("--cold" in sys.argv))
+    asyncio.run(main())

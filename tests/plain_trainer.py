@@ -1,0 +1,31 @@
+"""In place of `trainer.ray_host`: the same with `TorchTrainer` as it comes, to measure what leaving out its helpers saves.
+
+`python -m tests.plain_trainer` drives an attempt whose worker group is made in this way.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def drive() -> int:
+    """Be the driver, with this module in the place of the one that drives Ray."""
+    from trainer import ray_group
+    from trainer.__main__ import main
+
+    ray_group.HOST_MODULE = "tests.plain_trainer"
+    return main()
+
+
+def drive_ray() -> int:
+    """Be the process that drives Ray: no controller of its own, no workers that are ready, every service of Ray."""
+    from trainer import lean_trainer, ray_host
+
+    lean_trainer.LEAN = False
+    ray_host.NOT_STARTED = ()
+    ray_host.warm_workers = lambda work: []
+    return ray_host.main()
+
+
+if __name__ == "__main__":
+    sys.exit(drive() if "--launch" in sys.argv else drive_ray())
