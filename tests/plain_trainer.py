@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -19,7 +20,11 @@ def drive() -> int:
 
 def drive_ray() -> int:
     """Be the process that drives Ray: no controller of its own, no workers that are ready, every service of Ray."""
-    from trainer import lean_trainer, ray_host
+    from trainer import ray_host
+
+    # Read when Ray is imported, which the next line does.
+    os.environ.update(ray_host.settings_for(os.environ.get("RAY_ADDRESS", "")))
+    from trainer import lean_trainer
 
     lean_trainer.LEAN = False
     ray_host.NOT_STARTED = ()

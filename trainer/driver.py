@@ -40,6 +40,7 @@ from milepost.training.log_batches import LogBatcher
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
+from trainer.addresses import own_address
 from trainer.announcer import GROUP_RANK
 from trainer.exits import Ending, memory_kills
 from trainer.group import LocalWorker, Workers
@@ -393,18 +394,3 @@ class Driver:
                 last_step=self._workers.last_step(),
             )
             self._write_exit(ended)
-
-
-def own_address(cluster: str) -> str:
-    """Return the address to listen on, so that the workers of a Ray cluster can reach this process.
-
-    Args:
-        cluster: `host:port` of the cluster that is joined; empty: none is.
-    """
-    host = cluster.rpartition("://")[2].rpartition(":")[0]
-    if host in ("", "localhost", "127.0.0.1", "::1"):
-        return "127.0.0.1"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Nothing is sent: it tells by which interface the cluster is reached.
-        probe.connect((host, 9))
-        return str(probe.getsockname()[0])

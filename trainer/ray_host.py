@@ -27,6 +27,7 @@ from milepost.api.training.v1.training_pb2 import AttemptLaunch, GroupEnded
 from milepost.json_logs import JsonFormatter
 from milepost.training.rank import RankStart, run_rank
 from milepost.training.worker import DRIVER_VARIABLE, LAUNCH_VARIABLE, TOKEN_VARIABLE, die_with_parent
+from trainer.addresses import is_on_loopback
 from trainer.announcer import Announcer
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,6 @@ ENDED = 0
 NOT_STARTED: tuple[str, ...] = ("start_monitor", "start_log_monitor", "start_api_server")
 # What Ray is told, unless somebody has said otherwise.
 SETTINGS = {
-    # With it Ray listens on the loopback interface only.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(GROUP_START_SECONDS),
@@ -64,6 +63,8 @@ SETTINGS = {
     "RAY_worker_register_timeout_seconds": str(GROUP_START_SECONDS),
     "RAY_DEDUP_LOGS": "0",
 }
+# With it Ray listens on the loopback interface only, and looks for others there only.
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,15 @@ def read_work(environment: Mapping[str, str]) -> Work:
     )
     folder = environment.get(FOLDER_VARIABLE)
     return Work(launch, start, Path(folder) if folder else None)
+
+
+def settings_for(cluster: str) -> dict[str, str]:
+    """Return what Ray is told before it is imported.
+
+    Args:
+        cluster: `host:port` of the cluster that is joined; empty: none is.
+    """
+    return {**SETTINGS, **ON_LOOPBACK} if is_on_loopback(cluster) else dict(SETTINGS)
 
 
 def resources_per_worker(launch: AttemptLaunch) -> dict[str, float]:
@@ -240,7 +250,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     work = read_work(os.environ)
     announcer = Announcer(work.start.driver, work.start.token, work.launch.attempt)
-    for name, value in SETTINGS.items():
+    address = "" if work.folder is not None else work.launch.ray_address or os.environ.get("RAY_ADDRESS", "")
+    for name, value in settings_for(address).items():
         os.environ.setdefault(name, value)
     # Whoever can read a process's environment sees it; the workers get it by another way.
     os.environ.pop(TOKEN_VARIABLE)

@@ -30,9 +30,10 @@ from milepost.training.buffer import Columns
 from milepost.training.means import AVERAGED, EXAMPLES, RankMeans, add_to_mean, examples_in, own_values
 from milepost.training.sharding import part_of, shard
 from milepost.training.snapshot_keeper import PartMissing, Parts
-from trainer.driver import own_address
+from trainer.addresses import own_address
 from trainer.halts import Halts
 from trainer.ray_group import RayGroup
+from trainer.ray_host import ON_LOOPBACK, settings_for
 
 # --- halting
 
@@ -337,3 +338,9 @@ def test_an_abrupt_stop_is_no_failure(tmp_path: Any) -> None:
 
 def test_the_driver_listens_where_the_ranks_can_reach_it() -> None:
     assert own_address("") == own_address("127.0.0.1:6379") == own_address("ray://localhost:10001") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("cluster", "alone"), [("", True), ("127.0.0.1:6379", True), ("10.0.0.5:6379", False)])
+def test_ray_is_kept_to_loopback_only_where_its_cluster_is(cluster: str, alone: bool) -> None:
+    """Told to stay there, a driver would not find the nodes of a cluster that has several."""
+    assert (settings_for(cluster).items() >= ON_LOOPBACK.items()) is alone
