@@ -63,11 +63,6 @@ class LogQuery:
     include_superseded: bool = False
     superseded_after: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    @property
-    def reads_text(self) -> bool:
-        """Whether the text of lines must be read to know which of them match."""
-        return bool(self.text or self.regular_expression)
-
     def is_superseded(self, trial: int, attempt: int, step: int) -> bool:
         return step > self.superseded_after.get((trial, attempt), MAXIMUM_STEP)
 
@@ -203,69 +198,6 @@ async def read_lines(
     )
     found = rows.to_pylist()
     return found[::-1] if backwards else found
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        total: lines that match.
-        preceding: of them, those that stand before the page, wherever `skip` begins it; backwards, those before the
-            cursor.
-        positions: (trial, position) of the lines from the cursor on, nearest first.
-    """
-
-    total: int
-    preceding: int
-    positions: list[tuple[int, LinePosition]]
-
-
-async def search(
-    store: Store, query: LogQuery, pin: Pin, cursor: LinePosition | None, count: int, backwards: bool = False
-) -> Found:
-    """Go once through the lines of a filter: count them, and note where the first `count` from a cursor on stand.
-
-    Backwards the complement of each number is sorted, as ClickHouse keeps the smallest of a group only.
-    """
-    condition = all_of(as_condition(query), before(pin))
-    behind = is_behind(cursor) if cursor else Condition("1")
-    ahead = is_ahead_of(cursor) if cursor else Condition("1")
-    wanted, names = (ahead, "bitNot(stream_id), bitNot(log_seq), bitNot(line)") if backwards else (behind, _POSITION)
-    preceding = ahead.sql if backwards else f"NOT ({behind.sql})"
-    rows = await store.read(
-        f"SELECT count() AS total, countIf({preceding}) AS preceding, "
-        f"groupArraySortedIf({int(count)})(({names}, trial), {wanted.sql}) AS positions FROM logs WHERE {condition.sql}",
-        {**condition.parameters, **wanted.parameters},
-    )
-    (row,) = rows.to_pylist()
-    positions = []
-    for entry in row["positions"]:
-        stream_id, sequence, line, trial = entry.values() if isinstance(entry, dict) else entry
-        if backwards:
-            stream_id, sequence, line = _ALL_64 - stream_id, _ALL_64 - sequence, _ALL_32 - line
-        positions.append((trial, LinePosition(stream_id, sequence, line)))
-    return Found(int(row["total"]), int(row["preceding"]), positions)
-
-
-_POSITION = "stream_id, log_seq, line"
-_ALL_64, _ALL_32 = 2**64 - 1, 2**32 - 1
-
-
-async def read_lines_at(
-    store: Store, parent: TrialRef, positions: Sequence[tuple[int, LinePosition]]
-) -> list[dict[str, Any]]:
-    """Read the lines that stand at some positions, in the order in which they came."""
-    if not positions:
-        return []
-    of_runtime = in_trials([TrialRef(parent.runtime_id, trial) for trial, _ in positions])
-    places = [(trial, p.stream_id, p.sequence, p.line) for trial, p in positions]
-    rows = await store.read(
-        f"SELECT {_COLUMNS} FROM logs WHERE ({of_runtime.sql}) AND kind = 'line' AND (trial, {_POSITION}) IN "
-        f"{{places:Array(Tuple(UInt32, UInt64, UInt64, UInt32))}} ORDER BY {_POSITION}",
-        {**of_runtime.parameters, "places": places},
-    )
-    return rows.to_pylist()
 
 
 async def count_lines(store: Store, query: LogQuery, pin: Pin, first: LinePosition | None) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -26,8 +26,6 @@ from services.metrics.log_queries import (
     lines_over_quota,
     read_facets,
     read_lines,
-    read_lines_at,
-    search,
 )
 from services.metrics.names import Checker
 from services.metrics.quota import DEFAULT_BYTES, MARKER_LOGGER, marker_text
@@ -36,26 +34,10 @@ from services.metrics.selection import Condition, Pin, TrialRef, all_of, before,
 DEFAULT_PAGE = 200
 MAXIMUM_PAGE = 5_000
 MAXIMUM_SKIP = 100_000_000
-# Positions that a search notes while it counts.
-MAXIMUM_NOTED = 20_000
 # Lines in one message of a stream.
 CHUNK_LINES = 2_000
 # Answers stay below the limit of clients.
 CHUNK_BYTES = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """Which lines of those that match: `size` of them behind a cursor, or before it, the first `skip` left out."""
-
-    cursor: LinePosition | None
-    size: int
-    skip: int
-    backwards: bool
-
-    @property
-    def end(self) -> int:
-        return self.skip + self.size
 
 
 class LogService(pb_grpc.LogServiceServicer):
@@ -77,10 +59,18 @@ class LogService(pb_grpc.LogServiceServicer):
         await engine.wait_stored(engine.writer.logs, request.min_telemetry_sequence)
         moment = await engine.moment(request.as_of, engine.writer.logs, [parent.runtime_id])
         query = self._with_lineage(query, moment.events_sequence)
-        page = _Page(position, size, skip, request.backwards)
-        rows, response = await self._page(query, moment.pin, page)
+        where = Condition()
+        if position is not None:
+            where = is_ahead_of(position) if request.backwards else is_behind(position)
+        where = all_of(where, before(moment.pin))
+        rows = await read_lines(engine.store, query, where, size, skip, request.backwards)
+        rows = _within_bytes(rows, request.backwards)
+        positions = [_position_of(row) for row in rows]
+        response = pb.QueryLogsResponse(telemetry_sequence=moment.pin.sequence)
+        first = min(positions, default=None)
+        response.total_size, response.first_index = await count_lines(engine.store, query, moment.pin, first)
         if rows:
-            edge = _position_of(rows[0] if request.backwards else rows[-1])
+            edge = positions[0] if request.backwards else positions[-1]
             remaining = (
                 response.first_index if request.backwards else response.total_size - response.first_index - len(rows)
             )
@@ -156,27 +146,6 @@ class LogService(pb_grpc.LogServiceServicer):
         )
 
     # --- parts ------------------------------------------------------------------------------------------------------
-
-    async def _page(self, query: LogQuery, pin: Pin, page: _Page) -> tuple[list[dict[str, Any]], pb.QueryLogsResponse]:
-        """Read one page: its lines, and an answer that says how many match and how many of them come before it."""
-        response = pb.QueryLogsResponse(telemetry_sequence=pin.sequence)
-        store = self._engine.store
-        if query.reads_text and page.end <= MAXIMUM_NOTED:
-            # Text is the bulk of a log: it is gone through once.
-            found = await search(store, query, pin, page.cursor, page.end, page.backwards)
-            rows = await read_lines_at(store, query.parent, found.positions[page.skip :])
-            rows = _within_bytes(rows, page.backwards)
-            before_page = found.preceding + (-page.skip - len(rows) if page.backwards else page.skip)
-            response.total_size, response.first_index = found.total, before_page if rows else 0
-            return rows, response
-        where = Condition()
-        if page.cursor is not None:
-            where = is_ahead_of(page.cursor) if page.backwards else is_behind(page.cursor)
-        rows = await read_lines(store, query, all_of(where, before(pin)), page.size, page.skip, page.backwards)
-        rows = _within_bytes(rows, page.backwards)
-        first = min((_position_of(row) for row in rows), default=None)
-        response.total_size, response.first_index = await count_lines(store, query, pin, first)
-        return rows, response
 
     def _with_lineage(self, query: LogQuery, events_sequence: int | None) -> LogQuery:
         lineages = self._engine.follower.lineages
