@@ -82,10 +82,11 @@ def test_what_is_lost_of_a_run_in_motion_is_counted_to_the_step(stack: StackProc
 
 
 def test_the_story_of_a_stopped_and_resumed_run_names_actor_and_cause_of_each_transition(
-    stack: StackProcess,
+    stack: StackProcess, tmp_path: Path
 ) -> None:
-    started = stack.client.start_runtime(loop("plain", {"step_seconds": 0.05}))
-    stack.wait_for_step(started.name, 6)
+    flag = tmp_path / "flag"
+    started = stack.client.start_runtime(loop("data_wait", {"flag": str(flag)}))
+    until(flag.exists, "the loop waits for data")
     assert stack.milepost("runtime", "stop", "--reason=lunch", "--wait", started.runtime_id).returncode == Exit.OK
     assert stack.milepost("runtime", "wait", started.runtime_id).returncode == Exit.ABORTED
     assert stack.milepost("runtime", "resume", "--wait", started.runtime_id).returncode == Exit.OK
