@@ -83,12 +83,12 @@ def take_all(stack: StackProcess, browser: Browser, folder: Path) -> None:
 
 def take_search(stack: StackProcess, browser: Browser) -> None:
     """A search whose later trials wait for the earlier ones."""
-    given = json.loads(configuration("learning rates", steps=200, steps_per_epoch=100, step_seconds=0.03))
+    given = json.loads(configuration("learning rates", steps=200, steps_per_epoch=100, step_seconds=0.06))
     given["search"] = {"kind": "grid", "space": {"fall": [20, 40, 80, 160, 320]}, "max_concurrent_trials": 1}
     name = stack.client.start_runtime(json.dumps(given)).name
     until(lambda: stack.trial(name, 2).progress.step > 110 or None, "the second trial runs", PATIENCE_SECONDS)
     with looking(stack, browser) as visit:
-        picture(visit, f"/{name}?tab=trials&columns=loss,p:fall", "waiting")
+        picture(visit, f"/{name}?trial=2&tab=trials&columns=loss,p:fall", "waiting")
         visit.page.evaluate("document.querySelector('.tabs').scrollIntoView()")
         shoot(visit, "trials")
 

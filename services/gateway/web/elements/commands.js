@@ -74,7 +74,7 @@ export function StopDialog({ runtime, trial, onClose, onDone = () => {} }) {
         <label class="mode" data-chosen=${mode.value === 'GRACEFUL'}>
           <input type="radio" name="mode" value="GRACEFUL" checked=${mode.value === 'GRACEFUL'} onChange=${() => (mode.value = 'GRACEFUL')} />
           <span><strong>Graceful</strong><span>The training code takes a snapshot at the next step, sends everything and leaves.${deadline ? ` Killed after ${duration(deadline)} if it has not.` : ''}</span>
-          <span class="loss-text good">${preview.value?.graceful_message || 'Nothing is lost.'}</span></span>
+          <span class="loss-text good">${sentence(preview.value?.graceful_message) || 'Nothing is lost.'}</span></span>
         </label>
         <label class="mode" data-chosen=${mode.value === 'ABRUPT'}>
           <input type="radio" name="mode" value="ABRUPT" checked=${mode.value === 'ABRUPT'} disabled=${external} onChange=${() => (mode.value = 'ABRUPT')} />
@@ -87,6 +87,10 @@ export function StopDialog({ runtime, trial, onClose, onDone = () => {} }) {
       <${Footer} onClose=${onClose} command=${command} label=${mode.value === 'GRACEFUL' ? 'Stop gracefully' : 'Stop at once'} working="Stopping…" tone="danger" />
     </form>
   <//>`
+}
+
+function sentence(words) {
+  return words && words.charAt(0).toUpperCase() + words.slice(1)
 }
 
 function lossText(preview, error) {

@@ -9,7 +9,8 @@ export function Monitors({ state }) {
   const trial = state.trial.value
   if (!trial) return html`<section class="monitors card" aria-label="Progress"><p class="faint">There is no trial yet.</p></section>`
   const progress = trial.progress ?? {}
-  const begun = trial.status === 'Running' || Boolean(progress.step)
+  // Before the training code has said a word: no plan, no step.
+  const begun = Boolean(progress.step || progress.total_steps)
   return html`<section class="monitors card" aria-label="Progress">
     <div class="figures">
       <div class="figure main">

@@ -159,7 +159,7 @@ function Differences({ trials, runtimes }) {
   const valueAt = (column, path) => compare(column, {}).find((row) => row.path === path)?.left
   if (paths.size === 0) return html`<p class="faint">All the same.</p>`
   return html`<div class="table-frame" tabindex="0" role="region" aria-label="Differences"><table class="plain paths difference">
-    <thead><tr><th scope="col">Field</th>${trials.map((trial, i) => html`<th scope="col"><span class="swatch" data-colour=${(i % 10) + 1}></span> trial ${trial.trial}</th>`)}</tr></thead>
+    <thead><tr><th scope="col">Field</th>${trials.map((trial, i) => html`<th scope="col"><span class="swatch" data-colour=${(i % 10) + 1}></span> ${shownName(trial, runtimes)}</th>`)}</tr></thead>
     <tbody>${[...paths].map((path) => html`<tr key=${path}><th scope="row"><code>${path}</code></th>${columns.map((column) => html`<td><code>${inline(valueAt(column, path))}</code></td>`)}</tr>`)}</tbody>
   </table></div>`
 }
