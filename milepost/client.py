@@ -62,6 +62,7 @@ _ERRORS: dict[grpc.StatusCode, type[errors.MilepostError]] = {
 # Attribute of the client -> (address in `Endpoints`, module of the contract, its service).
 _SERVICES = {
     "runtimes": ("runtime", "milepost.api.runtime.v1.runtime_service", "RuntimeService"),
+    "launches": ("runtime", "milepost.api.training.v1.launch_service", "LaunchService"),
     "audit": ("runtime", "milepost.api.audit.v1.audit_service", "AuditService"),
     "trials": ("trials", "milepost.api.trial.v1.trial_service", "TrialService"),
     "metrics": ("metrics", "milepost.api.metric.v1.metric_service", "MetricService"),
@@ -178,6 +179,7 @@ class Client:
     """A connection to all services of a stack. Thread-safe; close it or use it as a context manager."""
 
     runtimes: Service
+    launches: Service
     audit: Service
     trials: Service
     metrics: Service

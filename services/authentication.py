@@ -249,7 +249,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         except PermissionDenied as error:
             self.observe_refusal(error, call.method, caller, resource, peer)
             raise
-        if call.rule.kind is not Kind.READ:
+        if call.rule.kind is not Kind.READ and not call.rule.owned:
             self._observer.observe(Observation(Result.ALLOWED, caller.actor, call.method.lstrip("/"), resource, peer))
         return caller
 

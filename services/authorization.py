@@ -32,6 +32,7 @@ class Rule:
         resource: the field of the request that names what it is about, a name or several.
         trainer: an attempt may call it too, for its own runtime.
         service: a service may call it, whatever the role.
+        owned: for who started the runtime, and admins. Its handler looks at that and tells the observer what came of it.
     """
 
     role: Role
@@ -39,6 +40,7 @@ class Rule:
     resource: str = ""
     trainer: bool = False
     service: bool = False
+    owned: bool = False
 
 
 def _read(resource: str = "") -> Rule:
@@ -107,6 +109,7 @@ RULES: dict[str, Rule] = {
     ACCESS + "ReportAccess": Rule(Role.SERVICE),
     # The ticket says which one; it is good once.
     LAUNCHES + "ClaimLaunch": Rule(Role.LAUNCH, Kind.COMMAND),
+    LAUNCHES + "TakeUpAttempt": replace(_command(Role.OPERATOR), owned=True),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _read(),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _read(),
 }

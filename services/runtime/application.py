@@ -219,7 +219,7 @@ class Application:
         self._audit_service = AuditService(events, sources, options.data_dir)
         self._imports = imports_of(options.data_dir, sources)
         self._access_log = AccessLog(self._log, "/services/runtime")
-        self._launch_service = LaunchService(self.views, launches, claims, self._attempt_credentials)
+        self._launch_service = LaunchService(self.views, launches, claims, self._attempt_credentials, self._access_log)
 
     def _ray_launcher(self, claims: Claims) -> RayLauncher | None:
         options = self._options

@@ -1,4 +1,4 @@
-"""The LaunchService: hands the launch of an attempt to the job of a cluster that runs it."""
+"""The LaunchService: hands the launch of an attempt to whoever runs it: a job of a cluster, or a script."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import grpc.aio
 
+from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.training.v1 import launch_service_pb2 as api
 from milepost.api.training.v1 import launch_service_pb2_grpc
-from milepost.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable, Violation
+from milepost.domain import runtime
+from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable, Violation
 from milepost.tokens import Role
-from services.authentication import current_caller
+from services.authentication import Observation, Observer, Result, current_caller
 from services.runtime.claims import Claims
 from services.runtime.launchers import AttemptKey
 from services.runtime.launching import Launches
@@ -22,6 +24,7 @@ from services.runtime.views import RuntimeView, TrialView, Views
 log = logging.getLogger(__name__)
 
 NAME = api.DESCRIPTOR.services_by_name["LaunchService"].full_name
+_TRIAL = re.compile(r"runtimes/(rt-[a-z0-9]+)/trials/([1-9][0-9]{0,8})")
 _CLAIM = re.compile(r"[A-Za-z0-9]{16,64}")
 MAXIMUM_HOST_CHARACTERS = 253
 
@@ -30,12 +33,18 @@ class LaunchService(launch_service_pb2_grpc.LaunchServiceServicer):
     """Any replica answers: what an attempt is told follows from the log."""
 
     def __init__(
-        self, views: Views, launches: Launches, claims: Claims, credentials: Callable[[AttemptKey], str | None]
+        self,
+        views: Views,
+        launches: Launches,
+        claims: Claims,
+        credentials: Callable[[AttemptKey], str | None],
+        observer: Observer,
     ) -> None:
         self._views = views
         self._launches = launches
         self._claims = claims
         self._credentials = credentials
+        self._observer = observer
 
     async def ClaimLaunch(self, request: api.ClaimLaunchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         key = _key_of_caller()
@@ -51,6 +60,50 @@ class LaunchService(launch_service_pb2_grpc.LaunchServiceServicer):
             )
         log.info("launch.claimed", extra={"attempt": str(key), "host": request.host, "peer": current_caller().peer})
         return api.ClaimLaunchResponse(launch=launch, environment=environment, nats_credentials=credentials)
+
+    async def TakeUpAttempt(
+        self, request: api.TakeUpAttemptRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        view, number = self._external(request)
+        self._check_owner(view, request.name)
+        one = view.trials.get(number)
+        active = one.state.active if one is not None else None
+        if view.state.phase is not runtime.Phase.ENDED and (active is None or active.attempt < request.attempt):
+            raise Unavailable("the attempt is not launched yet", reason="NOT_LAUNCHED")
+        if one is None or active is None or not active.may_write or request.attempt not in (0, active.attempt):
+            asked = f"attempt {request.attempt}" if request.attempt else "the last attempt"
+            raise FailedPrecondition(f"{asked} of {request.name} is over", reason="STALE_ATTEMPT")
+        key = AttemptKey(view.runtime_id, number, active.attempt)
+        launch = await self._launches.launch(view, one)
+        log.info("attempt.taken_up", extra={"attempt": str(key), "peer": current_caller().peer})
+        return api.TakeUpAttemptResponse(launch=launch, nats_credentials=self._credentials(key) or "")
+
+    def _external(self, request: api.TakeUpAttemptRequest) -> tuple[RuntimeView, int]:
+        """Find a trial whose attempts are run by others. Raises InvalidArgument, NotFound, FailedPrecondition."""
+        parts = _TRIAL.fullmatch(request.name)
+        if parts is None:
+            raise InvalidArgument([Violation("name", "must be runtimes/{runtime}/trials/{trial}")])
+        if request.attempt < 0:
+            raise InvalidArgument([Violation("attempt", "must not be negative")])
+        view, number = self._views.runtimes.get(parts[1]), int(parts[2])
+        if view is None or view.state.configuration is None or number > max(1, view.state.trial_count):
+            raise NotFound(f"{request.name} does not exist")
+        if view.state.configuration.launcher != config.LAUNCHER_EXTERNAL:
+            raise FailedPrecondition(f"attempts of {request.name} are launched by Milepost", reason="NOT_EXTERNAL")
+        return view, number
+
+    def _check_owner(self, view: RuntimeView, name: str) -> None:
+        """Let who started a runtime write as its attempt, and admins. Raises PermissionDenied: it is somebody else."""
+        caller = current_caller()
+        mine = view.created is not None and view.created.actor == caller.actor
+        allowed = mine or caller.role in (Role.ADMIN, Role.LOCAL)
+        result = Result.ALLOWED if allowed else Result.PERMISSION_DENIED
+        self._observer.observe(Observation(result, caller.actor, f"{NAME}/TakeUpAttempt", name, caller.peer))
+        if not allowed:
+            raise PermissionDenied(
+                f"{caller.actor} did not start this runtime; who did, or an admin, may write to it",
+                reason="NOT_THE_OWNER",
+            )
 
     def _find(self, key: AttemptKey) -> tuple[RuntimeView, TrialView]:
         view = self._views.runtimes.get(key.runtime_id)

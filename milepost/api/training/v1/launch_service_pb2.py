@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from milepost.api.training.v1 import training_pb2 as milepost_dot_api_dot_training_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-milepost/api/training/v1/launch_service.proto\x12\x18milepost.api.training.v1\x1a\'milepost/api/training/v1/training.proto\"4\n\x12\x43laimLaunchRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"\xf1\x01\n\x13\x43laimLaunchResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12S\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32>.milepost.api.training.v1.ClaimLaunchResponse.EnvironmentEntry\x12\x18\n\x10nats_credentials\x18\x03 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32{\n\rLaunchService\x12j\n\x0b\x43laimLaunch\x12,.milepost.api.training.v1.ClaimLaunchRequest\x1a-.milepost.api.training.v1.ClaimLaunchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-milepost/api/training/v1/launch_service.proto\x12\x18milepost.api.training.v1\x1a\'milepost/api/training/v1/training.proto\"4\n\x12\x43laimLaunchRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"\xf1\x01\n\x13\x43laimLaunchResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12S\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32>.milepost.api.training.v1.ClaimLaunchResponse.EnvironmentEntry\x12\x18\n\x10nats_credentials\x18\x03 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x14TakeUpAttemptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"j\n\x15TakeUpAttemptResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12\x18\n\x10nats_credentials\x18\x02 \x01(\t2\xed\x01\n\rLaunchService\x12j\n\x0b\x43laimLaunch\x12,.milepost.api.training.v1.ClaimLaunchRequest\x1a-.milepost.api.training.v1.ClaimLaunchResponse\x12p\n\rTakeUpAttempt\x12..milepost.api.training.v1.TakeUpAttemptRequest\x1a/.milepost.api.training.v1.TakeUpAttemptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMLAUNCHRESPONSE']._serialized_end=412
   _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_start=362
   _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_end=412
-  _globals['_LAUNCHSERVICE']._serialized_start=414
-  _globals['_LAUNCHSERVICE']._serialized_end=537
+  _globals['_TAKEUPATTEMPTREQUEST']._serialized_start=414
+  _globals['_TAKEUPATTEMPTREQUEST']._serialized_end=467
+  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_start=469
+  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_end=575
+  _globals['_LAUNCHSERVICE']._serialized_start=578
+  _globals['_LAUNCHSERVICE']._serialized_end=815
 # @@protoc_insertion_point(module_scope)

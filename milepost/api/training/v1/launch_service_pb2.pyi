@@ -31,3 +31,19 @@ class ClaimLaunchResponse(_message.Message):
     environment: _containers.ScalarMap[str, str]
     nats_credentials: str
     def __init__(self, launch: _Optional[_Union[_training_pb2.AttemptLaunch, _Mapping]] = ..., environment: _Optional[_Mapping[str, str]] = ..., nats_credentials: _Optional[str] = ...) -> None: ...
+
+class TakeUpAttemptRequest(_message.Message):
+    __slots__ = ("name", "attempt")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    attempt: int
+    def __init__(self, name: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+
+class TakeUpAttemptResponse(_message.Message):
+    __slots__ = ("launch", "nats_credentials")
+    LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    NATS_CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    launch: _training_pb2.AttemptLaunch
+    nats_credentials: str
+    def __init__(self, launch: _Optional[_Union[_training_pb2.AttemptLaunch, _Mapping]] = ..., nats_credentials: _Optional[str] = ...) -> None: ...

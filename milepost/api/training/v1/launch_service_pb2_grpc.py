@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LaunchServiceStub(object):
-    """Served by the runtime service, for the jobs it submitted.
+    """Served by the runtime service.
     """
 
     def __init__(self, channel):
@@ -40,10 +40,15 @@ class LaunchServiceStub(object):
                 request_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchResponse.FromString,
                 _registered_method=True)
+        self.TakeUpAttempt = channel.unary_unary(
+                '/milepost.api.training.v1.LaunchService/TakeUpAttempt',
+                request_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.FromString,
+                _registered_method=True)
 
 
 class LaunchServiceServicer(object):
-    """Served by the runtime service, for the jobs it submitted.
+    """Served by the runtime service.
     """
 
     def ClaimLaunch(self, request, context):
@@ -51,6 +56,15 @@ class LaunchServiceServicer(object):
         ticket it was submitted with. A repeat with the same `claim_id` gets the same attempt again.
         FAILED_PRECONDITION: it was handed to somebody else, was withdrawn, or the attempt is over. UNAVAILABLE: not known
         here yet, ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeUpAttempt(self, request, context):
+        """Hands over what an attempt of a runtime with the launcher `external` is told, with credentials for NATS that are good
+        for this attempt alone, to who started the runtime or is an admin. May be repeated.
+        PERMISSION_DENIED: somebody else started it. FAILED_PRECONDITION: another launcher, or the attempt is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +78,11 @@ def add_LaunchServiceServicer_to_server(servicer, server):
                     request_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchRequest.FromString,
                     response_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchResponse.SerializeToString,
             ),
+            'TakeUpAttempt': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeUpAttempt,
+                    request_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'milepost.api.training.v1.LaunchService', rpc_method_handlers)
@@ -73,7 +92,7 @@ def add_LaunchServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LaunchService(object):
-    """Served by the runtime service, for the jobs it submitted.
+    """Served by the runtime service.
     """
 
     @staticmethod
@@ -93,6 +112,33 @@ class LaunchService(object):
             '/milepost.api.training.v1.LaunchService/ClaimLaunch',
             milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchRequest.SerializeToString,
             milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.ClaimLaunchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeUpAttempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.training.v1.LaunchService/TakeUpAttempt',
+            milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.SerializeToString,
+            milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,185 @@
+"""Scripts of other machines: who started a runtime gets the credentials of its attempt, and nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.event.v1 import platform_events_pb2 as platform_facts
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from milepost.api.training.v1 import launch_service_pb2 as launch_api
+from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
+from milepost.domain import runtime
+from milepost.eventlog import PLATFORM_SUBJECT, codec
+from milepost.eventlog.connection import connect
+from milepost.eventlog.credentials import (
+    ADMIN,
+    credentials_path,
+    open_authority,
+    user_of,
+    write_service_credentials,
+)
+from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.streams import ensure_streams
+from milepost.ids import new_runtime_id
+from milepost.tokens import Role, TokenStore
+from services.access import open_access
+from services.runtime.application import Application, Options
+from services.runtime.placement_policy import Capacity
+from tests.attempts import Writer
+from tests.integration.security.doors import settings_of
+from tests.servers import NatsServer, running_nats
+
+Code = grpc.StatusCode
+ROOT = Path(__file__).resolve().parents[3]
+SECONDS = 60.0
+SCRIPT = """
+import milepost
+trial = milepost.init("elsewhere", total_steps=20)
+for step in range(1, 21):
+    trial.log({"train/loss": 1.0 / step})
+"""
+
+
+@dataclass
+class Installation:
+    """A runtime service that asks for tokens, on a broker that asks for users."""
+
+    application: Application
+    nats: NatsServer
+    data_dir: Path
+    channel: grpc.aio.Channel
+
+    def token(self, name: str, role: Role = Role.OPERATOR) -> str:
+        return TokenStore(self.data_dir / "tokens.json").create(name, role, created_by="local:test")[1]
+
+    async def start(self, token: str, launcher: config.Launcher = config.LAUNCHER_EXTERNAL) -> str:
+        """Start a runtime, and wait until its attempt is launched. Returns its id."""
+        configuration = config.RuntimeConfiguration(name="mine", launcher=launcher)
+        request = api.StartRuntimeRequest(configuration=configuration, runtime_id=new_runtime_id(), request_id="r" * 20)
+        await RuntimeServiceStub(self.channel).StartRuntime(request, metadata=shown(token), timeout=SECONDS)  # type: ignore[misc]
+        async with asyncio.timeout(SECONDS):
+            while (
+                1 not in (trials := self.application.views.runtimes[request.runtime_id].trials)
+                or not trials[1].state.active
+            ):
+                await asyncio.sleep(0.05)
+        return request.runtime_id
+
+    async def take_up(self, token: str, runtime_id: str, attempt: int = 1) -> Any:
+        stub: Any = LaunchServiceStub(self.channel)
+        request = launch_api.TakeUpAttemptRequest(name=f"runtimes/{runtime_id}/trials/1", attempt=attempt)
+        return await stub.TakeUpAttempt(request, metadata=shown(token), timeout=SECONDS)
+
+    async def run(self, code: str, folder: Path, token: str, *arguments: str) -> tuple[int, str, str]:
+        """Run a script as on another machine: with addresses and a token, without keys."""
+        folder.mkdir(exist_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, *arguments, cwd=folder,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={
+                **os.environ, "PYTHONPATH": str(ROOT), "MILEPOST_DATA_DIR": str(folder), "MILEPOST_TOKEN": token,
+                "MILEPOST_RUNTIME_ADDRESS": f"127.0.0.1:{self.application.port}", "MILEPOST_NATS_URL": self.nats.url,
+            },
+        )  # fmt: skip
+        async with asyncio.timeout(SECONDS):
+            out, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), errors.decode()
+
+
+def shown(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+@pytest.fixture
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    authority = open_authority(folder / "keys")
+    write_service_credentials(folder / "keys")
+    with running_nats(folder, authority=authority) as nats:
+        async with await connect(nats.url, credentials=credentials_path(folder / "keys", "runtime")) as connection:
+            await ensure_streams(connection)
+        settings = settings_of(folder, authentication="required")
+        application = Application(
+            Options(
+                listen="127.0.0.1:0", data_dir=folder, nats_url=nats.url, metrics_address="", trials_address="",
+                capacity=Capacity("here", 2, 4), keys_dir=folder / "keys",
+                open_access=lambda observer: open_access(settings, "runtime", observer),
+            )
+        )  # fmt: skip
+        await application.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+            yield Installation(application, nats, folder, channel)
+        await application.stop()
+
+
+async def refused(call: Any) -> tuple[Code, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value.code(), error.value.details() or ""
+
+
+async def test_who_started_a_runtime_or_is_an_admin_gets_the_user_of_its_attempt(installation: Installation) -> None:
+    ann, bob = installation.token("ann"), installation.token("bob")
+    runtime_id = await installation.start(ann)
+    for token in (ann, ann, installation.token("root", Role.ADMIN)):
+        told = await installation.take_up(token, runtime_id)
+        assert user_of(told.nats_credentials) == f"{runtime_id}_1_1"
+        assert (told.launch.runtime_id, told.launch.attempt) == (runtime_id, 1)
+    for token in (bob, installation.token("viewer", Role.VIEWER)):
+        code, words = await refused(installation.take_up(token, runtime_id))
+        assert code is Code.PERMISSION_DENIED, words
+    assert (await refused(installation.take_up(ann, runtime_id, -1)))[0] is Code.INVALID_ARGUMENT
+    assert (await refused(installation.take_up(ann, new_runtime_id())))[0] is Code.NOT_FOUND
+    assert (await refused(installation.take_up("mp_x_y", runtime_id)))[0] is Code.UNAUTHENTICATED
+    await installation.application._access_log.flush()
+    seen = {(actor, fact.result) for actor, fact in await access_facts(installation) if "TakeUp" in fact.operation}
+    allowed, denied = platform_facts.ACCESS_RESULT_ALLOWED, platform_facts.ACCESS_RESULT_PERMISSION_DENIED
+    unknown = ("unauthenticated", platform_facts.ACCESS_RESULT_UNAUTHENTICATED)
+    assert seen == {("ann", allowed), ("root", allowed), ("bob", denied), ("viewer", denied), unknown}
+
+
+async def access_facts(installation: Installation) -> list[tuple[str, Any]]:
+    credentials = credentials_path(installation.data_dir / "keys", ADMIN)
+    async with await connect(installation.nats.url, credentials=credentials) as connection:
+        events = await JetStreamLog(connection).read_chain(PLATFORM_SUBJECT)
+    return [(event.actor, codec.decode(event.type, event.body)) for event in events]
+
+
+async def test_a_script_of_another_machine_records_with_its_token_alone(
+    installation: Installation, tmp_path: Path
+) -> None:
+    token = installation.token("ann")
+    credentials = credentials_path(installation.data_dir / "keys", ADMIN)
+    async with await connect(installation.nats.url, credentials=credentials) as own, Writer(own, "*") as writer:
+        status, _, errors = await installation.run(SCRIPT, tmp_path / "elsewhere", token)
+        assert status == 0, errors
+        (view,) = installation.application.views.runtimes.values()
+        await ended(installation)
+        assert view.state.status is runtime.Status.COMPLETED, errors
+        assert view.created is not None and view.created.actor == "ann"
+        assert writer.points("train/loss")[1] == {step: 1.0 / step for step in range(1, 21)}
+        (kept,) = (tmp_path / "elsewhere").rglob("nats.creds")
+        assert kept.stat().st_mode & 0o077 == 0
+        assert (await refused(installation.take_up(token, view.runtime_id)))[0] is Code.FAILED_PRECONDITION
+        status, _, errors = await installation.run(SCRIPT, tmp_path / "viewer", installation.token("v", Role.VIEWER))
+        assert status == 0, errors
+        assert "refuses this run" in errors and len(installation.application.views.runtimes) == 1
+
+
+async def ended(installation: Installation) -> None:
+    async with asyncio.timeout(SECONDS):
+        while any(v.state.phase is not runtime.Phase.ENDED for v in installation.application.views.runtimes.values()):
+            await asyncio.sleep(0.05)
