@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from milepost.training.snapshots import StateNotSavable
     from milepost.training.stop import Stopped
     from milepost.training.trial import Trial
+    from milepost.training.twins import (
+        accumulate,
+        declare,
+        evaluation,
+        maybe_snapshot,
+        mean,
+        plan,
+        should_stop,
+        track,
+        watch,
+    )
 
 __version__ = "0.1.0"
 
@@ -32,11 +43,20 @@ _NAMES = {
     "StateNotSavable": "milepost.training.snapshots",
     "Stopped": "milepost.training.stop",
     "Trial": "milepost.training.trial",
+    "accumulate": "milepost.training.twins",
     "current": "milepost.training.external",
+    "declare": "milepost.training.twins",
+    "evaluation": "milepost.training.twins",
     "finish": "milepost.training.external",
     "init": "milepost.training.external",
     "log": "milepost.training.external",
+    "maybe_snapshot": "milepost.training.twins",
+    "mean": "milepost.training.twins",
+    "plan": "milepost.training.twins",
+    "should_stop": "milepost.training.twins",
     "sync": "milepost.training.external",
+    "track": "milepost.training.twins",
+    "watch": "milepost.training.twins",
 }
 _RENAMED = {"log": "log_values"}
 
@@ -48,11 +68,20 @@ __all__ = [
     "Stopped",
     "Trial",
     "__version__",
+    "accumulate",
     "current",
+    "declare",
+    "evaluation",
     "finish",
     "init",
     "log",
+    "maybe_snapshot",
+    "mean",
+    "plan",
+    "should_stop",
     "sync",
+    "track",
+    "watch",
 ]
 
 

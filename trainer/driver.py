@@ -37,6 +37,7 @@ from milepost.eventlog.jetstream import JetStreamLog
 from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver_sender, driver_spool_path, with_attempt
 from milepost.training.leftovers import send_leftovers
 from milepost.training.log_batches import LogBatcher
+from milepost.training.retention import Retention
 from milepost.training.sender import TelemetrySender
 from milepost.training.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
@@ -48,7 +49,6 @@ from trainer.halts import Halts
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
 from trainer.ray_group import RayGroup
-from trainer.retention import Retention
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,9 @@ from milepost.api.event.v1 import platform_events_pb2 as platform_facts
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 
+# Names that a sentence lists before it counts the rest.
+LISTED_NAMES = 6
+
 EXIT_CAUSES = {
     common.EXIT_CAUSE_UNSPECIFIED: "for an unknown cause",
     common.EXIT_CAUSE_FINISHED: "finished",
@@ -276,6 +279,13 @@ def _telemetry_dropped(fact: trial_facts.TelemetryDropped) -> str:
     return f"Telemetry given up: {batches} of {fact.kind} with {plural(fact.item_count, 'item')}{_tail(fact.reason)}"
 
 
+def _parameters(fact: trial_facts.ParametersDeclared) -> str:
+    said = [*sorted(fact.parameters), *(f"label {key}" for key in sorted(fact.labels))]
+    said += [f"no label {key}" for key in sorted(fact.removed_labels)]
+    more = len(said) - LISTED_NAMES
+    return f"Declared: {', '.join(said[:LISTED_NAMES])}{f' and {more:,} more' if more > 0 else ''}"
+
+
 def _attempt_ended(fact: trial_facts.AttemptEnded) -> str:
     return f"Attempt {fact.attempt} {OUTCOMES[fact.outcome]} at step {number(fact.last_step)}{_tail(fact.detail)}"
 
@@ -305,6 +315,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     ),
     trial_facts.AttemptStarted: _attempt_started,
     trial_facts.PlanDeclared: _plan,
+    trial_facts.ParametersDeclared: _parameters,
     trial_facts.InstanceStarted: lambda fact: (
         f"Instance {fact.rank} started as process {fact.process_id} on {fact.host}"
         + _tail(", ".join(fact.devices), " with ")

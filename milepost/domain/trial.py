@@ -354,6 +354,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.AttemptFenced: _fenced,
     facts.AttemptStarted: _attempt_started,
     facts.PlanDeclared: _plan_declared,
+    facts.ParametersDeclared: _unchanged,
     facts.InstanceStarted: _instance_started,
     facts.InstanceReadinessChanged: _instance_ready,
     facts.InstanceHealthChanged: _instance_health,
@@ -772,6 +773,7 @@ _BEFORE_START: frozenset[type[Message]] = frozenset(
         facts.AlertRaised,
         # Left in a spool by the attempt before.
         facts.PlanDeclared,
+        facts.ParametersDeclared,
     }
 )
 

@@ -43,6 +43,7 @@ BEAT_SECONDS = 2.0
 # Said before work that may keep the interpreter to itself for long.
 BUSY_BEAT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
+KNOWN_SECONDS = 0.1
 # How long the end waits for the other side to have every report.
 CHANNEL_SECONDS = 15.0
 # Between two facts about values that were not recorded.
@@ -73,6 +74,17 @@ class Addresses:
 
     nats_url: str
     credentials: Path | None = None
+    # Set once it is known whether the server asks for credentials: a file that is not there by then is not needed.
+    # None: it is known.
+    known: threading.Event | None = None
+
+    async def user(self) -> Path | None:
+        """Wait until it is known which credentials are to be shown. None: the server asks for none."""
+        while self.known is not None and not self.known.is_set():
+            await asyncio.sleep(KNOWN_SECONDS)
+        if self.known is not None and self.credentials is not None and not self.credentials.exists():
+            return None
+        return self.credentials
 
 
 class Background:
@@ -103,6 +115,7 @@ class Background:
         self._addresses = addresses
         self._channel = channel
         self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self._directory = directory
         self._system = SystemSampler(rank, directory)
         self._pace = StepPace()
         self.progress = ProgressLines(position, self._own_line)
@@ -173,6 +186,10 @@ class Background:
                 logger="milepost",
             )
         )
+
+    def measure(self, process_id: int) -> None:
+        """Measure another process with its children, in place of this one."""
+        self._system = SystemSampler(self._rank, self._directory, process_id)
 
     def begin(self, step: int) -> None:
         """Measure speed from this step on."""
@@ -277,13 +294,14 @@ class Background:
     async def _run_sender(self) -> None:
         if not self._addresses.nats_url:
             return
+        credentials = await self._addresses.user()
         while True:
             try:
                 self._connection = await connect(
                     self._addresses.nats_url,
                     name=f"milepost {self._identity.source}",
                     timeout_seconds=CONNECT_SECONDS,
-                    credentials=self._addresses.credentials,
+                    credentials=credentials,
                 )
                 break
             except LogUnavailable as error:
@@ -426,6 +444,14 @@ class Background:
                 return
             await asyncio.sleep(0.02)
 
+    async def _wait_for_connection(self, seconds: float) -> None:
+        """At the end of a short script: it may not be known yet whether there is a server."""
+        deadline = time.monotonic() + seconds
+        while self._connection is None and self._addresses.nats_url and time.monotonic() < deadline:
+            if self.warnings.has_said("server") or self.warnings.has_said("refused"):
+                return
+            await asyncio.sleep(0.02)
+
     async def _copy_unstored(self, path: Path) -> int:
         copy = Spool(path, self._identity)
         for number in self._spool.held(STEPS):
@@ -439,6 +465,7 @@ class Background:
     async def _drain(self, seconds: float) -> int:
         deadline = time.monotonic() + seconds
         await self._wait_for_ranks(min(seconds, RANKS_SECONDS))
+        await self._wait_for_connection(min(seconds, CONNECT_SECONDS))
         self._flush(final=True)
         self._tell_refused(final=True)
         if self._connection is not None and self._connection.is_connected:
@@ -463,6 +490,9 @@ class Warnings:
     def __init__(self) -> None:
         self._said: set[str] = set()
         self._log = logging.getLogger("milepost")
+
+    def has_said(self, problem: str) -> bool:
+        return problem in self._said
 
     def say(self, problem: str, message: str) -> None:
         if problem not in self._said:

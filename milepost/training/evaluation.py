@@ -26,11 +26,11 @@ class Evaluation:
     `Stopped` from `batches` and `log`; the evaluation then runs again after the resume.
     """
 
-    def __init__(self, trial: Trial, batch_count: int | None) -> None:
+    def __init__(self, trial: Trial, batch_count: int | None, keep_random: bool = True) -> None:
         self._trial = trial
         self._batch_count = batch_count
         self._values: dict[str, float] = {}
-        self._random = trial.random.capture()
+        self._random = trial.random.capture() if keep_random else None
         self._started = 0.0
 
     @property
@@ -63,6 +63,11 @@ class Evaluation:
             position.eval_batch = (position.eval_batch or 0) + 1
         self._trial.check_stop_in_evaluation()
 
+    def count(self, batches: int = 1) -> None:
+        """Show that so many more batches are done, where a framework goes through them itself."""
+        position = self._trial.position
+        position.eval_batch = (position.eval_batch or 0) + batches
+
     def log(self, values: Mapping[str, Any]) -> None:
         """Log results of the evaluation at the current step.
 
@@ -76,7 +81,8 @@ class Evaluation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         trial, position = self._trial, self._trial.position
-        rng.restore(self._random)
+        if self._random is not None:
+            rng.restore(self._random)
         seconds = time.monotonic() - self._started
         position.busy_seconds += seconds
         position.phase, position.eval_batch, position.eval_batches = TRAINING, None, None

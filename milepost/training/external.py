@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import platform
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from google.protobuf.message import Message
 
 from milepost import configuration as configurations
 from milepost import endpoints as endpoints_module
+from milepost.api.config.v1.configuration_pb2 import SnapshotPolicy
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.runtime.v1.runtime_service_pb2 import StartRuntimeRequest
-from milepost.api.telemetry.v1.telemetry_pb2 import Sender
+from milepost.api.telemetry.v1.telemetry_pb2 import LogLine, Sender
+from milepost.api.training.v1.launch_service_pb2 import TakeUpAttemptRequest, TakeUpAttemptResponse
 from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
     Finished,
@@ -40,7 +43,7 @@ from milepost.api.training.v1.training_pb2 import (
 )
 from milepost.domain import trial as domain
 from milepost.endpoints import Endpoints
-from milepost.errors import AlreadyExists, FailedPrecondition, MilepostError, Unavailable
+from milepost.errors import AlreadyExists, FailedPrecondition, MilepostError, PermissionDenied, Unavailable
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
 from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.credentials import ADMIN, find_authority, find_credentials
@@ -49,8 +52,12 @@ from milepost.ids import new_event_id, new_runtime_id
 from milepost.tokens import write_private
 from milepost.training.background import Addresses, Background
 from milepost.training.batches import Position
+from milepost.training.group import GroupLink, open_store, place_of_this_process
+from milepost.training.group import Place as GroupPlace
 from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver_sender, driver_spool_path, with_attempt
 from milepost.training.leftovers import leftover_spools, send_spool
+from milepost.training.member import SilentRun, leave_quietly
+from milepost.training.retention import Retention
 from milepost.training.spool import Spool, SpooledEvent
 from milepost.training.stop import Stopped
 from milepost.training.tee import ConsoleCapture
@@ -60,6 +67,7 @@ from milepost.training.worker import classify, quiet_libraries
 log = logging.getLogger(__name__)
 
 START_FILE = "start.json"
+CREDENTIALS = "nats.creds"
 # Between two tries to register, while no server answers.
 RETRY_SECONDS = 5.0
 # How long the end of a script waits for the broker and for the log.
@@ -84,6 +92,21 @@ def register(start_file: Path, endpoints: Endpoints) -> None:
     start_file.unlink()
 
 
+def take_up(endpoints: Endpoints, runtime_id: str, attempt: int = 0) -> TakeUpAttemptResponse:
+    """Ask the runtime service what an attempt is told, and for its credentials. `attempt` 0: the one in progress.
+
+    Raises:
+        PermissionDenied: somebody else started the runtime.
+        FailedPrecondition: the attempt is over.
+        Unavailable: no server answers, or the attempt is not launched yet.
+    """
+    from milepost.client import Client
+
+    with Client(endpoints) as client:
+        request = TakeUpAttemptRequest(name=f"runtimes/{runtime_id}/trials/1", attempt=attempt)
+        return client.launches.TakeUpAttempt(request)  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one attempt of a script lies, and which servers it looks for."""
@@ -91,8 +114,31 @@ class Place:
     key: AttemptKey
     directory: Path
     endpoints: Endpoints
-    # As which user of the NATS server. None: it asks for none.
-    credentials: Path | None = None
+    # Set when it is known which user of the NATS server this is.
+    known: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def credentials(self) -> Path:
+        return self.directory / CREDENTIALS
+
+    def find_user(self) -> Path | None:
+        """Return the credentials of the attempt. None: the server asks for none.
+
+        Who may read the keys of the installation makes them; others are handed them by the runtime service, which
+        must know the runtime by then. They are kept, for what is sent later.
+
+        Raises: as `take_up`.
+        """
+        if not self.known.is_set() and not self.credentials.exists():
+            key, authority = self.key, find_authority(_keys_dir(self.endpoints))
+            if authority is not None:
+                content = authority.attempt_credentials(key.runtime_id, key.trial, key.attempt)
+            else:
+                content = take_up(self.endpoints, key.runtime_id, key.attempt).nats_credentials
+            if content:
+                write_private(self.credentials, content.encode())
+        self.known.set()
+        return self.credentials if self.credentials.exists() else None
 
     @property
     def start_file(self) -> Path:
@@ -102,8 +148,9 @@ class Place:
 class ExternalChannel:
     """Appends the events of its own attempt, as the driver does for managed ones."""
 
-    def __init__(self, place: Place, warn: Callable[[str, str], None]) -> None:
+    def __init__(self, place: Place, policy: SnapshotPolicy, warn: Callable[[str, str], None]) -> None:
         self._place = place
+        self._policy = policy
         self._warn = warn
         self._spool = Spool(driver_spool_path(place.directory), driver_sender(place.key))
         self._journal: AttemptJournal | None = None
@@ -119,8 +166,14 @@ class ExternalChannel:
 
         def on_change(state: domain.Trial, event: RecordedEvent) -> None:
             self._obey(state, on_instruction)
+            retention.apply(event)
 
-        event_log = JetStreamLog(connection, direct=self._place.credentials is not None)
+        def record(payload: Message) -> None:
+            self._record(payload, datetime.now(UTC))
+
+        key = self._place.key
+        retention = Retention(self._policy, key.attempt, "", record)
+        event_log = JetStreamLog(connection, direct=self._place.credentials.exists())
         self._journal = AttemptJournal(event_log, self._place.key, self._spool, on_change)
         self._tried.set()
         watching = asyncio.create_task(self._watch(connection, self._journal))
@@ -142,7 +195,7 @@ class ExternalChannel:
                     self._place.endpoints.nats,
                     name=f"script {self._place.key.source}",
                     timeout_seconds=5,
-                    credentials=self._place.credentials,
+                    credentials=await asyncio.to_thread(self._place.find_user),
                 )
             except (Unavailable, LogUnavailable) as error:
                 where = self._place.directory.parent.parent
@@ -233,28 +286,50 @@ def _spooled(payload: Message, time: datetime) -> SpooledEvent:
     return SpooledEvent(new_event_id(), ce_type, body, format_time(time), "")
 
 
-class ExternalRun:
-    """A script's trial, from `init` to `finish`."""
+class Terminated(Exception):
+    """The process was told to end by a signal."""
 
-    def __init__(self, place: Place, launch: AttemptLaunch, capture: bool) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The processes that were started together, and how they talk. Without torchrun a process is alone."""
+
+    place: GroupPlace
+    link: GroupLink | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A run that is that of the whole process: it ends with it, and with the errors that end it."""
+
+    # Whether what is printed and logged is copied.
+    capture: bool
+    group: Group
+
+
+class ExternalRun:
+    """A trial of a process of one's own, from `init` to `finish`."""
+
+    def __init__(self, place: Place, launch: AttemptLaunch, script: Script | None) -> None:
         sender = Sender(runtime_id=launch.runtime_id, trial=1, attempt=launch.attempt, source="rank-0")
         self._place = place
         self._launch = launch
-        self._finished = False
+        group = self._group = script.group if script is not None else Group(GroupPlace(), None)
+        self.finished = False
         self._error: BaseException | None = None
-        channel = ExternalChannel(place, self._warn)
-        addresses = Addresses(place.endpoints.nats, place.credentials)
+        self._failure: Finished | None = None
+        channel = ExternalChannel(place, launch.configuration.snapshots, self._warn)
+        addresses = Addresses(place.endpoints.nats, place.credentials, place.known)
         self._background = Background(sender, 0, place.directory, addresses, channel, Position())
-        self.trial = Trial(launch, Rank(), self._background)
+        self.trial = Trial(launch, Rank(0, group.place.world_size, led=False), self._background)
         self.trial.on_finish = self.finish
+        if group.link is not None:
+            self.trial.agree_to_stop = group.link.agree_to_stop
         self._background.start(self.trial.on_instruction)
         self._capture: ConsoleCapture | None = None
-        if capture:
-            self._capture = ConsoleCapture(0, lambda: self.trial.step, self._background.log_line)
         self._previous_hook = sys.excepthook
-        sys.excepthook = self._on_error
-        # Before `atexit`, by when no thread may be given work any more: a snapshot, a call to a server.
-        getattr(threading, "_register_atexit", atexit.register)(self.finish)
+        if script is not None:
+            self._belong_to_process(script)
         self._background.report(
             facts.InstanceStarted(
                 attempt=launch.attempt,
@@ -265,6 +340,37 @@ class ExternalRun:
             )
         )
 
+    def _belong_to_process(self, script: Script) -> None:
+        """Copy its output, hear of the errors that end it, and end with it."""
+        if script.capture:
+            self._capture = ConsoleCapture(0, lambda: self.trial.step, self._background.log_line)
+        sys.excepthook = self._on_error
+        self._handle_termination()
+        # Before `atexit`, by when no thread may be given work any more: a snapshot, a call to a server.
+        getattr(threading, "_register_atexit", atexit.register)(self.finish)
+
+    def log_line(self, line: LogLine) -> None:
+        """Record a line of output that somebody else has printed."""
+        self._background.log_line(line)
+
+    def log_at(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
+        """Record values that were logged elsewhere, at a time in seconds since 1970."""
+        self._background.buffer.append(step, seconds, values)
+
+    def measure(self, process_id: int) -> None:
+        """Measure another process with its children, in place of this one."""
+        self._background.measure(process_id)
+
+    def ended_by(self, cause: common.ExitCause, detail: str, exited: facts.InstanceExited | None = None) -> None:
+        """Say that what is recorded has failed; `finish` ends the run so."""
+        self._failure = Finished(outcome=facts.ATTEMPT_OUTCOME_FAILED, cause=cause, detail=detail)
+        if exited is not None:
+            self._background.report(exited)
+
+    def stopped_by_user(self) -> None:
+        """Say that somebody has stopped what is recorded; `finish` ends the run so."""
+        self._error = self._error or Stopped("stopped")
+
     def _warn(self, problem: str, text: str) -> None:
         self._background.warnings.say(problem, text)
 
@@ -272,12 +378,29 @@ class ExternalRun:
         self._error = error
         if not isinstance(error, Stopped):
             self._previous_hook(kind, error, trace)
+        elif self._group.place.world_size > 1:
+            self.finish()
+            leave_quietly()
+
+    def _handle_termination(self) -> None:
+        """Take SIGTERM for an error of the script, unless the script has its own mind about it."""
+
+        def terminate(number: int, frame: Any) -> None:
+            if os.getpid() != self._process or self.finished:
+                # A process that was forked off, or an end that is under way and bounded.
+                return
+            self._error = self._error or Terminated(signal.Signals(number).name)
+            raise SystemExit(128 + number)
+
+        self._process = os.getpid()
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
 
     def finish(self) -> None:
         """Send what is left, within a bounded time, and say how it ended. Repeats do nothing."""
-        if self._finished or not self._background.alive:
+        if self.finished or not self._background.alive:
             return
-        self._finished = True
+        self.finished = True
         if sys.excepthook == self._on_error:
             sys.excepthook = self._previous_hook
         outcome = self._outcome()
@@ -293,9 +416,18 @@ class ExternalRun:
             print(f"milepost: {left} batches are not sent yet; `milepost sync` sends them", file=sys.stderr)  # noqa: T201
 
     def _outcome(self) -> Finished:
+        if self._failure is not None:
+            self._failure.last_step = self.trial.step
+            return self._failure
         if self._error is not None and not isinstance(self._error, KeyboardInterrupt | Stopped):
             typed = classify(self._error)
-            return Finished(outcome=typed.outcome, cause=typed.cause, detail=typed.detail, last_step=self.trial.step)
+            cause, detail = typed.cause, typed.detail
+            if isinstance(self._error, Terminated):
+                cause, detail = common.EXIT_CAUSE_SIGNAL, f"the process was ended by {self._error}"
+            # What ended another process is why this one ended.
+            for rank, text in (self._group.link.errors() if self._group.link is not None else {}).items():
+                detail = f"rank {rank}: {text}"
+            return Finished(outcome=typed.outcome, cause=cause, detail=detail, last_step=self.trial.step)
         if self._error is not None or (self.trial.stop_requested and self.trial.left_for_stop):
             return Finished(
                 outcome=facts.ATTEMPT_OUTCOME_STOPPED, cause=common.EXIT_CAUSE_STOPPED, last_step=self.trial.step
@@ -305,7 +437,7 @@ class ExternalRun:
         )
 
 
-_run: ExternalRun | None = None
+_run: ExternalRun | SilentRun | None = None
 
 
 def init(
@@ -322,6 +454,7 @@ def init(
     """Record this script as a runtime of its own.
 
     Works whether a server can be reached or not, now or later. The run ends with the script, or with `finish`.
+    Under torchrun every process calls it: that of rank 0 records, the others count along and stop with it.
 
     Args:
         name: shown in lists. Default: the name of the script.
@@ -339,27 +472,56 @@ def init(
         Unavailable: a run is to be resumed and its server does not answer.
     """
     global _run
-    if _run is not None and not _run._finished:
+    if _run is not None and not _run.finished:
         raise FailedPrecondition("this process has a run already: finish it first", reason="RUN_OPEN")
     quiet_libraries()
+    group = _find_group()
+    if group.place.rank > 0:
+        _run = SilentRun(group.place, group.link)
+        return _run.trial
+    configuration = {
+        "name": name or Path(sys.argv[0]).name or "script",
+        "parameters": dict(parameters or {}),
+        "labels": dict(labels or {}),
+        **({"snapshots": dict(snapshots)} if snapshots else {}),
+    }
+    _run = open_run(configuration, resume=resume, data_dir=data_dir, script=Script(capture, group))
+    where = f"{_run.trial.configuration.name} at {_run.trial.page}"
+    print(f"milepost: recording {where}", file=sys.stderr)  # noqa: T201
+    if total_steps is not None:
+        _run.trial.plan(total_steps)
+    return _run.trial
+
+
+def open_run(
+    configuration: Mapping[str, Any],
+    *,
+    runtime_id: str = "",
+    resume: str = "",
+    data_dir: str | Path | None = None,
+    script: Script | None = None,
+) -> ExternalRun:
+    """Begin to record a runtime of this process, which may have others.
+
+    Args:
+        configuration: fields of a configuration; the launcher is `external`.
+        runtime_id: that of a new one; empty: a new id.
+        resume: id of one that has ended, to go on with.
+        data_dir: where the record waits until it is stored.
+        script: None: the run is not that of the whole process, and ends with `finish` only.
+
+    Raises: as `init`.
+    """
     endpoints = endpoints_module.find(data_dir)
     folder = _data_folder(data_dir, endpoints)
-    configuration = configurations.resolve(
-        {
-            "name": name or Path(sys.argv[0]).name or "script",
-            "launcher": "external",
-            "parameters": dict(parameters or {}),
-            "labels": dict(labels or {}),
-            **({"snapshots": dict(snapshots)} if snapshots else {}),
-        }
-    )
-    runtime_id = resume or new_runtime_id()
+    resolved = configurations.resolve({**configuration, "launcher": "external"})
+    runtime_id = resume or runtime_id or new_runtime_id()
     launch = AttemptLaunch(
         runtime_id=runtime_id,
         trial=1,
         attempt=1,
-        configuration=configuration,
-        parameters=dict(configuration.parameters),
+        configuration=resolved,
+        parameters=dict(resolved.parameters),
         nats_url=endpoints.nats,
     )
     if resume:
@@ -370,17 +532,25 @@ def init(
     launch.attempt_directory = str(directory)
     launch.snapshot_storage_uri = (trial_folder / "snapshots").as_uri()
     key = AttemptKey(runtime_id, 1, launch.attempt)
-    credentials = _own_credentials(endpoints, key, directory)
-    place = Place(key, directory, replace(endpoints, data_dir=str(folder)), credentials)
+    place = Place(key, directory, replace(endpoints, data_dir=str(folder)))
+    if find_authority(_keys_dir(endpoints)) is not None:
+        place.find_user()
     if not resume:
-        request = StartRuntimeRequest(configuration=configuration, runtime_id=runtime_id, request_id=runtime_id)
+        request = StartRuntimeRequest(configuration=resolved, runtime_id=runtime_id, request_id=runtime_id)
         place.start_file.write_text(json_format.MessageToJson(request, preserving_proto_field_name=True))
     (directory / "attempt.json").write_text(json_format.MessageToJson(launch, preserving_proto_field_name=True))
-    _run = ExternalRun(place, launch, capture)
-    print(f"milepost: recording {configuration.name} at {endpoints.gateway}/runtimes/{runtime_id}", file=sys.stderr)  # noqa: T201
-    if total_steps is not None:
-        _run.trial.plan(total_steps)
-    return _run.trial
+    if script is not None and script.group.link is not None:
+        script.group.link.announce(launch)
+    run = ExternalRun(place, launch, script)
+    run.trial.page = f"{endpoints.gateway}/runtimes/{runtime_id}"
+    run.trial.endpoints = place.endpoints
+    return run
+
+
+def _find_group() -> Group:
+    place = place_of_this_process()
+    store = open_store() if place.world_size > 1 else None
+    return Group(place, GroupLink(store, place) if store is not None else None)
 
 
 def _data_folder(data_dir: str | Path | None, endpoints: Endpoints) -> Path:
@@ -395,51 +565,15 @@ def _take_up(launch: AttemptLaunch, endpoints: Endpoints) -> None:
     with Client(endpoints) as client:
         runtime = client.resume_runtime(f"runtimes/{launch.runtime_id}")
     launch.configuration.CopyFrom(runtime.configuration)
-    state = _in_own_loop(lambda: _read_trial(endpoints, launch.runtime_id))
-    active = state.active
-    if active is None or active.started:
-        raise FailedPrecondition(
-            f"{launch.runtime_id} is {domain.describe(state)} and cannot be taken up", reason="NOT_RESUMABLE"
-        )
-    launch.attempt = active.attempt
-    launch.snapshot_id, launch.snapshot_step = active.launch.snapshot_id, active.launch.snapshot_step
-    launch.snapshot_uri = active.launch.snapshot_uri
-    launch.manifest_sha256 = next(
-        (s.manifest_sha256 for s in state.snapshots if s.snapshot_id == launch.snapshot_id), ""
-    )
+    told = take_up(endpoints, launch.runtime_id).launch
+    launch.attempt = told.attempt
+    launch.snapshot_id, launch.snapshot_step = told.snapshot_id, told.snapshot_step
+    launch.snapshot_uri, launch.manifest_sha256 = told.snapshot_uri, told.manifest_sha256
 
 
 def _keys_dir(endpoints: Endpoints) -> Path:
     named = os.environ.get("MILEPOST_KEYS_DIR")
     return Path(named) if named else Path(endpoints.data_dir or endpoints_module.USER_DATA_DIR).expanduser() / "keys"
-
-
-def _own_credentials(endpoints: Endpoints, key: AttemptKey, directory: Path) -> Path | None:
-    """Make this script the user that its attempt is. None: the server asks for no users, or never ran here.
-
-    Who may read the keys of the installation may do so; on other machines the file is handed out.
-    """
-    authority = find_authority(_keys_dir(endpoints))
-    if authority is None:
-        return None
-    path = directory / "nats.creds"
-    write_private(path, authority.attempt_credentials(key.runtime_id, key.trial, key.attempt).encode())
-    return path
-
-
-async def _read_trial(endpoints: Endpoints, runtime_id: str) -> domain.Trial:
-    from milepost.domain.decider import Fact, fold
-    from milepost.eventlog import parse_subject
-    from milepost.eventlog.codec import decode
-
-    key = AttemptKey(runtime_id, 1, 1)
-    credentials = find_credentials(_keys_dir(endpoints), ADMIN)
-    async with await connect(
-        endpoints.nats, name="milepost init", timeout_seconds=10, credentials=credentials
-    ) as connection:
-        events = await JetStreamLog(connection).read_chain(key.chain)
-    pairs = (Fact(decode(e.type, e.body), parse_subject(e.subject).attempt) for e in events)
-    return fold(domain.evolve, domain.initial, pairs)
 
 
 def _in_own_loop(work: Callable[[], Any]) -> Any:
@@ -459,6 +593,11 @@ def current() -> Trial:
     if _run is None:
         raise FailedPrecondition("call milepost.init first", reason="NO_RUN")
     return _run.trial
+
+
+def is_finished() -> bool:
+    """Tell whether this process has no trial that is open."""
+    return _run is None or _run.finished
 
 
 def log_values(values: Mapping[str, Any], step: int | None = None, commit: bool = True) -> None:
@@ -493,27 +632,44 @@ def sync(data_dir: str | Path | None = None, seconds: float = 60.0) -> Synced:
 
 
 async def _sync(folder: Path, endpoints: Endpoints, seconds: float) -> Synced:
-    from milepost.training.journal import drain
-
     attempts = [
         path.parent for path in sorted(folder.glob("runtimes/*/trial-1/attempt-*/attempt.json")) if _is_external(path)
     ]
     runs = events = batches = 0
-    try:
-        credentials = find_credentials(_keys_dir(endpoints), ADMIN)
-        connection = await connect(endpoints.nats, name="milepost sync", timeout_seconds=10, credentials=credentials)
-    except LogUnavailable as error:
-        raise Unavailable(str(error)) from error
-    async with connection:
-        for directory in attempts:
-            await asyncio.to_thread(register, directory.parent.parent / START_FILE, endpoints)
-            batches_here = 0
-            for path in [*directory.glob("spool-rank-*.sqlite"), *leftover_spools(directory)]:
-                batches_here += await send_spool(connection, path, seconds)
-            events += await drain(JetStreamLog(connection), directory, seconds)
-            batches += batches_here
-            runs += 1
+    refused: MilepostError | None = None
+    await _check_answers(endpoints.runtime)
+    for directory in attempts:
+        try:
+            events_here, batches_here = await _sync_attempt(directory, endpoints, seconds)
+        except LogUnavailable as error:
+            raise Unavailable(str(error)) from error
+        except (PermissionDenied, FailedPrecondition) as error:
+            # Of somebody else, or given up: the others are sent all the same.
+            refused = error
+            continue
+        runs, events, batches = runs + 1, events + events_here, batches + batches_here
+    if refused is not None:
+        raise refused
     return Synced(runs, events, batches)
+
+
+async def _sync_attempt(directory: Path, endpoints: Endpoints, seconds: float) -> tuple[int, int]:
+    """Send what one attempt has left. Returns how many events and batches are still not stored."""
+    from milepost.training.journal import drain
+
+    launch = json_format.Parse((directory / "attempt.json").read_text(), AttemptLaunch(), ignore_unknown_fields=True)
+    place = Place(AttemptKey(launch.runtime_id, 1, launch.attempt), directory, endpoints)
+    await asyncio.to_thread(register, place.start_file, endpoints)
+    credentials = find_credentials(_keys_dir(endpoints), ADMIN) or await asyncio.to_thread(place.find_user)
+    batches = 0
+    async with await connect(
+        endpoints.nats, name="milepost sync", timeout_seconds=10, credentials=credentials
+    ) as connection:
+        for path in [*directory.glob("spool-rank-*.sqlite"), *leftover_spools(directory)]:
+            batches += await send_spool(connection, path, seconds)
+        direct = place.credentials == credentials
+        events = await drain(JetStreamLog(connection, direct=direct), directory, seconds)
+    return events, batches
 
 
 def _is_external(attempt_file: Path) -> bool:

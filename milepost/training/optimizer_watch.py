@@ -39,10 +39,11 @@ class OptimizerWatch:
     computed from the gradients as the optimizer finds them.
     """
 
-    def __init__(self, optimizer: Any, add: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, optimizer: Any, add: Callable[[Mapping[str, Any]], None], prefix: str = "train") -> None:
         _listen_to_clipping()
         self._optimizer = weakref.ref(optimizer)
         self._add = add
+        self._prefix = prefix
         self._handle = optimizer.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: Any, arguments: Any, keywords: Any) -> None:
@@ -50,20 +51,26 @@ class OptimizerWatch:
         groups = optimizer.param_groups
         for index, group in enumerate(groups):
             suffix = "" if index == 0 else f"_{index}"
-            values[f"train/learning_rate{suffix}"] = group["lr"]
+            values[f"{self._prefix}/learning_rate{suffix}"] = group["lr"]
             if "weight_decay" in group:
-                values[f"train/weight_decay{suffix}"] = group["weight_decay"]
+                values[f"{self._prefix}/weight_decay{suffix}"] = group["weight_decay"]
         norm = self._norm([p for group in groups for p in group["params"] if p.grad is not None])
+        # A gradient scaler leaves it to a fused optimizer to scale back.
+        scale = getattr(optimizer, "grad_scale", None)
+        if norm is not None and scale is not None:
+            norm = norm / scale
         if norm is not None:
-            values["train/grad_norm"] = norm
+            values[f"{self._prefix}/grad_norm"] = norm
         self._add(values)
 
     def _norm(self, parameters: list[Any]) -> Any | None:
         ids = frozenset(map(id, parameters))
-        for index, (clipped, norm) in enumerate(_clipped):
-            if clipped & ids:
-                del _clipped[index]
-                return norm
+        mine = [entry for entry in _clipped if entry[0] & ids]
+        if mine:
+            # Older ones are of steps that a gradient scaler has skipped.
+            _clipped[:] = [entry for entry in _clipped if not entry[0] & ids]
+            if mine[-1][0] >= ids:
+                return mine[-1][1]
         if not parameters:
             return None
         import torch

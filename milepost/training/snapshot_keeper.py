@@ -187,6 +187,31 @@ class SnapshotKeeper:
         self._last_step = boundary.step
         self._commit = self._committer.submit(self._finish, Draft(files, boundary, reason, started))
 
+    def adopt(self, source: Path, boundary: Boundary, reason: facts.SnapshotReason) -> None:
+        """Have a checkpoint that another library wrote copied and committed as a snapshot, beside the loop."""
+        if boundary.step <= self._last_step:
+            return
+        self.wait()
+        self._since_step = self._last_step = boundary.step
+        self._since_epochs, self._since_time = self._epochs, time.monotonic()
+        identifier = snapshot_id(boundary.step, self._launch.attempt)
+        self._background.report(
+            facts.SnapshotStarted(
+                attempt=self._launch.attempt, snapshot_id=identifier, step=boundary.step, reason=reason
+            )
+        )
+        self._commit = self._committer.submit(self._copy, source, identifier, boundary, reason)
+
+    def _copy(self, source: Path, identifier: str, boundary: Boundary, reason: facts.SnapshotReason) -> None:
+        started = time.monotonic()
+        try:
+            files = SnapshotDraft(self._storage_uri, identifier, self._staging)
+            files.copy(source)
+        except (OSError, MilepostError) as error:
+            self._failed(identifier, boundary.step, error)
+            return
+        self._finish(Draft(files, boundary, reason, started))
+
     def _failed(self, identifier: str, step: int, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"
         if self._world_size == 1:

@@ -29,6 +29,8 @@ from milepost.training import rng
 from milepost.training.rng import RandomState
 
 STATE = "state.pt"
+# A checkpoint that another library wrote, in place of the state.
+ADOPTED = "checkpoint"
 
 
 class StateNotSavable(TypeError):
@@ -143,6 +145,15 @@ class SnapshotDraft:
             content["epoch_random"] = rng.to_plain(data.random)
         _save(content, self.folder / f"rank-{rank}.pt")
 
+    def copy(self, source: Path) -> None:
+        """Take a copy of a checkpoint that another library has written, a file or a folder."""
+        target = self.folder / ADOPTED
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.mkdir()
+            shutil.copy2(source, target / source.name)
+
     def publish(self, manifest: Manifest) -> tuple[str, int, int]:
         """Sync, write the manifest, and put all of it where it belongs.
 
@@ -153,7 +164,7 @@ class SnapshotDraft:
         """
         total = 0
         for path in sorted(self.folder.rglob("*")):
-            if path.name != MANIFEST and path.is_file():
+            if path != self.folder / MANIFEST and path.is_file():
                 manifest.files[path.relative_to(self.folder).as_posix()] = [hash_file(path), path.stat().st_size]
                 total += path.stat().st_size
             _sync(path)

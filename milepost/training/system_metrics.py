@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 SAMPLE_SECONDS = 10.0
+# Of a command, which has no steps of its own and may be short.
+COMMAND_SAMPLE_SECONDS = 2.0
 
 
 class SystemSampler:
@@ -19,11 +23,15 @@ class SystemSampler:
 
     Args:
         directory: on the disk whose use is of interest.
+        command: id of another process to measure, with its children, in place of this one.
     """
 
-    def __init__(self, rank: int = 0, directory: Path = Path()) -> None:
+    def __init__(self, rank: int = 0, directory: Path = Path(), command: int | None = None) -> None:
         self._prefix = "system/" if rank == 0 else f"system/rank_{rank}/"
         self._directory = directory
+        self._command = command
+        self._seconds = SAMPLE_SECONDS if command is None else COMMAND_SAMPLE_SECONDS
+        self._family: dict[int, Any] = {}
         self._process: Any = None
         self._last: dict[str, float] = {}
         self._last_time = self._sampled = time.monotonic()
@@ -33,11 +41,12 @@ class SystemSampler:
             import psutil
 
             self._psutil = psutil
-            self._process = psutil.Process(os.getpid())
             # These count from the call before.
-            self._process.cpu_percent()
             psutil.cpu_percent()
-            self._last = self._counters()
+            with suppress(psutil.Error):
+                self._process = psutil.Process(command or os.getpid())
+                self._process.cpu_percent()
+                self._last = self._counters()
 
     def sample(self, step: int, samples: int | None = None) -> dict[str, float]:
         """Return the values since the last sample; empty while it is not time, or no step was done since.
@@ -46,10 +55,10 @@ class SystemSampler:
             samples: in one step, of the whole attempt; None: unknown.
         """
         now = time.monotonic()
-        if now - self._sampled < SAMPLE_SECONDS or step <= self._sampled_step:
+        if now - self._sampled < self._seconds or step <= self._sampled_step:
             return {}
         speed = (step - self._sampled_step) / (now - self._sampled)
-        values = {"steps_per_second": speed}
+        values = {"steps_per_second": speed} if self._command is None else {}
         if samples:
             values["samples_per_second"] = speed * samples
         self._sampled, self._sampled_step = now, step
@@ -64,10 +73,19 @@ class SystemSampler:
         """Count steps from here: those before belong to earlier attempts."""
         self._sampled, self._sampled_step = time.monotonic(), step
 
+    def _members(self) -> list[Any]:
+        """List the processes to measure; those known stay, because use of CPU is counted between two looks."""
+        if self._command is None:
+            return [self._process]
+        children = self._process.children(recursive=True)
+        self._family = {p.pid: self._family.get(p.pid, p) for p in (self._process, *children)}
+        return list(self._family.values())
+
     def _read_process(self, now: float) -> dict[str, float]:
+        family = self._members()
         values = {
-            "cpu_percent": self._process.cpu_percent(),
-            "memory_bytes": float(self._process.memory_info().rss),
+            "cpu_percent": sum(_read(self._psutil, process.cpu_percent) for process in family),
+            "memory_bytes": sum(_read(self._psutil, partial(_memory, process)) for process in family),
             "host_memory_percent": self._psutil.virtual_memory().percent,
             "host_cpu_percent": self._psutil.cpu_percent(),
             "disk_used_percent": self._psutil.disk_usage(str(self._directory)).percent,
@@ -94,6 +112,18 @@ class SystemSampler:
                 "network_received_bytes": float(network.bytes_recv),
             }
         return {}
+
+
+def _memory(process: Any) -> float:
+    return float(process.memory_info().rss)
+
+
+def _read(psutil: Any, ask: Callable[[], float]) -> float:
+    """Ask a process for a number; one that has ended uses nothing."""
+    try:
+        return float(ask())
+    except psutil.Error:
+        return 0.0
 
 
 def _open_nvml() -> Any | None:

@@ -12,22 +12,30 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction, InstanceReport, SnapshotWanted
+from milepost.endpoints import Endpoints
 from milepost.errors import InvalidArgument, Violation
+from milepost.snapshots import fetch, read_manifest
+from milepost.storage import folder_of
 from milepost.training.agreement import Agreement
+from milepost.training.averages import Averages
 from milepost.training.background import Background, wake_step
-from milepost.training.batches import FINISHING, SKIPPING, TRAINING
+from milepost.training.batches import FINISHING, HEADLINE_KEYS, SKIPPING, TRAINING
 from milepost.training.buffer import LARGEST_STEP
+from milepost.training.card import card
 from milepost.training.data import DataFeed, loader_length
+from milepost.training.declared import flatten, labels_of
 from milepost.training.evaluation import Evaluation
 from milepost.training.marker import StepMarker, marker_path
 from milepost.training.means import AVERAGED, EXAMPLES, add_to_mean, examples_in
 from milepost.training.parameters import Parameters
 from milepost.training.rng import RandomCapture
 from milepost.training.snapshot_keeper import SnapshotKeeper, staging_folder
-from milepost.training.snapshots import Boundary, load, load_weights
+from milepost.training.snapshots import ADOPTED, Boundary, load, load_weights
 from milepost.training.stop import Gate, StopOrder, Stopped
+from milepost.training.tracked import TrackedLoader
 
 # Exit status of a process whose attempt may write nothing more.
 STALE = 3
@@ -41,6 +49,8 @@ _DATA_WAIT_SECONDS = 0.3
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
 _LEAVE_SECONDS = 5.0
+# How long reading a series waits for what was logged last.
+_READ_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +59,27 @@ class Rank:
 
     rank: int = 0
     world_size: int = 1
+    # Whether a driver leads the ranks; processes of torchrun find together by themselves.
+    led: bool = True
+
+    @property
+    def writers(self) -> int:
+        """How many ranks write a part of each snapshot. Without a driver it is rank 0 alone."""
+        return self.world_size if self.led else 1
 
 
 class Trial:
     """One training run as its code sees it. The worker process makes it and hands it to the entrypoint."""
 
-    def __init__(self, launch: AttemptLaunch, rank: Rank, background: Background) -> None:
+    def __init__(
+        self, launch: AttemptLaunch, rank: Rank, background: Background, keeper: SnapshotKeeper | None = None
+    ) -> None:
         self.runtime_id = launch.runtime_id
         self.number = launch.trial
         self.attempt = launch.attempt
         self.rank = rank.rank
         self.world_size = rank.world_size
+        self._writers = rank.writers
         self.parameters = Parameters(launch.parameters)
         self.position = background.position
         self.random = RandomCapture()
@@ -67,17 +87,20 @@ class Trial:
         self._staging = staging_folder(launch) / f"rank-{rank.rank}"
         self._background = background
         self._buffer_append: Callable[[int, float, Mapping[str, Any]], None] = background.buffer.append
-        # With one rank the loop never asks anybody.
+        # With one rank, or without a driver, the loop never asks anybody.
         self._agreement: Agreement | None = None
-        if self.world_size > 1:
+        if self.world_size > 1 and rank.led:
             self._agreement = Agreement(background.send)
             self._buffer_append = self._append_with_weight
+        elif self.rank != 0:
+            self._buffer_append = lambda step, now, values: None
         self._marker = StepMarker(marker_path(Path(launch.attempt_directory), self.rank)).cell
         background.completed = lambda: self._marker[0]
         self._data = DataFeed(self.random)
-        self._keeper = SnapshotKeeper(launch, rank.rank, rank.world_size, background)
+        self._keeper = keeper or SnapshotKeeper(launch, rank.rank, rank.writers, background)
         self._gate = Gate()
         self._pending: dict[str, Any] = {}
+        self._averages = Averages()
         self._watches: list[Any] = []
         # The last one; None: the position as it is now, for whoever asks.
         self._boundary: Boundary | None = Boundary(0)
@@ -97,6 +120,8 @@ class Trial:
         self._polls_stop = False
         self._own_epochs = True
         self._stop: StopOrder | None = None
+        # Has the processes of a group agree on a step to stop after. None: this one stops by itself.
+        self.agree_to_stop: Callable[[int], None] | None = None
         self._restored_snapshot = ""
         self._evaluate: Callable[[], object] | None = None
         self._evaluate_steps = 0
@@ -104,6 +129,9 @@ class Trial:
         self._evaluation_due = False
         # Whether the loop was told of a stop by `should_stop`.
         self.left_for_stop = False
+        # Where it is looked at and read; None: the stack that is found.
+        self.page = ""
+        self.endpoints: Endpoints | None = None
         # What `finish` does; a managed trial ends with its entrypoint.
         self.on_finish: Callable[[], None] = lambda: None
         # Called instead of the loop when a stop was carried out while the loop was waiting for data.
@@ -130,8 +158,37 @@ class Trial:
     def name(self) -> str:
         return f"runtimes/{self.runtime_id}/trials/{self.number}"
 
+    @property
+    def configuration(self) -> RuntimeConfiguration:
+        """The configuration of the runtime, as resolved."""
+        return self._launch.configuration
+
     def __repr__(self) -> str:
         return f"<milepost.Trial {self.name} attempt {self.attempt}, step {self.step:,}, rank {self.rank} of {self.world_size}>"
+
+    def _repr_html_(self) -> str:
+        values = {
+            key: self._background.last_values[key] for key in HEADLINE_KEYS if key in self._background.last_values
+        }
+        total = self._background.progress.total_steps
+        name = self._launch.configuration.name or self.runtime_id
+        return card(name, self.page, self.step, total, values)
+
+    def series(self, key: str, form: str = "arrow") -> Any:
+        """Read back a series of this trial, every point that was logged so far.
+
+        Returns an Arrow table with step, time and value, or with `form="pandas"` a data frame.
+
+        Raises:
+            Unavailable: no server answers.
+            FailedPrecondition: pyarrow, or pandas, is not installed.
+        """
+        from milepost.client import Client
+        from milepost.series import as_form, read_series
+
+        self._background.wait_stored(_READ_SECONDS)
+        with Client(self.endpoints) as client:
+            return as_form(read_series(client, self.name, [key]).select(["step", "time", "value"]), form)
 
     def plan(
         self,
@@ -166,6 +223,19 @@ class Trial:
         )
         self.report(planned)
 
+    def declare(self, parameters: Mapping[str, Any] | None = None, labels: Mapping[str, object] | None = None) -> None:
+        """Say what else this run was given; adds to what is known, also after its start.
+
+        Args:
+            parameters: settings by name. Nested mappings get dotted names; what is no scalar is kept as its text.
+            labels: short texts to find the run by.
+        """
+        said = facts.ParametersDeclared(
+            attempt=self.attempt, parameters=flatten(parameters or {}), labels=labels_of(labels or {})
+        )
+        if said.parameters or said.labels:
+            self.report(said)
+
     # --- beginning
 
     def restore(
@@ -194,28 +264,43 @@ class Trial:
             return None
         launch = self._launch
         restored = load(launch.snapshot_uri, self.rank, self._staging, launch.manifest_sha256, map_location, into)
-        if restored.manifest.world_size != self.world_size:
+        if restored.manifest.world_size != self._writers:
             self._background.warnings.say(
                 "world_size",
-                f"the snapshot is of {restored.manifest.world_size} ranks and restored with {self.world_size}: "
+                f"the snapshot is of {restored.manifest.world_size} ranks and restored with {self._writers}: "
                 "the state is the same, the order of data and random numbers need not be",
             )
-        self._boundary = restored.boundary
+        self._data.restore(restored.data)
+        self._go_on_from(restored.boundary)
+        return restored.state
+
+    def _go_on_from(self, boundary: Boundary) -> None:
+        self._boundary = boundary
         position = self.position
-        position.step, position.epoch, position.batch = (
-            restored.boundary.step,
-            restored.boundary.epoch,
-            restored.boundary.batch,
-        )
+        position.step, position.epoch, position.batch = boundary.step, boundary.epoch, boundary.batch
         self._marker[0] = position.step
         self._wake_step = wake_step(position.step)
         self._evaluated_step = position.step
-        self._evaluation_due = restored.boundary.evaluation_due
-        self._data.restore(restored.data)
-        self._keeper.restored(restored.boundary)
+        self._evaluation_due = boundary.evaluation_due
+        self._keeper.restored(boundary)
         self._restored_snapshot = self._launch.snapshot_id
         self._begin()
-        return restored.state
+
+    def restored_checkpoint(self) -> Path | None:
+        """Return the checkpoint of another library to go on from; see `adopt`. None: start from the beginning.
+
+        It is the folder that was adopted, or one with the file that was.
+
+        Raises:
+            SnapshotInvalid: the snapshot does not verify.
+        """
+        if not self._launch.snapshot_id:
+            self._begin()
+            return None
+        folder = fetch(self._launch.snapshot_uri, self._staging, self._launch.manifest_sha256)
+        manifest = read_manifest(folder_of(str(folder)), self._launch.manifest_sha256)
+        self._go_on_from(Boundary(manifest.step, manifest.epoch, manifest.batch))
+        return folder / ADOPTED
 
     def _begin(self) -> None:
         if self._begun:
@@ -325,6 +410,18 @@ class Trial:
         if self._own_epochs:
             self._end_epoch()
 
+    def leave_epoch(self) -> None:
+        """End the epoch that the loop has left before its last batch. Between two epochs it does nothing."""
+        if self._own_epochs and self._uses_batches and self.position.batch and self._last_boundary().batch:
+            self._end_epoch()
+
+    def track(self, loader: Iterable[Batch]) -> TrackedLoader:
+        """Wrap the loader of a loop of one's own: each iteration over it is an epoch whose batches are counted.
+
+        Everything else about the loader stays as it is. With gradient accumulation a step has several batches.
+        """
+        return TrackedLoader(self, loader)
+
     def _start_data(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         position, boundary = self.position, self._last_boundary()
         if boundary.batch == 0:
@@ -420,28 +517,79 @@ class Trial:
             return
         self._begin()
 
+    def advance(self, step: int, *, epoch: int | None = None, batch: int | None = None) -> None:
+        """Say that a framework has done this step, with no values to log. It is not interrupted by a stop.
+
+        Args:
+            step: optimizer updates that are done.
+            epoch: the current epoch, from 0.
+            batch: batches of this epoch that are done.
+        """
+        if self._attention:
+            self._attend()
+        position = self.position
+        if epoch is not None:
+            position.epoch = epoch
+        if batch is not None:
+            position.batch = batch
+        if step <= position.step:
+            return
+        position.step = step
+        self._marker[0] = step
+        self._boundary, self._batch_open = None, False
+        if self._pending:
+            self._buffer_append(step, time.time(), self._pending)
+            self._pending.clear()
+        if step >= self._wake_step:
+            self._wake_step = wake_step(step)
+            self._background.wake()
+
+    def complete_epoch(self, epoch: int) -> None:
+        """Say that a framework has ended an epoch."""
+        self.report(facts.EpochCompleted(attempt=self.attempt, epoch=epoch, step=self.position.step))
+        self._keeper.epoch_ended()
+
+    def accumulate(self, values: Mapping[str, Any], examples: float = 1) -> None:
+        """Add the values of one micro-batch to the step under way, each a mean over so many examples."""
+        self._averages.add(values, examples)
+
+    def mean(self) -> dict[str, Any]:
+        """Return the means of what was accumulated since the last call, over micro-batches and over processes.
+
+        Under torchrun every process must call it, at the same step: `trial.log(trial.mean())`.
+        """
+        return self._averages.take()
+
+    def local_mean(self) -> dict[str, Any]:
+        """Return the means over the micro-batches of this process alone: no other process takes part."""
+        return self._averages.take(alone=True)
+
     def log_at_current_step(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Log values for the step that was done last. Returns those that are numbers."""
         self._begin()
         self._buffer_append(self.position.step, time.time(), values)
         return {key: float(value) for key, value in values.items() if _is_number(value)}
 
-    def watch(self, optimizer: Any) -> None:
+    def watch(self, optimizer: Any, prefix: str = "train") -> None:
         """Log an optimizer's learning rate, weight decay and gradient norm before clipping, with every step.
 
         The series are `train/learning_rate`, `train/weight_decay` and `train/grad_norm`; those of further parameter
-        groups end in `_1`, `_2`... A value that `log` is given under the same key wins.
+        groups end in `_1`, `_2`... A value that `log` is given under the same key wins. `prefix` stands in place of
+        `train`, where there are several optimizers.
         """
         from milepost.training.optimizer_watch import OptimizerWatch
 
-        self._watches.append(OptimizerWatch(optimizer, self._pending.update))
+        self._watches.append(OptimizerWatch(optimizer, self._pending.update, prefix))
 
     # --- evaluations
 
-    def evaluation(self, batch_count: int | None = None) -> Evaluation:
-        """Open an evaluation at the current step: `with trial.evaluation() as evaluation: ...`."""
+    def evaluation(self, batch_count: int | None = None, keep_random: bool = True) -> Evaluation:
+        """Open an evaluation at the current step: `with trial.evaluation() as evaluation: ...`.
+
+        With `keep_random` the random generators are put back at its end, so that training goes on as without it.
+        """
         self._begin()
-        return Evaluation(self, batch_count)
+        return Evaluation(self, batch_count, keep_random)
 
     def evaluate_every(self, steps: int, function: Callable[[], object]) -> None:
         """Have a function run after every so many steps, between two batches.
@@ -464,7 +612,7 @@ class Trial:
 
     def check_stop_in_evaluation(self) -> None:
         # Several ranks may be at different batches of it, or in a collective: they stop after it.
-        if self._agreement is None and self._stop_here():
+        if self._agreement is None and not self._polls_stop and self._stop_here():
             raise Stopped(f"stopped in the evaluation at step {self.position.step}")
 
     # --- snapshots
@@ -497,6 +645,20 @@ class Trial:
         if state is not None:
             self._keeper.register(state, sharded)
         self._snapshot(facts.SNAPSHOT_REASON_REQUEST)
+
+    def adopt(self, checkpoint: str | Path) -> None:
+        """Record a checkpoint that another library has just written, a file or a folder, as a snapshot of this step.
+
+        It is copied and checked beside the loop; `restored_checkpoint` gives it back after a resume.
+        """
+        reason = facts.SNAPSHOT_REASON_STOP if self._stop is not None else facts.SNAPSHOT_REASON_INTERVAL
+        position = self.position
+        self._begin()
+        self._keeper.adopt(Path(checkpoint), Boundary(position.step, position.epoch, position.batch), reason)
+
+    def wait_for_snapshot(self) -> None:
+        """Wait until the snapshot that is under way is committed, or has failed."""
+        self._keeper.wait()
 
     def _snapshot(self, reason: facts.SnapshotReason) -> None:
         boundary = replace(self._with_random(), evaluation_due=self._evaluation_due)
@@ -538,7 +700,7 @@ class Trial:
         if self._evaluate is not None and self._wants_evaluation():
             self._run_evaluation(self._evaluate)
         self._pass_boundary()
-        if self._stop_here():
+        if (self._agreement is not None or not self._polls_stop) and self._stop_here():
             self._stop_now()
         if self._uses_snapshots and self._snapshot_due():
             self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
@@ -616,12 +778,19 @@ class Trial:
         """Stop at the next boundary, or after the step that the order names. May come from any thread."""
         first = self._stop is None
         self._stop = order
-        if first:
+        if first and self.world_size == 1:
             threading.Thread(target=self._stop_waiting_loop, name="milepost-stop", daemon=True).start()
 
     def _stop_here(self) -> bool:
         order = self._stop
-        return order is not None and self.position.step >= order.step
+        if order is None:
+            return False
+        if self.agree_to_stop is not None:
+            # Another process may be a step ahead of this one, never two: each step takes both of them.
+            self._stop = order = replace(order, step=self.position.step + 2)
+            agree, self.agree_to_stop = self.agree_to_stop, None
+            agree(order.step)
+        return self.position.step >= order.step
 
     def _stop_in_log(self) -> None:
         """Stop a loop that has no better place for it than the end of `log`."""

@@ -12,7 +12,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import runtime, trial
 from milepost.domain.sentences import sentence
 from milepost.eventlog import RecordedEvent, codec, parse_subject
-from services.runtime.views import RuntimeView
+from services.runtime.views import RuntimeView, labels_of
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ def runtime_message(view: RuntimeView, with_text: bool = False) -> api.Runtime:
         deleted=state.deleting,
     )
     _set_times(message, view)
-    if state.configuration is not None:
-        message.labels.update(state.configuration.labels)
+    message.labels.update(labels_of(view))
     if state.pending is not None and state.phase is runtime.Phase.QUEUED:
         message.pending_reason, message.queue_position = state.pending.reason, state.pending.position
         if state.pending.detail:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,6 +57,8 @@ class TrialView:
     parameters: dict[str, str] = field(default_factory=dict)
     # Those that the search chose.
     searched: dict[str, str] = field(default_factory=dict)
+    # What its code has said of it.
+    labels: dict[str, str] = field(default_factory=dict)
     # By id, deleted and corrupt ones too, in order of their commits.
     snapshots: dict[str, api.Snapshot] = field(default_factory=dict)
     # Sequences of events that had no right to be where they are.
@@ -124,7 +126,7 @@ def summarize(entry: RuntimeView | Written) -> Summary:
         phase=entry.phase.value if entry.phase is not None else "",
         deleting=state.deleting,
         name=configuration.name if configuration is not None else "",
-        labels=dict(configuration.labels) if configuration is not None else {},
+        labels=dict(labels_of(entry)),
         created_sequence=created.sequence if created is not None else 0,
         create_time=time_text(created.time) if created is not None else "",
         created_by=created.actor if created is not None else "",
@@ -210,6 +212,9 @@ class Views:
                 view.reason = _reason(view, chain, payload)
             self._count_status(before[0], before[2], -1)
             self._count_status(view.state.status, view.state.deleting, 1)
+            self._note(view)
+        elif isinstance(payload, trial_facts.ParametersDeclared):
+            # Lists are filtered by labels.
             self._note(view)
         if chain.ignored and chain.ignored[-1] == event.sequence:
             self.ignored.add(event.sequence)
@@ -342,6 +347,13 @@ def _count(view: RuntimeView, one: TrialView) -> None:
         view.starting ^= {one.number}
 
 
+def labels_of(view: RuntimeView) -> Mapping[str, str]:
+    """Return the labels of a configuration, and those that the code of the only trial has declared."""
+    given = view.state.configuration.labels if view.state.configuration is not None else {}
+    declared = view.trials[1].labels if len(view.trials) == 1 and 1 in view.trials else {}
+    return {**given, **declared} if declared else given
+
+
 def fold_runtime(view: RuntimeView, payload: Message, reference: Reference) -> None:
     """Apply an event of the runtime's own chain."""
     ignored = view.state.ignored
@@ -377,6 +389,10 @@ def fold_trial(view: TrialView, payload: Message, attempt: int | None, reference
         case trial_facts.TrialCreated():
             view.parameters = dict(payload.parameters)
             view.searched = dict(payload.searched_parameters)
+        case trial_facts.ParametersDeclared():
+            view.parameters = {**view.parameters, **payload.parameters}
+            kept = {key: text for key, text in view.labels.items() if key not in payload.removed_labels}
+            view.labels = {**kept, **payload.labels}
         case trial_facts.SnapshotCommitted():
             view.snapshots[payload.snapshot_id] = _snapshot(view, payload, reference)
         case trial_facts.SnapshotDeleted() if payload.snapshot_id in view.snapshots:

@@ -111,6 +111,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         attempt_count=len(view.attempts),
         parameters=view.parameters,
         searched_parameters=view.searched_parameters,
+        labels=view.labels,
         best=best_of(view, runtime),
         last_values=position.last_values if position is not None else {},
         start_time=to_timestamp(view.start_time),

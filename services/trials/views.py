@@ -145,6 +145,8 @@ class TrialView:
     events_sequence: int = 0
     parameters: dict[str, str] = field(default_factory=dict)
     searched_parameters: dict[str, str] = field(default_factory=dict)
+    # What its code has said of it.
+    labels: dict[str, str] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     # Of the lineage, by step.
     markers: list[Marker] = field(default_factory=list)
@@ -421,6 +423,12 @@ def _created(view: TrialView, fact: facts.TrialCreated, occasion: Occasion) -> N
     _changed(view, fact, occasion)
 
 
+def _parameters_declared(view: TrialView, fact: facts.ParametersDeclared, occasion: Occasion) -> None:
+    view.parameters = dict(sorted({**view.parameters, **fact.parameters}.items()))
+    kept = {key: text for key, text in view.labels.items() if key not in fact.removed_labels}
+    view.labels = dict(sorted({**kept, **fact.labels}.items()))
+
+
 def _launched(view: TrialView, fact: facts.AttemptLaunched, occasion: Occasion) -> None:
     view.attempts.append(Attempt(fact.attempt, launch_time=occasion.time))
     view.start_time = view.start_time or occasion.time
@@ -633,6 +641,7 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, Occasion], None]] = {
     facts.AttemptFenced: _fenced,
     facts.AttemptStarted: _attempt_started,
     facts.PlanDeclared: _plan_declared,
+    facts.ParametersDeclared: _parameters_declared,
     facts.InstanceStarted: _instance_started,
     facts.InstanceReadinessChanged: _instance_ready,
     facts.InstanceHealthChanged: _instance_health,

@@ -171,6 +171,7 @@ def of_an_attempt(attempt: int, step: int) -> list[Message]:
         facts.SnapshotDeleted(attempt=attempt, snapshot_id=f"s{step}a{attempt}"),
         facts.TelemetryDropped(attempt=attempt),
         facts.AlertRaised(attempt=attempt, kind=facts.ALERT_KIND_NON_FINITE, step=step),
+        facts.ParametersDeclared(attempt=attempt, parameters={"rate": str(step)}),
         facts.ClusterStateObserved(attempt=attempt),
         facts.AttemptEnded(attempt=attempt, outcome=outcome, last_step=step),
     ]

@@ -213,7 +213,7 @@ class InstanceState(_message.Message):
     def __init__(self, rank: _Optional[int] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., process_id: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., ready: bool = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., exit_cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., software: _Optional[str] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted")
+    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted", "labels")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +235,13 @@ class Trial(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
     TRIAL_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +273,7 @@ class Trial(_message.Message):
     RETRY_TIME_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_DELETED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     trial: int
@@ -297,7 +305,8 @@ class Trial(_message.Message):
     retry_time: _timestamp_pb2.Timestamp
     change_time: _timestamp_pb2.Timestamp
     runtime_deleted: bool
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GetTrialRequest(_message.Message):
     __slots__ = ("name", "min_sequence", "as_of")
