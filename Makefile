@@ -76,6 +76,7 @@ protos-release: ## Make the contract as it is now the one that later versions ma
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 	@uv pip compile --quiet pyproject.toml --extra server --extra trainer --extra dev --extra bench --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file requirements.lock
+	@uv pip compile --quiet pyproject.toml deploy/integrations.in --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file deploy/integrations.txt
 
 .PHONY: lock-verify
 lock-verify: ## Fail if requirements.lock lacks something pyproject.toml asks for
@@ -121,12 +122,24 @@ test-gpu: install ## What needs a GPU
 	@exec $(BIN)/python -m pytest -m gpu --timeout 600 $(PYTEST)
 
 .PHONY: test-integrations
-test-integrations: install ## Other people's training libraries, in an environment of their own
+test-integrations: install vendor .venv-integrations/made ## Other people's training libraries, in an environment of their own
 	@exec $(BIN)/python -m pytest -m integrations --timeout 900 $(PYTEST)
+
+# PyTorch first and by name: no library may bring another one. The rest is resolved and hashed; nothing else comes along.
+.venv-integrations/made: deploy/integrations.txt
+	@echo "milepost: making .venv-integrations (a few minutes, 2 GB)"
+	@$(PYTHON) -m venv .venv-integrations
+	@.venv-integrations/bin/pip install --quiet --disable-pip-version-check "$(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) 2>&1 | { grep -v "^WARNING: Location" || true; }
+	@.venv-integrations/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r deploy/integrations.txt 2>&1 | { grep -v "^WARNING: Location" || true; }
+	@.venv-integrations/bin/pip check && touch $@
 
 .PHONY: pictures
 pictures: install vendor ## Take the pictures of the README from a real run
 	@exec $(BIN)/python -m tests.browser.pictures
+
+.PHONY: pictures-integrations
+pictures-integrations: install vendor .venv-integrations/made ## Take a picture of the page of each integration's run
+	@exec $(BIN)/python -m tests.browser.integration_pictures
 
 .PHONY: vendor
 vendor: ## Fetch the page's third-party files (exact versions, checked)
