@@ -25,7 +25,7 @@ from milepost.eventlog import BUCKETS, EVENTS, LEASES_BUCKET, TELEMETRY
 from milepost.tokens import make_private_directory, require_private, secret_file, write_private
 
 AUTHORITY_FILE = "nats-authority.json"
-SERVICES = ("runtime", "trials", "metrics")
+SERVICES = ("runtime", "trials", "metrics", "gateway")
 # Credentials for the command line: backups, imports, repairs. Services never use them.
 ADMIN = "admin"
 # An attempt cannot go on for longer than this; its successor gets credentials of its own.
@@ -50,6 +50,8 @@ class Permissions:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    # Of the subjects it may publish to, those it may not.
+    refused: tuple[str, ...] = ()
     # How many messages it may send where somebody who asked it waits for an answer, within a minute. 0: none.
     answers: int = 0
 
@@ -124,9 +126,14 @@ def service_permissions(service: str) -> Permissions:
     elif service == "metrics":
         # With a ClickHouse server several may run, of which one stores.
         publish += ["stored.>", f"$KV.{LEASES_BUCKET}.metrics", f"$JS.API.STREAM.MSG.GET.KV_{LEASES_BUCKET}"]
+    elif service == "gateway":
+        # It speaks for the clients of MLflow, whose runs are attempts; what the runtime service decides it may not say.
+        publish += ["events.*.trial.*.*", "telemetry.*.*.*.*", "heartbeat.*.*.*.*"]
+        subscribe += ["stored.>"]
+        return Permissions(tuple(publish), tuple(subscribe), refused=("events.*.trial.*.control",))
     else:
         raise ValueError(f"not a service: {service}")
-    return Permissions(tuple(publish), tuple(subscribe), CHAIN_ANSWERS if service == "runtime" else 0)
+    return Permissions(tuple(publish), tuple(subscribe), answers=CHAIN_ANSWERS if service == "runtime" else 0)
 
 
 ADMIN_PERMISSIONS = Permissions((">",), (">",))
@@ -168,6 +175,8 @@ class Authority:
                 "payload": _UNLIMITED,
             },
         }
+        if permissions.refused:
+            claims["nats"]["pub"]["deny"] = list(permissions.refused)
         if permissions.answers:
             claims["nats"]["resp"] = {"max": permissions.answers, "ttl": 60_000_000_000}
         if lifetime_seconds is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from milepost.eventlog.credentials import find_credentials
 from milepost.transport import ClientTls, open_aio_channel
 from services.access import open_access
 from services.access_log import AccessReports
@@ -20,6 +21,8 @@ from services.exposure import Tls, raise_file_limit
 from services.gateway.app import Gateway, Services, Telemetry, create_app
 from services.gateway.connections import MAXIMUM_HEAD_BYTES, BoundedProtocol
 from services.gateway.guards import host_name
+from services.gateway.mlflow.api import MlflowApi
+from services.gateway.mlflow.recorder import Recorder
 from services.settings import Settings, load
 from services.telemetry import configure_logging, start_observing
 
@@ -63,7 +66,11 @@ async def serve(settings: Settings) -> None:
     reports = AccessReports(channels["runtime"], service_metadata(settings.keys_dir, "gateway"))
     access = open_access(settings, "gateway", reports)
     listener = bind(access.listen)
-    gateway = Gateway(Services(channels), Telemetry(), WEB, _version())
+    services = Services(channels)
+    folder = settings.data_dir / "mlflow"
+    recorder = Recorder(folder, settings["nats_url"], find_credentials(settings.keys_dir, "gateway"))
+    mlflow = MlflowApi(services, recorder, folder / "experiments.sqlite", reports)
+    gateway = Gateway(services, Telemetry(), WEB, _version(), mlflow=mlflow)
     hosts = {
         "127.0.0.1",
         "localhost",
@@ -87,12 +94,14 @@ async def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=STOP_GRACE_SECONDS,
     )
     reporting = asyncio.create_task(reports.run())
+    recording = asyncio.create_task(recorder.run())
     log.info("gateway.started", extra={"listen": settings["gateway_listen"], "port": listener.getsockname()[1]})
     try:
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         reporting.cancel()
-        await asyncio.gather(reporting, return_exceptions=True)
+        recording.cancel()
+        await asyncio.gather(reporting, recording, return_exceptions=True)
         await asyncio.gather(*(channel.close(None) for channel in channels.values()))
     log.info("gateway.stopped")
 

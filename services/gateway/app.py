@@ -43,6 +43,9 @@ from services.gateway import routes
 from services.gateway.doors import LOGIN_PATH, Doors, Streams, call_metadata, problem_of, session_routes
 from services.gateway.feed import Feed, FeedResponse
 from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards, read_body
+from services.gateway.mlflow.api import METHODS as MLFLOW_METHODS
+from services.gateway.mlflow.api import PREFIX as MLFLOW
+from services.gateway.mlflow.api import MlflowApi
 from services.gateway.openapi import document
 from services.gateway.problems import (
     Problem,
@@ -149,6 +152,8 @@ class Gateway:
     web: Path
     version: str
     streams: Streams = field(default_factory=Streams)
+    # None: MLflow clients are not served.
+    mlflow: MlflowApi | None = None
 
 
 def create_app(
@@ -171,6 +176,8 @@ def create_app(
         HttpRoute("/favicon.ico", _favicon, methods=["GET"]),
         Mount("/static", _static(gateway)),
     ]
+    if gateway.mlflow is not None:
+        http_routes.append(HttpRoute(MLFLOW + "/{path:path}", gateway.mlflow.handle, methods=MLFLOW_METHODS))
     handlers: Any = {Problem: on_problem, HTTPException: _on_refused_path(gateway), Exception: on_unknown_error}
     known = Doors(Starlette(routes=http_routes, exception_handlers=handlers), access.authenticator, observer)
     return Guards(known, hosts)

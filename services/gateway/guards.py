@@ -46,6 +46,8 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+# Called by programs only, which know nothing of the header against forgery.
+PROGRAMS_PREFIX = "/mlflow/"
 # A policy governs documents. The dozens of modules of the page are none: short headers, a tenth of the page's weight.
 STATIC_PREFIX = "/static/"
 STATIC_HEADERS = {
@@ -144,6 +146,11 @@ class Guards:
         origin = headers.get("origin")
         if origin is not None and urlsplit_netloc(origin) != host.lower():
             return refusal(grpc.StatusCode.PERMISSION_DENIED, "requests from other sites are refused", "FOREIGN_ORIGIN")
+        if scope["path"].startswith(PROGRAMS_PREFIX):
+            # A client of MLflow cannot be told to send our header. A browser always says that it is one.
+            if origin is not None or "sec-fetch-site" in headers:
+                return refusal(grpc.StatusCode.PERMISSION_DENIED, "this address is not for browsers", "FOREIGN_ORIGIN")
+            return None if scope["method"] in SAFE_METHODS else _refuse_body(headers)
         if scope["method"] in SAFE_METHODS:
             return None
         if headers.get(CSRF_HEADER) != "1":

@@ -260,6 +260,17 @@ async def test_only_the_runtime_service_writes_control_facts(server: NatsServer,
     assert await is_refused(runtime, attempt_subject(*MINE), b"x")
 
 
+async def test_the_gateway_speaks_for_attempts_only(server: NatsServer, runtime: Connection) -> None:
+    """It records for clients of MLflow; it decides nothing, and makes no facts of runtimes."""
+    connection = await service(server, "gateway")
+    subjects = [runtime_subject("rt-a"), control_subject("rt-a", 1), "$KV.requests.x", "stored.rt-a.1.1"]
+    assert all(await asyncio.gather(*(is_refused(connection, subject, b"x") for subject in subjects)))
+    await Telemetry(connection).publish(steps_subject("rt-a", 1, 1), b"x", {})
+    # Of a runtime that no other test reads: this is no event.
+    assert not await is_refused(connection, attempt_subject("rt-mlflow", 1, 1), b"x")
+    await connection.close()
+
+
 async def test_a_later_attempt_sends_what_earlier_ones_have_left(
     server: NatsServer, runtime: Connection, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from services.access import open_access
 from services.gateway.__main__ import CHANNEL_OPTIONS, WEB, bind, tls_options
 from services.gateway.app import Gateway, Services, Telemetry, create_app
 from services.gateway.connections import MAXIMUM_HEAD_BYTES, BoundedProtocol
+from services.gateway.mlflow.api import MlflowApi
+from services.gateway.mlflow.recorder import Recorder
 from tests.integration.security.doors import Doors, running_doors, settings_of
 
 CSRF = {"x-milepost-csrf": "1"}
@@ -49,9 +51,10 @@ async def running_web(data_dir: Path, **changes: Any) -> AsyncIterator[Web]:
         channels: dict[str, grpc.aio.Channel] = {
             name: open_aio_channel(doors.address, tls, CHANNEL_OPTIONS) for name in ("runtime", "trials", "metrics")
         }
-        app = create_app(
-            Gateway(Services(channels), Telemetry(), WEB, "test"), {"127.0.0.1", "localhost"}, access, observed
-        )
+        services = Services(channels)
+        mlflow = MlflowApi(services, Recorder(data_dir / "mlflow", "", None), data_dir / "experiments.sqlite", observed)
+        gateway = Gateway(services, Telemetry(), WEB, "test", mlflow=mlflow)
+        app = create_app(gateway, {"127.0.0.1", "localhost"}, access, observed)
         config = uvicorn.Config(
             app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1, http=BoundedProtocol,
             h11_max_incomplete_event_size=MAXIMUM_HEAD_BYTES, proxy_headers=False, **tls_options(access.tls),
