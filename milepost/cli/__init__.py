@@ -9,7 +9,7 @@ import sys
 import click
 
 from milepost import errors
-from milepost.cli import audit, backup, doctor, metrics, runtimes, stack, sync, tokens, trials
+from milepost.cli import audit, backup, command, doctor, exchange, metrics, runtimes, stack, sync, tokens, trials
 from milepost.cli.exits import Exit, exit_of
 from milepost.cli.output import say
 
@@ -32,6 +32,9 @@ cli.add_command(tokens.token)
 cli.add_command(sync.sync)
 cli.add_command(backup.backup)
 cli.add_command(backup.restore)
+cli.add_command(command.run)
+cli.add_command(exchange.imports)
+cli.add_command(exchange.exports)
 
 
 def main() -> None:
