@@ -27,7 +27,7 @@ from services.runtime import placement_policy as placement
 from services.runtime import retry_policy
 from services.runtime.control_policy import Process
 from services.runtime.decisions import Behind, Decisions
-from services.runtime.launchers import AttemptKey, Launcher, LaunchFailed
+from services.runtime.launchers import AttemptKey, Launcher, LaunchFailed, Missing
 from services.runtime.launching import Launches
 from services.runtime.leftovers import Leftovers
 from services.runtime.liveness import Liveness
@@ -67,7 +67,11 @@ class Scheduler:
     ) -> None:
         self._views = views
         self._decisions = decisions
-        self._launchers = launchers
+        # One that is missing must not stop the others' runs.
+        self._launchers: dict[config.Launcher, Launcher] = {
+            kind: launchers.get(kind) or Missing(config.Launcher.Name(kind).removeprefix("LAUNCHER_").lower())
+            for kind in (config.LAUNCHER_LOCAL, config.LAUNCHER_RAY, config.LAUNCHER_EXTERNAL)
+        }
         self._lease = lease
         self._liveness = liveness
         self._storage = storage
@@ -238,7 +242,7 @@ class Scheduler:
 
     def _launcher(self, view: RuntimeView) -> Launcher:
         launcher = view.state.configuration.launcher if view.state.configuration is not None else config.LAUNCHER_LOCAL
-        return self._launchers[launcher]
+        return self._launchers.get(launcher) or Missing(str(launcher))
 
     def _forget_ended(self, view: RuntimeView) -> None:
         for key in self._liveness.watched():

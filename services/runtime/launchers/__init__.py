@@ -123,3 +123,19 @@ class External:
 
     async def close(self) -> None:
         return
+
+
+class Missing(External):
+    """Stands for a launcher that this service does not have, or that a newer one wrote into the log.
+
+    What waits for it goes on waiting and says so; what ran under it is judged by its heartbeats.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._detail = f"this service has no launcher {name}: give it its settings back, or stop the run"
+
+    def outage(self) -> Outage | None:
+        return Outage("LAUNCHER_MISSING", self._detail)
+
+    async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
+        raise LaunchFailed(self._detail)

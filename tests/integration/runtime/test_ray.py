@@ -161,3 +161,21 @@ async def test_while_others_use_the_cluster_a_runtime_waits_and_says_so(stack: S
     assert waits.phase == api.RUNTIME_PHASE_QUEUED
     cluster.used_cpus = 0.0
     await submitted(stack, cluster, runtime)
+
+
+async def test_a_service_that_has_lost_its_cluster_runs_what_needs_none(
+    shared_nats: NatsServer, cluster: JobServerOnTest, tmp_path: Path
+) -> None:
+    cluster.used_cpus = 2.0
+    data_dir = tmp_path / "data"
+    ray = RayOptions(cluster.address, nats_url="nats://seen-by-the-nodes:4222")
+    async with running(shared_nats, data_dir, ray=ray, keys_dir=data_dir / "keys") as stack:
+        waits = await stack.start(launcher="ray")
+        await stack.wait(waits.name, lambda r: "CPU" in r.reason, "it waits for a CPU")
+    async with running(shared_nats, data_dir) as stack:
+        local = await stack.start(parameters={"steps": 5})
+        assert (await stack.wait_ended(local.name)).status == api.RUNTIME_STATUS_COMPLETED
+        still = await stack.wait(waits.name, lambda r: "no launcher ray" in r.reason, "it says what is missing")
+        assert still.pending_reason == facts.PENDING_REASON_LAUNCHER_UNAVAILABLE
+        await stack.stub.StopRuntime(api.StopRuntimeRequest(name=waits.name))
+        assert (await stack.wait_ended(waits.name)).status == api.RUNTIME_STATUS_ABORTED
