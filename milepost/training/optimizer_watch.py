@@ -36,7 +36,8 @@ class OptimizerWatch:
     """Adds the values of one optimizer to the step that is being done.
 
     The gradient norm is the one before clipping: where `clip_grad_norm_` ran it is that function's own, otherwise it is
-    computed from the gradients as the optimizer finds them.
+    computed from the gradients as the optimizer finds them. A step with a closure, as frameworks make it, has its
+    gradients only once the closure has run: there the look is after the step.
     """
 
     def __init__(self, optimizer: Any, add: Callable[[Mapping[str, Any]], None], prefix: str = "train") -> None:
@@ -44,9 +45,20 @@ class OptimizerWatch:
         self._optimizer = weakref.ref(optimizer)
         self._add = add
         self._prefix = prefix
-        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        self._handles = (
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        )
 
     def _before_step(self, optimizer: Any, arguments: Any, keywords: Any) -> None:
+        if not _has_closure(arguments, keywords):
+            self._look(optimizer)
+
+    def _after_step(self, optimizer: Any, arguments: Any, keywords: Any) -> None:
+        if _has_closure(arguments, keywords):
+            self._look(optimizer)
+
+    def _look(self, optimizer: Any) -> None:
         values: dict[str, Any] = {}
         groups = optimizer.param_groups
         for index, group in enumerate(groups):
@@ -81,4 +93,10 @@ class OptimizerWatch:
 
     def close(self) -> None:
         """Watch no longer."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
+
+
+def _has_closure(arguments: Any, keywords: Any) -> bool:
+    """Tell whether `step` was given a closure. Its first argument is the optimizer itself."""
+    return keywords.get("closure") is not None or (len(arguments) > 1 and arguments[1] is not None)

@@ -90,6 +90,28 @@ def test_the_norm_is_that_of_unscaled_gradients(fused: bool) -> None:
     assert float(values["train/grad_norm"]) == pytest.approx(norm)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_step_with_a_closure_logs_the_norm_of_what_the_closure_computed(clipped: bool) -> None:
+    """Not what gradients there were before it, nor the norm of the step before."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    _watch, values = watched(optimizer)
+    for scale in (3.0, 7.0):
+        optimizer.zero_grad()
+        backward(model)
+        expected = 0.0
+
+        def closure(scale: float = scale) -> float:
+            nonlocal expected
+            expected = backward(model, scale)
+            if clipped:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            return 0.0
+
+        optimizer.step(closure)
+        assert float(values["train/grad_norm"]) == pytest.approx(expected)
+
+
 def test_a_second_optimizer_has_a_prefix_of_its_own() -> None:
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
