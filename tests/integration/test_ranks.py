@@ -111,7 +111,8 @@ async def test_a_snapshot_by_the_clock_is_taken_by_all_ranks_at_one_step(trial: 
         attempt = await launch(trial, parameters, every_steps=None, every_minutes=0.01)
         assert (await finish(attempt)).last_step == STEPS
     steps = [one.step for one in await trial.payloads(facts.SnapshotCommitted)]
-    assert len(steps) >= 3
+    # How many depends on the machine; the last one is that of the end.
+    assert steps[0] < steps[-1] == STEPS
     assert steps == sorted(set(steps))
     assert not await trial.payloads(facts.SnapshotFailed)
 
