@@ -409,6 +409,8 @@ class ExternalRun:
         elif isinstance(self._error, Stopped):
             self.trial.save_for_stop()
         self.trial.end()
+        # Also where the loop left by itself, or failed: what it has saved is not to be lost.
+        self.trial.wait_for_snapshot()
         if self._capture is not None:
             self._capture.close()
         left = self._background.finish(InstanceReport(finished=outcome), DRAIN_SECONDS)
