@@ -77,8 +77,15 @@ class Visit:
         return columns or {"x": [], "line": []}
 
     def serious_findings(self, within: str = "html") -> list[str]:
-        """What axe-core finds within an element that is serious or critical."""
+        """What axe-core finds within an element that is serious or critical, once it has its colours."""
         self.page.evaluate(AXE.read_text())
+        # Between two colours of a transition there is any contrast.
+        self.until(
+            """document.getAnimations().every(
+              (one) => one.playState !== 'running' || one.effect.getComputedTiming().endTime === Infinity
+            )""",
+            "nothing is on its way",
+        )
         found = self.page.evaluate("(selector) => axe.run(selector, { resultTypes: ['violations'] })", within)
         return [
             f"{violation['id']}: {violation['help']} at {[node['target'] for node in violation['nodes'][:3]]}"

@@ -138,7 +138,7 @@ def is_bad(rpc: str, code: grpc.StatusCode, words: str, streaming: set[str]) -> 
     shown = any(mark in words for mark in ("Traceback", 'File "', "Error(", "/site-packages/"))
     late = code is grpc.StatusCode.DEADLINE_EXCEEDED and rpc not in streaming
     # It was asked to be as new as a position that is far ahead.
-    ahead = code is grpc.StatusCode.UNAVAILABLE and "did not reach" in words
+    ahead = code is grpc.StatusCode.UNAVAILABLE and ("did not reach" in words or "have not reached" in words)
     # Nobody here is a job with the ticket of a launch.
     denied = code is grpc.StatusCode.PERMISSION_DENIED and rpc == CLAIM_LAUNCH
     return shown or late or (code not in EXPECTED and not ahead and not denied)
