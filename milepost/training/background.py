@@ -429,6 +429,7 @@ class Background:
         self.report(dropped.fact(self._identity.attempt, self._rank))
 
     async def _flush_and_wait_stored(self, seconds: float) -> bool:
+        await self._wait_for_connection(min(seconds, CONNECT_SECONDS))
         self._flush()
         until = {STEPS: self._spool.last_number(STEPS)}
         connected = self._connection is not None and self._connection.is_connected
@@ -445,7 +446,7 @@ class Background:
             await asyncio.sleep(0.02)
 
     async def _wait_for_connection(self, seconds: float) -> None:
-        """At the end of a short script: it may not be known yet whether there is a server."""
+        """In a short script it may not be known yet whether there is a server."""
         deadline = time.monotonic() + seconds
         while self._connection is None and self._addresses.nats_url and time.monotonic() < deadline:
             if self.warnings.has_said("server") or self.warnings.has_said("refused"):
