@@ -21,6 +21,7 @@ _CLUSTER_NOT_READY = 10008
 # How long a service waits at its start for a server that does not answer.
 START_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
+_SECONDS_FOR_THE_OTHER = (0.0, 0.1, 0.3, 1.0)
 
 log = logging.getLogger(__name__)
 
@@ -239,11 +240,14 @@ async def ensure_stream(connection: Connection, configuration: Mapping[str, Any]
 
 
 async def _after_refused_creation(connection: Connection, name: str, error: ApiError) -> Mapping[str, Any]:
-    if error.err_code == _STREAM_NAME_IN_USE:
-        # Another service made it between our question and our attempt.
-        found = await stream_configuration(connection, name)
-        if found is not None:
-            return found
+    if error.err_code in (_STREAM_NAME_IN_USE, *_INSUFFICIENT_STORAGE):
+        # Another service made it between our question and our attempt, or is making it: the server counts the room of
+        # both attempts before it sees that they are for one stream.
+        for pause in _SECONDS_FOR_THE_OTHER:
+            await asyncio.sleep(pause)
+            found = await stream_configuration(connection, name)
+            if found is not None:
+                return found
     if error.err_code in _INSUFFICIENT_STORAGE:
         raise LogMisconfigured(
             f"the server has no room for the stream {name}: free disk space, or lower the limits of its size"
