@@ -778,7 +778,8 @@ class Trial:
         """Stop at the next boundary, or after the step that the order names. May come from any thread."""
         first = self._stop is None
         self._stop = order
-        if first and self.world_size == 1:
+        # Processes that no driver leads cannot be ended one by one: the others would wait for it.
+        if first and (self.world_size == 1 or self._agreement is not None):
             threading.Thread(target=self._stop_waiting_loop, name="milepost-stop", daemon=True).start()
 
     def _stop_here(self) -> bool:
