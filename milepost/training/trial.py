@@ -398,11 +398,9 @@ class Trial:
                 break
             finally:
                 self._gate.leave()
-            if self._agreement is not None:
+            if self._agreement is not None and self._at_boundary():
                 # What was decided while this rank waited for data holds here: the batch is not begun.
-                self._agreement.pass_boundary(position.step)
-                if self._stop_here():
-                    self._stop_now()
+                self._halt_if_due()
             position.batch += 1
             self._batch_open = True
             self._examples += examples_in(batch)
@@ -637,7 +635,7 @@ class Trial:
             self._pass_boundary()
             if self._stop_here():
                 self._stop_now()
-            if self._snapshot_due() and not self._wants_evaluation():
+            if not self._wants_evaluation() and self._snapshot_due():
                 self._snapshot(facts.SNAPSHOT_REASON_INTERVAL)
 
     def snapshot(self, state: Callable[[], State] | None = None, *, sharded: bool = False) -> None:
@@ -699,6 +697,10 @@ class Trial:
             return
         if self._evaluate is not None and self._wants_evaluation():
             self._run_evaluation(self._evaluate)
+        self._halt_if_due()
+
+    def _halt_if_due(self) -> None:
+        """Stop at this boundary, or take a snapshot, if that is due; of several ranks all do it, or none."""
         self._pass_boundary()
         if (self._agreement is not None or not self._polls_stop) and self._stop_here():
             self._stop_now()

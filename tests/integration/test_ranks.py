@@ -104,8 +104,6 @@ async def test_a_stop_does_not_wait_for_data_that_no_rank_gets(trial: TrialOnTes
     assert same_bits(writer.lineage("train/loss", await trial.state()), await whole(trial, workers=2))
 
 
-# Hung once in nine runs, cause not found yet; `make test-faults` runs it.
-@pytest.mark.faults
 async def test_a_snapshot_by_the_clock_is_taken_by_all_ranks_at_one_step(trial: TrialOnTest) -> None:
     parameters = {"step_seconds": 0.1}
     await trial.create(parameters)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections.abc import Iterator
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import (
+    AttemptLaunch,
     Finished,
     GroupEnded,
     Hello,
@@ -26,10 +29,13 @@ from milepost.api.training.v1.training_pb2 import (
 )
 from milepost.errors import InvalidArgument
 from milepost.training.agreement import Agreement
-from milepost.training.buffer import Columns
+from milepost.training.batches import Position
+from milepost.training.buffer import Columns, StepBuffer
 from milepost.training.means import AVERAGED, EXAMPLES, RankMeans, add_to_mean, examples_in, own_values
 from milepost.training.sharding import part_of, shard
 from milepost.training.snapshot_keeper import PartMissing, Parts
+from milepost.training.snapshots import Boundary
+from milepost.training.trial import Rank, Trial
 from trainer.addresses import own_address
 from trainer.halts import Halts
 from trainer.ray_group import RayGroup
@@ -106,6 +112,59 @@ def test_a_rank_that_waits_for_data_can_halt_where_it_is() -> None:
     loop.agreement.reopen(7)
     loop.agreement.hold(1)
     assert loop.sent[0].stop_proposal.step == 7
+
+
+class Steps:
+    """Stands for the keeper of snapshots: notes after which steps one was taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def register(self, state: Any, sharded: bool) -> None:
+        return
+
+    def due_by_count(self, step: int) -> bool:
+        return False
+
+    def can_snapshot(self, step: int) -> bool:
+        return step not in self.taken
+
+    def epoch_ended(self) -> None:
+        return
+
+    def take(self, boundary: Boundary, data: Any, reason: Any) -> None:
+        self.taken.append(boundary.step)
+
+
+def test_a_snapshot_that_is_agreed_on_while_a_rank_waits_for_data_is_taken_by_it_too(tmp_path: Any) -> None:
+    """The others stand at the same step and take it; without this rank's part it would never be whole."""
+    sent: list[InstanceReport] = []
+    keeper = Steps()
+    background = SimpleNamespace(
+        begin=lambda step: None,
+        alive=True,
+        progress=SimpleNamespace(total_steps=None, say=lambda *_: None),
+        position=Position(),
+        buffer=StepBuffer(print),
+        send=sent.append,
+        wake=lambda: None,
+        report=sent.append,
+    )
+    launch = AttemptLaunch(attempt_directory=str(tmp_path), attempt=1)
+    trial = Trial(launch, Rank(1, 2), background, keeper)  # type: ignore[arg-type]
+
+    def data() -> Iterator[str]:
+        yield "first"
+        trial.on_instruction(InstanceInstruction(hold={"number": 1}))
+        agreed = sent[-1].stop_proposal.step
+        trial.on_instruction(InstanceInstruction(snapshot={"step": agreed}))
+        yield "second"
+
+    for _ in trial.batches(data()):
+        trial.log({"train/loss": 1.0})
+        trial.maybe_snapshot(dict)
+    assert sent[-1].stop_proposal.step == 1
+    assert keeper.taken == [1]
 
 
 def test_a_loop_that_has_not_begun_halts_before_its_first_step() -> None:
