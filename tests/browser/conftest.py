@@ -54,11 +54,15 @@ def walk(stack: StackProcess) -> str:
 
 
 @pytest.fixture(scope="package")
-def walked(stack: StackProcess, walk: str) -> str:
-    """The same run when it has completed and everything is stored."""
-    stack.wait_for_end(walk)
-    until(lambda: stack.completeness(walk).stored_points >= 3 * STEPS, "all points are stored")
-    return walk
+def walked(stack: StackProcess) -> str:
+    """Another run like that, which has completed, with everything stored.
+
+    It is not the same: tests that look at this one may come first, and would wait until that one stands still.
+    """
+    name = start(stack, "walk", steps=STEPS)
+    stack.wait_for_end(name)
+    until(lambda: stack.completeness(name).stored_points >= 3 * STEPS, "all points are stored")
+    return name
 
 
 @pytest.fixture(scope="package")
