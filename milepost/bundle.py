@@ -226,6 +226,11 @@ class Bundle:
             return Path(archive.extract(name, folder))
 
 
+def imports_folder(data_dir: Path) -> Path:
+    """Return where the bundles of other installations are kept in a data directory."""
+    return data_dir / "imports"
+
+
 def open_bundle(path: Path) -> Bundle:
     """Verify a bundle and read it.
 

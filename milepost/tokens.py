@@ -28,6 +28,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from milepost.files import sync
+
 SERVICE_TOKEN_FILE = "service.token"
 TRAINER_KEY_FILE = "trainer-tokens.key"
 SESSION_KEY_FILE = "sessions.key"
@@ -439,11 +441,7 @@ def write_private(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     _write(temporary, content)
     temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

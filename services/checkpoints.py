@@ -28,6 +28,8 @@ from typing import Any
 import orjson
 from google.protobuf.message import Message
 
+from milepost.files import sync
+
 SUFFIX = ".checkpoint"
 # Of the newest ones, so that one that is damaged has a predecessor.
 KEEP_NEWEST = 2
@@ -88,7 +90,7 @@ class CheckpointStore:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        self._sync_directory()
+        sync(self._directory)
         self._thin()
         return path
 
@@ -130,13 +132,6 @@ class CheckpointStore:
         for sequence in sequences[:-KEEP_NEWEST]:
             if kept[sequence // self._keep_every] != sequence:
                 self._path(sequence).unlink(missing_ok=True)
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _split(payload: bytes) -> list[bytes]:

@@ -26,7 +26,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
-from milepost.bundle import Bundle, NotABundle, open_bundle
+from milepost.bundle import Bundle, NotABundle, imports_folder, open_bundle
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,6 @@ class Import:
         message.import_time.FromDatetime(self.time)
         message.export_time.FromDatetime(self.bundle.created)
         return message
-
-
-def imports_folder(data_dir: Path) -> Path:
-    return data_dir / "imports"
 
 
 def read_import(path: Path) -> Import:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import shutil
 import time
 from datetime import UTC, datetime
@@ -14,14 +13,16 @@ import click
 
 from milepost import endpoints
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from milepost.bundle import Bundle, NotABundle, open_bundle
+from milepost.bundle import Bundle, NotABundle, imports_folder, open_bundle
 from milepost.cli.exits import Exit
 from milepost.cli.output import say
 from milepost.client import Client
 from milepost.errors import NotFound, Unavailable
 from milepost.eventlog.codec import format_time
+from milepost.files import sync
 from milepost.ids import is_token
 from milepost.settings import Settings
+from milepost.tokens import make_private_directory, write_private
 
 SHOWN_SECONDS = 60.0
 POLL_SECONDS = 0.2
@@ -45,7 +46,7 @@ def import_file(settings: Settings, file: Path) -> int:
         if known is not None and known.imported.sha256 == bundle.sha256:
             say(f"{bundle.runtime_id} is imported already, from the same bundle")
             return Exit.OK
-        _keep(settings.data_dir / "imports", bundle)
+        _keep(imports_folder(settings.data_dir), bundle)
         said = f"{len(bundle.events):,} events of {bundle.runtime_id}, exported {format_time(bundle.created)}"
         if not answers:
             say(f"{said}: they are shown when the services start")
@@ -61,7 +62,7 @@ def import_file(settings: Settings, file: Path) -> int:
 def forget(settings: Settings, name: str) -> int:
     """Remove an imported bundle. Returns an exit status."""
     runtime_id = name.removeprefix("runtimes/")
-    path = settings.data_dir / "imports" / f"{runtime_id}.zip"
+    path = imports_folder(settings.data_dir) / f"{runtime_id}.zip"
     if not is_token(runtime_id) or not path.exists():
         say(f"error: {runtime_id} is not imported")
         return Exit.NOT_FOUND
@@ -73,30 +74,14 @@ def forget(settings: Settings, name: str) -> int:
 
 def _keep(folder: Path, bundle: Bundle) -> None:
     """Copy the bundle and say who brought it; the bundle last, so that services never see it alone."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_directory(folder)
     beside = {"time": format_time(datetime.now(UTC)), "actor": f"local:{getpass.getuser()}", "sha256": bundle.sha256}
-    _replace(folder / f"{bundle.runtime_id}.json", json.dumps(beside).encode())
+    write_private(folder / f"{bundle.runtime_id}.json", json.dumps(beside).encode())
     temporary = folder / f".{bundle.runtime_id}.zip.new"
     shutil.copyfile(bundle.path, temporary)
     temporary.chmod(0o600)
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(folder / f"{bundle.runtime_id}.zip")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.chmod(0o600)
-    _sync(temporary)
-    temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _known(client: Client, name: str) -> api.Runtime | None:

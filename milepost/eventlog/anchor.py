@@ -33,6 +33,7 @@ from milepost.eventlog import (
 from milepost.eventlog.chain import EMPTY_DIGEST, ChainVerifier, Finding, UnreadableMessage, roll
 from milepost.eventlog.codec import encode, format_time
 from milepost.eventlog.streams import StreamState
+from milepost.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class AnchorFile:
         finally:
             os.close(descriptor)
         if not existed:
-            _sync_directory(self.path.parent)
+            sync(self.path.parent)
 
     def _open_locked(self) -> int:
         """Open the file for this process alone: a service that stands by may write too, and replace it."""
@@ -177,7 +178,7 @@ class AnchorFile:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
-        _sync_directory(self.path.parent)
+        sync(self.path.parent)
 
 
 def _end_of_last_line(descriptor: int) -> int:
@@ -185,14 +186,6 @@ def _end_of_last_line(descriptor: int) -> int:
     tail_start = max(0, size - 4096)
     tail = os.pread(descriptor, 4096, tail_start)
     return tail_start + tail.rfind(b"\n") + 1
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class HttpAnchorSink:

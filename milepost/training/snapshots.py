@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from milepost.errors import InvalidArgument, Violation
+from milepost.files import sync
 from milepost.snapshots import MANIFEST, Manifest, fetch, hash_file, read_manifest
 from milepost.storage import below, folder_of, local_path
 from milepost.training import rng
@@ -167,7 +168,7 @@ class SnapshotDraft:
             if path != self.folder / MANIFEST and path.is_file():
                 manifest.files[path.relative_to(self.folder).as_posix()] = [hash_file(path), path.stat().st_size]
                 total += path.stat().st_size
-            _sync(path)
+            sync(path)
         encoded = manifest.encode()
         (self.folder / MANIFEST).write_bytes(encoded)
         # Left by a try of this attempt that was never committed.
@@ -179,10 +180,10 @@ class SnapshotDraft:
         return hashlib.sha256(encoded).hexdigest(), total + len(encoded), len(manifest.files) + 1
 
     def _rename(self, final: Path) -> None:
-        _sync(self.folder / MANIFEST)
-        _sync(self.folder)
+        sync(self.folder / MANIFEST)
+        sync(self.folder)
         self.folder.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
 
     def _upload(self, manifest: Manifest) -> None:
         """Copy the files, the manifest last."""
@@ -209,14 +210,6 @@ def _save(content: dict[str, Any], path: Path) -> None:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load(

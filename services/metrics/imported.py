@@ -21,6 +21,7 @@ from milepost import bundle
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.api.log.v1 import log_service_pb2 as log_pb
 from milepost.api.metric.v1 import metric_service_pb2 as pb
+from milepost.bundle import imports_folder
 from milepost.errors import OutOfRange
 from services.imports import Import, Imports, Part, Routing, runtimes_in
 from services.metrics.batches import LOGS, STEPS
@@ -143,7 +144,7 @@ async def remove(store: Store, runtime_id: str) -> None:
 
 def imports_of(data_dir: Path, engine: Engine) -> Imports[ImportedTelemetry]:
     """Follow the imports of a data directory. Opens them once the store of this installation is open."""
-    scratch = data_dir / "imports"
+    scratch = imports_folder(data_dir)
 
     async def open_one(record: Import) -> ImportedTelemetry:
         store = await engine.imported_store()
