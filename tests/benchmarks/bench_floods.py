@@ -30,7 +30,7 @@ from milepost.errors import MilepostError
 from tests.benchmarks.figures import report
 from tests.e2e.stack import StackProcess, until
 
-COMMANDS = 300
+COMMANDS = 1_000
 # Pauses between commands, as people and schedulers make them.
 PAUSE_SECONDS = 0.02
 CONNECTIONS = 10_000

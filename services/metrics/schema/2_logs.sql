@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS logs
     -- Which parts of the table can hold a text at all: pieces of three and of five characters, case of ASCII letters
     -- ignored. Short words are told by the former; where lines have many digits, every three of them are everywhere.
     INDEX pieces lower(text) TYPE ngrambf_v1(3, 4096, 2, 0) GRANULARITY 1,
-    INDEX long_pieces lower(text) TYPE ngrambf_v1(5, 8192, 2, 0) GRANULARITY 1,
+    INDEX long_pieces lower(text) TYPE ngrambf_v1(5, 16384, 4, 0) GRANULARITY 1,
     PROJECTION offsets
     (
         SELECT stream_id, max(log_seq)
