@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import statistics
+import sys
 import tempfile
 import time
 import urllib.error
@@ -52,11 +53,8 @@ def main() -> None:
             quiet = measure(stack)
             memory = memory_of(stack)
             report("6.StopRuntime p99, quiet", quiet, "ms", "")
-            for name, flood in (
-                (f"{CONNECTIONS:,} connections that never read", never_reading),
-                ("a log flood", talking),
-                ("a request flood", asking),
-            ):
+            for chosen in sys.argv[1:] or FLOODS:
+                name, flood = FLOODS[chosen]
                 with flood(stack):
                     time.sleep(SETTLE_SECONDS)
                     value = measure(stack)
@@ -191,6 +189,13 @@ def _ask_web(endpoints: Endpoints, stop: Event) -> None:
         except urllib.error.URLError:
             continue
 
+
+# Arguments choose among them.
+FLOODS = {
+    "connections": (f"{CONNECTIONS:,} connections that never read", never_reading),
+    "log": ("a log flood", talking),
+    "requests": ("a request flood", asking),
+}
 
 if __name__ == "__main__":
     main()
