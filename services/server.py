@@ -49,8 +49,8 @@ HealthCheck = Callable[[], Awaitable[str | None]]
 class Server:
     """One listening gRPC server. Health is SERVING only while every dependency is.
 
-    `register` adds servicers to the `grpc.aio.Server`; `names` are the full names of the services. Without `access`
-    it serves loopback only, and asks for no tokens.
+    `register` adds servicers to the `grpc.aio.Server`; `names` are the full names of the services. `interceptors` are the
+    innermost: they see errors as they were raised. Without `access` it serves loopback only, and asks for no tokens.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Server:
         self._role = role
         self._tls = access.tls
         self._server = grpc.aio.server(
-            interceptors=[ObservingInterceptor(), access.interceptor, *interceptors, ErrorInterceptor()],
+            interceptors=[ObservingInterceptor(), access.interceptor, ErrorInterceptor(), *interceptors],
             maximum_concurrent_rpcs=MAXIMUM_CONCURRENT_RPCS,
             options=[
                 # With port reuse two servers bind one port and clients see either.

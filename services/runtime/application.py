@@ -36,6 +36,7 @@ from services.authentication import Observer
 from services.lease import Lease
 from services.runtime import launch_service
 from services.runtime.audit import AuditService
+from services.runtime.catching_up import CatchUpInterceptor
 from services.runtime.claims import Claims
 from services.runtime.decisions import Decisions
 from services.runtime.events import Events
@@ -140,7 +141,8 @@ class Application:
         await self._imports.look()
         self._spawn(self._imports.run(), "imports")
         access = options.open_access(self._access_log) if options.open_access is not None else None
-        self._server = Server(options.listen, self._register, SERVICES, self._check, access=access)
+        whole_log = CatchUpInterceptor(self._log, self.views)
+        self._server = Server(options.listen, self._register, SERVICES, self._check, [whole_log], access)
         self.port = await self._server.start()
         beats = await self._connection.subscribe(SUBJECTS)
         self._connection.on_renewal(self.liveness.listen_anew)
