@@ -82,10 +82,11 @@ def is_loopback_address(address: str) -> bool:
     """Say whether `host:port`, or each of `ipv4:host:port,host:port`, is on this machine, by its name alone."""
     if address.startswith("unix:"):
         return True
-    return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in _replicas(address))
+    return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in replicas_of(address))
 
 
-def _replicas(address: str) -> list[str]:
+def replicas_of(address: str) -> list[str]:
+    """Return each `host:port` of an address, which is one or `ipv4:host:port,host:port`."""
     return address.removeprefix("ipv4:").removeprefix("ipv6:").split(",")
 
 
@@ -98,7 +99,7 @@ def _is_loopback_host(host: str) -> bool:
 
 def _with_replicas(address: str, options: Options) -> list[tuple[str, Any]]:
     """Add what makes calls go to a replica that answers, unless the address is that of one process of this machine."""
-    replicas = _replicas(address)
+    replicas = replicas_of(address)
     if len(replicas) > 1:
         # Their certificates name hosts; by itself the whole list would be looked for in them.
         return [*_REPLICAS, ("grpc.default_authority", replicas[0].rpartition(":")[0]), *options]

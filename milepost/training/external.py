@@ -63,6 +63,7 @@ from milepost.training.stop import Stopped
 from milepost.training.tee import ConsoleCapture
 from milepost.training.trial import Rank, Trial
 from milepost.training.worker import classify, quiet_libraries
+from milepost.transport import replicas_of
 
 log = logging.getLogger(__name__)
 
@@ -265,18 +266,23 @@ class ExternalChannel:
 
 
 async def _check_answers(address: str) -> None:
-    """Knock. The client would go on knocking for long, and a script may end at any moment.
+    """Knock, at each replica. The client would go on knocking for long, and a script may end at any moment.
 
     Raises:
         Unavailable: nobody opens.
     """
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(5.0):
-            _, writer = await asyncio.open_connection(host, int(port))
-        writer.close()
-    except (OSError, ValueError, TimeoutError) as error:
-        raise Unavailable(f"nothing answers at {address}") from error
+    problem: Exception | None = None
+    for replica in replicas_of(address):
+        host, _, port = replica.rpartition(":")
+        try:
+            async with asyncio.timeout(5.0):
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, ValueError, TimeoutError) as error:
+            problem = error
+        else:
+            writer.close()
+            return
+    raise Unavailable(f"nothing answers at {address}") from problem
 
 
 def _spooled(payload: Message, time: datetime) -> SpooledEvent:

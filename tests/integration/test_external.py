@@ -99,8 +99,11 @@ async def test_a_plain_script_becomes_a_runtime(
 async def test_a_script_that_raises_is_a_failed_runtime(
     service: Application, own: Connection, nats_server: NatsServer, tmp_path: Path
 ) -> None:
+    addresses = reachable(service, nats_server)
+    # One of the two replicas is away.
+    addresses["MILEPOST_RUNTIME_ADDRESS"] = f"ipv4:127.0.0.1:9,{addresses['MILEPOST_RUNTIME_ADDRESS']}"
     async with Writer(own, "*"):
-        status, _ = await run_script(tmp_path, reachable(service, nats_server), "fail")
+        status, _ = await run_script(tmp_path, addresses, "fail")
         assert status == 1
         ended, state = await wait_ended(service)
     assert ended.status is runtime.Status.FAILED

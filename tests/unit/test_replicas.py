@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from milepost.errors import Unavailable
+from milepost.training.external import _check_answers
 from milepost.transport import is_loopback_address
 from services.health import Target, target_from
 
@@ -39,3 +43,14 @@ def test_a_service_is_asked_on_its_own_machine_by_the_name_in_its_certificate() 
     )
     assert target_from({"MILEPOST_GATEWAY_LISTEN": "127.0.0.1:8470"}) == Target("127.0.0.1:8470", True)
     assert target_from({"MILEPOST_HEALTH_ADDRESS": "127.0.0.1:1"}) == Target("127.0.0.1:1")
+
+
+async def test_a_script_begins_when_one_of_the_replicas_answers() -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ipv4:127.0.0.1:9,127.0.0.1:{port}"):
+        await _check_answers(address)
+    server.close()
+    for address in (f"ipv4:127.0.0.1:9,127.0.0.1:{port}", "no port", "unix:/nowhere"):
+        with pytest.raises(Unavailable, match="nothing answers"):
+            await _check_answers(address)

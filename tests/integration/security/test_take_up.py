@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,13 @@ from milepost.eventlog.jetstream import JetStreamLog
 from milepost.eventlog.streams import ensure_streams
 from milepost.ids import new_runtime_id
 from milepost.tokens import Role, TokenStore
+from milepost.transport import ClientTls, open_aio_channel
 from services.access import open_access
 from services.runtime.application import Application, Options
 from services.runtime.placement_policy import Capacity
+from services.runtime.views import RuntimeView
 from tests.attempts import Writer
+from tests.integration.security.certificates import Certificates, make_certificates
 from tests.integration.security.doors import settings_of
 from tests.servers import NatsServer, running_nats
 
@@ -49,6 +53,20 @@ trial = milepost.init("elsewhere", total_steps=20)
 for step in range(1, 21):
     trial.log({"train/loss": 1.0 / step})
 """
+# Arguments: id of the run to go on with, or "", and the step at which it fails.
+RESUMABLE_SCRIPT = """
+import sys
+import milepost
+trial = milepost.init("elsewhere", total_steps=20, snapshots={"every_steps": 5}, resume=sys.argv[1])
+state = trial.restore() or {"step": 0}
+for step in range(state["step"] + 1, 21):
+    if step == int(sys.argv[2]):
+        raise RuntimeError("no more data")
+    trial.log({"train/loss": 1.0 / step})
+    trial.maybe_snapshot(lambda: {"step": step})
+"""
+SYNC = "import milepost; print(milepost.sync(seconds=20))"
+NOWHERE = {"MILEPOST_RUNTIME_ADDRESS": "127.0.0.1:9", "MILEPOST_NATS_URL": "nats://127.0.0.1:9"}
 
 
 @dataclass
@@ -59,6 +77,8 @@ class Installation:
     nats: NatsServer
     data_dir: Path
     channel: grpc.aio.Channel
+    # What a client on another machine is told besides its token.
+    client_environment: dict[str, str]
 
     def token(self, name: str, role: Role = Role.OPERATOR) -> str:
         return TokenStore(self.data_dir / "tokens.json").create(name, role, created_by="local:test")[1]
@@ -81,7 +101,9 @@ class Installation:
         request = launch_api.TakeUpAttemptRequest(name=f"runtimes/{runtime_id}/trials/1", attempt=attempt)
         return await stub.TakeUpAttempt(request, metadata=shown(token), timeout=SECONDS)
 
-    async def run(self, code: str, folder: Path, token: str, *arguments: str) -> tuple[int, str, str]:
+    async def run(
+        self, code: str, folder: Path, token: str, *arguments: str, **environment: str
+    ) -> tuple[int, str, str]:
         """Run a script as on another machine: with addresses and a token, without keys."""
         folder.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
@@ -90,6 +112,7 @@ class Installation:
             env={
                 **os.environ, "PYTHONPATH": str(ROOT), "MILEPOST_DATA_DIR": str(folder), "MILEPOST_TOKEN": token,
                 "MILEPOST_RUNTIME_ADDRESS": f"127.0.0.1:{self.application.port}", "MILEPOST_NATS_URL": self.nats.url,
+                **self.client_environment, **environment,
             },
         )  # fmt: skip
         async with asyncio.timeout(SECONDS):
@@ -104,14 +127,20 @@ def shown(token: str) -> tuple[tuple[str, str], ...]:
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    folder = tmp_path / "server"
+    async with running_installation(tmp_path / "server", None) as installed:
+        yield installed
+
+
+@asynccontextmanager
+async def running_installation(folder: Path, certificates: Certificates | None) -> AsyncIterator[Installation]:
+    """Run it; with certificates callers must speak TLS, on this machine also."""
     folder.mkdir()
     authority = open_authority(folder / "keys")
     write_service_credentials(folder / "keys")
     with running_nats(folder, authority=authority) as nats:
         async with await connect(nats.url, credentials=credentials_path(folder / "keys", "runtime")) as connection:
             await ensure_streams(connection)
-        settings = settings_of(folder, authentication="required")
+        settings = settings_of(folder, authentication="required", **tls_settings(certificates))
         application = Application(
             Options(
                 listen="127.0.0.1:0", data_dir=folder, nats_url=nats.url, metrics_address="", trials_address="",
@@ -120,9 +149,20 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
             )
         )  # fmt: skip
         await application.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
-            yield Installation(application, nats, folder, channel)
+        tls = ClientTls(certificates.ca if certificates is not None else None)
+        environment = {"MILEPOST_TLS_CA": str(certificates.ca)} if certificates is not None else {}
+        async with open_aio_channel(f"127.0.0.1:{application.port}", tls, []) as channel:
+            yield Installation(application, nats, folder, channel, environment)
         await application.stop()
+
+
+def tls_settings(certificates: Certificates | None) -> dict[str, str]:
+    if certificates is None:
+        return {}
+    return {
+        "tls_certificate": str(certificates.server.certificate),
+        "tls_key": str(certificates.server.key),
+    }
 
 
 async def refused(call: Any) -> tuple[Code, str]:
@@ -177,6 +217,42 @@ async def test_a_script_of_another_machine_records_with_its_token_alone(
         status, _, errors = await installation.run(SCRIPT, tmp_path / "viewer", installation.token("v", Role.VIEWER))
         assert status == 0, errors
         assert "refuses this run" in errors and len(installation.application.views.runtimes) == 1
+
+
+async def test_over_tls_a_script_of_another_machine_records_goes_on_and_sends_later(tmp_path: Path) -> None:
+    """Fails in the middle, goes on from its snapshot, and a third one finds no server and is sent afterwards."""
+    elsewhere = tmp_path / "elsewhere"
+    async with running_installation(tmp_path / "server", make_certificates(tmp_path / "certificates")) as installed:
+        token = installed.token("ann")
+        credentials = credentials_path(installed.data_dir / "keys", ADMIN)
+        async with await connect(installed.nats.url, credentials=credentials) as own, Writer(own, "*") as writer:
+            status, _, errors = await installed.run(RESUMABLE_SCRIPT, elsewhere, token, "", "13")
+            assert status == 1, errors
+            await ended(installed)
+            (view,) = installed.application.views.runtimes.values()
+            assert status_of(view) == "FAILED", errors
+            status, _, errors = await installed.run(RESUMABLE_SCRIPT, elsewhere, token, view.runtime_id, "0")
+            assert status == 0, errors
+            await ended(installed)
+            assert status_of(view) == "COMPLETED", errors
+            points = writer.points("train/loss")
+            # Which snapshot was whole when the script failed is up to the disk.
+            restored = min(points[2]) - 1
+            assert restored in (5, 10)
+            assert (list(points[1]), list(points[2])) == (list(range(1, 13)), list(range(restored + 1, 21)))
+
+            status, _, errors = await installed.run(SCRIPT, tmp_path / "offline", token, **NOWHERE)
+            assert status == 0 and "`milepost sync` sends them" in errors, errors
+            status, out, errors = await installed.run(SYNC, tmp_path / "offline", token)
+            assert "events_left=0, batches_left=0" in out, errors
+            await ended(installed)
+    (later,) = [v for v in installed.application.views.runtimes.values() if v.runtime_id != view.runtime_id]
+    assert later.state.status is runtime.Status.COMPLETED
+    assert later.created is not None and later.created.actor == "ann"
+
+
+def status_of(view: RuntimeView) -> str:
+    return view.state.status.name if view.state.status is not None else ""
 
 
 async def ended(installation: Installation) -> None:
