@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 ANONYMOUS = "anonymous@loopback"
 UNAUTHENTICATED = "unauthenticated"
-READ_RATE = limits.Rate(per_second=2_000, burst=4_000)
+# Less than what keeps a service busy: commands, and what others read, must find it with time to spare.
+READ_RATE = limits.Rate(per_second=400, burst=400)
 COMMAND_RATE = limits.Rate(per_second=500, burst=1_000)
 MAXIMUM_STREAMS = 1_500
 MAXIMUM_STREAMS_PER_CALLER = 1_500
@@ -188,7 +189,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
                 # An unknown method: whoever is known may be told so.
                 return handler
             rule = authorize(caller.identity, method)
-            (self._reads if rule.kind is Kind.READ else self._commands).take(caller.actor)
+            await (self._reads if rule.kind is Kind.READ else self._commands).wait_turn(caller.actor)
         except MilepostError as error:
             return self._refusal(error, method, caller, metadata)
         call = _Call(self, caller, rule, method, metadata)

@@ -13,6 +13,11 @@ from milepost.errors import ResourceExhausted
 
 # Callers that are remembered; the one that was silent longest is forgotten first, and begins anew with a full bucket.
 MAXIMUM_CALLERS = 10_000
+# How long a call over the rate waits for its turn, or for its refusal: whoever asks again as soon as there is an answer
+# is held to the rate by that, and being refused a thousand times a second costs others as much as being served.
+PATIENCE_SECONDS = 1.0
+# Calls that wait for their refusal at once. More are refused right away.
+MAXIMUM_HELD = 1_000
 # How long reads make way for a command.
 PRECEDENCE_SECONDS = 0.05
 
@@ -41,9 +46,29 @@ class RateLimiter:
         self._rate = rate
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._held = 0
 
-    def take(self, caller: str) -> None:
-        """Count a call.
+    async def wait_turn(self, caller: str) -> None:
+        """Count a call, and return when it may go on.
+
+        Raises:
+            ResourceExhausted: that is more than `PATIENCE_SECONDS` away. Said after that time.
+        """
+        try:
+            wait = self.take(caller, PATIENCE_SECONDS)
+        except ResourceExhausted:
+            if self._held < MAXIMUM_HELD:
+                self._held += 1
+                try:
+                    await asyncio.sleep(PATIENCE_SECONDS)
+                finally:
+                    self._held -= 1
+            raise
+        if wait:
+            await asyncio.sleep(wait)
+
+    def take(self, caller: str, patience: float = 0.0) -> float:
+        """Count a call. Returns the seconds until its turn, at most `patience`.
 
         Raises:
             ResourceExhausted: the caller is over its rate; the metadata says after how many seconds to come back.
@@ -55,14 +80,16 @@ class RateLimiter:
             self._buckets.popitem(last=False)
         bucket.tokens = min(self._rate.burst, bucket.tokens + (now - bucket.time) * self._rate.per_second)
         bucket.time = now
-        if bucket.tokens < 1:
-            wait = (1 - bucket.tokens) / self._rate.per_second
+        wait = max(0.0, (1 - bucket.tokens) / self._rate.per_second)
+        if wait > patience:
             raise ResourceExhausted(
                 f"more than {self._rate.per_second:g} calls a second; come back in {wait:.2f} s",
                 reason="RATE_EXCEEDED",
                 metadata={"retry_after_seconds": f"{wait:.3f}"},
             )
+        # Less than none: those that wait have theirs already.
         bucket.tokens -= 1
+        return wait
 
 
 class Slots:

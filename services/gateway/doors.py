@@ -39,7 +39,7 @@ OPEN_PATHS = frozenset(
 )
 MAXIMUM_BODY_BYTES = 4096
 
-REQUEST_RATE = limits.Rate(per_second=500, burst=1_000)
+REQUEST_RATE = limits.Rate(per_second=200, burst=400)
 LOGIN_RATE = limits.Rate(per_second=0.2, burst=10)
 MAXIMUM_STREAMS = 1_000
 # A live stream looks this often whether its client may still be here.
@@ -88,7 +88,7 @@ class Doors:
         peer = client_address(scope)
         try:
             visitor = self._identify(headers, peer)
-            self._requests.take(visitor.key)
+            await self._requests.wait_turn(visitor.key)
         except MilepostError as error:
             await self._refuse(error, scope, headers, peer)(scope, receive, send)
             return

@@ -2,6 +2,9 @@
 
 Connections that never read, a log without end, requests as fast as they are answered. The floods come from processes
 with the lowest priority: they stand for other machines, whose processors are not ours.
+
+There are two measures of what is usual. Quiet: nothing else runs. Busy: each core has a process that computes, as where
+trainings run, and knows nothing of Milepost; that alone makes whoever is woken wait for its turn.
 """
 
 from __future__ import annotations
@@ -53,13 +56,17 @@ def main() -> None:
             quiet = measure(stack)
             memory = memory_of(stack)
             report("6.StopRuntime p99, quiet", quiet, "ms", "")
+            with flooding(*[_compute] * (os.cpu_count() or 1), endpoints=stack.endpoints):
+                busy = measure(stack)
+            report("6.StopRuntime p99, cores busy", busy, "ms", "", peer="quiet", peer_values=quiet)
             for chosen in sys.argv[1:] or FLOODS:
                 name, flood = FLOODS[chosen]
                 with flood(stack):
                     time.sleep(SETTLE_SECONDS)
                     value = measure(stack)
                     grown = memory_of(stack)
-                report(f"6.StopRuntime p99 under {name}", value, "ms", "< 2x quiet", peer="quiet", peer_values=quiet)
+                for usual, peer in (("quiet", quiet), ("cores busy", busy)):
+                    report(f"6.StopRuntime p99 under {name}", value, "ms", "< 2x", peer=usual, peer_values=peer)
                 for service in SERVICES:
                     report(f"6.memory of {service} under {name}", grown[service], "MB", "bounded",
                            peer="quiet", peer_values=memory[service])  # fmt: skip
@@ -168,6 +175,13 @@ def _open_streams(endpoints: Endpoints, stop: Event) -> None:
     stop.wait()
     for connection in opened:
         connection.close()
+
+
+def _compute(endpoints: Endpoints, stop: Event) -> None:
+    """Train, as far as the machine can tell."""
+    os.nice(19)
+    while not stop.is_set():
+        sum(range(100_000))
 
 
 def _ask(endpoints: Endpoints, stop: Event) -> None:

@@ -24,6 +24,37 @@ def test_a_caller_over_its_rate_is_told_when_to_come_back() -> None:
     limiter.take("ann")
 
 
+def test_a_caller_who_can_wait_is_told_how_long_until_its_turn() -> None:
+    now = 0.0
+    limiter = RateLimiter(Rate(per_second=2, burst=1), lambda: now)
+    assert [limiter.take("ann", 1.0) for _ in range(3)] == [0.0, 0.5, 1.0]
+    with pytest.raises(ResourceExhausted) as refused:
+        limiter.take("ann", 1.0)
+    assert refused.value.metadata["retry_after_seconds"] == "1.500"
+    now = 0.5
+    assert limiter.take("ann", 1.0) == 1.0
+
+
+async def test_a_flood_is_held_to_the_rate_and_so_are_its_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(limits.asyncio, "sleep", sleep)
+    limiter = RateLimiter(Rate(per_second=2, burst=1), lambda: 0.0)
+    for _ in range(3):
+        await limiter.wait_turn("ann")
+    assert slept == [0.5, 1.0]
+    with pytest.raises(ResourceExhausted):
+        await limiter.wait_turn("ann")
+    assert slept == [0.5, 1.0, limits.PATIENCE_SECONDS]
+    monkeypatch.setattr(limits, "MAXIMUM_HELD", 0)
+    with pytest.raises(ResourceExhausted):
+        await limiter.wait_turn("ann")
+    assert len(slept) == 3
+
+
 def test_the_memory_of_callers_is_bounded() -> None:
     limiter = RateLimiter(Rate(1, 1), lambda: 0.0)
     for number in range(MAXIMUM_CALLERS + 10):
