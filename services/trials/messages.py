@@ -72,6 +72,14 @@ def completion_percent(step: int, total: int | None) -> float | None:
     return min(1000, step * 1000 // total) / 10
 
 
+def total_steps(view: TrialView) -> int | None:
+    """Return the total of the plan; of a trial that completed without one, what it has done. None: not known."""
+    planned, situation = view.state.plan.total_steps, view.state.situation
+    if planned is None and isinstance(situation, trial.Completed):
+        return situation.last_step or None
+    return planned
+
+
 def to_timestamp(time: int) -> Timestamp | None:
     return Timestamp(seconds=time // 1_000_000_000, nanos=time % 1_000_000_000) if time else None
 
@@ -222,11 +230,11 @@ def planned_markers(view: TrialView, step: int) -> Iterator[api.Marker]:
 
 
 def _progress(view: TrialView, position: Position | None) -> api.Progress:
-    plan, step = view.state.plan, step_of(view, position)
+    plan, step, total = view.state.plan, step_of(view, position), total_steps(view)
     progress = api.Progress(step=step, epoch=view.epoch, batch=view.batch)
     for name, value in (
-        ("total_steps", plan.total_steps),
-        ("completion_percent", completion_percent(step, plan.total_steps)),
+        ("total_steps", total),
+        ("completion_percent", completion_percent(step, total)),
         ("epochs", plan.epochs),
         ("batches_per_epoch", plan.batches_per_epoch),
         ("eval_every_steps", plan.eval_every_steps),

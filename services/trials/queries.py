@@ -15,7 +15,7 @@ from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.errors import InvalidArgument, Violation
 from milepost.protojson import enum_words
 from services.filters import Term, parse_filter
-from services.trials.messages import best_of, completion_percent, status_of
+from services.trials.messages import best_of, completion_percent, status_of, total_steps
 from services.trials.views import Key, TrialView, Views, elapsed_nanoseconds, estimate_trial, step_of
 
 _ID = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -101,7 +101,7 @@ def _text(value: float | None) -> str:
 
 
 def _completion(views: Views, view: TrialView) -> float | None:
-    return completion_percent(step_of(view, views.position_of(view)), view.state.plan.total_steps)
+    return completion_percent(step_of(view, views.position_of(view)), total_steps(view))
 
 
 def _best(views: Views, view: TrialView) -> float | None:

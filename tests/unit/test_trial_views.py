@@ -112,6 +112,15 @@ def test_without_a_total_there_is_no_completion() -> None:
     assert not trial.progress.HasField("completion_percent")
 
 
+def test_a_trial_that_completed_without_a_plan_has_done_all_of_it() -> None:
+    history = History().requested().running()
+    history.batch(37)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_COMPLETED, last_step=37))
+    trial = history.control(facts.TrialCompleted(attempt=1, last_step=37)).trial()
+    assert trial.status == api.TRIAL_STATUS_COMPLETED
+    assert (trial.progress.step, trial.progress.total_steps, trial.progress.completion_percent) == (37, 37, 100.0)
+
+
 def test_a_batch_moves_step_batch_epoch_and_last_values() -> None:
     history = History().requested().running(total_steps=1000)
     history.batch(450, epoch=0, batch=450, epoch_batches=500, **NAN_LOSS)

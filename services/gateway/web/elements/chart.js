@@ -80,7 +80,7 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
       ${hover.value && html`<${Tooltip} hover=${hover.value} canvas=${canvas.current} width=${size.value.width} />`}
     </div>
     ${table.value && html`<${Table} list=${list} name=${name} />`}
-    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(name, list, odd, store.firstOdd.value.get(name))}</p>
+    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(name, list, odd, store.firstOdd.value.get(name), context.value.over)}</p>
   </figure>`
 }
 
@@ -145,9 +145,10 @@ function Readout({ data, cursor, store }) {
   return html`<span class="readout"><span class="readout-step">${count(series.lastSteps[i])}</span><b class=${Number.isFinite(last) ? '' : 'bad'}>${number(last)}</b></span>`
 }
 
-function footText(name, list, odd, firstOdd) {
+function footText(name, list, odd, firstOdd, over) {
   const lineage = list.filter((one) => !one.superseded)
   const points = lineage.reduce((sum, one) => sum + one.counts.reduce((a, b) => a + b, 0), 0)
+  if (points === 0 && over) return html`No points: <code>${name}</code> was never logged`
   if (points === 0) return html`No points yet: <code>trial.log({"${name}": …})</code>`
   const width = Math.max(...lineage.map((one) => one.width))
   const raw = lineage.every((one) => one.raw)

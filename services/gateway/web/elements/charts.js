@@ -13,6 +13,7 @@ import { Chart } from './chart.js'
 import { Icon } from './icon.js'
 
 const chartsAtFirst = 12
+const overStatuses = ['Completed', 'Failed']
 
 /** Zooming: the range is in the address, and each zoom can be gone back from. */
 export function useZoom(store) {
@@ -108,7 +109,8 @@ function contextOf(trial) {
   return {
     contexts: new Map(trial ? [[trial.name, { origin, perEpoch, colour: 0 }]] : []),
     lines,
-    identity: [trial?.name, origin, perEpoch, ends.length, evaluations.length, ends.at(-1)?.step, evaluations.at(-1)?.step].join(),
+    over: overStatuses.includes(trial?.status),
+    identity: [trial?.name, trial?.status, origin, perEpoch, ends.length, evaluations.length, ends.at(-1)?.step, evaluations.at(-1)?.step].join(),
   }
 }
 
