@@ -126,7 +126,7 @@ def summarize(entry: RuntimeView | Written) -> Summary:
         phase=entry.phase.value if entry.phase is not None else "",
         deleting=state.deleting,
         name=configuration.name if configuration is not None else "",
-        labels=dict(labels_of(entry)),
+        labels=dict(sorted(labels_of(entry).items())),
         created_sequence=created.sequence if created is not None else 0,
         create_time=time_text(created.time) if created is not None else "",
         created_by=created.actor if created is not None else "",
@@ -387,12 +387,13 @@ def fold_trial(view: TrialView, payload: Message, attempt: int | None, reference
         view.since = reference
     match payload:
         case trial_facts.TrialCreated():
-            view.parameters = dict(payload.parameters)
-            view.searched = dict(payload.searched_parameters)
+            # Maps of protobuf have another order in every process, and views must not differ from those rebuilt.
+            view.parameters = dict(sorted(payload.parameters.items()))
+            view.searched = dict(sorted(payload.searched_parameters.items()))
         case trial_facts.ParametersDeclared():
-            view.parameters = {**view.parameters, **payload.parameters}
+            view.parameters = dict(sorted({**view.parameters, **payload.parameters}.items()))
             kept = {key: text for key, text in view.labels.items() if key not in payload.removed_labels}
-            view.labels = {**kept, **payload.labels}
+            view.labels = dict(sorted({**kept, **payload.labels}.items()))
         case trial_facts.SnapshotCommitted():
             view.snapshots[payload.snapshot_id] = _snapshot(view, payload, reference)
         case trial_facts.SnapshotDeleted() if payload.snapshot_id in view.snapshots:

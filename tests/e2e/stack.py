@@ -179,9 +179,16 @@ class StackProcess:
         """Wait until a trial has done a step. Fails if the runtime ends before."""
 
         def reached() -> bool:
-            done = self.trial(name).progress.step
-            assert done >= step or self.runtime(name).phase not in ENDED, f"{name} ended at step {done}"
-            return done >= step
+            if self.trial(name).progress.step >= step:
+                return True
+            runtime = self.runtime(name)
+            if runtime.phase not in ENDED:
+                return False
+            # The trial service may not have read the end yet, when it has just been started again.
+            request = trial_api.GetTrialRequest(name=f"{name}/trials/1", min_sequence=runtime.sequence)
+            done = self.client.trials.GetTrial(request).trial.progress.step
+            assert done >= step, f"{name} ended at step {done}"
+            return True
 
         until(reached, f"{name} is at step {step}")
 
