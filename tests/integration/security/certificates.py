@@ -27,6 +27,11 @@ class Certificates:
     server: Pair
     caller: Pair
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a service is told to serve with them."""
+        return {"tls_certificate": str(self.server.certificate), "tls_key": str(self.server.key)}
+
 
 def make_certificates(folder: Path) -> Certificates:
     """Make an authority and what it signs."""

@@ -140,7 +140,8 @@ async def running_installation(folder: Path, certificates: Certificates | None) 
     with running_nats(folder, authority=authority) as nats:
         async with await connect(nats.url, credentials=credentials_path(folder / "keys", "runtime")) as connection:
             await ensure_streams(connection)
-        settings = settings_of(folder, authentication="required", **tls_settings(certificates))
+        tls_settings = certificates.settings if certificates is not None else {}
+        settings = settings_of(folder, authentication="required", **tls_settings)
         application = Application(
             Options(
                 listen="127.0.0.1:0", data_dir=folder, nats_url=nats.url, metrics_address="", trials_address="",
@@ -154,15 +155,6 @@ async def running_installation(folder: Path, certificates: Certificates | None) 
         async with open_aio_channel(f"127.0.0.1:{application.port}", tls, []) as channel:
             yield Installation(application, nats, folder, channel, environment)
         await application.stop()
-
-
-def tls_settings(certificates: Certificates | None) -> dict[str, str]:
-    if certificates is None:
-        return {}
-    return {
-        "tls_certificate": str(certificates.server.certificate),
-        "tls_key": str(certificates.server.key),
-    }
 
 
 async def refused(call: Any) -> tuple[Code, str]:

@@ -29,12 +29,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def tls_settings(certificates: Certificates, **more: str) -> dict[str, Any]:
-    return {
-        "runtime_listen": "0.0.0.0:0",
-        "tls_certificate": str(certificates.server.certificate),
-        "tls_key": str(certificates.server.key),
-        **more,
-    }
+    return {"runtime_listen": "0.0.0.0:0", **certificates.settings, **more}
 
 
 @pytest.fixture

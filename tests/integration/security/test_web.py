@@ -267,8 +267,7 @@ async def test_beyond_loopback_the_gateway_speaks_tls_and_sends_secure_cookies(t
     token = TokenStore(tmp_path / "tokens.json").create("ann", Role.VIEWER, created_by="local:test")[1]
     settings = {
         "gateway_listen": "0.0.0.0:0",
-        "tls_certificate": str(certificates.server.certificate),
-        "tls_key": str(certificates.server.key),
+        **certificates.settings,
     }
     async with running_web(tmp_path, **settings) as web:
         context = ssl.create_default_context(cafile=str(certificates.ca))
