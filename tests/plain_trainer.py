@@ -19,7 +19,7 @@ def drive() -> int:
 
 
 def drive_ray() -> int:
-    """Be the process that drives Ray: no controller of its own, no workers that are ready, every service of Ray."""
+    """Be the process that drives Ray: no controller of its own, every service of Ray."""
     from trainer import ray_host
 
     # Read when Ray is imported, which the next line does.
@@ -28,7 +28,6 @@ def drive_ray() -> int:
 
     lean_trainer.LEAN = False
     ray_host.NOT_STARTED = ()
-    ray_host.warm_workers = lambda work: []
     return ray_host.main()
 
 

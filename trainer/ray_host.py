@@ -40,9 +40,6 @@ GROUP_START_SECONDS = 300
 OBJECT_STORE_BYTES = 100 << 20
 DAEMON_POLL_SECONDS = 0.2
 END_SECONDS = 5.0
-# More than this at once only stand in each other's way.
-MOST_WARMED = 16
-WARM_SECONDS = 60.0
 # Exit status when the group is over, however: what happened was said.
 ENDED = 0
 
@@ -179,30 +176,6 @@ def watch_daemons(ended: Any) -> None:
     threading.Thread(target=look, name="milepost-daemons", daemon=True).start()
 
 
-def warm_workers(work: Work) -> list[Any]:
-    """Have workers that wait idle import what a rank needs, while this process imports the same.
-
-    Each in a process of its own, because they run at the same time. They hold no resources, so on a cluster of several
-    hosts, where nobody knows yet which of them gets the group, they would be of use on this one only.
-    """
-    import ray
-
-    from milepost.training.warm_up import warm_up
-
-    if sum(1 for node in ray.nodes() if node["Alive"]) > 1:
-        return []
-    remote = ray.remote(num_cpus=0, max_retries=0)(warm_up)
-    return [remote.remote() for _ in range(min(work.launch.configuration.resources.workers, MOST_WARMED))]
-
-
-def wait_warm(warmed: list[Any]) -> None:
-    """Wait for those workers: a group that starts before would get others. What fails here shows again, and better."""
-    import ray
-
-    if warmed:
-        ray.wait(warmed, num_returns=len(warmed), timeout=WARM_SECONDS)
-
-
 def cluster() -> tuple[dict[str, float], dict[str, float]]:
     """Return what the cluster has, and what of it is free."""
     import ray
@@ -270,9 +243,7 @@ def main() -> int:
         if work.folder is not None:
             watch_daemons(lambda name, code: end(common.EXIT_CAUSE_SIGNAL, _daemon_died(name, code)))
         started = True
-        warmed = warm_workers(work)
         importing.join()
-        wait_warm(warmed)
         train(work, announcer)
     except Exception as error:
         from trainer.callbacks import one_line

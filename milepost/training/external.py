@@ -477,6 +477,7 @@ def init(
     Raises:
         InvalidArgument: a name, parameter, label or snapshot setting is wrong.
         FailedPrecondition: the run to resume is in progress, or a run of this script is.
+        PermissionDenied: somebody else started the run to resume.
         Unavailable: a run is to be resumed and its server does not answer.
     """
     global _run

@@ -28,8 +28,10 @@ from milepost.protojson import message_class_of, to_json
 from services.gateway.routes import Topic, method_of
 from services.gateway.subscriptions import Position, Subscription
 
-# Changes that are kept for clients that are behind. One that is further behind gets the states anew that it lacks.
-KEPT_BYTES = 4 << 20
+# Changes that are kept for clients that are behind: as much as all states together, within these bounds. One that is
+# further behind gets the states anew that it lacks, which is then less than the changes would be.
+KEPT_BYTES_LEAST = 32 << 10
+KEPT_BYTES_MOST = 4 << 20
 # Clients are woken at most this often: under a flood of news each of them gets several messages at once.
 WAKE_SECONDS = 0.05
 # A state that is older says how old it is.
@@ -157,13 +159,14 @@ class SharedStream:
         self.ended = False
         self._subscription = subscription
         self._states: dict[str, Entry] = {}
+        self._states_bytes = 0
         # Where the states stand; empty: they are not complete yet.
         self._at: Position = ()
         self._complete = asyncio.Event()
         self._changes: deque[Entry] = deque()
         # The number of the first change that is kept.
         self._first = 0
-        self._bytes = 0
+        self._changes_bytes = 0
         self._news = asyncio.Event()
         self._woken = 0.0
         self._waking: asyncio.TimerHandle | None = None
@@ -188,8 +191,9 @@ class SharedStream:
         if entry.subject:
             entry = replace(entry, time=asyncio.get_running_loop().time())
             # The newest is the last.
-            self._states.pop(entry.subject, None)
+            replaced = self._states.pop(entry.subject, None)
             self._states[entry.subject] = entry
+            self._states_bytes += len(entry.data) - (len(replaced.data) if replaced else 0)
         if not self._complete.is_set():
             if entry.caught_up:
                 self._at = entry.position or ("0",) * len(self._subscription.topic.seen)
@@ -197,13 +201,17 @@ class SharedStream:
             return
         self._at = joined(self._at, entry.position)
         self._changes.append(entry)
-        self._bytes += len(entry.data)
-        while self._bytes > KEPT_BYTES and len(self._changes) > 1:
-            self._bytes -= len(self._changes.popleft().data)
-            self._first += 1
+        self._changes_bytes += len(entry.data)
+        self._forget_changes()
         if self._waking is None:
             loop = asyncio.get_running_loop()
             self._waking = loop.call_later(max(0.0, self._woken + WAKE_SECONDS - loop.time()), self._wake)
+
+    def _forget_changes(self) -> None:
+        kept = min(max(self._states_bytes, KEPT_BYTES_LEAST), KEPT_BYTES_MOST)
+        while self._changes_bytes > kept and len(self._changes) > 1:
+            self._changes_bytes -= len(self._changes.popleft().data)
+            self._first += 1
 
     def _wake(self) -> None:
         self._woken = asyncio.get_running_loop().time()
@@ -212,7 +220,7 @@ class SharedStream:
         news.set()
 
     async def follow(self, seen: Position) -> AsyncGenerator[list[Entry], None]:
-        """Yield what a client has not seen, as much at once as there is. Ends when it cannot go on from there.
+        """Yield what a client has not seen, as much at once as there is. Ends with the stream of the service.
 
         Raises:
             grpc.aio.AioRpcError: the service does not answer, or refuses.
@@ -222,26 +230,28 @@ class SharedStream:
             if self.failure is not None:
                 raise self.failure
             return
-        next_change, at = self._first + len(self._changes), self._at
-        for batch in in_batches(self._state_for(seen, at)):
-            yield batch
-        seen = joined(seen, at)
-        # A service that is behind the one the client came from tells what the client has already.
-        joining = True
-        while next_change >= self._first:
-            fresh = list(islice(self._changes, next_change - self._first, None))
-            next_change = self._first + len(self._changes)
-            while joining and fresh and covers(seen, fresh[0].position):
-                del fresh[0]
-            joining = joining and not fresh
-            if fresh:
-                for batch in in_batches(newest(fresh)):
-                    yield batch
-            elif self.ended:
-                return
-            else:
-                # Between the look and the wait nothing else runs.
-                await self._news.wait()
+        while True:
+            next_change, at = self._first + len(self._changes), self._at
+            for batch in in_batches(self._state_for(seen, at)):
+                yield batch
+            seen = joined(seen, at)
+            # A service that is behind the one the client came from tells what the client has already.
+            joining = True
+            while next_change >= self._first:
+                fresh, at = list(islice(self._changes, next_change - self._first, None)), self._at
+                next_change = self._first + len(self._changes)
+                while joining and fresh and covers(seen, fresh[0].position):
+                    del fresh[0]
+                joining = joining and not fresh
+                if fresh:
+                    for batch in in_batches(newest(fresh)):
+                        yield batch
+                    seen = joined(seen, at)
+                elif self.ended:
+                    return
+                else:
+                    # Between the look and the wait nothing else runs.
+                    await self._news.wait()
 
     def _state_for(self, seen: Position, at: Position) -> Iterator[Entry]:
         """Return the state for a client that has seen so much of it.

@@ -19,6 +19,7 @@ from services.authentication import Observation, Observer, Result, current_calle
 from services.runtime.claims import Claims
 from services.runtime.launchers import AttemptKey
 from services.runtime.launching import Launches
+from services.runtime.owners import check_owner, may_write
 from services.runtime.views import RuntimeView, TrialView, Views
 
 log = logging.getLogger(__name__)
@@ -93,17 +94,11 @@ class LaunchService(launch_service_pb2_grpc.LaunchServiceServicer):
         return view, number
 
     def _check_owner(self, view: RuntimeView, name: str) -> None:
-        """Let who started a runtime write as its attempt, and admins. Raises PermissionDenied: it is somebody else."""
+        """Note who asks. Raises PermissionDenied: it is neither who started the runtime nor an admin."""
         caller = current_caller()
-        mine = view.created is not None and view.created.actor == caller.actor
-        allowed = mine or caller.role in (Role.ADMIN, Role.LOCAL)
-        result = Result.ALLOWED if allowed else Result.PERMISSION_DENIED
+        result = Result.ALLOWED if may_write(view) else Result.PERMISSION_DENIED
         self._observer.observe(Observation(result, caller.actor, f"{NAME}/TakeUpAttempt", name, caller.peer))
-        if not allowed:
-            raise PermissionDenied(
-                f"{caller.actor} did not start this runtime; who did, or an admin, may write to it",
-                reason="NOT_THE_OWNER",
-            )
+        check_owner(view)
 
     def _find(self, key: AttemptKey) -> tuple[RuntimeView, TrialView]:
         view = self._views.runtimes.get(key.runtime_id)

@@ -22,6 +22,7 @@ from services.runtime import names
 from services.runtime.decisions import Behind, Decisions
 from services.runtime.events import Events
 from services.runtime.messages import runtime_message
+from services.runtime.owners import check_owner
 from services.runtime.preflight import Preflight
 from services.runtime.previews import preview
 from services.runtime.queries import RuntimeQueries
@@ -185,6 +186,9 @@ class RuntimeService(RuntimeQueries):
         runtime_id = names.runtime_id(request.name)
         view = self._known(runtime_id)
         _check_etag(view, request.etag)
+        if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+            # Its attempt would wait for a script that is refused the credentials.
+            check_owner(view)
         continuation = _continuation(view, request.configuration_changes_text)
 
         async def act(runtime_id: str) -> int:

@@ -14,7 +14,7 @@ import pytest
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from services.gateway import sharing
 from services.gateway.routes import PLATFORM_TOPICS, RUNTIME_TOPICS
-from services.gateway.sharing import Entry, SharedStreams
+from services.gateway.sharing import Entry, SharedStream, SharedStreams
 from services.gateway.subscriptions import Position, Subscription, subscribe
 
 RUNTIMES = 5
@@ -145,7 +145,7 @@ async def test_no_client_misses_or_repeats_a_change(seed: int, monkeypatch: pyte
     """Whoever comes when, from wherever, and however often streams end or what is kept is not enough."""
     chance = random.Random(seed)
     monkeypatch.setattr(sharing, "WAKE_SECONDS", 0.002)
-    monkeypatch.setattr(sharing, "KEPT_BYTES", chance.choice((200, 2_000, 4 << 20)))
+    monkeypatch.setattr(sharing, "KEPT_BYTES_LEAST", chance.choice((200, 2_000, 4 << 20)))
     source = Source()
     streams = SharedStreams(source.watch)
     clients = [Client(streams, runtimes()) for _ in range(12)]
@@ -195,6 +195,39 @@ async def test_a_hundred_clients_are_one_watcher_of_the_service() -> None:
     tasks[99].cancel()
     await asyncio.gather(tasks[99], return_exceptions=True)
     await until(lambda: source.open_now == 0)
+
+
+async def keep_up(stream: SharedStream, places: dict[str, int]) -> None:
+    async for entries in stream.follow(()):
+        places.update({entry.subject: int(entry.place[0]) for entry in entries if entry.subject})
+
+
+async def test_a_client_that_fell_behind_gets_the_states_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on in the same stream: nothing has ended, and its page need not say so."""
+    monkeypatch.setattr(sharing, "KEPT_BYTES_LEAST", 200)
+    source = Source()
+    for number in range(RUNTIMES):
+        source.change(f"runtimes/rt-{number}")
+    stream = SharedStream(runtimes())
+    running = asyncio.create_task(stream.run(source.watch))
+    batches = stream.follow(())
+    first = await anext(batches)
+    assert first[-1].caught_up
+    seen: dict[str, int] = {}
+    following = asyncio.create_task(keep_up(stream, seen))
+    for number in range(2_000):
+        source.change(f"runtimes/rt-{number % 2}")
+        await asyncio.sleep(0)
+    await until(lambda: seen == source.places)
+    late = await anext(batches)
+    assert {entry.subject for entry in late} == {"runtimes/rt-0", "runtimes/rt-1", ""}, "the others have not changed"
+    assert {entry.subject: int(entry.place[0]) for entry in late if entry.subject}.items() <= source.places.items()
+    source.change("runtimes/rt-3")
+    assert [entry.subject for entry in await anext(batches)] == ["runtimes/rt-3"]
+    await batches.aclose()
+    for task in (running, following):
+        task.cancel()
+    await asyncio.gather(running, following, return_exceptions=True)
 
 
 async def test_a_filtered_list_has_a_stream_of_its_own() -> None:

@@ -223,6 +223,10 @@ async def test_over_tls_a_script_of_another_machine_records_goes_on_and_sends_la
             await ended(installed)
             (view,) = installed.application.views.runtimes.values()
             assert status_of(view) == "FAILED", errors
+            bob = installed.token("bob")
+            status, _, errors = await installed.run(RESUMABLE_SCRIPT, tmp_path / "bob", bob, view.runtime_id, "0")
+            assert status == 1 and "bob did not start this runtime" in errors, errors
+            assert status_of(view) == "FAILED", "a resume that nobody could take up has not begun"
             status, _, errors = await installed.run(RESUMABLE_SCRIPT, elsewhere, token, view.runtime_id, "0")
             assert status == 0, errors
             await ended(installed)
