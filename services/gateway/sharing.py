@@ -78,7 +78,8 @@ class Entry:
 def entry_of(topic: Topic, response: Any) -> Entry:
     """Make an entry of a response."""
     position = _position(topic, response)
-    data = orjson.dumps(to_json(response))
+    # Copied: behind what orjson returns lies the whole buffer that it wrote into, 8 KiB or more for each.
+    data = bytes(memoryview(orjson.dumps(to_json(response))))
     if not topic.snapshot:
         return Entry(position, data)
     if not response.HasField(topic.state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from services.gateway import sharing
 from services.gateway.routes import PLATFORM_TOPICS, RUNTIME_TOPICS
-from services.gateway.sharing import Entry, SharedStream, SharedStreams
+from services.gateway.sharing import Entry, SharedStream, SharedStreams, entry_of
 from services.gateway.subscriptions import Position, Subscription, subscribe
 
 RUNTIMES = 5
@@ -228,6 +229,18 @@ async def test_a_client_that_fell_behind_gets_the_states_it_lacks(monkeypatch: p
     for task in (running, following):
         task.cancel()
     await asyncio.gather(running, following, return_exceptions=True)
+
+
+def test_what_is_kept_takes_no_more_memory_than_it_is_long() -> None:
+    response = api.WatchRuntimesResponse(runtime=api.Runtime(name="runtimes/rt-1", reason="r" * 1_000), sequence=1)
+    topic = PLATFORM_TOPICS["runtimes"]
+    tracemalloc.start()
+    try:
+        entries = [entry_of(topic, response) for _ in range(100)]
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 2 * sum(len(entry.data) for entry in entries)
 
 
 async def test_a_filtered_list_has_a_stream_of_its_own() -> None:
