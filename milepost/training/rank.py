@@ -70,7 +70,7 @@ def run_as(rank: Rank, start: RankStart, own_devices: list[str]) -> None:
     instance = Instance(launch, rank, start.driver, start.token, pipe)
     instance.devices = own_devices
     instance.start()
-    outcome = instance.run(lambda train: train())
+    outcome = instance.run()
     instance.finish(outcome)
     streams.close()
     if outcome.outcome == facts.ATTEMPT_OUTCOME_FAILED:

@@ -28,6 +28,7 @@ from milepost.training.batches import Position
 from milepost.training.console import OWN_LOGGER, LogPipe, divert_handlers, pipe_from_environment
 from milepost.training.entrypoint import EntrypointError, load_entrypoint
 from milepost.training.link import DriverChannel
+from milepost.training.local_mode import enter_with_ray_train
 from milepost.training.memory import limit_memory, release_reserve, tells_of_memory
 from milepost.training.parameters import BadParameter, bind
 from milepost.training.snapshots import StateNotSavable
@@ -129,13 +130,13 @@ class Instance:
             return [f"cuda:{index}" for index in self._launch.gpus]
         return ["cpu"]
 
-    def run(self, wrap: Callable[[Callable[[], None]], None]) -> Outcome:
+    def run(self) -> Outcome:
         """Run the entrypoint to its end, whatever that is."""
         try:
             folder = Path(self._launch.code_directory) if self._launch.code_directory else None
             function = load_entrypoint(self._launch.configuration.entrypoint, folder)
             arguments = bind(function, self.trial.parameters)
-            wrap(lambda: self._train(function, arguments))
+            self._train(function, arguments)
         except Stopped:
             return Outcome(
                 facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED, f"stopped after step {self.trial.step:,}"
@@ -202,16 +203,6 @@ def _write_own(pipe: LogPipe, text: str) -> None:
     pipe.write(logging.INFO, OWN_LOGGER, text, own=True)
 
 
-def run_in_ray_train_local_mode(train: Callable[[], None]) -> None:
-    """Run a function as Ray Train's local mode does: in this process, with Ray Train's context around it."""
-    # Says on every start that it runs in this mode, in a line that looks like a problem.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    TorchTrainer(train, scaling_config=ScalingConfig(num_workers=0), run_config=RunConfig(name="milepost")).fit()
-
-
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its driver dies. Where that is not to be had, the socket tells."""
     if sys.platform == "linux":
@@ -238,7 +229,8 @@ def main() -> int:
     )
     instance = Instance(launch, Rank(), os.environ[DRIVER_VARIABLE], os.environ.pop(TOKEN_VARIABLE), pipe)
     instance.start()
-    outcome = instance.run(run_in_ray_train_local_mode)
+    enter_with_ray_train()
+    outcome = instance.run()
     instance.finish(outcome)
     return 0 if outcome.outcome != facts.ATTEMPT_OUTCOME_FAILED else 1
 

@@ -212,6 +212,36 @@ async def test_a_project_with_modules_named_like_ours_runs(trial: TrialOnTest) -
     assert list(writer.points("train/loss")[1]) == list(range(1, 8))
 
 
+@pytest.mark.parametrize("imported", ["above", "inside"])
+async def test_a_loop_that_imports_ray_train_is_in_its_local_mode(
+    trial: TrialOnTest, tmp_path: Path, imported: str
+) -> None:
+    """Its context and `report` are there; a loop that does not ask for Ray does not wait for its import."""
+    above, inside = ("import ray.train", "pass") if imported == "above" else ("import sys", "import ray.train")
+    (tmp_path / "own.py").write_text(
+        f"""
+{above}
+
+def train(trial):
+    import sys
+    trial.log({{"loaded": float("ray.train" in sys.modules)}})
+    {inside}
+    context = ray.train.get_context()
+    ray.train.report({{"seen": 1}})
+    trial.log({{"world": context.get_world_size(), "rank": context.get_world_rank()}})
+"""
+    )
+    await trial.create({})
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        attempt = await trial.launch("own.py:train", {}, code=tmp_path)
+        attempt.start()
+        assert await attempt.wait() == 0, attempt.driver_log
+    assert (await attempt.ended()).outcome == facts.ATTEMPT_OUTCOME_COMPLETED, writer.text()
+    assert writer.points("loaded")[1] == {1: float(imported == "above")}
+    assert (writer.points("world")[1], writer.points("rank")[1]) == ({2: 1.0}, {2: 0.0})
+    assert "local mode" not in writer.text().lower()
+
+
 async def test_values_arrive_as_they_were_logged(trial: TrialOnTest) -> None:
     """NaN and infinities, named, late and partial steps; what is no number is left out with one line of warning."""
     await trial.create({})
