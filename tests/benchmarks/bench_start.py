@@ -65,9 +65,10 @@ async def when_at(stream: AsyncIterator[tuple[float, dict[str, Any]]], steps: in
     """Return when an attempt was told to have done so many steps of its own."""
     async for moment, trial in stream:
         done = int(trial.get("progress", {}).get("step", 0))
-        for segment in trial.get("lineage", []):
-            if segment["attempt"] >= attempt and done >= int(segment["first_step"]) + steps - 1:
-                return moment
+        # A list of trials tells no lineage; the first attempt begins at 1.
+        firsts = [int(part["first_step"]) for part in trial.get("lineage", []) if part["attempt"] >= attempt]
+        if any(done >= first + steps - 1 for first in ([1] if attempt == 1 else firsts)):
+            return moment
     raise SystemExit("the stream ended before that step")
 
 
