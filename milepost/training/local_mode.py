@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -17,10 +17,7 @@ _RAY_TRAIN = "ray.train"
 
 
 class _Finder(MetaPathFinder):
-    """Calls a function, once, when Ray Train has been imported."""
-
-    def __init__(self, imported: Callable[[], None]) -> None:
-        self._imported = imported
+    """Has this process enter local mode when Ray Train has been imported, once."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -32,13 +29,13 @@ class _Finder(MetaPathFinder):
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def execute_and_tell(module: ModuleType) -> None:
+            def execute_and_enter(module: ModuleType) -> None:
                 execute(module)
                 # As the import does next: what is imported now counts on it.
                 sys.modules["ray"].train = module  # type: ignore[attr-defined]
-                self._imported()
+                _enter()
 
-            spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+            spec.loader.exec_module = execute_and_enter  # type: ignore[method-assign]
         return spec
 
 
@@ -47,7 +44,7 @@ def enter_with_ray_train() -> None:
     if _RAY_TRAIN in sys.modules:
         _enter()
     else:
-        sys.meta_path.insert(0, _Finder(_enter))
+        sys.meta_path.insert(0, _Finder())
 
 
 def _enter() -> None:

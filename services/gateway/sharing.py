@@ -78,10 +78,11 @@ class Entry:
 def entry_of(topic: Topic, response: Any) -> Entry:
     """Make an entry of a response."""
     position = _position(topic, response)
-    # Copied: behind what orjson returns lies the whole buffer that it wrote into, 8 KiB or more for each.
-    data = bytes(memoryview(orjson.dumps(to_json(response))))
+    data = orjson.dumps(to_json(response))
     if not topic.snapshot:
         return Entry(position, data)
+    # Kept, so copied: behind what orjson returns lies the whole buffer that it wrote into, 8 KiB or more for each.
+    data = bytes(memoryview(data))
     if not response.HasField(topic.state):
         return Entry(position, data, response.caught_up)
     state = getattr(response, topic.state)

@@ -186,9 +186,7 @@ class RuntimeService(RuntimeQueries):
         runtime_id = names.runtime_id(request.name)
         view = self._known(runtime_id)
         _check_etag(view, request.etag)
-        if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
-            # Its attempt would wait for a script that is refused the credentials.
-            check_owner(view)
+        _check_resumer(view)
         continuation = _continuation(view, request.configuration_changes_text)
 
         async def act(runtime_id: str) -> int:
@@ -266,6 +264,7 @@ class RuntimeService(RuntimeQueries):
     ) -> api.ResumeTrialResponse:
         runtime_id, number = names.trial_name(request.name)
         view = self._known_trial(runtime_id, number)
+        _check_resumer(view)
 
         async def act(runtime_id: str) -> int:
             commands: dict[int | None, list[object]] = {number: [trial.ResumeTrial(request.snapshot_id)]}
@@ -339,6 +338,12 @@ def _with_id(command: runtime.RequestRuntime, runtime_id: str) -> runtime.Reques
 def _configuration(view: RuntimeView) -> RuntimeConfiguration:
     assert view.state.configuration is not None, "an existing runtime has a configuration"
     return view.state.configuration
+
+
+def _check_resumer(view: RuntimeView) -> None:
+    """Refuse an attempt that would wait for a script whose caller is refused the credentials."""
+    if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+        check_owner(view)
 
 
 def _changes(text: str) -> dict[str, Any]:

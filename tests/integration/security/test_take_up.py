@@ -226,6 +226,10 @@ async def test_over_tls_a_script_of_another_machine_records_goes_on_and_sends_la
             bob = installed.token("bob")
             status, _, errors = await installed.run(RESUMABLE_SCRIPT, tmp_path / "bob", bob, view.runtime_id, "0")
             assert status == 1 and "bob did not start this runtime" in errors, errors
+            resume = api.ResumeTrialRequest(name=f"runtimes/{view.runtime_id}/trials/1", request_id="r" * 20)
+            stub: Any = RuntimeServiceStub(installed.channel)
+            code, words = await refused(stub.ResumeTrial(resume, metadata=shown(bob), timeout=SECONDS))
+            assert code is Code.PERMISSION_DENIED, words
             assert status_of(view) == "FAILED", "a resume that nobody could take up has not begun"
             status, _, errors = await installed.run(RESUMABLE_SCRIPT, elsewhere, token, view.runtime_id, "0")
             assert status == 0, errors
