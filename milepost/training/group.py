@@ -6,6 +6,7 @@ went wrong. Where there is no such store, the other processes are silent and kno
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -103,17 +104,24 @@ class GroupLink:
 
     def follow_stop(self, on_stop: Callable[[StopOrder], None]) -> None:
         """Obey a stop that the recording process names, in a thread of its own."""
+        ended = threading.Event()
 
         def follow() -> None:
-            while True:
-                text = self._get("stop")
-                if text is not None:
-                    on_stop(StopOrder(int(text)))
-                    self._add("stop-known", 1)
+            while (text := self._get("stop")) is None:
+                if ended.wait(_POLL_SECONDS):
                     return
-                time.sleep(_POLL_SECONDS)
+            on_stop(StopOrder(int(text)))
+            self._add("stop-known", 1)
 
-        threading.Thread(target=follow, name="milepost-group", daemon=True).start()
+        thread = threading.Thread(target=follow, name="milepost-group", daemon=True)
+        thread.start()
+
+        def leave() -> None:
+            ended.set()
+            thread.join(_STORE_SECONDS)
+
+        # A thread that comes back from the store into an interpreter that is ending aborts the process.
+        atexit.register(leave)
 
     def report_error(self, text: str) -> None:
         """Leave word of what ended this process."""

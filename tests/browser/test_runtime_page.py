@@ -207,6 +207,17 @@ def test_the_log_is_searched_on_the_server(visit: Visit, walked: str) -> None:
     expect(page.locator(".log-detail")).to_contain_text("step 300", timeout=PATIENCE_SECONDS * 1000)
 
 
+def test_a_scroll_that_comes_after_the_log_has_gone_harms_nothing(visit: Visit, walked: str) -> None:
+    """Browsers tell of a scroll a frame later, when another tab may be shown already."""
+    page = visit.open(f"/{walked}")
+    frame = page.get_by_role("log").element_handle()
+    assert frame is not None
+    page.get_by_role("tab", name="Events").click()
+    page.get_by_role("log").wait_for(state="detached")
+    # What it throws is on the list of errors that `visit` looks at.
+    frame.dispatch_event("scroll")
+
+
 def test_not_a_number_is_a_marker_with_its_step(visit: Visit, stack: StackProcess) -> None:
     """NaN is neither hidden nor zero: a gap in the line, a marker at the edge, and the step in words."""
     name = start(stack, "nan", steps=80, steps_per_epoch=80, nan_from=41, fail_at=61)

@@ -23,6 +23,18 @@ from tests.integration.test_external import ROOT, own, reachable, service, wait_
 from tests.servers import NatsServer
 
 __all__ = ["own", "service"]
+# Ends while threads that follow a stop are asking the store, as often as they can.
+ENDING_SCRIPT = """
+import time
+from torch.distributed import TCPStore
+from milepost.training import group
+group._POLL_SECONDS = 0.0005
+master = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+for _ in range(6):
+    store = TCPStore("127.0.0.1", master.port, is_master=False, wait_for_workers=False)
+    group.GroupLink(store, group.Place(1, 2)).follow_stop(print)
+time.sleep(0.2)
+"""
 SECONDS = 100.0
 RANKS = 2
 
@@ -137,3 +149,12 @@ async def test_a_rank_that_fails_is_named(
     assert ended.status is runtime.Status.FAILED
     assert isinstance(state.situation, trial.Failed)
     assert re.search(r"rank 1: RuntimeError: this rank gives up", state.situation.detail), state.situation.detail
+
+
+async def test_a_process_that_follows_a_stop_ends_as_its_script_does() -> None:
+    """Not aborted, with all of its group, because a thread came back from the store into an ending interpreter."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ENDING_SCRIPT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert (await output_of(process), process.returncode) == ("", 0)

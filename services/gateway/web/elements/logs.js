@@ -166,8 +166,9 @@ function LogList({ lines, filter, handle, state }) {
     return true
   }
   useKeys({ j: () => choose(1), k: () => choose(-1) })
-  const onScroll = () => {
-    const element = frame.current
+  const onScroll = ({ currentTarget: element }) => {
+    // It may come after its list is gone.
+    if (element !== frame.current) return
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < rowHeight
     top.value = element.scrollTop
     if (atEnd) lines.fresh.value = 0
