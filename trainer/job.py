@@ -60,6 +60,8 @@ LAST_WORD = "milepost-attempt-ended "
 CLAIM_SECONDS = 600.0
 CLAIM_TRY_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+# How often it is looked whether Ray still runs the job.
+PARENT_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
 # Ray gives a job that it ends ten seconds.
 DRAIN_KILLED_SECONDS = 4.0
@@ -325,6 +327,24 @@ def clean(folder: Path, *, keep: bool) -> None:
                 shutil.rmtree(old, ignore_errors=True)
 
 
+def end_with_parent() -> None:
+    """Have this process terminated once its parent is gone: Ray has lost the job then, with the node or its raylet.
+
+    Ray ends a job whose supervisor died by a watcher beside it, which dies with the supervisor when a raylet is killed;
+    what is left would train on, seen by nobody. Asks again and again: a signal at the death of a parent comes at the end
+    of the thread that forked, too.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        log.error("job.orphaned", extra={"detail": "Ray has lost this job; its driver is ended"})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="milepost-parent", daemon=True).start()
+
+
 def forget_ticket() -> str:
     """Return the ticket, and take it out of what the driver and its workers would inherit."""
     ticket = os.environ.pop(TICKET_VARIABLE, "")
@@ -349,6 +369,7 @@ def main() -> int:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     job = Job()
     signal.signal(signal.SIGTERM, job.terminate)
+    end_with_parent()
     work_dir = Path(f"{os.environ.pop(WORK_VARIABLE, '/tmp/milepost')}-{os.geteuid()}")
     return job.run(address, ticket, work_dir)
 

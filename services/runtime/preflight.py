@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from milepost import code_archive
@@ -19,6 +20,8 @@ from services.runtime.views import Views
 
 # How long a storage may take to be written to.
 STORAGE_SECONDS = 20.0
+# How long a service that has just started may take to look at its cluster. Afterwards a runtime waits, and says for what.
+LOOK_SECONDS = 5.0
 
 
 class Preflight:
@@ -51,6 +54,9 @@ class Preflight:
                 "the launcher ray needs the address of a cluster: set MILEPOST_RAY_ADDRESS",
                 reason="LAUNCHER_UNAVAILABLE",
             )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await launcher.looked()
         outage = launcher.outage()
         if outage is not None and not outage.passes:
             raise FailedPrecondition(outage.detail, reason=outage.reason)

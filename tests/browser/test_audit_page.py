@@ -98,7 +98,7 @@ def test_moving_the_slider_moves_the_page_and_its_address(visit: Visit, resumed:
             index / (len(events) - 1),
         )
         shown(page, events[index].sequence, events)
-        until(lambda i=index: page.url.endswith(f"at={events[i].sequence}") or None, "the address follows")  # type: ignore[misc]
+        expect(page).to_have_url(re.compile(f"at={events[index].sequence}$"), timeout=PATIENCE)
         expect(page.locator(".last-event")).to_contain_text(f"#{events[index].sequence:,}", timeout=PATIENCE)
         listed = "[...document.querySelectorAll('.audit-state .event-row')].map((row) => Number(row.id.slice(6)))"
         until(lambda: max(page.evaluate(listed), default=0) == events[index].sequence or None, "events until then")  # noqa: B023

@@ -68,11 +68,28 @@ def test_a_click_on_a_chart_pins_the_step_and_leads_to_the_log(visit: Visit, wal
     page.mouse.move(5, 5)
     assert abs(step_of_cursor(page) - STEPS / 2) < 4
     pinned.get_by_role("button", name="Log here").click()
-    assert "step=30" in page.url or "step=29" in page.url
+    expect(page).to_have_url(re.compile("step=(29|30)"))
     expect(page.locator(".log-line", has_text="step 300 loss")).to_be_visible(timeout=PATIENCE)
     page.keyboard.press("Escape")
     expect(pinned).to_have_count(0)
-    assert "/runtimes/" in page.url, "Esc lets go of the step first"
+    expect(page, "Esc lets go of the step first").to_have_url(re.compile("/runtimes/"))
+
+
+@pytest.mark.parametrize("width", [1200, 1360, 1700])
+def test_a_click_or_a_zoom_moves_no_chart(stack: StackProcess, browser: Browser, walked: str, width: int) -> None:
+    """What they add to the tool bar has its place there: the second click of a double click meets the same chart."""
+    with visiting(browser, stack.endpoints.gateway, viewport={"width": width, "height": 900}) as visit:
+        page = opened(visit, walked)
+        box = over(page, "train/grad_norm")
+        page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+        page.mouse.up()
+        expect(page.locator(".zoomed")).to_be_visible()
+        assert over(page, "train/grad_norm") == box
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 60)
+        expect(page.locator(".pinned")).to_be_visible()
+        assert over(page, "train/grad_norm") == box
 
 
 def test_a_drag_pins_nothing(visit: Visit, walked: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,19 @@ def test_only_what_waits_for_the_next_attempt_stays_on_the_node(tmp_path: Path) 
     assert [path.name for path in folder.iterdir()] == ["spool-driver.sqlite"]
     job.clean(folder, keep=False)
     assert not folder.exists()
+
+
+def test_a_job_that_ray_has_lost_is_terminated() -> None:
+    """When a raylet is killed, its workers end their children, and what those have started is nobody's any more."""
+    script = (
+        "import os, signal, sys, time; from trainer.job import end_with_parent\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('terminated', flush=True), sys.exit()))\n"
+        "end_with_parent(); print(os.getppid(), flush=True); time.sleep(60); print('still here')"
+    )
+    # With something to do after it a shell stays between, as between Ray and the job.
+    command = f'"{sys.executable}" -c "{script}"; true'
+    with subprocess.Popen(["/bin/sh", "-c", command], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert int(shell.stdout.readline()) == shell.pid
+        shell.kill()
+        assert shell.stdout.read() == "terminated\n"

@@ -49,6 +49,10 @@ class Outage:
 class Launcher(Protocol):
     """Starts, sees and ends the processes of attempts. It survives a restart of the service without state of its own."""
 
+    async def looked(self) -> None:
+        """Return when `outage` and `capacity` say what is, not that it is about to be known."""
+        ...
+
     def outage(self) -> Outage | None:
         """Say why nothing can be launched now; None: it can."""
         ...
@@ -96,6 +100,9 @@ class Launcher(Protocol):
 
 class External:
     """The launcher of scripts that registered themselves: it sees nothing and ends nothing."""
+
+    async def looked(self) -> None:
+        return
 
     def outage(self) -> Outage | None:
         return None

@@ -119,6 +119,9 @@ class LocalLauncher:
         self._listeners: list[Callable[[AttemptKey], None]] = []
         self._watchers: set[asyncio.Task[None]] = set()
 
+    async def looked(self) -> None:
+        return
+
     def outage(self) -> Outage | None:
         return None
 

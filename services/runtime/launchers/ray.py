@@ -125,6 +125,7 @@ class RayLauncher:
         self._capacity: Capacity | None = None
         # It was not asked yet.
         self._outage: Outage | None = Outage("RAY_UNAVAILABLE", "")
+        self._looked = asyncio.Event()
         self._listeners: list[Callable[[AttemptKey], None]] = []
         self._room_listeners: list[Callable[[], None]] = []
         self._look_due = asyncio.Event()
@@ -148,6 +149,9 @@ class RayLauncher:
 
     # --- the cluster
 
+    async def looked(self) -> None:
+        await self._looked.wait()
+
     def outage(self) -> Outage | None:
         return self._outage
 
@@ -157,6 +161,7 @@ class RayLauncher:
     async def _follow_cluster(self) -> None:
         if self._options.problem:
             self._outage = Outage("RAY_MISCONFIGURED", self._options.problem, passes=False)
+            self._looked.set()
             log.error("ray.misconfigured", extra={"address": self._options.address, "detail": self._options.problem})
             return
         while True:
@@ -168,6 +173,7 @@ class RayLauncher:
                 self._outage = Outage(error.reason, error.message, passes=False)
             except ClusterUnavailable as error:
                 self._outage = Outage(error.reason, error.message)
+            self._looked.set()
             if self._outage != before[1]:
                 log.log(
                     logging.WARNING if self._outage else logging.INFO,

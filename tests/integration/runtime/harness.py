@@ -85,8 +85,10 @@ class Stack:
         answer = await self.stub.GetRuntime(api.GetRuntimeRequest(name=name, show_deleted=True))
         return answer.runtime
 
-    async def wait(self, name: str, condition: Callable[[api.Runtime], bool], what: str) -> api.Runtime:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+    async def wait(
+        self, name: str, condition: Callable[[api.Runtime], bool], what: str, seconds: float = DEADLINE_SECONDS
+    ) -> api.Runtime:
+        deadline = time.monotonic() + seconds
         while True:
             runtime = await self.get(name)
             if condition(runtime):
@@ -94,11 +96,11 @@ class Stack:
             assert time.monotonic() < deadline, f"{what}; instead:\n{runtime}\n" + "\n".join(await self.story(name))
             await asyncio.sleep(0.02)
 
-    async def wait_phase(self, name: str, phase: api.RuntimePhase) -> api.Runtime:
-        return await self.wait(name, lambda r: r.phase == phase, f"phase {api.RuntimePhase.Name(phase)}")
+    async def wait_phase(self, name: str, phase: api.RuntimePhase, seconds: float = DEADLINE_SECONDS) -> api.Runtime:
+        return await self.wait(name, lambda r: r.phase == phase, f"phase {api.RuntimePhase.Name(phase)}", seconds)
 
-    async def wait_ended(self, name: str) -> api.Runtime:
-        return await self.wait_phase(name, api.RUNTIME_PHASE_ENDED)
+    async def wait_ended(self, name: str, seconds: float = DEADLINE_SECONDS) -> api.Runtime:
+        return await self.wait_phase(name, api.RUNTIME_PHASE_ENDED, seconds)
 
     async def events(self, name: str) -> list[events_api.RecordedEvent]:
         answer = await self.stub.ListEvents(api.ListEventsRequest(parent=name, page_size=1000))

@@ -144,13 +144,16 @@ async def test_what_can_never_run_is_refused_at_once(stack: Stack, cluster: JobS
 async def test_a_refused_token_is_said_at_the_start_of_a_runtime(
     shared_nats: NatsServer, cluster: JobServerOnTest, tmp_path: Path
 ) -> None:
-    cluster.table["GET", "/api/v0/nodes?detail=1&limit=10000"] = (403, "Forbidden: Invalid authentication token")
+    cluster.used_cpus = 2.0
     async with serving(shared_nats, cluster, tmp_path) as stack:
+        # The token is changed while a runtime waits for room.
         first = await start(stack)
+        cluster.table["GET", "/api/v0/nodes?detail=1&limit=10000"] = (403, "Forbidden: Invalid authentication token")
         pending = await stack.wait(first.name, lambda r: "refuses" in r.reason, "it says why it waits")
         assert pending.pending_reason == facts.PENDING_REASON_LAUNCHER_UNAVAILABLE
         assert await refused(start(stack)) == ("FAILED_PRECONDITION", "RAY_TOKEN_REFUSED")
         del cluster.table["GET", "/api/v0/nodes?detail=1&limit=10000"]
+        cluster.used_cpus = 0.0
         await submitted(stack, cluster, first)
 
 

@@ -190,6 +190,21 @@ async def observed(of: RayLauncher, key: AttemptKey, *awaited: Process) -> Proce
     return of.observe(key)[0]
 
 
+async def test_what_a_cluster_has_is_known_once_it_was_looked_at(tmp_path: Path) -> None:
+    """A runtime that is asked for at once after a start of the service is judged like any other."""
+    with answering({}) as server:
+        made = launcher(server, Claims(MemoryKeyValue()), tmp_path)
+        made.start()
+        try:
+            await made.looked()
+            capacity = made.capacity()
+        finally:
+            await made.close()
+    assert made.outage() is None
+    assert capacity is not None
+    assert why_never(need_of(configuration(cpus_per_worker=3)), capacity)
+
+
 async def test_an_attempt_is_absent_only_if_nobody_has_its_launch(tmp_path: Path) -> None:
     """A cluster that was started anew knows no job, and must not be given the same attempt again."""
     claims = Claims(MemoryKeyValue())

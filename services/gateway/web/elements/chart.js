@@ -1,5 +1,5 @@
 // One chart: a series of one or more trials against the axis that was chosen for all charts.
-import { html, useEffect, useMemo, useRef, useSignal, useSignalEffect } from '../html.js'
+import { html, useComputed, useEffect, useMemo, useRef, useSignal, useSignalEffect } from '../html.js'
 import { clock, count, plural, value as number } from '../functions/format.js'
 import { csv } from '../functions/csv.js'
 import { linearBelow, nearestIndex, plot, positionOf, smoothedByDefault, stepsBetween, titleOf } from '../functions/plot.js'
@@ -28,6 +28,7 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
   const table = useSignal(false)
   const smoothThis = useSignal(smoothedByDefault(name))
   const large = useSignal(false)
+  const over = useComputed(() => context.value.over)
   useEffect(() => watchSize(figure.current, root.current, size, visible), [])
   useEffect(() => {
     const events = {
@@ -80,7 +81,7 @@ export function Chart({ store, cursor, context, name, zoom, tall }) {
       ${hover.value && html`<${Tooltip} hover=${hover.value} canvas=${canvas.current} width=${size.value.width} />`}
     </div>
     ${table.value && html`<${Table} list=${list} name=${name} />`}
-    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(name, list, odd, store.firstOdd.value.get(name), context.value.over)}</p>
+    <p class="chart-foot">${error ? html`<span class="bad">${error}</span>` : loading ? 'Loading…' : footText(name, list, odd, store.firstOdd.value.get(name), over.value)}</p>
   </figure>`
 }
 
@@ -89,7 +90,7 @@ function watchSize(figure, root, size, visible) {
     if (root.clientWidth > 0) size.value = { width: root.clientWidth, height: root.clientHeight }
   })
   resize.observe(root)
-  const seen = new IntersectionObserver(([entry]) => (visible.value = entry.isIntersecting), { rootMargin: aheadOfView })
+  const seen = new IntersectionObserver((entries) => (visible.value = entries.at(-1).isIntersecting), { rootMargin: aheadOfView })
   seen.observe(figure)
   return () => {
     resize.disconnect()

@@ -136,7 +136,7 @@ export function ChartBar({ store, zoom, cursor, oneTrial }) {
     </label>
     ${
       oneTrial &&
-      html`<span class="tool toggles" role="group" aria-label="Lines">
+      html`<span class="bar-break"></span><span class="tool toggles" role="group" aria-label="Lines">
         <${Toggle} name="epochs" label="Epochs" hidden=${hidden} />
         <${Toggle} name="evaluations" label="Evaluations" hidden=${hidden} />
         <${Toggle} name="superseded" label="Superseded" hidden=${hidden} />

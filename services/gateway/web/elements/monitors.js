@@ -27,7 +27,7 @@ export function Monitors({ state }) {
     </div>
     <${StepMonitor} state=${state} trial=${trial} />
     ${begun && html`<${BatchMonitor} trial=${trial} />`}
-    <${Completeness} state=${state} />
+    ${begun && !state.past && html`<${Completeness} state=${state} />`}
     <${Determinism} state=${state} />
   </section>`
 }
@@ -70,7 +70,8 @@ function Determinism({ state }) {
 
 function Completeness({ state }) {
   const answer = state.completeness.value
-  if (!answer?.message || !answer.sent_points) return null
+  // The line has its place before it is known, so that nothing below it moves.
+  if (!answer?.message || !answer.sent_points) return html`<p class="completeness">${answer ? 'No points sent yet' : 'Stored points: not known yet'}</p>`
   const whole = !answer.gap_count && !answer.dropped_points
   return html`<p class="completeness" data-whole=${whole}><span class="tick" aria-hidden="true">${whole ? '✓' : '!'}</span> ${answer.message}</p>`
 }
