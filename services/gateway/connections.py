@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -19,12 +20,16 @@ MAXIMUM_CONNECTIONS_PER_ADDRESS = 200
 # The head of the first request must have come by then. Later ones are under the time limit of idle connections.
 HEAD_SECONDS = 15.0
 MAXIMUM_HEAD_BYTES = 32 << 10
+# Refusals are counted, and said at most this often: a flood of connections is not to become one of log lines.
+SAY_SECONDS = 1.0
 
 
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, for strangers. One process has one set of limits."""
 
     _by_address: ClassVar[Counter[str]] = Counter()
+    _refused: ClassVar[int] = 0
+    _said: ClassVar[float] = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,8 +40,18 @@ class BoundedProtocol(H11Protocol):
             limit = MAXIMUM_CONNECTIONS_PER_ADDRESS
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._give_up)
         if len(self.connections) > MAXIMUM_CONNECTIONS or self._by_address[self._address] > limit:
-            log.warning("http.too_many_connections", extra={"client": self._address, "open": len(self.connections)})
+            self._say_refused()
             transport.abort()
+
+    def _say_refused(self) -> None:
+        cls, now = type(self), time.monotonic()
+        cls._refused += 1
+        if now - cls._said < SAY_SECONDS:
+            return
+        cls._said = now
+        extra = {"client": self._address, "open": len(self.connections), "refused": cls._refused}
+        log.warning("http.too_many_connections", extra=extra)
+        cls._refused = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.cancel()

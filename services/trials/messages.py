@@ -245,6 +245,11 @@ def _progress(view: TrialView, position: Position | None) -> api.Progress:
             setattr(progress, name, value)
     if position is not None and position.step >= view.reached_step:
         _add_place(progress, position)
+    elif position is not None and (position.epoch, position.batch) > (view.epoch, view.batch):
+        # A fence knows of a step more than what was sent: the place of the last batch that came is the best there is.
+        progress.epoch, progress.batch = position.epoch, position.batch
+        if position.epoch_batches is not None:
+            progress.batches_per_epoch = position.epoch_batches
     active = view.state.active
     if active is not None:
         told = PHASES.get(position.phase, api.PROGRESS_PHASE_UNSPECIFIED) if position is not None else None

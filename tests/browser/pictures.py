@@ -114,7 +114,8 @@ def too_large() -> str:
 
 def stop_and_resume(stack: StackProcess, browser: Browser, model: str) -> None:
     """The dialog of a stop, then the run after its resume."""
-    with looking(stack, browser) as visit:
+    # What is behind a dialog is blurred, which makes large files.
+    with looking(stack, browser, viewport={"width": 1200, "height": 640}) as visit:
         visit.open(f"/{model}")
         visit.page.click("button:has-text('Stop')")
         visit.until("document.querySelector('[data-testid=loss]')?.innerText.includes('since')", "the loss is known")

@@ -144,6 +144,23 @@ def test_steps_and_batches_are_counted_apart() -> None:
     assert (progress.step, progress.batch_text) == (4, "E1 4/10")
 
 
+def test_a_fence_that_knows_a_step_more_than_was_sent_leaves_the_batches_where_they_were() -> None:
+    history = History().requested().running(total_steps=1000, steps_per_epoch=400, epochs=3)
+    history.attempt(1, facts.EpochCompleted(epoch=0, step=400))
+    history.batch(580, epoch=1, batch=180, epoch_batches=400)
+    history.control(facts.AttemptFenced(attempt=1, reason=facts.FENCE_REASON_ABRUPT_STOP, last_step=581))
+    progress = history.trial().progress
+    assert (progress.step, progress.batch_text) == (581, "E1 180/400")
+
+
+def test_a_place_that_events_know_to_be_further_counts() -> None:
+    history = History().requested().running(total_steps=1000, steps_per_epoch=400, epochs=3)
+    history.batch(390, epoch=0, batch=390, epoch_batches=400)
+    history.attempt(1, facts.EpochCompleted(epoch=0, step=400))
+    progress = history.trial().progress
+    assert (progress.step, progress.epoch, progress.batch) == (400, 1, 0)
+
+
 def test_evaluation_batches_are_shown_while_it_evaluates() -> None:
     history = History().requested().running(total_steps=1000)
     history.attempt(1, facts.EvaluationStarted(step=250, batch_count=40))

@@ -295,6 +295,8 @@ function fade(colour, alpha) {
 
 function tick(x, axis) {
   if (axis === 'time') return seconds(x)
+  // There is nothing between two steps.
+  if (axis === 'step' && !Number.isInteger(x)) return ''
   return x >= 1e6 ? `${Number((x / 1e6).toPrecision(4))}M` : x >= 1e4 ? `${Number((x / 1e3).toPrecision(4))}k` : String(Number(x.toPrecision(6)))
 }
 
