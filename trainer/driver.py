@@ -38,7 +38,7 @@ from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver
 from milepost.training.leftovers import send_leftovers
 from milepost.training.log_batches import LogBatcher
 from milepost.training.retention import Retention
-from milepost.training.sender import TelemetrySender
+from milepost.training.sender import Allowance, TelemetrySender
 from milepost.training.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.addresses import own_address
@@ -75,7 +75,7 @@ class Driver:
         self._key = AttemptKey(launch.runtime_id, launch.trial, launch.attempt)
         self._spool = Spool(driver_spool_path(self._directory), driver_sender(self._key), on_drop=self._on_drop)
         self._logs = LogBatcher(self._spool)
-        self._sender = TelemetrySender(self._spool)
+        self._sender = TelemetrySender(self._spool, logs=Allowance())
         self._instances = InstanceServer(self._on_report)
         self._redact = redactor(launch.configuration, os.environ)
         workers = launch.configuration.resources.workers

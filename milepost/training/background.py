@@ -31,7 +31,7 @@ from milepost.training.log_batches import LogBatcher
 from milepost.training.means import EXAMPLES, RankMeans, own_values
 from milepost.training.pace import StepPace
 from milepost.training.progress import ProgressLines
-from milepost.training.sender import TelemetrySender
+from milepost.training.sender import Allowance, TelemetrySender
 from milepost.training.spool import STEPS, Dropped, Spool
 from milepost.training.system_metrics import SystemSampler
 
@@ -128,7 +128,7 @@ class Background:
         self._reports = 0
         self._report_lock = threading.Lock()
         self._flush_wanted = asyncio.Event()
-        self._sender = TelemetrySender(self._spool, self._watch)
+        self._sender = TelemetrySender(self._spool, self._watch, Allowance())
         self._connection: Connection | None = None
         self._sent_position: dict[str, str] = {}
         self._sent_busy_seconds = 0.0

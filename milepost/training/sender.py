@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -13,7 +15,7 @@ from milepost.api.telemetry.v1.telemetry_pb2 import Stored
 from milepost.eventlog import EventLogError, LogFull, LogUnavailable
 from milepost.eventlog.connection import Connection
 from milepost.eventlog.telemetry import Telemetry, logs_subject, steps_subject, stored_subject
-from milepost.training.spool import STEPS, Held, Spool, kinds
+from milepost.training.spool import LOGS, STEPS, Held, Spool, kinds
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +25,47 @@ PUBLISH_TIMEOUT_SECONDS = 5.0
 STORED_PATIENCE_SECONDS = 10.0
 LONGEST_PATIENCE_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
+# Text that one process prints: so much goes out at once, and so much each second after that, some 30,000 lines.
+LOG_BURST_BYTES = 32 << 20
+LOG_BYTES_PER_SECOND = 2 << 20
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many bytes may go out: `burst` at once, and so many a second after that."""
+
+    burst: float = LOG_BURST_BYTES
+    per_second: float = LOG_BYTES_PER_SECOND
+    _left: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._left, self._at = self.burst, time.monotonic()
+
+    def has_room(self) -> bool:
+        now = time.monotonic()
+        self._left, self._at = min(self.burst, self._left + (now - self._at) * self.per_second), now
+        return self._left > 0
+
+    def spend(self, size: int) -> None:
+        self._left -= size
 
 
 class TelemetrySender:
     """One sender (runtime, trial, attempt, source). Lives in one event loop.
 
     Batches go out one at a time, in order of their numbers, logs before steps. `on_watched` hears whether somebody
-    looks at the trial.
+    looks at the trial. Logs beyond `logs` wait in the spool until there is room, or until the end is waited for: what
+    one run prints is not to take the broker and the metric service from the others.
     """
 
-    def __init__(self, spool: Spool, on_watched: Callable[[bool], None] | None = None) -> None:
+    def __init__(
+        self, spool: Spool, on_watched: Callable[[bool], None] | None = None, logs: Allowance | None = None
+    ) -> None:
         self._spool = spool
+        self._logs = logs
+        # How many wait for everything to go out.
+        self._hurried = 0
         self._on_watched = on_watched or (lambda watched: None)
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -98,12 +130,16 @@ class TelemetrySender:
             await asyncio.sleep(STORED_PATIENCE_SECONDS)
             return False
         self.trouble = ""
+        if kind == LOGS and self._logs is not None:
+            self._logs.spend(len(entry.body))
         held.acknowledged = time.monotonic()
         await self._notify()
         return True
 
     def _next_unsent(self) -> tuple[str, int, Held] | None:
         for kind in kinds():
+            if kind == LOGS and self._logs is not None and not self._hurried and not self._logs.has_room():
+                continue
             held_by_number = self._spool.held(kind)
             last = self._spool.last_number(kind)
             if not held_by_number:
@@ -164,8 +200,17 @@ class TelemetrySender:
 
     async def wait_sent(self, seconds: float) -> bool:
         """Wait until the broker has everything. Returns False when time is up."""
-        self.wake()
-        return await self._wait(lambda: self.unacknowledged() == 0, seconds)
+        with self._hurry():
+            self.wake()
+            return await self._wait(lambda: self.unacknowledged() == 0, seconds)
+
+    @contextmanager
+    def _hurry(self) -> Iterator[None]:
+        self._hurried += 1
+        try:
+            yield
+        finally:
+            self._hurried -= 1
 
     async def drain(self, seconds: float) -> None:
         """Wait until the broker has everything and, if the metric writer lives, until all of it is stored."""

@@ -1,7 +1,8 @@
 """What was sent but is not yet known to be stored, in one SQLite file per sender.
 
 A batch enters the spool before it is sent and leaves it when the metric writer has stored it. Numbers are contiguous
-per kind. Over the size limit the oldest step batches give up their points: a tombstone with the same number stays.
+per kind. Over the size limit the oldest batches give up what is in them, points before lines unless lines take more
+than half of the room: a tombstone with the same number stays.
 A file that cannot be written (disk full) is replaced by memory of a bounded size until it can be written again.
 """
 
@@ -226,8 +227,11 @@ class Spool:
                 self._database = None
 
     def _make_room(self) -> None:
-        """Give up points of the oldest step batches, then lines of the oldest log batches, until the rest fits."""
-        for kind in (STEPS, LOGS):
+        """Give up what is oldest until the rest fits: points before lines, unless lines take more than half of it."""
+        if self._bytes <= self._limit and self._memory_bytes <= MEMORY_LIMIT_BYTES:
+            return
+        of_lines = sum(held.size for held in self._index[LOGS].values())
+        for kind in (LOGS, STEPS) if 2 * of_lines > self._bytes else (STEPS, LOGS):
             if self._bytes > self._limit:
                 self._bury(kind, lambda: self._bytes > self._limit, lambda held: True, "the spool on disk is full")
             if self._memory_bytes > MEMORY_LIMIT_BYTES:

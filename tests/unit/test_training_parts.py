@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from array import array
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MIN, KeepBest, 
 from milepost.api.telemetry.v1.telemetry_pb2 import Sender, StepBatch
 from milepost.training import buffer as buffers
 from milepost.training import rng
+from milepost.training import sender as sending
 from milepost.training.batches import LARGEST_BATCH_BYTES, LARGEST_BATCH_STEPS, prepare
 from milepost.training.buffer import StepBuffer
 from milepost.training.data import DataFeed
@@ -25,6 +28,7 @@ from milepost.training.lines import LineFolder
 from milepost.training.pace import StepPace
 from milepost.training.parameters import BadParameter, Parameters, bind
 from milepost.training.rng import RandomCapture
+from milepost.training.sender import Allowance, TelemetrySender
 from milepost.training.snapshot_policy import Candidate, Since, snapshot_due, snapshots_to_delete
 from milepost.training.snapshots import Boundary
 from milepost.training.spool import LOGS, STEPS, Dropped, Spool
@@ -154,6 +158,79 @@ def test_a_full_spool_gives_up_the_oldest_steps_by_name(tmp_path: Path) -> None:
     assert log is not None
     assert not log.dropped
     spool.close()
+
+
+def test_lines_that_take_most_of_a_full_spool_go_before_points(tmp_path: Path) -> None:
+    """A run that prints without end does not lose its curves for it."""
+    told: list[Dropped] = []
+    spool = Spool(tmp_path / "spool.sqlite", SENDER, limit_bytes=5000, on_drop=told.append)
+    spool.put(STEPS, _build(1000), 7, 1, 1)  # type: ignore[arg-type]
+    for _ in range(10):
+        spool.put(LOGS, _build(1000), 5)  # type: ignore[arg-type]
+    assert not spool.held(STEPS)[1].dropped
+    assert {drop.kind for drop in told} == {LOGS}
+    assert sum(drop.items for drop in told) == 5 * sum(held.dropped for held in spool.held(LOGS).values())
+    spool.close()
+
+
+class NoBroker:
+    """Stands for a connection whose broker takes everything."""
+
+    def on_renewal(self, listener: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+    async def subscribe(self, subject: str) -> AsyncIterator[Any]:
+        async def nothing() -> AsyncIterator[Any]:
+            await asyncio.Event().wait()
+            yield
+
+        return nothing()
+
+
+async def test_lines_beyond_their_allowance_wait_and_points_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class Taken:
+        def __init__(self, connection: NoBroker) -> None:
+            pass
+
+        async def publish(self, subject: str, body: bytes, headers: dict[str, str], seconds: float) -> None:
+            sent.append(subject)
+
+    monkeypatch.setattr(sending, "Telemetry", Taken)
+    spool = Spool(tmp_path / "spool.sqlite", SENDER)
+    sender = TelemetrySender(spool, logs=Allowance(burst=1500, per_second=0.0))
+    for _ in range(4):
+        spool.put(LOGS, _build(1000), 1)  # type: ignore[arg-type]
+    spool.put(STEPS, _build(1000), 1, 1, 1)  # type: ignore[arg-type]
+    running = asyncio.create_task(sender.run(NoBroker()))  # type: ignore[arg-type]
+    try:
+        while not next(iter(spool.held(STEPS).values())).acknowledged:
+            await asyncio.sleep(0.01)
+        assert (len(sent), sender.unacknowledged()) == (3, 2)
+        assert await sender.wait_sent(10.0), "the end does not wait for an allowance"
+        assert len(sent) == 5
+    finally:
+        running.cancel()
+    spool.close()
+
+
+def test_an_allowance_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(sending.time, "monotonic", lambda: now)
+    allowance = Allowance(burst=100.0, per_second=10.0)
+    allowance.spend(130)
+    assert not allowance.has_room()
+    now += 3.0
+    assert not allowance.has_room()
+    now += 1.0
+    assert allowance.has_room()
+    now += 1_000.0
+    allowance.has_room()
+    allowance.spend(100)
+    assert not allowance.has_room(), "no more than the burst is saved up"
 
 
 def test_random_states_come_back_however_they_were_drawn_from() -> None:
