@@ -10,7 +10,7 @@ from milepost.errors import MilepostError
 from milepost.eventlog.connection import Connection
 from milepost.snapshots import read_manifest
 from milepost.storage import download, folder_of
-from milepost.training.sender import TelemetrySender
+from milepost.training.sender import Allowance, TelemetrySender
 from milepost.training.spool import Spool, read_sender
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,11 @@ async def send_leftovers(connection: Connection, attempt_directory: Path, snapsh
         await send_spool(connection, path, SEND_SECONDS)
 
 
-async def send_spool(connection: Connection, path: Path, seconds: float) -> int:
-    """Send the batches of one spool. Returns how many are not known to be stored; the file goes when there are none."""
+async def send_spool(connection: Connection, path: Path, seconds: float, logs: Allowance | None = None) -> int:
+    """Send the batches of one spool. Returns how many are not known to be stored; the file goes when there are none.
+
+    `logs`: how fast lines may go out; None: as fast as they are taken.
+    """
     sender = read_sender(path)
     if sender is None:
         return 0
@@ -66,7 +69,7 @@ async def send_spool(connection: Connection, path: Path, seconds: float) -> int:
     count = spool.count
     if count:
         log.info("spool.leftover", extra={"path": str(path), "batches": count})
-    telemetry = TelemetrySender(spool)
+    telemetry = TelemetrySender(spool, logs=logs)
     running = asyncio.create_task(telemetry.run(connection))
     try:
         await telemetry.wait_stored({kind: spool.last_number(kind) for kind in ("steps", "logs")}, seconds)

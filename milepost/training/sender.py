@@ -25,9 +25,9 @@ PUBLISH_TIMEOUT_SECONDS = 5.0
 STORED_PATIENCE_SECONDS = 10.0
 LONGEST_PATIENCE_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
-# Text that one process prints: so much goes out at once, and so much each second after that, some 30,000 lines.
-LOG_BURST_BYTES = 32 << 20
-LOG_BYTES_PER_SECOND = 2 << 20
+# Text that one process prints: so much goes out at once, and so much each second after that, some 10,000 lines.
+LOG_BURST_BYTES = 8 << 20
+LOG_BYTES_PER_SECOND = 1 << 20
 
 
 @dataclass(slots=True)

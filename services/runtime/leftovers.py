@@ -18,13 +18,15 @@ from milepost.eventlog.connection import Connection, connect
 from milepost.eventlog.jetstream import JetStreamLog
 from milepost.training.journal import drain, driver_spool_path
 from milepost.training.leftovers import send_spool
+from milepost.training.sender import LOG_BYTES_PER_SECOND, Allowance
 from services.runtime.launchers import AttemptKey
 from services.runtime.launchers.local import CREDENTIALS
 
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
-SEND_SECONDS = 60.0
+# Time for a whole spool of lines at the pace at which they go out.
+SEND_SECONDS = 600.0
 CONNECT_SECONDS = 5.0
 
 
@@ -63,7 +65,7 @@ class Leftovers:
         try:
             async with self._connection(folder) as connection:
                 for path in sorted(folder.glob("spool-*.sqlite")):
-                    left = await send_spool(connection, path, SEND_SECONDS)
+                    left = await send_spool(connection, path, SEND_SECONDS, Allowance(burst=LOG_BYTES_PER_SECOND))
                     if left:
                         log.info(
                             "leftovers.telemetry_left", extra={"attempt": str(key), "path": path.name, "batches": left}

@@ -141,7 +141,7 @@ def asking(stack: StackProcess) -> AbstractContextManager[None]:
 
 @contextmanager
 def talking(stack: StackProcess) -> Iterator[None]:
-    """Run a trainer that fills its log, until it is stopped."""
+    """Run a trainer that fills its log, until it is stopped. What it has not sent by then goes with it, not afterwards."""
     started = stack.client.start_runtime(
         json.dumps(
             {
@@ -162,6 +162,13 @@ def talking(stack: StackProcess) -> Iterator[None]:
     finally:
         stack.client.stop_runtime(started.name, mode=common.STOP_MODE_ABRUPT)
         stack.wait_for_end(started.name)
+        stack.client.runtimes.DeleteRuntime(api.DeleteRuntimeRequest(name=started.name))
+        until(lambda: _is_gone(stack, started.name), "the talker is deleted")
+
+
+def _is_gone(stack: StackProcess, name: str) -> bool:
+    request = api.GetRuntimeRequest(name=name, show_deleted=True)
+    return stack.client.runtimes.GetRuntime(request).runtime.phase == api.RUNTIME_PHASE_DELETED
 
 
 def _use_what_is_left(process_id: int) -> None:
