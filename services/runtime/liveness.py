@@ -37,6 +37,7 @@ class Liveness:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._attempts: dict[AttemptKey, dict[int, policy.Instance]] = {}
+        self._of_runtime: dict[str, set[AttemptKey]] = {}
 
     async def listen(self, messages: AsyncIterator[Message]) -> None:
         """Take in beats for ever."""
@@ -62,12 +63,21 @@ class Liveness:
         """Begin to watch an attempt. Repeats do nothing."""
         if key not in self._attempts:
             self._attempts[key] = {0: policy.Instance(self._clock())}
+            self._of_runtime.setdefault(key.runtime_id, set()).add(key)
 
     def forget(self, key: AttemptKey) -> None:
-        self._attempts.pop(key, None)
+        if self._attempts.pop(key, None) is None:
+            return
+        keys = self._of_runtime[key.runtime_id]
+        keys.discard(key)
+        if not keys:
+            del self._of_runtime[key.runtime_id]
 
     def watched(self) -> list[AttemptKey]:
         return list(self._attempts)
+
+    def watched_of(self, runtime_id: str) -> list[AttemptKey]:
+        return list(self._of_runtime.get(runtime_id, ()))
 
     def listen_anew(self) -> None:
         """Give everybody a new grace: for a while nothing could be heard."""

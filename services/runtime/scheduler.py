@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 ACTOR = "service:scheduler"
 TICK_SECONDS = 1.0
+JUDGED_AT_ONCE = 200
 # After an error that is not the step's own, for example a log that does not answer.
 PAUSE_SECONDS = 1.0
 # Steps of one runtime in a row; more than any decision needs, so a loop without progress shows.
@@ -245,9 +246,7 @@ class Scheduler:
         return self._launchers.get(launcher) or Missing(str(launcher))
 
     def _forget_ended(self, view: RuntimeView) -> None:
-        for key in self._liveness.watched():
-            if key.runtime_id != view.runtime_id:
-                continue
+        for key in self._liveness.watched_of(view.runtime_id):
             active = view.trials[key.trial].state.active if key.trial in view.trials else None
             if active is None or active.attempt != key.attempt or not active.may_write:
                 self._liveness.forget(key)
@@ -434,7 +433,10 @@ class Scheduler:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._measure()
-            for key in self._liveness.watched():
+            for number, key in enumerate(self._liveness.watched()):
+                if number % JUDGED_AT_ONCE == 0:
+                    # Nothing below need wait for anything: with thousands of attempts, commands would wait for all of it.
+                    await asyncio.sleep(0)
                 try:
                     await self._judge(key)
                 except (MilepostError, EventLogError) as error:

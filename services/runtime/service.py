@@ -129,7 +129,7 @@ class RuntimeService(RuntimeQueries):
 
     def _check_quota(self) -> None:
         caller = current_caller()
-        mine = sum(1 for v in self._views.active() if v.created is not None and v.created.actor == caller.actor)
+        mine = self._views.count_active(caller.actor)
         if mine >= caller.max_active_runtimes:
             raise ResourceExhausted(
                 f"{caller.actor} has {mine} active runtimes, the most it may have", reason="RUNTIME_QUOTA"

@@ -163,6 +163,9 @@ class Views:
         # Runtimes that are not deleted, by status; and those that are not at rest.
         self.status_counts: Counter[str] = Counter()
         self._active: dict[str, RuntimeView] = {}
+        # How many of them each actor has, and for whom each is counted.
+        self._active_of: Counter[str] = Counter()
+        self._counted_for: dict[str, str] = {}
         # Sequences of events that had no right to be where they are, of all runtimes.
         self.ignored: set[int] = set()
         self._listeners: list[Listener] = []
@@ -233,10 +236,18 @@ class Views:
         """A list may have to show this runtime at another place."""
         self.list_revision += 1
         self._list_changes.append(view.runtime_id)
-        if _phase_word(view) in AT_REST:
+        self._keep_active(view, _phase_word(view) not in AT_REST)
+
+    def _keep_active(self, view: RuntimeView, active: bool) -> None:
+        counted = self._counted_for.pop(view.runtime_id, None)
+        if counted is not None:
+            self._active_of[counted] -= 1
+        if not active:
             self._active.pop(view.runtime_id, None)
-        else:
-            self._active[view.runtime_id] = view
+            return
+        self._active[view.runtime_id] = view
+        actor = self._counted_for[view.runtime_id] = view.created.actor if view.created is not None else ""
+        self._active_of[actor] += 1
 
     # --- beginning from what was written
 
@@ -247,13 +258,17 @@ class Views:
         if summary.status and not summary.deleting:
             self.status_counts[summary.status] += 1
         if not summary.at_rest:
-            self._active[summary.runtime_id] = self.runtimes[summary.runtime_id]
+            self._keep_active(self.runtimes[summary.runtime_id], active=True)
 
     # --- reading
 
     def active(self) -> list[RuntimeView]:
         """List the runtimes that are not at rest, oldest first."""
         return sorted(self._active.values(), key=lambda view: view.created.sequence if view.created is not None else 0)
+
+    def count_active(self, actor: str) -> int:
+        """Count the runtimes of somebody that are not at rest."""
+        return self._active_of[actor]
 
     def summaries(self) -> Iterator[Summary]:
         """Yield what lists know of every runtime."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from milepost import code_archive, ids
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.settings import collect
+from milepost.tokens import Role, TokenStore
+from services.access import open_access
 from tests.integration.runtime.harness import Stack, plain, refusal, running, text
 from tests.servers import NatsServer
 
@@ -50,6 +54,35 @@ async def test_a_request_id_makes_one_runtime_however_often_it_is_sent(stack: St
     other = api.StartRuntimeRequest(configuration_text=text(priority=1), request_id=request.request_id)
     assert await refused(stack.stub.StartRuntime(other)) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
     await stack.wait_ended(answers[0].runtime.name)
+
+
+async def test_a_token_has_so_many_active_runtimes_and_no_more(shared_nats: NatsServer, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    tokens = TokenStore(data_dir / "tokens.json")
+    few = tokens.create("ci", Role.OPERATOR, created_by="test", max_active_runtimes=2)[1]
+    many = tokens.create("ada", Role.OPERATOR, created_by="test")[1]
+    settings = collect({"data_dir": str(data_dir), "runtime_listen": "127.0.0.1:0", "authentication": "required"}, {})
+    request = api.StartRuntimeRequest(configuration_text=text(**LONG))
+    async with running(shared_nats, data_dir, open_access=partial(open_access, settings, "runtime")) as stack:
+        ci, ada = ((("authorization", f"Bearer {token}"),) for token in (few, many))
+        first = (await stack.stub.StartRuntime(request, metadata=ci)).runtime.name
+        second = (await stack.stub.StartRuntime(request, metadata=ci)).runtime.name
+        assert await refused(stack.stub.StartRuntime(request, metadata=ci)) == ("RESOURCE_EXHAUSTED", "RUNTIME_QUOTA")
+        others = (await stack.stub.StartRuntime(request, metadata=ada)).runtime.name
+        stop = api.StopRuntimeRequest(name=first, mode=common.STOP_MODE_ABRUPT)
+        await stack.stub.StopRuntime(stop, metadata=ci)
+        views = stack.application.views
+        async with asyncio.timeout(60):
+            while views.count_active("ci") == 2:
+                await asyncio.sleep(0.02)
+        third = (await stack.stub.StartRuntime(request, metadata=ci)).runtime.name
+        active = [view.created.actor for view in views.active() if view.created is not None]
+        assert (
+            (views.count_active("ci"), views.count_active("ada")) == (active.count("ci"), active.count("ada")) == (2, 1)
+        )
+        for name in (second, third, others):
+            stop = api.StopRuntimeRequest(name=name, mode=common.STOP_MODE_ABRUPT)
+            await stack.stub.StopRuntime(stop, metadata=ada)
 
 
 async def test_a_repeated_resume_does_not_resume_again(stack: Stack) -> None:
