@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -63,7 +63,7 @@ class TelemetrySender:
         self, spool: Spool, on_watched: Callable[[bool], None] | None = None, logs: Allowance | None = None
     ) -> None:
         self._spool = spool
-        self._logs = logs
+        self._logs = logs or Allowance(burst=math.inf)
         # How many wait for everything to go out.
         self._hurried = 0
         self._on_watched = on_watched or (lambda watched: None)
@@ -130,7 +130,7 @@ class TelemetrySender:
             await asyncio.sleep(STORED_PATIENCE_SECONDS)
             return False
         self.trouble = ""
-        if kind == LOGS and self._logs is not None:
+        if kind == LOGS:
             self._logs.spend(len(entry.body))
         held.acknowledged = time.monotonic()
         await self._notify()
@@ -138,7 +138,7 @@ class TelemetrySender:
 
     def _next_unsent(self) -> tuple[str, int, Held] | None:
         for kind in kinds():
-            if kind == LOGS and self._logs is not None and not self._hurried and not self._logs.has_room():
+            if kind == LOGS and not self._hurried and not self._logs.has_room():
                 continue
             held_by_number = self._spool.held(kind)
             last = self._spool.last_number(kind)
@@ -200,15 +200,10 @@ class TelemetrySender:
 
     async def wait_sent(self, seconds: float) -> bool:
         """Wait until the broker has everything. Returns False when time is up."""
-        with self._hurry():
-            self.wake()
-            return await self._wait(lambda: self.unacknowledged() == 0, seconds)
-
-    @contextmanager
-    def _hurry(self) -> Iterator[None]:
         self._hurried += 1
+        self.wake()
         try:
-            yield
+            return await self._wait(lambda: self.unacknowledged() == 0, seconds)
         finally:
             self._hurried -= 1
 

@@ -247,9 +247,7 @@ def _progress(view: TrialView, position: Position | None) -> api.Progress:
         _add_place(progress, position)
     elif position is not None and (position.epoch, position.batch) > (view.epoch, view.batch):
         # A fence knows of a step more than what was sent: the place of the last batch that came is the best there is.
-        progress.epoch, progress.batch = position.epoch, position.batch
-        if position.epoch_batches is not None:
-            progress.batches_per_epoch = position.epoch_batches
+        _add_batches(progress, position)
     active = view.state.active
     if active is not None:
         told = PHASES.get(position.phase, api.PROGRESS_PHASE_UNSPECIFIED) if position is not None else None
@@ -262,10 +260,14 @@ def _progress(view: TrialView, position: Position | None) -> api.Progress:
     return progress
 
 
-def _add_place(progress: api.Progress, position: Position) -> None:
+def _add_batches(progress: api.Progress, position: Position) -> None:
     progress.epoch, progress.batch = position.epoch, position.batch
     if position.epoch_batches is not None:
         progress.batches_per_epoch = position.epoch_batches
+
+
+def _add_place(progress: api.Progress, position: Position) -> None:
+    _add_batches(progress, position)
     if position.phase == "evaluating":
         progress.evaluation_batch = position.evaluation_batch
         if position.evaluation_batches is not None:
