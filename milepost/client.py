@@ -5,7 +5,7 @@
         for update in client.watch_runtime(runtime.name):
             print(update.status)
 
-`client.runtimes`, `.trials`, `.metrics`, `.logs` and `.audit` have every RPC by its name; they take and give the
+`client.runtimes`, `.trials`, `.metrics`, `.logs`, `.rules` and `.audit` have every RPC by its name; they take and give the
 messages of `milepost.api` and raise the errors of `milepost.errors`.
 """
 
@@ -25,23 +25,24 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from milepost import endpoints as endpoints_module
 from milepost import errors
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
-from milepost.endpoints import Endpoints
-from milepost.transport import ClientTls, open_channel, token_from
+from milepost.backoff import Backoff
+from milepost.installation import endpoints as endpoints_module
+from milepost.installation.endpoints import Endpoints
+from milepost.security.transport import ClientTls, open_channel, token_from
 
 Update = TypeVar("Update")
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 # How long a call goes on trying while nothing answers.
 RETRY_SECONDS = 10.0
-FIRST_BACKOFF_SECONDS = 0.1
-LONGEST_BACKOFF_SECONDS = 2.0
-MAXIMUM_MESSAGE_BYTES = 64 << 20
+FIRST_PAUSE_SECONDS = 0.1
+MAX_PAUSE_SECONDS = 2.0
+MAX_MESSAGE_BYTES = 64 << 20
 
 _ERRORS: dict[grpc.StatusCode, type[errors.MilepostError]] = {
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
@@ -67,7 +68,18 @@ _SERVICES = {
     "trials": ("trials", "milepost.api.trial.v1.trial_service", "TrialService"),
     "metrics": ("metrics", "milepost.api.metric.v1.metric_service", "MetricService"),
     "logs": ("metrics", "milepost.api.log.v1.log_service", "LogService"),
+    "rules": ("rules", "milepost.api.rule.v1.rule_service", "RuleService"),
 }
+
+
+def load() -> None:
+    """Import all that a client needs.
+
+    For who uses one in another thread: a child that is forked off while that imports something waits for it for ever.
+    """
+    for _, module, _ in _SERVICES.values():
+        importlib.import_module(f"{module}_pb2_grpc")
+    importlib.import_module("grpc._channel")
 
 
 def from_rpc_error(error: Any, address: str) -> errors.MilepostError:
@@ -94,6 +106,17 @@ class ClientClosed(errors.MilepostError):
     reason = "CLIENT_CLOSED"
 
 
+class Patience:
+    """How long a call goes on trying while nothing answers: less, where it may be, until somebody has answered."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def answered(self) -> None:
+        """Note that there is a server: one that is gone now is started again."""
+        self.seconds = RETRY_SECONDS
+
+
 class Service:
     """The RPCs of one service as methods, by their names in the contract.
 
@@ -108,10 +131,12 @@ class Service:
         module: str,
         name: str,
         metadata: Sequence[tuple[str, str]],
+        patience: Patience,
         closed: threading.Event,
     ) -> None:
         self._address = address
         self._metadata = list(metadata)
+        self._patience = patience
         self._closed = closed
         self._stub = getattr(importlib.import_module(f"{module}_pb2_grpc"), f"{name}Stub")(channel)
         messages = importlib.import_module(f"{module}_pb2")
@@ -128,16 +153,18 @@ class Service:
         def call(request: Message, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> Any:
             if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:  # type: ignore[attr-defined]
                 request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
-            deadline = time.monotonic() + min(timeout, RETRY_SECONDS)
-            for pause in backoff():
+            deadline = time.monotonic() + min(timeout, self._patience.seconds)
+            for pause in Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS):
                 try:
-                    return self._invoke(behaviour, request, timeout)
+                    answer = self._invoke(behaviour, request, timeout)
+                    self._patience.answered()
+                    return answer
                 except grpc.RpcError as error:
                     last_try = time.monotonic() + pause > deadline
                     if error.code() != grpc.StatusCode.UNAVAILABLE or last_try:
                         raise self._translate(error) from error
                 time.sleep(pause)
-            raise AssertionError("backoff() never ends")
+            raise AssertionError("the pauses never end")
 
         return call
 
@@ -167,14 +194,6 @@ class Service:
         return ClientClosed("the client is closed") if self._closed.is_set() else from_rpc_error(error, self._address)
 
 
-def backoff() -> Iterator[float]:
-    """Pauses in seconds, doubling up to the longest, without end."""
-    pause = FIRST_BACKOFF_SECONDS
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST_BACKOFF_SECONDS)
-
-
 class Client:
     """A connection to all services of a stack. Thread-safe; close it or use it as a context manager."""
 
@@ -184,12 +203,23 @@ class Client:
     trials: Service
     metrics: Service
     logs: Service
+    rules: Service
 
-    def __init__(self, endpoints: Endpoints | None = None, *, actor: str = "", token: str = "") -> None:
-        """Connect lazily. Without endpoints they are looked up as `milepost.endpoints.find` says.
+    def __init__(
+        self,
+        endpoints: Endpoints | None = None,
+        *,
+        actor: str = "",
+        token: str = "",
+        patience_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Connect lazily. Without endpoints they are looked up as `milepost.installation.endpoints.find` says.
 
         Without a token it is `MILEPOST_TOKEN`, or in the file `MILEPOST_TOKEN_FILE`. To other machines it goes by TLS
         only; `MILEPOST_TLS_CA` is the authority to trust there, besides those of the system.
+
+        `patience_seconds` is how long the first call tries before it raises `Unavailable`; once something has answered
+        it is `RETRY_SECONDS`.
         """
         self.endpoints = endpoints or endpoints_module.find()
         self._tls = ClientTls.from_environment()
@@ -199,9 +229,12 @@ class Client:
             metadata.append(("authorization", f"Bearer {token}"))
         self._channels: dict[str, grpc.Channel] = {}
         self._closed = threading.Event()
+        self.patience = Patience(patience_seconds)
         for attribute, (part, module, name) in _SERVICES.items():
             address = getattr(self.endpoints, part)
-            setattr(self, attribute, Service(self._channel(address), address, module, name, metadata, self._closed))
+            channel = self._channel(address)
+            service = Service(channel, address, module, name, metadata, self.patience, self._closed)
+            setattr(self, attribute, service)
 
     def _channel(self, address: str) -> grpc.Channel:
         if address not in self._channels:
@@ -209,7 +242,7 @@ class Client:
                 address,
                 self._tls,
                 [
-                    ("grpc.max_receive_message_length", MAXIMUM_MESSAGE_BYTES),
+                    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                     # A service that is restarted is found again soon.
                     ("grpc.initial_reconnect_backoff_ms", 100),
                     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -279,7 +312,7 @@ class Client:
         def connect() -> Iterator[runtime_api.WatchRuntimesResponse]:
             return self.runtimes.WatchRuntimes(runtime_api.WatchRuntimesRequest(name=name, after_sequence=position))
 
-        for update in resume_stream(connect):
+        for update in resume_stream(connect, self.patience):
             position = max(position, update.sequence)
             if update.HasField("runtime"):
                 yield update.runtime
@@ -294,7 +327,7 @@ class Client:
             request = runtime_api.WatchEventsRequest(parent=parent, after_sequence=position, filter=event_filter)
             return self.runtimes.WatchEvents(request)
 
-        for update in resume_stream(connect):
+        for update in resume_stream(connect, self.patience):
             position = max(position, update.sequence)
             yield update
 
@@ -333,25 +366,27 @@ class Client:
         def connect() -> Iterator[log_api.StreamLogsResponse]:
             return self.logs.StreamLogs(log_api.StreamLogsRequest(parent=parent, filter=filter, cursor=cursor))
 
-        for update in resume_stream(connect):
+        for update in resume_stream(connect, self.patience):
             cursor = update.cursor or cursor
             yield update
 
 
-def resume_stream(connect: Callable[[], Iterator[Update]]) -> Iterator[Update]:
+def resume_stream(connect: Callable[[], Iterator[Update]], patience: Patience) -> Iterator[Update]:
     """Read an endless stream and connect again where it breaks; `connect` goes on after what it gave last.
 
     Raises:
-        Unavailable: nothing answered for `RETRY_SECONDS`.
+        Unavailable: nothing answered for as long as there is patience.
     """
-    pauses, heard = backoff(), time.monotonic()
+    pauses, heard = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), time.monotonic()
     while True:
         try:
             for update in connect():
                 yield update
-                pauses, heard = backoff(), time.monotonic()
+                patience.answered()
+                pauses.reset()
+                heard = time.monotonic()
         except errors.Unavailable:
-            if time.monotonic() - heard > RETRY_SECONDS:
+            if time.monotonic() - heard > patience.seconds:
                 raise
         time.sleep(next(pauses))
 

@@ -5,6 +5,7 @@ The rules, for both directions:
 * fields have their protobuf names (snake_case); fields with default values are there, unset messages and unset
   optionals are null, members of a oneof are there only when set;
 * `RuntimeStatus` and `TrialStatus` are words (`Started`), other enums lose their prefix (`RUNNING`); unspecified is null;
+* a configuration of a runtime has the form of its file, in which `launcher` is `local` and a parameter is a number or text;
 * 64-bit integers are numbers, bytes are base64, timestamps are RFC 3339, durations are seconds;
 * JSON has no NaN and no infinity: a single value is one of the strings `NaN`, `Infinity`, `-Infinity`; in a list the
   element is null and a sibling `<field>_non_finite` lists `[index, word]`, absent where every element is finite.
@@ -26,10 +27,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.configuration import resolve, to_plain
 from milepost.errors import InvalidArgument, Violation
 
 TIMESTAMP = Timestamp.DESCRIPTOR.full_name
 DURATION = Duration.DESCRIPTOR.full_name
+CONFIGURATION = RuntimeConfiguration.DESCRIPTOR.full_name
 
 # Enums whose values are the words users know.
 STATUS_ENUMS = frozenset({"milepost.api.runtime.v1.RuntimeStatus", "milepost.api.trial.v1.TrialStatus"})
@@ -96,6 +100,14 @@ def to_json_number(value: float) -> float | str:
     return value if math.isfinite(value) else non_finite_word(value)
 
 
+def _time_text(timestamp: Timestamp) -> str | None:
+    """Return a time as text; None: what an attempt wrote there is no time."""
+    try:
+        return timestamp.ToJsonString()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _seconds(duration: Any) -> float:
     return duration.seconds + duration.nanos / 1e9
 
@@ -104,7 +116,7 @@ def _scalar_encoder(field: FieldDescriptor) -> Callable[[Any], Any] | None:
     """Return what turns one value of a field into JSON; None: it is JSON already."""
     if field.message_type is not None:
         if field.message_type.full_name == TIMESTAMP:
-            return lambda value: value.ToJsonString()
+            return _time_text
         if field.message_type.full_name == DURATION:
             return _seconds
         return to_json
@@ -195,6 +207,8 @@ _writers: dict[str, tuple[Writer, ...]] = {}
 def to_json(message: Message) -> dict[str, Any]:
     """Return a message as what `json.dumps` takes; holds no value that JSON does not have."""
     name = message.DESCRIPTOR.full_name
+    if name == CONFIGURATION:
+        return to_plain(message)  # type: ignore[arg-type]
     writers = _writers.get(name)
     if writers is None:
         writers = _writers[name] = _compile(message.DESCRIPTOR)
@@ -225,7 +239,8 @@ class _Reader:
             field_path = f"{path}.{key}" if path else str(key)
             field = target.DESCRIPTOR.fields_by_name.get(key)
             if field is None:
-                self.refuse(field_path, "is not a known field")
+                known = ", ".join(target.DESCRIPTOR.fields_by_name)
+                self.refuse(field_path, f"is not a known field; known: {known}")
             elif value is not None:
                 self._field(field, value, target, field_path)
         for oneof in target.DESCRIPTOR.oneofs:
@@ -276,8 +291,20 @@ class _Reader:
             self._timestamp(value, target, path)
         elif descriptor.full_name == DURATION:
             self._duration(value, target, path)
+        elif descriptor.full_name == CONFIGURATION:
+            self._configuration(value, target, path)
         else:
             self.message(value, target, path)
+
+    def _configuration(self, value: object, target: Any, path: str) -> None:
+        if not isinstance(value, Mapping):
+            self.refuse(path, "must be an object")
+            return
+        try:
+            target.CopyFrom(resolve(value))
+        except InvalidArgument as error:
+            for violation in error.violations:
+                self.refuse(f"{path}.{violation.field}", violation.description)
 
     def _timestamp(self, value: object, target: Timestamp, path: str) -> None:
         try:

@@ -16,10 +16,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from milepost.errors import FailedPrecondition
-from milepost.storage import Folder, StorageUnsupported, download, folder_of, local_path
+from milepost.ids import SNAPSHOT_ID
+from milepost.storage import (
+    Folder,
+    NameOutside,
+    StorageUnsupported,
+    below,
+    download,
+    folder_of,
+    inside,
+    is_inner_name,
+    local_path,
+)
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+# A manifest names some files of each rank.
+MAX_MANIFEST_BYTES = 64 << 20
 _CHUNK = 1 << 20
 
 
@@ -52,6 +65,40 @@ class Manifest:
 
 def snapshot_id(step: int, attempt: int) -> str:
     return f"step-{step:012d}-a{attempt}"
+
+
+def storage_parts(runtime_id: str, trial: int) -> tuple[str, ...]:
+    """Return the folders below a storage in which the snapshots of a trial are."""
+    return ("runtimes", runtime_id, f"trial-{trial}", "snapshots")
+
+
+def confined(uri: str, identifier: str, runtime_id: str, trial: int, own: str | None) -> Folder:
+    """Return the folder of a snapshot, if it is where its trial keeps snapshots: the address is what an attempt wrote.
+
+    Args:
+        identifier: the id of the snapshot, as the attempt wrote it.
+        own: the URI of the folder with the snapshots of the trial. None: it is in any data folder of this machine, as
+            for the run of a script.
+
+    Raises:
+        SnapshotInvalid: it is somewhere else. Nothing was looked at there.
+        StorageUnsupported: no adapter reaches it.
+    """
+    if SNAPSHOT_ID.fullmatch(identifier) and "\0" not in uri:
+        path, own_path = local_path(uri), local_path(own) if own is not None else None
+        if path is None and own is not None and own_path is None and uri == below(own, identifier):
+            return folder_of(uri)
+        if path is not None and path.is_absolute() and (own is None or own_path is not None):
+            # As the system follows it: the attempt may have put a link in the place of one of its folders. `runtimes` may
+            # be one, to a larger disk.
+            parent = path.parent.resolve()
+            is_own = own_path is None or parent == own_path.resolve()
+            of_trial = parent.parts[-3:] == storage_parts(runtime_id, trial)[1:]
+            if path.name == identifier and is_own and of_trial and not (parent / identifier).is_symlink():
+                return folder_of(str(parent / identifier))
+    raise SnapshotInvalid(
+        f"the snapshot {identifier[:100]!r} is said to be at {uri[:300]!r}, which lies outside of the storage of its run"
+    )
 
 
 def hash_file(path: Path) -> str:
@@ -100,8 +147,8 @@ def fetch(uri: str, into: Path, manifest_sha256: str = "") -> Path:
     manifest = read_manifest(folder, manifest_sha256)
     for name in (MANIFEST, *manifest.files):
         try:
-            download(folder, name, copy / name)
-        except FileNotFoundError as error:
+            download(folder, name, inside(copy, name))
+        except (FileNotFoundError, NameOutside) as error:
             raise SnapshotInvalid(f"{folder.name}: {name} is not readable: {error.strerror}") from error
     verify(str(copy), manifest_sha256)
     return copy
@@ -111,7 +158,7 @@ def read_manifest(folder: Folder, manifest_sha256: str = "") -> Manifest:
     """Read what a snapshot says of itself, and check that it is what was committed. Raises SnapshotInvalid."""
     try:
         with folder.open(MANIFEST) as file:
-            encoded = file.read()
+            encoded = file.read(MAX_MANIFEST_BYTES)
     except OSError as error:
         raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error.strerror}") from error
     if manifest_sha256 and hashlib.sha256(encoded).hexdigest() != manifest_sha256:
@@ -120,9 +167,25 @@ def read_manifest(folder: Folder, manifest_sha256: str = "") -> Manifest:
         manifest = Manifest(**json.loads(encoded))
     except (ValueError, TypeError) as error:
         raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: {error}") from error
-    if manifest.format > FORMAT:
+    if not isinstance(manifest.format, int) or manifest.format > FORMAT:
         raise SnapshotInvalid(f"{folder.name}: written by a newer version (format {manifest.format})")
+    _check_files(folder, manifest)
     return manifest
+
+
+def _check_files(folder: Folder, manifest: Manifest) -> None:
+    """Refuse a manifest that names what cannot be a file below its folder. Raises SnapshotInvalid."""
+    if not isinstance(manifest.files, dict):
+        raise SnapshotInvalid(f"{folder.name}: the manifest is not readable: files is no mapping")
+    for name, entry in manifest.files.items():
+        if not is_inner_name(name) or name == MANIFEST:
+            raise SnapshotInvalid(
+                f"{folder.name}: the manifest names {name[:200]!r}, which is no file below the snapshot"
+            )
+        if not (
+            isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], int)
+        ):
+            raise SnapshotInvalid(f"{folder.name}: the manifest does not say the checksum and the size of {name[:200]}")
 
 
 def _folder(uri: str) -> Folder:

@@ -9,6 +9,7 @@ Credentials never stand in a URI, which is in the log for ever: the object store
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlparse, urlunparse
 
 from milepost.errors import FailedPrecondition, Unavailable
+from milepost.files import create_regular, open_regular, sync
 
 _CHUNK = 1 << 20
 _PROBE = ".milepost-probe"
@@ -36,8 +38,16 @@ class StorageUnavailable(Unavailable):
     reason = "STORAGE_UNAVAILABLE"
 
 
+class NameOutside(OSError):
+    """The name of a file leads out of the folder in which it was looked for."""
+
+
 class Folder(Protocol):
-    """One folder with files in it. Files that are not there raise FileNotFoundError, everywhere."""
+    """One folder with files in it. Files that are not there raise FileNotFoundError, everywhere.
+
+    Names are relative, with `/` between their parts; one that leads out of the folder, by `..` or by a link, raises
+    NameOutside.
+    """
 
     uri: str
     name: str
@@ -104,11 +114,42 @@ def check_writable(uri: str) -> None:
     probe.remove()
 
 
-def download(folder: Folder, name: str, target: Path) -> None:
-    """Copy a file of a folder to this machine."""
+def is_inner_name(name: str) -> bool:
+    """Tell whether a name is that of a file below a folder: relative, and without `..`."""
+    return "\0" not in name and "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def download(folder: Folder, name: str, target: Path, most: int | None = None) -> None:
+    """Copy a file of a folder to this machine.
+
+    Args:
+        most: bytes that it may have. None: as many as it has.
+
+    Raises:
+        OSError: it is larger (EFBIG), is not there, or there is no room for it.
+    """
+    if most is not None and folder.size(name) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", name)
     target.parent.mkdir(parents=True, exist_ok=True)
+    copied = 0
     with folder.open(name) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, _CHUNK)
+        while chunk := source.read(_CHUNK):
+            copied += len(chunk)
+            if most is not None and copied > most:
+                raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", name)
+            file.write(chunk)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file below a folder, there or not.
+
+    Raises:
+        NameOutside: the name leads out of it, by `..` or by a link on the way.
+    """
+    path = folder / name
+    if not is_inner_name(name) or not path.resolve().is_relative_to(folder.resolve()):
+        raise NameOutside(errno.EPERM, f"it leads out of {folder}", name)
+    return path
 
 
 class LocalFolder:
@@ -120,17 +161,19 @@ class LocalFolder:
         self.name = path.name
 
     def open(self, name: str) -> IO[bytes]:
-        return (self._path / name).open("rb")
+        return open_regular(inside(self._path, name))
 
     def size(self, name: str) -> int:
-        return (self._path / name).stat().st_size
+        return inside(self._path, name).stat().st_size
 
     def put(self, source: Path, name: str) -> None:
-        (self._path / name).parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as file, (self._path / name).open("wb") as target:
+        path = inside(self._path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as file, create_regular(path) as target:
             shutil.copyfileobj(file, target, _CHUNK)
             target.flush()
             os.fsync(target.fileno())
+        sync(path.parent)
 
     def remove(self) -> None:
         try:

@@ -20,7 +20,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 TIMEOUT_SECONDS = 2.0
-SERVICES = ("gateway", "runtime", "trials", "metrics")
+SERVICES = ("gateway", "runtime", "trials", "metrics", "rules", "mlflow")
 # See services/server.py; not imported, because this starts every few seconds.
 STANDBY_HEALTH = "milepost.standby"
 ANSWERS = "--answers"

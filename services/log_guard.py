@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from milepost.eventlog.anchor import AnchorFile, LogGuard, anchors_path
-from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.proof.anchor import AnchorFile, LogGuard, anchors_path
+from services.supervision import Supervision
 
 
 @asynccontextmanager
-async def guarded(event_log: JetStreamLog, data_dir: Path) -> AsyncIterator[None]:
+async def guarded(event_log: JetStreamLog, data_dir: Path, supervision: Supervision) -> AsyncIterator[None]:
     """Let this process write to the log only while its end is the one that was anchored; reads always work.
 
     For services that write no anchors. One without a data directory in common with the service that does checks the
@@ -20,9 +20,5 @@ async def guarded(event_log: JetStreamLog, data_dir: Path) -> AsyncIterator[None
     """
     guard = LogGuard(event_log, AnchorFile(anchors_path(data_dir)), writes=False)
     await guard.check()
-    watching = asyncio.create_task(guard.run(), name="log guard")
-    try:
+    async with supervision.running("log guard", guard.run):
         yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)

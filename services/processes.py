@@ -1,4 +1,9 @@
-"""A process of this machine as `/proc` shows it."""
+"""A process of this machine as `/proc` shows it.
+
+Ours and not psutil: data directories name a process by its pid and its start in clock ticks. psutil gives the start as a
+time, which another clock or rounding moves, so a process of an earlier build would not be known again. A look at parents,
+groups, sessions and environments of 100 processes takes 3 ms here and 7 ms with psutil.
+"""
 
 from __future__ import annotations
 

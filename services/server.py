@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from enum import Enum
+from typing import Protocol
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from milepost.transport import CALLS_HEALTH
-from services.access import Access, loopback_access
-from services.errors import ErrorInterceptor
-from services.telemetry import ObservingInterceptor
+from milepost.security.transport import CALLS_HEALTH
+from services.access.guard import Access, loopback_access
+from services.garbage import nothing_collected
+from services.rpc.errors import ErrorInterceptor
+from services.rpc.telemetry import ObservingInterceptor
 
-MAXIMUM_REQUEST_BYTES = 1 << 20
-MAXIMUM_METADATA_BYTES = 16 << 10
-MAXIMUM_CONCURRENT_RPCS = 2_000
+MAX_REQUEST_BYTES = 1 << 20
+MAX_METADATA_BYTES = 16 << 10
+# More than all that callers may have at work together (services/access/authentication.py): behind it gRPC itself refuses, whoever
+# comes, and commands with the rest.
+MAX_CONCURRENT_RPCS = 8_000
+# gRPC takes new calls one after the other, a fraction of a millisecond each, before it is seen whose they are: commands of
+# others stand behind all that are opened. Of one connection it takes no more at once than other servers do; the rest waits
+# at the client. Who speaks for many has further connections (`services/edge/spread.py`).
+MAX_CALLS_PER_CONNECTION = 100
 STOP_GRACE_SECONDS = 5.0
 HEALTH_INTERVAL_SECONDS = 1.0
 # While something is wrong, so that a start and a recovery show at once.
@@ -70,13 +80,17 @@ class Server:
         self._role = role
         self._tls = access.tls
         self._server = grpc.aio.server(
-            interceptors=[ObservingInterceptor(), access.interceptor, ErrorInterceptor(), *interceptors],
-            maximum_concurrent_rpcs=MAXIMUM_CONCURRENT_RPCS,
+            interceptors=[ObservingInterceptor(self._names), access.interceptor, ErrorInterceptor(), *interceptors],
+            maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
             options=[
                 # With port reuse two servers bind one port and clients see either.
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", MAXIMUM_REQUEST_BYTES),
-                ("grpc.max_metadata_size", MAXIMUM_METADATA_BYTES),
+                ("grpc.max_concurrent_streams", MAX_CALLS_PER_CONNECTION),
+                # A client keeps to that limit by itself and lets its further calls wait. Those that it begins before it
+                # has heard of it, or while an end is under way to it, would be refused (RST_STREAM) to no purpose.
+                ("grpc.http.overload_protection", 0),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
                 ("grpc.keepalive_time_ms", 20_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -153,3 +167,58 @@ async def wait_for_signal() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
+
+
+async def first_of(stopped: Awaitable[None], failed: Awaitable[object]) -> None:
+    """Return when something says stop, or raise what ended a part of a service before."""
+    ended = {asyncio.ensure_future(stopped), asyncio.ensure_future(failed)}
+    done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+class Application(Protocol):
+    """A service as its entry point runs it, and as a test does."""
+
+    async def start(self) -> None: ...
+
+    async def run_until(self, stopped: Awaitable[None]) -> None:
+        """Return when something says stop, or raise what made a part of the service end."""
+
+    async def stop(self) -> None: ...
+
+
+class Assembled(ABC):
+    """An application made of parts: started one after the other, ended in reverse, also where one of them cannot start."""
+
+    def __init__(self) -> None:
+        self._parts = AsyncExitStack()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Start all parts, and listen at `port`. Raises what `_start` does, once those that were started have ended."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    @abstractmethod
+    async def _start(self) -> None:
+        """Start the parts, and have `_parts` end each."""
+
+    async def stop(self) -> None:
+        """End in order, what was started last first."""
+        await self._parts.aclose()
+
+
+async def run(application: Application) -> None:
+    """Run a service until the first SIGTERM or SIGINT."""
+    with nothing_collected():
+        await application.start()
+    try:
+        await application.run_until(wait_for_signal())
+    finally:
+        await application.stop()

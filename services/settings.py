@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 
-from milepost.settings import SETTINGS, InvalidSettings, Settings, collect
+from milepost.installation.settings import SETTINGS, InvalidSettings, Settings, collect
 
 
 def load(

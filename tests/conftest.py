@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,6 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Machines that run tests are busy: how long an example takes says nothing.
 hypothesis.settings.register_profile("milepost", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("milepost")
+
+# A shell that runs the tests in the background (`&`) has them ignore these, and every script of a test inherits that.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 SESSION_VARIABLE = "MILEPOST_TEST_SESSION"
 # Processes that were told to end may need this long to be gone.
@@ -87,3 +93,12 @@ def _leave_nothing_behind() -> Iterator[None]:
     tempfile.tempdir = None
     shutil.rmtree(folder, ignore_errors=True)
     assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _block_no_signal() -> Iterator[None]:
+    """Fail the module in which this thread begins to block a signal: all programs of later tests would inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    after = signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert after == before, f"signals that a test has blocked for all later ones: {sorted(after - before)}"

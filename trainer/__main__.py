@@ -11,9 +11,9 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from milepost import observability
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
-from milepost.json_logs import JsonFormatter
+from milepost.installation import observability
+from milepost.installation.json_logs import JsonFormatter
 from trainer.driver import Driver
 from trainer.isolation import JOB_PROCESS_VARIABLE, confine, die_with_job
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
-from milepost.training.lines import LineFolder, level_of
+from milepost.training.output.screen import TICK_SECONDS, Line, Screen, folded
+from milepost.training.spooling.lines import level_of
 
 _READ_BYTES = 256 << 10
 
@@ -27,12 +28,23 @@ class LineSource:
 
     async def read_output(self, reader: asyncio.StreamReader, stream: telemetry.LogStream) -> None:
         """Take lines of stdout or stderr until it ends."""
-        folder = LineFolder()
-        while data := await reader.read(_READ_BYTES):
-            for text in folder.feed(data):
-                self._emit(stream, telemetry.LOG_LEVEL_UNSPECIFIED, text)
-        for text in folder.end():
-            self._emit(stream, telemetry.LOG_LEVEL_UNSPECIFIED, text)
+        screen = Screen()
+        while True:
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    data = await reader.read(_READ_BYTES)
+            except TimeoutError:
+                self._emit_lines(stream, screen.tick(time.time()))
+                continue
+            if not data:
+                break
+            now = time.time()
+            self._emit_lines(stream, [*screen.feed(data, now), *screen.tick(now)])
+        self._emit_lines(stream, screen.end(time.time()))
+
+    def _emit_lines(self, stream: telemetry.LogStream, lines: Iterable[Line]) -> None:
+        for seconds, text in lines:
+            self._emit(stream, telemetry.LOG_LEVEL_UNSPECIFIED, text, time_ms=int(seconds * 1000))
 
     async def read_records(self, reader: asyncio.StreamReader) -> None:
         """Take records of the logging pipe until it ends."""
@@ -46,9 +58,7 @@ class LineSource:
         try:
             record = json.loads(line)
             stream = telemetry.LOG_STREAM_MILEPOST if record["own"] else telemetry.LOG_STREAM_LOGGER
-            folder = LineFolder()
-            texts = [*folder.feed(record["text"].encode("utf-8", "replace")), *folder.end()]
-            for text in texts or [""]:
+            for text in folded(record["text"]):
                 self._emit(stream, level_of(record["level"]), text, record["logger"], record["time"])
         except (ValueError, KeyError, TypeError):
             self._emit(telemetry.LOG_STREAM_LOGGER, telemetry.LOG_LEVEL_UNSPECIFIED, line.decode("utf-8", "replace"))

@@ -20,7 +20,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from milepost import observability
+from milepost import files
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
@@ -32,23 +32,33 @@ from milepost.api.training.v1.training_pb2 import (
 )
 from milepost.domain import trial as domain
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.training.journal import AttemptJournal, AttemptKey, Fenced, driver_sender, driver_spool_path, with_attempt
-from milepost.training.leftovers import send_leftovers
-from milepost.training.log_batches import LogBatcher
-from milepost.training.retention import Retention
-from milepost.training.sender import Allowance, TelemetrySender
-from milepost.training.spool import Dropped, Spool
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.installation import observability
+from milepost.snapshots import confined
+from milepost.storage import Folder
+from milepost.training.saving.retention import Retention
+from milepost.training.spooling.journal import (
+    AttemptJournal,
+    AttemptKey,
+    Fenced,
+    driver_sender,
+    driver_spool_path,
+    with_attempt,
+)
+from milepost.training.spooling.leftovers import send_leftovers
+from milepost.training.spooling.log_batches import LogBatcher
+from milepost.training.spooling.sender import TelemetrySender, TokenBucket
+from milepost.training.spooling.spool import Dropped, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.addresses import own_address
-from trainer.announcer import GROUP_RANK
 from trainer.exits import Ending, memory_kills
 from trainer.group import LocalWorker, Workers
 from trainer.halts import Halts
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
-from trainer.ray_group import RayGroup
+from trainer.on_ray.announcer import GROUP_RANK
+from trainer.on_ray.ray_group import RayGroup
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +85,7 @@ class Driver:
         self._key = AttemptKey(launch.runtime_id, launch.trial, launch.attempt)
         self._spool = Spool(driver_spool_path(self._directory), driver_sender(self._key), on_drop=self._on_drop)
         self._logs = LogBatcher(self._spool)
-        self._sender = TelemetrySender(self._spool, logs=Allowance())
+        self._sender = TelemetrySender(self._spool, logs=TokenBucket())
         self._instances = InstanceServer(self._on_report)
         self._redact = redactor(launch.configuration, os.environ)
         workers = launch.configuration.resources.workers
@@ -88,7 +98,9 @@ class Driver:
         self._halts = Halts(workers, self._instances.send_to) if workers > 1 else None
         self._instances.on_gone = self._on_gone
         self._instances.on_output = self._workers.read_output
-        self._retention = Retention(launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record)
+        self._retention = Retention(
+            launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record, self._confine
+        )
         self._journal: AttemptJournal | None = None
         self._early: list[tuple[Message, datetime, str]] = []
         self._connection: Connection | None = None
@@ -311,6 +323,10 @@ class Driver:
                 log.warning("log.unreadable", extra={"error": str(error)})
             await subscription.next_batch(1.0 if journal.trouble else WATCH_SECONDS)
 
+    def _confine(self, uri: str, snapshot_id: str) -> Folder:
+        launch = self._launch
+        return confined(uri, snapshot_id, launch.runtime_id, launch.trial, launch.snapshot_storage_uri)
+
     async def _remove_abandoned(self) -> None:
         """Once the whole history of the trial is known: make room of what earlier attempts did not finish."""
         uri, committed = self._launch.snapshot_storage_uri, frozenset(self._retention.committed)
@@ -379,9 +395,7 @@ class Driver:
 
     def _write_exit(self, ended: facts.AttemptEnded) -> None:
         text = json.dumps(json_format.MessageToDict(ended, preserving_proto_field_name=True), indent=1)
-        temporary = self._directory / f".exit.json.{os.getpid()}"
-        temporary.write_text(text + "\n")
-        temporary.rename(self._directory / "exit.json")
+        files.write(self._directory / "exit.json", text + "\n")
 
     def _leave_fenced(self) -> None:
         self._workers.kill()

@@ -16,8 +16,8 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
 from milepost.api.training.v1.training_pb2 import Finished, GroupEnded, Hello
-from milepost.training.console import PIPE_VARIABLE
-from milepost.training.marker import marker_path, read_marker
+from milepost.training.process.console import PIPE_VARIABLE
+from milepost.training.telemetry.marker import marker_path, read_marker
 from trainer.capture import LineSource
 from trainer.exits import Ending, ProcessExit, type_ending
 
@@ -101,7 +101,7 @@ class LocalWorker:
                 sys.executable,
                 "-P",
                 "-m",
-                "milepost.training.worker",
+                "milepost.training.process.worker",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

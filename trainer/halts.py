@@ -1,4 +1,4 @@
-"""Has all ranks of a group halt after the same step: the driver's side of `milepost.training.agreement`."""
+"""Has all ranks of a group halt after the same step: the driver's side of `milepost.training.loop.agreement`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from google.protobuf.message import DecodeError
 
 from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceReport
-from milepost.training.frames import frame, read_frame
+from milepost.training.process.frames import frame, read_frame
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -56,6 +57,8 @@ def redactor(configuration: RuntimeConfiguration, environment: Mapping[str, str]
         for name, entry in configuration.environment.items()
         if entry.WhichOneof("kind") == "secret" and len(environment.get(name, "")) >= SHORTEST_SECRET
     }
+    # As it stands in JSON: parameters are JSON scalars.
+    values |= {json.dumps(value)[1:-1]: shown for value, shown in values.items()}
     # A value may be part of another one.
     ordered = sorted(values.items(), key=lambda pair: -len(pair[0]))
 
@@ -69,8 +72,17 @@ def redactor(configuration: RuntimeConfiguration, environment: Mapping[str, str]
 
 
 def redact_payload(payload: Message, redact: Redact) -> None:
-    """Take the values of secrets out of the words of a fact."""
+    """Take the values of secrets out of the words of a fact, and out of what it declares."""
     for name in _TEXT_FIELDS:
         field = payload.DESCRIPTOR.fields_by_name.get(name)
         if field is not None and field.type == field.TYPE_STRING:
             setattr(payload, name, redact(getattr(payload, name)))
+    for field, value in payload.ListFields():
+        entry = field.message_type
+        if (
+            entry is not None
+            and entry.GetOptions().map_entry
+            and entry.fields_by_name["value"].type == field.TYPE_STRING
+        ):
+            for key, text in list(value.items()):
+                value[key] = redact(text)

@@ -37,13 +37,15 @@ from milepost.api.training.v1 import launch_service_pb2 as launch_api
 from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.eventlog import EventLogError
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.json_logs import JsonFormatter
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.installation.json_logs import JsonFormatter
+from milepost.security.tokens import write_private
+from milepost.security.transport import ClientTls, open_channel
 from milepost.storage import StorageUnavailable, StorageUnsupported, check_writable, local_path
-from milepost.training.journal import drain
-from milepost.training.leftovers import send_spool
-from milepost.transport import ClientTls, open_channel
+from milepost.training.spooling.journal import drain
+from milepost.training.spooling.leftovers import send_spool
+from milepost.training.spooling.owner import Owned
 from trainer.exits import signal_name
 from trainer.isolation import JOB_PROCESS_VARIABLE
 
@@ -135,8 +137,9 @@ def prepare(claimed: Claimed, work_dir: Path) -> Path:
     launch.gpus.extend(int(part) for part in devices.split(",") if part.strip().isdigit())
     if claimed.nats_credentials:
         launch.nats_credentials_file = str(folder / "nats.creds")
-        _write_private(folder / "nats.creds", claimed.nats_credentials)
-    _write_private(folder / "attempt.json", json_format.MessageToJson(launch, preserving_proto_field_name=True))
+        write_private(folder / "nats.creds", claimed.nats_credentials.encode())
+    text = json_format.MessageToJson(launch, preserving_proto_field_name=True)
+    write_private(folder / "attempt.json", text.encode())
     return folder / "attempt.json"
 
 
@@ -179,12 +182,6 @@ def _unpack(launch: AttemptLaunch, storage: Path) -> Path:
     except (OSError, StorageUnavailable) as error:
         detail = f"the code could not be unpacked on {socket.gethostname()}: {error}"
         raise CannotBegin(common.EXIT_CAUSE_LAUNCH_FAILED, detail) from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 class DriverProcess:
@@ -290,7 +287,7 @@ async def take_leftovers(launch: AttemptLaunch, *, killed: bool) -> int:
         left += await drain(JetStreamLog(connection, direct=credentials is not None), folder, seconds)
         for path in spools:
             left += await send_spool(connection, path, DRAIN_KILLED_SECONDS / 2 if killed else SEND_SECONDS)
-    except (EventLogError, OSError) as error:
+    except (EventLogError, OSError, Owned) as error:
         log.warning("leftovers.failed", extra={"error": str(error)})
         left += 1
     finally:

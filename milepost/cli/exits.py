@@ -1,4 +1,4 @@
-"""Exit statuses of the command line: part of its interface, listed in the README."""
+"""Exit statuses of the command line: part of its interface, listed in docs/cli.md."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Exit(IntEnum):
     """What a command ends with."""
 
     OK = 0
-    # The run that was waited for is Failed, or a verification found something.
+    # The run that was waited for is Failed, a check found something, or not all could be imported.
     FAILED = 1
-    # Wrong usage, or the server calls the input invalid.
+    # Wrong usage, a path that cannot be opened, or the server calls the input invalid.
     USAGE = 2
     NOT_FOUND = 3
     # The state does not allow it, or somebody else was faster.
@@ -31,6 +31,8 @@ class Exit(IntEnum):
     # The run that was waited for is Aborted.
     ABORTED = 11
     INTERNAL = 70
+    # What was to be printed, or written to a file, could not be: the disk is full.
+    WRITE = 74
     INTERRUPTED = 130
 
 

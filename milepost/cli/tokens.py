@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 import click
 
+from milepost import files
 from milepost.cli import output
 from milepost.cli.connection import output_option
 from milepost.cli.exits import Exit
 from milepost.cli.output import say
-from milepost.endpoints import LOCAL_DATA_DIR
-from milepost.eventlog.credentials import open_authority, write_service_credentials
-from milepost.settings import InvalidSettings, Settings, collect
-from milepost.tokens import (
+from milepost.eventlog.nats.credentials import open_authority, write_service_credentials
+from milepost.installation.settings import InvalidSettings, Settings, collect
+from milepost.security.signing import BundleKey
+from milepost.security.tokens import (
     DEFAULT_ACTIVE_RUNTIMES,
     PEOPLE_ROLES,
     Role,
@@ -61,8 +62,6 @@ def with_settings(command: Command) -> Command:
     @click.option("--data-dir", help="Data directory of the installation (MILEPOST_DATA_DIR).")
     @wraps(command)
     def run(*, data_dir: str | None, **options: Any) -> Any:
-        if data_dir is None and "MILEPOST_DATA_DIR" not in os.environ and LOCAL_DATA_DIR.is_dir():
-            data_dir = str(LOCAL_DATA_DIR)
         try:
             return command(collect({"data_dir": data_dir}, os.environ), **options)
         except InvalidSettings as error:
@@ -92,7 +91,7 @@ def create(settings: Settings, name: str, role: str, expires: timedelta | None, 
         lifetime=expires,
         max_active_runtimes=max_active_runtimes,
     )
-    click.echo(text)
+    output.show(text)
     say(f"{made.name} is {made.role} from now on ({settings.tokens_file}); the token is not shown again")
 
 
@@ -138,13 +137,14 @@ def keys(directory: Path) -> int:
     try:
         make_private_directory(directory)
         Verifier.of(directory / "tokens.json", directory)
+        BundleKey(directory)
         authority = open_authority(directory)
         write_service_credentials(directory)
     except TokenError as error:
         say(f"error: {error}")
         return Exit.PRECONDITION
     path = directory / "nats-authorization.conf"
-    path.write_text("\n".join(authority.server_configuration()) + "\n")
+    files.write(path, "\n".join(authority.server_configuration()) + "\n")
     for name in sorted(item.name for item in directory.iterdir() if not item.name.startswith(".")):
-        click.echo(name)
+        output.show(name)
     return Exit.OK

@@ -9,40 +9,44 @@ from __future__ import annotations
 from milepost.configuration.continuation import DURATION_PARAMETERS, Continuation, continue_with, merge
 from milepost.configuration.fields import CONFIGURATION, schema
 from milepost.configuration.plain import (
-    MAXIMUM_DEPTH,
-    MAXIMUM_STEP,
-    MAXIMUM_TEXT_BYTES,
-    MAXIMUM_TRIALS,
+    MAX_DEPTH,
+    MAX_TEXT_BYTES,
+    MAX_TRIALS,
     Plain,
     scalar_text,
-    scalar_value,
 )
 from milepost.configuration.resolution import resolve, resolve_message, resolve_text
-from milepost.configuration.search import TrialParameters, expand
-from milepost.configuration.shown import canonical_json, digest, to_plain
-from milepost.configuration.text import parse_text
+from milepost.configuration.search import TrialParameters, expand, left_out
+from milepost.configuration.secrecy import comments_are_secret, redact, secret_violations
+from milepost.configuration.shown import canonical_json, digest, given_plain, to_plain, to_text
+from milepost.configuration.text import parse_text, write_text
 
 __all__ = [
     "CONFIGURATION",
     "DURATION_PARAMETERS",
-    "MAXIMUM_DEPTH",
-    "MAXIMUM_STEP",
-    "MAXIMUM_TEXT_BYTES",
-    "MAXIMUM_TRIALS",
+    "MAX_DEPTH",
+    "MAX_TEXT_BYTES",
+    "MAX_TRIALS",
     "Continuation",
     "Plain",
     "TrialParameters",
     "canonical_json",
+    "comments_are_secret",
     "continue_with",
     "digest",
     "expand",
+    "given_plain",
+    "left_out",
     "merge",
     "parse_text",
+    "redact",
     "resolve",
     "resolve_message",
     "resolve_text",
     "scalar_text",
-    "scalar_value",
     "schema",
+    "secret_violations",
     "to_plain",
+    "to_text",
+    "write_text",
 ]

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from milepost.configuration.plain import MAXIMUM_STEP, MAXIMUM_TRIALS, Plain
+from milepost.configuration.plain import MAX_TRIALS, Plain
 from milepost.configuration.specs import (
+    CONTROL,
+    PRINTABLE,
     REQUIRED,
     Choice,
     Dimension,
     Entries,
     Field,
+    Names,
     Number,
     Scalar,
     Section,
+    SeriesKey,
     Text,
     Variable,
 )
+from milepost.numbers import MAX_NUMBER
 
+MAX_NAME = 200
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _MODULE = rf"{_NAME}(?:\.{_NAME})*"
 # A relative path without `..`; `:` ends it.
-_PART = r"(?!\.\.?/)[^/:\\]+"
-_FILE = rf"(?:{_PART}/)*[^/:\\]+\.py"
+_PART = rf"(?!\.\.?/)[^/:\\{CONTROL}]+"
+_FILE = rf"(?:{_PART}/)*[^/:\\{CONTROL}]+\.py"
 _PARAMETER = r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}"
 _RESOURCE = r"runtimes/[a-z0-9][a-z0-9_-]{0,62}/trials/[1-9][0-9]{0,8}/snapshots/[a-z0-9][a-z0-9_-]{0,62}"
-_SERIES = r"[A-Za-z0-9_./-]{1,128}"
-_ABSOLUTE = r"(?!.*(?:^|/)\.\.(?:/|$))/.*"
-_STORAGE = r"(?!.*(?:^|/)\.\.(?:/|$))(?:/.*|file:///.*|(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://(?![^/]*:[^/@]*@).+)"
+_ABSOLUTE = rf"(?!.*(?:^|/)\.\.(?:/|$))/{PRINTABLE}"
+_STORAGE = (
+    rf"(?!.*(?:^|/)\.\.(?:/|$))(?:/{PRINTABLE}|file:///{PRINTABLE}|"
+    rf"(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://(?![^/]*:[^/@]*@)[^{CONTROL}]{PRINTABLE})"
+)
 _STORAGE_WORDS = "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..' and without credentials"
 
 
@@ -33,9 +41,30 @@ def _whole(minimum: int, maximum: int) -> Number:
     return Number(minimum, maximum, whole=True)
 
 
+def _is(name: str, schema: Plain) -> Plain:
+    """Say of a mapping that it has a field which is so."""
+    return {"required": [name], "properties": {name: schema}}
+
+
+# What holds between fields, as `resolution` and the preflight of the runtime service judge it.
+_ONLY_RANDOM_HAS_RANGES = {
+    "if": _is("kind", {"const": "random"}),
+    # Linters ask for `items` though anything may be in it.
+    "else": {"properties": {"space": {"additionalProperties": {"type": "array", "items": {}}}}},
+}
+_CODE_OR_FOLDER = {
+    "if": _is("code", {"type": "object"}),
+    "then": {"properties": {"working_directory": {"enum": ["", None]}}},
+}
+# Ray looks for it where it runs.
+_FILE_WITHOUT_CODE = {
+    **_is("entrypoint", {"pattern": r"\.py:"}),
+    "allOf": [{"properties": {"launcher": {"enum": ["local", None]}, "code": {"type": "null"}}}],
+}
+
 CONFIGURATION = Section(
     {
-        "name": Field(Text(200), "", "free text"),
+        "name": Field(Text(MAX_NAME), "", "free text"),
         "entrypoint": Field(
             Text(
                 500,
@@ -81,17 +110,18 @@ CONFIGURATION = Section(
                 {
                     "kind": Field(Choice(("grid", "random")), "grid", "grid: every combination; random: draws"),
                     "space": Field(
-                        Entries(_PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100),
+                        Entries(_PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100, 1),
                         REQUIRED,
                         "values per parameter",
                     ),
                     "seed": Field(_whole(-(2**63), 2**63 - 1), 0, "seed of the random search"),
-                    "max_trials": Field(_whole(1, MAXIMUM_TRIALS), 10, "no more trials than this"),
+                    "max_trials": Field(_whole(1, MAX_TRIALS), 10, "no more trials than this"),
                     "max_concurrent_trials": Field(_whole(1, 1_000), 1, "trials at a time"),
                     "on_trial_failure": Field(
                         Choice(("continue", "stop")), "continue", "what a failed trial does to the others"
                     ),
-                }
+                },
+                _ONLY_RANDOM_HAS_RANGES,
             ),
             None,
             "several trials over a space of parameters; null: one trial",
@@ -117,16 +147,14 @@ CONFIGURATION = Section(
         "snapshots": Field(
             Section(
                 {
-                    "every_steps": Field(_whole(1, MAXIMUM_STEP), None, "steps between snapshots"),
-                    "every_epochs": Field(_whole(1, MAXIMUM_STEP), None, "epochs between snapshots"),
+                    "every_steps": Field(_whole(1, MAX_NUMBER), None, "steps between snapshots"),
+                    "every_epochs": Field(_whole(1, MAX_NUMBER), None, "epochs between snapshots"),
                     "every_minutes": Field(Number(0, 1e6, above_minimum=True), None, "minutes between snapshots"),
                     "keep_last": Field(_whole(1, 10_000), 3, "the newest snapshots that are kept"),
                     "keep_best": Field(
                         Section(
                             {
-                                "metric": Field(
-                                    Text(128, _SERIES, "a series key such as eval/loss"), REQUIRED, "series key"
-                                ),
+                                "metric": Field(SeriesKey(), REQUIRED, "series key"),
                                 "mode": Field(Choice(("min", "max")), "min", "which is better"),
                             }
                         ),
@@ -178,12 +206,27 @@ CONFIGURATION = Section(
             {},
             "environment variables of the worker processes",
         ),
+        "not_secret": Field(
+            Names(1_000, 250),
+            [],
+            "names of parameters, variables and labels that look like secrets and are none",
+        ),
         "labels": Field(
             Entries(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", "1 to 63 letters, digits, _ . / -", Text(256), 64),
             {},
             "free text by key, to find runtimes by",
         ),
-    }
+    },
+    {
+        "if": _is("launcher", {"const": "external"}),
+        "then": {"properties": {"search": {"type": "null"}}, **_CODE_OR_FOLDER},
+        "else": {
+            "required": ["entrypoint"],
+            "properties": {"entrypoint": {"type": "string", "minLength": 1}},
+            **_CODE_OR_FOLDER,
+            "allOf": [{"if": _FILE_WITHOUT_CODE, "then": _is("working_directory", {"type": "string", "minLength": 1})}],
+        },
+    },
 )
 
 

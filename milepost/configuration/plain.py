@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-MAXIMUM_TEXT_BYTES = 256 * 1024
-MAXIMUM_DEPTH = 20
-MAXIMUM_TRIALS = 10_000
-MAXIMUM_STEP = 2**53 - 1
+MAX_TEXT_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_TRIALS = 10_000
 
 Plain = dict[str, Any]
 
@@ -16,8 +15,3 @@ Plain = dict[str, Any]
 def scalar_text(value: Any) -> str:
     """Write a JSON scalar as text, such that reading it gives the same value of the same kind."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def scalar_value(text: str) -> Any:
-    """Read a JSON scalar that `scalar_text` wrote."""
-    return json.loads(text)

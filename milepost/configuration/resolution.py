@@ -7,7 +7,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.configuration.fields import CONFIGURATION
+from milepost.configuration.fields import CONFIGURATION, MAX_NAME
 from milepost.configuration.plain import Plain, scalar_text
 from milepost.configuration.shown import given_plain
 from milepost.configuration.specs import refuse
@@ -22,13 +22,7 @@ def resolve(plain: Mapping[str, Any]) -> RuntimeConfiguration:
     Raises:
         InvalidArgument: with every violation at once, each with the path of its field.
     """
-    violations: list[Violation] = []
-    read = CONFIGURATION.read(plain, "", violations)
-    _judge_together(read, violations)
-    if violations:
-        raise InvalidArgument(violations)
-    read["name"] = read["name"] or read["entrypoint"] or "unnamed"
-    return _message(read)
+    return _resolved(plain, [])
 
 
 def resolve_text(text: str) -> RuntimeConfiguration:
@@ -37,12 +31,24 @@ def resolve_text(text: str) -> RuntimeConfiguration:
 
 
 def resolve_message(configuration: RuntimeConfiguration) -> RuntimeConfiguration:
-    """Judge a message that a client filled in, and resolve it. Unset fields get their defaults."""
+    """Judge a message that a client filled in, and resolve it. Unset fields get their defaults.
+
+    Raises:
+        InvalidArgument: with every violation at once, each with the path of its field.
+    """
     violations: list[Violation] = []
-    plain = given_plain(configuration, violations)
+    return _resolved(given_plain(configuration, violations), violations)
+
+
+def _resolved(plain: Mapping[str, Any], violations: list[Violation]) -> RuntimeConfiguration:
+    """Judge and resolve. `violations` are those that are known already."""
+    read = CONFIGURATION.read(plain, "", violations)
+    _judge_together(read, violations)
     if violations:
         raise InvalidArgument(violations)
-    return resolve(plain)
+    # What is shown can be given back, and a name is shorter than an entrypoint may be.
+    read["name"] = read["name"] or read["entrypoint"][:MAX_NAME] or "unnamed"
+    return _message(read)
 
 
 def _judge_together(read: Plain, violations: list[Violation]) -> None:
@@ -80,6 +86,7 @@ def _message(read: Plain) -> RuntimeConfiguration:
         limits=config.Limits(**_given(read["limits"])),
         labels=read["labels"],
         working_directory=read["working_directory"],
+        not_secret=read["not_secret"],
     )
     if read["code"] is not None:
         message.code.CopyFrom(config.Code(**read["code"]))

@@ -35,6 +35,14 @@ def expand(configuration: RuntimeConfiguration) -> list[TrialParameters]:
     return [TrialParameters({**given, **point}, point) for point in itertools.islice(points, search.max_trials)]
 
 
+def left_out(configuration: RuntimeConfiguration) -> int:
+    """Return how many combinations of a grid `max_trials` leaves out. Random searches draw as many as they may."""
+    search = configuration.search
+    if not configuration.HasField("search") or search.kind != config.SEARCH_KIND_GRID:
+        return 0
+    return max(0, math.prod(len(dimension.values) for dimension in search.space.values()) - search.max_trials)
+
+
 def _grid(search: config.Search) -> Iterator[dict[str, str]]:
     names = sorted(search.space)
     for values in itertools.product(*(search.space[name].values for name in names)):

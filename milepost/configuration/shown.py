@@ -9,11 +9,13 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.configuration.plain import Plain, scalar_value
-from milepost.configuration.specs import refuse
+from milepost.configuration.plain import Plain
+from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.words import KINDS, LAUNCHERS, MODES, ON_FAILURE
 from milepost.errors import Violation
+
+_SCALARS = json.JSONDecoder(parse_constant=no_constant)
 
 
 def to_plain(configuration: RuntimeConfiguration) -> Plain:
@@ -26,7 +28,7 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
         else None,
         "working_directory": configuration.working_directory,
         "initialize_from": configuration.initialize_from,
-        "parameters": {name: scalar_value(text) for name, text in sorted(configuration.parameters.items())},
+        "parameters": {name: _shown_scalar(text) for name, text in sorted(configuration.parameters.items())},
         "search": _search_plain(configuration.search) if configuration.HasField("search") else None,
         "launcher": _word(LAUNCHERS, configuration.launcher),
         "resources": _fields(configuration.resources),
@@ -48,14 +50,22 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
         },
         "labels": dict(sorted(configuration.labels.items())),
     }
+    if configuration.not_secret:
+        # Not named when it is empty: the digests of configurations from before there was this field stay what they are.
+        plain["not_secret"] = list(configuration.not_secret)
     return plain
+
+
+def to_text(configuration: RuntimeConfiguration) -> str:
+    """Show a resolved configuration as JSON for people. `resolve_text` of it gives the same message."""
+    return json.dumps(to_plain(configuration), indent=2, ensure_ascii=False)
 
 
 def _search_plain(search: config.Search) -> Plain:
     space: Plain = {}
     for name, dimension in sorted(search.space.items()):
         if dimension.values:
-            space[name] = [scalar_value(text) for text in dimension.values]
+            space[name] = [_shown_scalar(text) for text in dimension.values]
         else:
             space[name] = _fields(dimension, skip="values")
     return {
@@ -66,6 +76,13 @@ def _search_plain(search: config.Search) -> Plain:
         "max_concurrent_trials": search.max_concurrent_trials,
         "on_trial_failure": _word(ON_FAILURE, search.on_trial_failure),
     }
+
+
+def _shown_scalar(text: str) -> Any:
+    """Read a scalar. What is none, in a bundle of somebody else's, is shown as the text that it is."""
+    found: list[Violation] = []
+    value = Scalar().read(_given_scalar(text, "", found), "", found)
+    return text if found else value
 
 
 def _fields(message: Any, skip: str = "") -> Plain:
@@ -88,9 +105,12 @@ def given_plain(configuration: RuntimeConfiguration, violations: list[Violation]
         for name in ("name", "entrypoint", "working_directory", "initialize_from")
     }
     plain["priority"] = configuration.priority
-    plain["parameters"] = _given_scalars(configuration.parameters, "parameters", violations)
+    plain["parameters"] = {
+        name: _given_scalar(text, f"parameters.{name}", violations) for name, text in configuration.parameters.items()
+    }
     plain["launcher"] = _given_word(LAUNCHERS, configuration.launcher, "launcher", violations)
     plain["labels"] = dict(configuration.labels)
+    plain["not_secret"] = list(configuration.not_secret)
     plain["environment"] = {
         name: {"secret": entry.secret} if entry.WhichOneof("kind") == "secret" else entry.value
         for name, entry in configuration.environment.items()
@@ -125,8 +145,9 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
     for name, dimension in search.space.items():
         if dimension.values:
             path = f"search.space.{name}"
-            values = _given_scalars({str(i): text for i, text in enumerate(dimension.values)}, path, violations)
-            space[name] = [values.get(str(i)) for i in range(len(dimension.values))]
+            space[name] = [
+                _given_scalar(text, f"{path}[{index}]", violations) for index, text in enumerate(dimension.values)
+            ]
         else:
             space[name] = _fields(dimension, skip="values")
     return {
@@ -145,14 +166,13 @@ def _given_word(table: Mapping[str, int], value: int, path: str, violations: lis
     return _word(table, value) or None
 
 
-def _given_scalars(texts: Mapping[str, str], path: str, violations: list[Violation]) -> Plain:
-    values: Plain = {}
-    for name, text in texts.items():
-        try:
-            values[name] = json.loads(text, parse_constant=no_constant)
-        except (ValueError, RecursionError, Refused):
-            refuse(violations, f"{path}.{name}", 'must be one JSON scalar as text, such as 0.003, true or "adam"')
-    return values
+def _given_scalar(text: str, path: str, violations: list[Violation]) -> Any:
+    """Read a scalar as a message has it. One that is refused counts as null, which nothing else is wrong with."""
+    try:
+        return _SCALARS.decode(text)
+    except (ValueError, RecursionError, Refused):
+        refuse(violations, path, 'must be one JSON scalar as text, such as 0.003, true or "adam"')
+        return None
 
 
 def canonical_json(configuration: RuntimeConfiguration) -> str:

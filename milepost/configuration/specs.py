@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from milepost.configuration.plain import MAXIMUM_TRIALS, Plain
+from milepost import series_names
+from milepost.configuration.plain import MAX_TRIALS, Plain
 from milepost.errors import Violation
+
+# What no text may have, written as JSON Schema writes it.
+CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+PRINTABLE = f"[^{CONTROL}]*"
 
 
 class Spec(Protocol):
@@ -28,12 +34,6 @@ def refuse(violations: list[Violation], path: str, description: str) -> None:
     violations.append(Violation(path, description))
 
 
-def _clean(text: str) -> bool:
-    return not any(
-        ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 or c in "\u2028\u2029" for c in text
-    )
-
-
 @dataclass(frozen=True)
 class Text:
     maximum: int = 200
@@ -48,7 +48,7 @@ class Text:
             refuse(violations, path, f"must be text, not {kind(value)}{hint}")
         elif len(value) > self.maximum:
             refuse(violations, path, f"has {len(value):,} characters, more than {self.maximum:,}")
-        elif not _clean(value):
+        elif not series_names.is_printable(value):
             refuse(violations, path, "has control characters")
         elif self.pattern is not None and re.fullmatch(self.pattern, value) is None:
             refuse(violations, path, f"must be {self.form}")
@@ -57,10 +57,29 @@ class Text:
         return ""
 
     def schema(self) -> Plain:
-        schema: Plain = {"type": "string", "maxLength": self.maximum}
-        if self.pattern is not None:
-            schema["pattern"] = f"^(?:{self.pattern})$"
-        return schema
+        return {"type": "string", "maxLength": self.maximum, "pattern": f"^(?:{self.pattern or PRINTABLE})$"}
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """The key of a series, in the form in which series have it."""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> str:
+        if not isinstance(value, str):
+            refuse(violations, path, f"must be text, not {kind(value)}")
+            return ""
+        try:
+            return series_names.parse(value)
+        except series_names.BadName as error:
+            refuse(violations, path, f"must be a series key such as eval/loss: {error}")
+            return ""
+
+    def schema(self) -> Plain:
+        return {
+            "type": "string",
+            "maxLength": series_names.LONGEST,
+            "pattern": rf"^{PRINTABLE}[^\s{CONTROL}]{PRINTABLE}$",
+        }
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,9 @@ class Number:
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> float:
         what = "a whole number" if self.whole else "a number"
+        if self.whole and isinstance(value, float) and value.is_integer():
+            # JSON knows one kind of number only: 200.0 is a whole one.
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             refuse(violations, path, f"must be {what}, not {kind(value)}")
         elif isinstance(value, float) and not math.isfinite(value):
@@ -133,14 +155,16 @@ class Scalar:
         return None
 
     def schema(self) -> Plain:
-        return {"type": ["string", "number", "boolean", "null"]}
+        text = {"type": "string", "maxLength": self.maximum}
+        number = {"type": "number", "minimum": -(2**63), "maximum": 2**64 - 1}
+        return {"anyOf": [text, number, {"type": "boolean"}, {"type": "null"}]}
 
 
 @dataclass(frozen=True)
 class Values:
     """A list of scalars."""
 
-    maximum: int = MAXIMUM_TRIALS
+    maximum: int = MAX_TRIALS
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> list[Any]:
         if not isinstance(value, list):
@@ -156,6 +180,26 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Names:
+    """A list of names."""
+
+    maximum: int
+    longest: int
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> list[str]:
+        if not isinstance(value, list):
+            refuse(violations, path, f"must be a list, not {kind(value)}")
+            return []
+        if len(value) > self.maximum:
+            refuse(violations, path, f"has {len(value):,} names, more than {self.maximum:,}")
+            return []
+        return [Text(self.longest).read(item, f"{path}[{index}]", violations) for index, item in enumerate(value)]
+
+    def schema(self) -> Plain:
+        return {"type": "array", "items": Text(self.longest).schema(), "maxItems": self.maximum}
+
+
+@dataclass(frozen=True)
 class Entries:
     """A mapping with free keys. Entries that are null are kept: null is a value here."""
 
@@ -163,6 +207,8 @@ class Entries:
     key_form: str
     value: Spec
     maximum: int = 1_000
+    # Judged by whoever reads it.
+    minimum: int = 0
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> Plain:
         if not isinstance(value, Mapping):
@@ -180,10 +226,12 @@ class Entries:
         return entries
 
     def schema(self) -> Plain:
+        least = {"minProperties": self.minimum} if self.minimum else {}
         return {
             "type": "object",
             "additionalProperties": self.value.schema(),
             "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
+            **least,
             "maxProperties": self.maximum,
         }
 
@@ -202,9 +250,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping with known keys. Unknown ones are violations."""
+    """A mapping with known keys. Unknown ones are violations.
+
+    Attributes:
+        together: what JSON Schema can say of several fields together. Whoever reads the section judges it.
+    """
 
     fields: Mapping[str, Field]
+    together: Plain = dataclasses.field(default_factory=dict)
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> Plain:
         if not isinstance(value, Mapping):
@@ -231,11 +284,24 @@ class Section:
     def schema(self) -> Plain:
         properties = {}
         for name, field in self.fields.items():
-            properties[name] = {**field.spec.schema(), "description": field.description}
-            if field.default is not REQUIRED:
-                properties[name]["default"] = field.default
+            if field.default is REQUIRED:
+                properties[name] = {**field.spec.schema(), "description": field.description}
+                continue
+            # Null is as good as absent, and so is an empty text where that is the default.
+            given = field.spec.schema()
+            if field.default == "":
+                given["pattern"] = given["pattern"].removesuffix("$") + "?$"
+            properties[name] = {
+                "anyOf": [given, {"type": "null"}],
+                "description": field.description,
+                "default": field.default,
+            }
         required = [name for name, field in self.fields.items() if field.default is REQUIRED]
-        return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}
+        schema = {"type": "object", "additionalProperties": False, "properties": properties, **self.together}
+        return {**schema, "required": required} if required else schema
+
+
+SECRET = Text(128, r"[A-Za-z_][A-Za-z0-9_.-]*", "the name of a secret")
 
 
 @dataclass(frozen=True)
@@ -244,9 +310,7 @@ class Variable:
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
         if isinstance(value, Mapping):
-            return Section(
-                {"secret": Field(Text(128, r"[A-Za-z_][A-Za-z0-9_.-]*", "the name of a secret"), REQUIRED, "")}
-            ).read(value, path, violations)
+            return Section({"secret": Field(SECRET, REQUIRED, "")}).read(value, path, violations)
         if isinstance(value, str) and "\0" not in value and len(value) <= 32_768:
             return value
         refuse(violations, path, f"must be text without NUL, or {{secret: NAME}}, not {kind(value)}")
@@ -255,20 +319,30 @@ class Variable:
     def schema(self) -> Plain:
         secret = {
             "type": "object",
-            "properties": {"secret": {"type": "string"}},
+            "properties": {"secret": SECRET.schema()},
             "required": ["secret"],
             "additionalProperties": False,
         }
-        return {"oneOf": [{"type": "string"}, secret]}
+        return {"anyOf": [{"type": "string", "maxLength": 32_768, "pattern": r"^[^\u0000]*$"}, secret]}
 
 
+_ABOVE_ZERO = {
+    "if": {"required": ["log_scale"], "properties": {"log_scale": {"const": True}}},
+    "then": {"properties": {"minimum": {"exclusiveMinimum": 0}}},
+}
 _RANGE = Section(
     {
         "minimum": Field(Number(-1e300, 1e300), REQUIRED, "smallest value"),
         "maximum": Field(Number(-1e300, 1e300), REQUIRED, "largest value"),
         "log_scale": Field(Flag(), False, "uniform in the logarithm"),
         "integer": Field(Flag(), False, "rounded to whole numbers"),
-    }
+    },
+    {
+        "description": "The maximum is not below the minimum.",
+        "if": {"required": ["integer"], "properties": {"integer": {"const": True}}},
+        "then": {"properties": {"minimum": {"type": "integer"}, "maximum": {"type": "integer"}}, **_ABOVE_ZERO},
+        "else": _ABOVE_ZERO,
+    },
 )
 
 
@@ -292,7 +366,7 @@ class Dimension:
         return read
 
     def schema(self) -> Plain:
-        return {"oneOf": [Values().schema(), _RANGE.schema()]}
+        return {"anyOf": [Values().schema(), _RANGE.schema()]}
 
 
 def kind(value: Any) -> str:

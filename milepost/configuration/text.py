@@ -1,4 +1,4 @@
-"""Text to plain: YAML or JSON as a person wrote it."""
+"""Text to plain and back: YAML or JSON as a person wrote it, and YAML that says the same again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import yaml
 
-from milepost.configuration.plain import MAXIMUM_DEPTH, MAXIMUM_TEXT_BYTES, Plain
+from milepost.configuration.plain import MAX_DEPTH, MAX_TEXT_BYTES, Plain
 from milepost.errors import InvalidArgument, Violation
+from milepost.security.terminal import visible
 
 
 class Refused(Exception):
@@ -22,6 +23,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads as the same: a text that either version of YAML takes for something else is quoted."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -30,6 +38,7 @@ for _tag, _pattern, _first in (
     ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
 def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
@@ -68,8 +77,8 @@ def parse_text(text: str) -> Plain:
     """
     try:
         size = len(text.encode())
-        if size > MAXIMUM_TEXT_BYTES:
-            raise Refused(f"{size:,} bytes are more than {MAXIMUM_TEXT_BYTES:,}")
+        if size > MAX_TEXT_BYTES:
+            raise Refused(f"{size:,} bytes are more than {MAX_TEXT_BYTES:,}")
         plain = _parse_json(text) if text.lstrip().startswith("{") else None
         if plain is None:
             plain = _parse_yaml(text)
@@ -82,6 +91,23 @@ def parse_text(text: str) -> Plain:
         raise InvalidArgument([Violation("configuration_text", "is not valid Unicode text")]) from error
 
 
+def write_text(plain: Plain) -> str:
+    """Write a plain configuration as YAML. `parse_text` of it gives the same, each number of the same kind.
+
+    What a terminal would obey is escaped, so the text is the same wherever it is printed.
+    """
+    text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=_is_visible(plain), width=1_000_000)
+    return str(text)
+
+
+def _is_visible(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_visible(part) for entry in value.items() for part in entry)
+    if isinstance(value, list):
+        return all(map(_is_visible, value))
+    return not isinstance(value, str) or visible(value) == value
+
+
 def _parse_json(text: str) -> Plain | None:
     """Read JSON; None when it is not JSON, for a flow mapping of YAML also begins with a brace."""
     try:
@@ -89,11 +115,11 @@ def _parse_json(text: str) -> Plain | None:
     except json.JSONDecodeError:
         return None
     except RecursionError as error:
-        raise Refused(f"is nested deeper than {MAXIMUM_DEPTH}") from error
+        raise Refused(f"is nested deeper than {MAX_DEPTH}") from error
     except ValueError as error:
         raise Refused("has a number that is too long") from error
-    if _depth(plain) > MAXIMUM_DEPTH:
-        raise Refused(f"is nested deeper than {MAXIMUM_DEPTH}")
+    if _depth(plain) > MAX_DEPTH:
+        raise Refused(f"is nested deeper than {MAX_DEPTH}")
     return plain if isinstance(plain, dict) else None
 
 
@@ -118,8 +144,8 @@ def _parse_yaml(text: str) -> Any:
                 # An alias of aliases makes a small text huge.
                 raise Refused(f"{_place(event.start_mark)}: aliases are not allowed; write the value out")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAXIMUM_DEPTH:
-                raise Refused(f"{_place(event.start_mark)}: is nested deeper than {MAXIMUM_DEPTH}")
+            if depth > MAX_DEPTH:
+                raise Refused(f"{_place(event.start_mark)}: is nested deeper than {MAX_DEPTH}")
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         place = f"{_place(error.problem_mark)}: " if error.problem_mark else ""

@@ -6,7 +6,7 @@ Pure: no clock, no random, no I/O. Times and ids come in with the commands. Fact
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.config.v1.configuration_pb2 import LAUNCHER_EXTERNAL, RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain.decider import Fact, replace, to_timestamp
@@ -79,6 +79,7 @@ class Allocation:
 class Pending:
     reason: facts.PendingReason
     detail: str
+    # Of events of earlier versions; today's do not say it, because it follows from the others.
     position: int
 
 
@@ -91,6 +92,8 @@ class Runtime:
     phase: Phase | None = None
     configuration: RuntimeConfiguration | None = None
     configuration_digest: str = ""
+    # Of the client that asked for it. Empty: none.
+    request_id: str = ""
     trial_count: int = 0
     # Only while QUEUED, once it is known why it waits.
     pending: Pending | None = None
@@ -100,6 +103,7 @@ class Runtime:
     stop: Stop | None = None
     failure_reason: common.FailureReason = common.FAILURE_REASON_UNSPECIFIED
     health: common.Health = common.HEALTH_UNSPECIFIED
+    health_reason: str = ""
     ready: bool = False
     # What the last resume asked for: trials (empty: all that can) and the snapshot.
     resume_trials: tuple[int, ...] = ()
@@ -134,6 +138,7 @@ def _requested(state: Runtime, fact: facts.RuntimeRequested) -> Runtime:
         phase=Phase.QUEUED,
         configuration=fact.configuration,
         configuration_digest=fact.configuration_digest,
+        request_id=fact.request_id,
         trial_count=fact.trial_count,
     )
 
@@ -193,6 +198,7 @@ def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
         resumes=state.resumes + 1,
         failure_reason=common.FAILURE_REASON_UNSPECIFIED,
         health=common.HEALTH_UNSPECIFIED,
+        health_reason="",
     )
 
 
@@ -212,7 +218,7 @@ def _purged(state: Runtime, fact: facts.RuntimePurged) -> Runtime:
 
 
 def _health_changed(state: Runtime, fact: facts.HealthChanged) -> Runtime:
-    return replace(state, health=fact.health)
+    return replace(state, health=fact.health, health_reason=fact.reason)
 
 
 def _readiness_changed(state: Runtime, fact: facts.ReadinessChanged) -> Runtime:
@@ -266,7 +272,6 @@ class RequestRuntime:
 class ReportPending:
     reason: facts.PendingReason
     detail: str
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +310,8 @@ class FailRuntime:
 
 @dataclass(frozen=True, slots=True)
 class CompleteRuntime:
-    pass
+    # Which trials were complete before the last step of their plan; empty: none was.
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +365,13 @@ class ReportReadiness:
 
 def _request(state: Runtime, command: RequestRuntime) -> list[Message]:
     if state.exists:
-        if state.configuration_digest == command.configuration_digest:
+        repeated, other = state.configuration_digest == command.configuration_digest, "with another configuration"
+        if command.configuration.launcher == LAUNCHER_EXTERNAL and command.request_id:
+            # Its attempt belongs to the process that asked for it.
+            repeated, other = command.request_id == state.request_id, "already, and was begun by another process"
+        if repeated:
             return []
-        raise AlreadyExists(f"runtime {state.runtime_id} exists with another configuration", reason="RUNTIME_EXISTS")
+        raise AlreadyExists(f"runtime {state.runtime_id} exists {other}", reason="RUNTIME_EXISTS")
     return [
         facts.RuntimeRequested(
             runtime_id=command.runtime_id,
@@ -379,9 +389,9 @@ def _report_pending(state: Runtime, command: ReportPending) -> list[Message]:
     if state.phase is not Phase.QUEUED:
         return []
     known = state.pending
-    if known is not None and (known.reason, known.position) == (command.reason, command.position):
+    if known is not None and known.reason == command.reason:
         return []
-    return [facts.ResourcesPending(reason=command.reason, detail=command.detail, position=command.position)]
+    return [facts.ResourcesPending(reason=command.reason, detail=command.detail)]
 
 
 def _allocate(state: Runtime, command: AllocateResources) -> list[Message]:
@@ -437,8 +447,8 @@ def _fail(state: Runtime, command: FailRuntime) -> list[Message]:
     return [facts.RuntimeFailed(reason=command.reason, detail=command.detail, trial=command.trial)]
 
 
-def _complete(state: Runtime, _: CompleteRuntime) -> list[Message]:
-    return [facts.RuntimeCompleted()] if state.in_progress else []
+def _complete(state: Runtime, command: CompleteRuntime) -> list[Message]:
+    return [facts.RuntimeCompleted(detail=command.detail)] if state.in_progress else []
 
 
 def _release(state: Runtime, _: ReleaseResources) -> list[Message]:
@@ -459,8 +469,11 @@ def _resume(state: Runtime, command: ResumeRuntime) -> list[Message]:
             f"runtime {state.runtime_id} is {_word(state)} and still terminating", reason="RUNTIME_TERMINATING"
         )
     if state.status is Status.COMPLETED and not command.extends:
+        script = state.configuration is not None and state.configuration.launcher == LAUNCHER_EXTERNAL
+        longer = "milepost.init(resume=..., total_steps=...)" if script else "give changes that let it train for longer"
         raise FailedPrecondition(
-            f"runtime {state.runtime_id} is Completed; it can go on only with a larger total",
+            f"runtime {state.runtime_id} is Completed; it can go on only with a larger total: {longer}. What is measured of it "
+            "afterwards, such as an evaluation, is a run of its own: a label of both lets them be found together",
             reason="RUNTIME_COMPLETED",
         )
     return [
@@ -488,6 +501,9 @@ def _delete(state: Runtime, command: DeleteRuntime) -> list[Message]:
 def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
     if state.phase is not Phase.DELETING:
         raise FailedPrecondition(f"runtime {state.runtime_id} is not being deleted", reason="NOT_DELETING")
+    if command.remaining and _what(command.remaining) == _what(state.purge_remaining):
+        # Tried again for ever, it must not fill the log, which keeps everything.
+        return []
     return [
         facts.RuntimePurged(
             snapshot_count=command.snapshot_count,
@@ -497,6 +513,11 @@ def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
             remaining=command.remaining,
         )
     ]
+
+
+def _what(remaining: Iterable[str]) -> set[str]:
+    """Name what remains, without the reasons, which may be worded otherwise each time."""
+    return {line.partition(": ")[0] for line in remaining}
 
 
 def _report_health(state: Runtime, command: ReportHealth) -> list[Message]:

@@ -2,117 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import platform_events_pb2 as platform_facts
+from milepost.api.event.v1 import rule_events_pb2 as rule_facts
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
+
+Number = TypeVar("Number", bound=int)
 
 # Names that a sentence lists before it counts the rest.
 LISTED_NAMES = 6
 
-EXIT_CAUSES = {
-    common.EXIT_CAUSE_UNSPECIFIED: "for an unknown cause",
-    common.EXIT_CAUSE_FINISHED: "finished",
-    common.EXIT_CAUSE_STOPPED: "stopped on request",
-    common.EXIT_CAUSE_EXCEPTION: "raised an exception",
-    common.EXIT_CAUSE_DETERMINISTIC: "failed in a way that would repeat itself",
-    common.EXIT_CAUSE_SIGNAL: "was killed by a signal",
-    common.EXIT_CAUSE_OUT_OF_MEMORY: "ran out of memory",
-    common.EXIT_CAUSE_LOST: "was lost",
-    common.EXIT_CAUSE_KILLED: "was killed by Milepost",
-    common.EXIT_CAUSE_LAUNCH_FAILED: "could not be started",
-    common.EXIT_CAUSE_FENCED: "left because it was fenced",
-}
 
-FAILURE_REASONS = {
-    common.FAILURE_REASON_UNSPECIFIED: "for an unknown reason",
-    common.FAILURE_REASON_TRAINING_ERROR: "the training code raised",
-    common.FAILURE_REASON_DETERMINISTIC_ERROR: "the same error would come again",
-    common.FAILURE_REASON_CRASHED: "the process crashed",
-    common.FAILURE_REASON_OUT_OF_MEMORY: "out of memory",
-    common.FAILURE_REASON_LOST: "contact was lost",
-    common.FAILURE_REASON_LAUNCH_FAILED: "it could not be launched",
-    common.FAILURE_REASON_DEADLINE_EXCEEDED: "its time limit was reached",
-    common.FAILURE_REASON_TRIAL_FAILED: "a trial failed",
-    common.FAILURE_REASON_NO_VALID_SNAPSHOT: "no snapshot is valid",
-}
+class Words(dict[Number, str]):
+    """The words of a closed set by its numbers. One of a newer version has no word, and is said as a number."""
 
-HEALTHS = {
-    common.HEALTH_UNSPECIFIED: "unknown",
-    common.HEALTH_HEALTHY: "healthy",
-    common.HEALTH_DEGRADED: "degraded",
-    common.HEALTH_UNHEALTHY: "unhealthy",
-}
+    def __init__(self, before: str, words: Mapping[Number, str]) -> None:
+        super().__init__(words)
+        self._before = before
 
-STOP_MODES = {
-    common.STOP_MODE_UNSPECIFIED: "graceful",
-    common.STOP_MODE_GRACEFUL: "graceful",
-    common.STOP_MODE_ABRUPT: "abrupt",
-}
+    def __missing__(self, number: Number) -> str:
+        return f"{self._before} {number}, which this version does not know"
 
-PENDING_REASONS = {
-    runtime_facts.PENDING_REASON_UNSPECIFIED: "resources",
-    runtime_facts.PENDING_REASON_INSUFFICIENT_CPU: "CPUs",
-    runtime_facts.PENDING_REASON_INSUFFICIENT_GPU: "GPUs",
-    runtime_facts.PENDING_REASON_INSUFFICIENT_MEMORY: "memory",
-    runtime_facts.PENDING_REASON_BEHIND_OTHERS: "the runtimes before it",
-    runtime_facts.PENDING_REASON_LAUNCHER_UNAVAILABLE: "its launcher, which is not available",
-}
 
-FENCE_REASONS = {
-    trial_facts.FENCE_REASON_UNSPECIFIED: "for an unknown reason",
-    trial_facts.FENCE_REASON_LOST: "contact was lost",
-    trial_facts.FENCE_REASON_EXITED: "its process is gone",
-    trial_facts.FENCE_REASON_ABRUPT_STOP: "an abrupt stop",
-    trial_facts.FENCE_REASON_STOP_DEADLINE: "the deadline of its stop",
-    trial_facts.FENCE_REASON_LAUNCH_FAILED: "it could not be launched",
-    trial_facts.FENCE_REASON_DEADLINE_EXCEEDED: "the time limit of the runtime",
-    trial_facts.FENCE_REASON_POLICY: "another trial failed",
-    trial_facts.FENCE_REASON_DELETED: "the runtime was deleted",
-}
+EXIT_CAUSES = Words(
+    "for cause",
+    {
+        common.EXIT_CAUSE_UNSPECIFIED: "for an unknown cause",
+        common.EXIT_CAUSE_FINISHED: "finished",
+        common.EXIT_CAUSE_STOPPED: "stopped on request",
+        common.EXIT_CAUSE_EXCEPTION: "raised an exception",
+        common.EXIT_CAUSE_DETERMINISTIC: "failed in a way that would repeat itself",
+        common.EXIT_CAUSE_SIGNAL: "was killed by a signal",
+        common.EXIT_CAUSE_OUT_OF_MEMORY: "ran out of memory",
+        common.EXIT_CAUSE_LOST: "was lost",
+        common.EXIT_CAUSE_KILLED: "was killed by Milepost",
+        common.EXIT_CAUSE_LAUNCH_FAILED: "could not be started",
+        common.EXIT_CAUSE_FENCED: "left because it was fenced",
+    },
+)
 
-LAUNCH_REASONS = {
-    trial_facts.LAUNCH_REASON_UNSPECIFIED: "",
-    trial_facts.LAUNCH_REASON_FIRST: "",
-    trial_facts.LAUNCH_REASON_RESUME: " on resume",
-    trial_facts.LAUNCH_REASON_RETRY: " as a retry",
-}
+FAILURE_REASONS = Words(
+    "for reason",
+    {
+        common.FAILURE_REASON_UNSPECIFIED: "for an unknown reason",
+        common.FAILURE_REASON_TRAINING_ERROR: "the training code raised",
+        common.FAILURE_REASON_DETERMINISTIC_ERROR: "the same error would come again",
+        common.FAILURE_REASON_CRASHED: "the process crashed",
+        common.FAILURE_REASON_OUT_OF_MEMORY: "out of memory",
+        common.FAILURE_REASON_LOST: "contact was lost",
+        common.FAILURE_REASON_LAUNCH_FAILED: "it could not be launched",
+        common.FAILURE_REASON_DEADLINE_EXCEEDED: "its time limit was reached",
+        common.FAILURE_REASON_TRIAL_FAILED: "a trial failed",
+        common.FAILURE_REASON_NO_VALID_SNAPSHOT: "no snapshot is valid",
+    },
+)
 
-OUTCOMES = {
-    trial_facts.ATTEMPT_OUTCOME_UNSPECIFIED: "ended",
-    trial_facts.ATTEMPT_OUTCOME_COMPLETED: "completed",
-    trial_facts.ATTEMPT_OUTCOME_STOPPED: "stopped",
-    trial_facts.ATTEMPT_OUTCOME_FAILED: "failed",
-}
+HEALTHS = Words(
+    "health",
+    {
+        common.HEALTH_UNSPECIFIED: "unknown",
+        common.HEALTH_HEALTHY: "healthy",
+        common.HEALTH_DEGRADED: "degraded",
+        common.HEALTH_UNHEALTHY: "unhealthy",
+    },
+)
 
-SNAPSHOT_REASONS = {
-    trial_facts.SNAPSHOT_REASON_UNSPECIFIED: "",
-    trial_facts.SNAPSHOT_REASON_INTERVAL: "",
-    trial_facts.SNAPSHOT_REASON_STOP: " before the stop",
-    trial_facts.SNAPSHOT_REASON_END: " at the end",
-    trial_facts.SNAPSHOT_REASON_REQUEST: " on request",
-}
+STOP_MODES = Words(
+    "mode",
+    {
+        common.STOP_MODE_UNSPECIFIED: "graceful",
+        common.STOP_MODE_GRACEFUL: "graceful",
+        common.STOP_MODE_ABRUPT: "abrupt",
+    },
+)
 
-SNAPSHOT_DELETE_REASONS = {
-    trial_facts.SNAPSHOT_DELETE_REASON_UNSPECIFIED: "",
-    trial_facts.SNAPSHOT_DELETE_REASON_RETENTION: "newer or better ones are kept",
-    trial_facts.SNAPSHOT_DELETE_REASON_PURGE: "its runtime was deleted",
-    trial_facts.SNAPSHOT_DELETE_REASON_CORRUPT: "it did not verify",
-}
+PENDING_REASONS = Words(
+    "reason",
+    {
+        runtime_facts.PENDING_REASON_UNSPECIFIED: "resources",
+        runtime_facts.PENDING_REASON_INSUFFICIENT_CPU: "CPUs",
+        runtime_facts.PENDING_REASON_INSUFFICIENT_GPU: "GPUs",
+        runtime_facts.PENDING_REASON_INSUFFICIENT_MEMORY: "memory",
+        runtime_facts.PENDING_REASON_BEHIND_OTHERS: "the runtimes before it",
+        runtime_facts.PENDING_REASON_LAUNCHER_UNAVAILABLE: "its launcher, which is not available",
+    },
+)
 
-ACCESS_RESULTS = {
-    platform_facts.ACCESS_RESULT_UNSPECIFIED: "did",
-    platform_facts.ACCESS_RESULT_ALLOWED: "did",
-    platform_facts.ACCESS_RESULT_UNAUTHENTICATED: "was not authenticated for",
-    platform_facts.ACCESS_RESULT_PERMISSION_DENIED: "was not allowed",
-}
+FENCE_REASONS = Words(
+    "for reason",
+    {
+        trial_facts.FENCE_REASON_UNSPECIFIED: "for an unknown reason",
+        trial_facts.FENCE_REASON_LOST: "contact was lost",
+        trial_facts.FENCE_REASON_EXITED: "its process is gone",
+        trial_facts.FENCE_REASON_ABRUPT_STOP: "an abrupt stop",
+        trial_facts.FENCE_REASON_STOP_DEADLINE: "the deadline of its stop",
+        trial_facts.FENCE_REASON_LAUNCH_FAILED: "it could not be launched",
+        trial_facts.FENCE_REASON_DEADLINE_EXCEEDED: "the time limit of the runtime",
+        trial_facts.FENCE_REASON_POLICY: "another trial failed",
+        trial_facts.FENCE_REASON_DELETED: "the runtime was deleted",
+        trial_facts.FENCE_REASON_EXCESS: "it wrote more than an attempt may",
+    },
+)
+
+LAUNCH_REASONS = Words(
+    " for reason",
+    {
+        trial_facts.LAUNCH_REASON_UNSPECIFIED: "",
+        trial_facts.LAUNCH_REASON_FIRST: "",
+        trial_facts.LAUNCH_REASON_RESUME: " on resume",
+        trial_facts.LAUNCH_REASON_RETRY: " as a retry",
+    },
+)
+
+OUTCOMES = Words(
+    "ended with outcome",
+    {
+        trial_facts.ATTEMPT_OUTCOME_UNSPECIFIED: "ended",
+        trial_facts.ATTEMPT_OUTCOME_COMPLETED: "completed",
+        trial_facts.ATTEMPT_OUTCOME_STOPPED: "stopped",
+        trial_facts.ATTEMPT_OUTCOME_FAILED: "failed",
+    },
+)
+
+SNAPSHOT_REASONS = Words(
+    " for reason",
+    {
+        trial_facts.SNAPSHOT_REASON_UNSPECIFIED: "",
+        trial_facts.SNAPSHOT_REASON_INTERVAL: "",
+        trial_facts.SNAPSHOT_REASON_STOP: " before the stop",
+        trial_facts.SNAPSHOT_REASON_END: " at the end",
+        trial_facts.SNAPSHOT_REASON_REQUEST: " on request",
+    },
+)
+
+SNAPSHOT_DELETE_REASONS = Words(
+    "for reason",
+    {
+        trial_facts.SNAPSHOT_DELETE_REASON_UNSPECIFIED: "",
+        trial_facts.SNAPSHOT_DELETE_REASON_RETENTION: "newer or better ones are kept",
+        trial_facts.SNAPSHOT_DELETE_REASON_PURGE: "its runtime was deleted",
+        trial_facts.SNAPSHOT_DELETE_REASON_CORRUPT: "it did not verify",
+    },
+)
+
+ACCESS_RESULTS = Words(
+    "had result",
+    {
+        platform_facts.ACCESS_RESULT_UNSPECIFIED: "did",
+        platform_facts.ACCESS_RESULT_ALLOWED: "did",
+        platform_facts.ACCESS_RESULT_UNAUTHENTICATED: "was not authenticated for",
+        platform_facts.ACCESS_RESULT_PERMISSION_DENIED: "was not allowed",
+    },
+)
+
+CLEAR_REASONS = Words(
+    "for reason",
+    {
+        rule_facts.CLEAR_REASON_UNSPECIFIED: "for an unknown reason",
+        rule_facts.CLEAR_REASON_RECOVERED: "what it looks for is over",
+        rule_facts.CLEAR_REASON_SUPERSEDED: "the steps it was about were abandoned",
+        rule_facts.CLEAR_REASON_ENDED: "the trial has come to rest",
+        rule_facts.CLEAR_REASON_RULE_CHANGED: "the rule was changed",
+    },
+)
 
 
 def number(value: int) -> str:
@@ -156,7 +216,10 @@ def _tail(text: str, separator: str = ": ") -> str:
 
 
 def _time(timestamp: Timestamp) -> str:
-    return timestamp.ToDatetime(UTC).strftime("%H:%M:%S UTC")
+    try:
+        return timestamp.ToDatetime(UTC).strftime("%H:%M:%S UTC")
+    except (ValueError, OverflowError):
+        return "a time that no clock shows"
 
 
 def _values(values: Any) -> str:
@@ -173,7 +236,8 @@ def _requested(fact: runtime_facts.RuntimeRequested) -> str:
 
 
 def _pending(fact: runtime_facts.ResourcesPending) -> str:
-    return f"Waiting for {PENDING_REASONS[fact.reason]}, number {fact.position} in the queue{_tail(fact.detail)}"
+    place = f", number {fact.position} in the queue" if fact.position else ""
+    return f"Waiting for {PENDING_REASONS[fact.reason]}{place}{_tail(fact.detail)}"
 
 
 def _allocated(fact: runtime_facts.ResourcesAllocated) -> str:
@@ -221,24 +285,56 @@ def _runtime_purged(fact: runtime_facts.RuntimePurged) -> str:
 
 def _attempt_launched(fact: trial_facts.AttemptLaunched) -> str:
     source = f" from the snapshot at step {number(fact.snapshot_step)}" if fact.snapshot_id else " from the beginning"
+    if fact.HasField("own_step"):
+        source = f" from a checkpoint of the script's own at step {number(fact.own_step)}"
+    elif fact.appends:
+        source = " to record more"
+    elif fact.HasField("process") and not fact.snapshot_id and fact.attempt > 1:
+        source = " from where the script says"
     rejected = f"; passed over {', '.join(fact.rejected_snapshot_ids)}, not valid" if fact.rejected_snapshot_ids else ""
     return f"Attempt {fact.attempt} launched{LAUNCH_REASONS[fact.reason]}{source}{_tail(fact.host, ' on ')}{rejected}"
 
 
+def _environment(fact: trial_facts.EnvironmentRecorded) -> str:
+    git = fact.git
+    changes = " with changes" if git.dirty else ", changes unknown" if git.unknown_changes else ""
+    code = f"commit {git.commit[:10]}{_tail(git.branch, ' of ')}{changes}" if git.commit else "code in no Git checkout"
+    packages = len(fact.packages) + fact.left_out_package_count
+    return (
+        f"Environment: {code}, Python {fact.python}, {number(packages)} packages{_tail(', '.join(fact.devices), ', ')}"
+    )
+
+
 def _attempt_started(fact: trial_facts.AttemptStarted) -> str:
-    source = f"went on from step {number(fact.restored_step)}" if fact.restored_snapshot_id else "began"
+    source = f"went on from step {number(fact.restored_step)}" if fact.restored_step else "began"
     group = f" with {plural(fact.world_size, 'worker')}" if fact.world_size > 1 else ""
-    return f"Attempt {fact.attempt} {source}{group}"
+    return f"Attempt {fact.attempt} {source}{group}{_tail(fact.inexact)}"
 
 
 def _plan(fact: trial_facts.PlanDeclared) -> str:
     parts = [
         plural(fact.total_steps, "step") if fact.HasField("total_steps") else "an unknown number of steps",
         plural(fact.epochs, "epoch") if fact.HasField("epochs") else "",
-        f"evaluation every {plural(fact.eval_every_steps, 'step')}" if fact.HasField("eval_every_steps") else "",
+        _planned_evaluations(fact) if fact.HasField("eval_every_steps") else "",
         f"snapshot every {plural(fact.snapshot_every_steps, 'step')}" if fact.HasField("snapshot_every_steps") else "",
+        "a stop can take a snapshot" if fact.gives_state else "",
     ]
     return f"Plan: {_join(parts)}"
+
+
+def _planned_evaluations(fact: trial_facts.PlanDeclared) -> str:
+    within = ""
+    if fact.HasField("eval_every_epochs"):
+        every = fact.eval_every_epochs
+        within = f" of each {number(every)} epochs" if every > 1 else " of an epoch"
+    return f"evaluation every {plural(fact.eval_every_steps, 'step')}{within}"
+
+
+def _epoch_completed(fact: trial_facts.EpochCompleted) -> str:
+    if fact.HasField("batch_count"):
+        done = f"batch {number(fact.batch)} of {number(fact.batch_count)}"
+        return f"Epoch {fact.epoch} left by the script after {done}, at step {number(fact.step)}"
+    return f"Epoch {fact.epoch} completed at step {number(fact.step)}"
 
 
 def _instance_exited(fact: trial_facts.InstanceExited) -> str:
@@ -298,7 +394,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.StopRequested: _stop_requested,
     runtime_facts.RuntimeAborted: lambda fact: f"Aborted{_tail(fact.reason)}",
     runtime_facts.RuntimeFailed: _runtime_failed,
-    runtime_facts.RuntimeCompleted: lambda fact: "Completed: every trial completed",
+    runtime_facts.RuntimeCompleted: lambda fact: f"Completed: {fact.detail or 'every trial completed'}",
     runtime_facts.ResourcesReleased: lambda fact: "Resources released: nothing of it runs any more",
     runtime_facts.ResumeRequested: _resume_requested,
     runtime_facts.DeleteRequested: lambda fact: f"Delete requested{_tail(fact.reason)}",
@@ -327,7 +423,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
         f"Instance {fact.rank} is {HEALTHS[fact.health]}{_tail(fact.reason)}"
     ),
     trial_facts.InstanceExited: _instance_exited,
-    trial_facts.EpochCompleted: lambda fact: f"Epoch {fact.epoch} completed at step {number(fact.step)}",
+    trial_facts.EpochCompleted: _epoch_completed,
     trial_facts.EvaluationStarted: lambda fact: f"Evaluation at step {number(fact.step)} started",
     trial_facts.EvaluationCompleted: _evaluation_completed,
     trial_facts.SnapshotStarted: lambda fact: (
@@ -347,11 +443,24 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.RetryScheduled: _retry_scheduled,
     trial_facts.TrialStopRequested: _stop_requested,
     trial_facts.TrialResumeRequested: lambda fact: f"Resume requested{_tail(fact.snapshot_id, ' from ')}",
-    trial_facts.TrialCompleted: lambda fact: f"Completed at step {number(fact.last_step)}",
+    trial_facts.TrialCompleted: lambda fact: (
+        f"Completed: {fact.detail}" if fact.detail else f"Completed at step {number(fact.last_step)}"
+    ),
     trial_facts.TrialFailed: lambda fact: f"Failed, {FAILURE_REASONS[fact.reason]}{_tail(fact.detail)}",
     trial_facts.TrialStopped: _trial_stopped,
     trial_facts.AlertRaised: lambda fact: f"Alert: {fact.message}",
     trial_facts.ClusterStateObserved: lambda fact: f"Cluster: {fact.message or fact.state}",
+    trial_facts.EnvironmentRecorded: _environment,
+    rule_facts.RuleSet: lambda fact: f"Rule {fact.rule_id} set, revision {fact.revision}",
+    rule_facts.RuleDisabled: lambda fact: f"Rule {fact.rule_id} disabled",
+    rule_facts.RuleDeleted: lambda fact: f"Rule {fact.rule_id} deleted",
+    rule_facts.RuleFired: lambda fact: f"Rule {fact.rule_name or fact.rule_id} fired{_tail(fact.message)}",
+    rule_facts.RuleCleared: lambda fact: f"Rule {fact.rule_id} cleared: {CLEAR_REASONS[fact.reason]}",
+    rule_facts.NotificationDelivered: lambda fact: f"Told {fact.destination} of rule {fact.rule_id}",
+    rule_facts.NotificationRetried: lambda fact: f"Telling {fact.destination} of rule {fact.rule_id} again",
+    rule_facts.NotificationFailed: lambda fact: (
+        f"Could not tell {fact.destination} of rule {fact.rule_id}{_tail(fact.detail)}"
+    ),
     platform_facts.AccessObserved: _access,
     platform_facts.LogRegressionAccepted: lambda fact: (
         "A person accepted a log at sequence "

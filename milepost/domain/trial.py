@@ -6,6 +6,7 @@ own subject). Pure: no clock, no random, no I/O. Facts are the messages of `tria
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain.decider import Fact, replace, to_timestamp
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
+from milepost.numbers import MAX_NUMBER
 
 # --- states ---------------------------------------------------------------------------------------------------------
 
@@ -50,9 +52,11 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Did all of its steps. Goes on only with a larger total."""
+    """Ended by itself. Goes on only with a larger total."""
 
     last_step: int
+    # Why that was before the last step of its plan; empty: it was not.
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,10 @@ class Active:
     health: tuple[tuple[int, common.Health], ...] = ()
     ready: frozenset[int] = frozenset()
     running_ranks: frozenset[int] = frozenset()
-    # Alerts that were raised: kind, series, step.
+    # Alerts that were raised: kind, series or title, step.
     alerts: frozenset[tuple[int, str, int]] = frozenset()
+    # The process of a script, as it was named at the launch or by itself. None: it is not known, or no script.
+    process: common.ProcessIdentity | None = None
 
     @property
     def may_write(self) -> bool:
@@ -146,6 +152,10 @@ class Plan:
     eval_every_steps: int | None = None
     snapshot_every_steps: int | None = None
     batches_per_epoch: int | None = None
+    # Set: evaluations are counted from the start of every so many-th epoch.
+    eval_every_epochs: int | None = None
+    # The loop gives the state that a snapshot needs, so a graceful stop can take one.
+    gives_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +216,33 @@ def restorable_snapshots(state: Trial) -> list[SnapshotRecord]:
 _PAYLOADS: list[Any] = [field.message_type for field in facts.TrialEvent.DESCRIPTOR.oneofs_by_name["payload"].fields]
 _WRITERS = {getattr(facts, kind.name): kind.GetOptions().Extensions[options.writer] for kind in _PAYLOADS}
 
+# The largest number that every reader can hold, and count one further. As in telemetry.
+# Workers of one attempt.
+MAX_RANKS = 10_000
+# Alerts of one attempt; what a run has more to say has been heard.
+MAX_ALERTS = 200
+# Numbers of an attempt that may be negative, and those that `PlanDeclared` may get wrong without being wrong itself.
+_ANY_NUMBER = frozenset({"exit_code", "signal"})
+_COUNTS = {
+    getattr(facts, kind.name): tuple(
+        field.name
+        for field in kind.fields
+        if field.cpp_type in (field.CPPTYPE_INT32, field.CPPTYPE_INT64)
+        and not field.is_repeated
+        and field.name not in _ANY_NUMBER
+    )
+    for kind in _PAYLOADS
+    if kind.name != facts.PlanDeclared.DESCRIPTOR.name
+}
+
 
 def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
     return replace(state, runtime_id=fact.runtime_id, number=fact.trial, situation=Queued(facts.LAUNCH_REASON_FIRST))
 
 
 def _launched(state: Trial, fact: facts.AttemptLaunched) -> Trial:
-    return replace(state, situation=Active(fact.attempt, fact), attempt=fact.attempt)
+    process = fact.process if fact.HasField("process") else None
+    return replace(state, situation=Active(fact.attempt, fact, process=process), attempt=fact.attempt)
 
 
 def _fenced(state: Trial, fact: facts.AttemptFenced) -> Trial:
@@ -223,6 +253,9 @@ def _fenced(state: Trial, fact: facts.AttemptFenced) -> Trial:
 
 
 def _attempt_started(state: Trial, fact: facts.AttemptStarted) -> Trial:
+    if state.active is not None and state.active.launch.appends and state.lineage:
+        # It takes no step from anybody: what it adds is of the attempt that has the end of the lineage.
+        return _with_active(state, started=True, last_step=fact.restored_step)
     snapshots = tuple(
         replace(s, superseded=True) if s.step > fact.restored_step and s.attempt != fact.attempt else s
         for s in state.snapshots
@@ -234,7 +267,8 @@ def _attempt_started(state: Trial, fact: facts.AttemptStarted) -> Trial:
 
 def _plan_declared(state: Trial, fact: facts.PlanDeclared) -> Trial:
     def known(name: str) -> int | None:
-        return getattr(fact, name) if fact.HasField(name) else None
+        value: int = getattr(fact, name)
+        return value if fact.HasField(name) and 0 <= value <= MAX_NUMBER else None
 
     plan = Plan(
         total_steps=known("total_steps"),
@@ -243,13 +277,18 @@ def _plan_declared(state: Trial, fact: facts.PlanDeclared) -> Trial:
         eval_every_steps=known("eval_every_steps"),
         snapshot_every_steps=known("snapshot_every_steps"),
         batches_per_epoch=known("batches_per_epoch"),
+        eval_every_epochs=known("eval_every_epochs"),
+        gives_state=fact.gives_state,
     )
     return replace(state, plan=plan)
 
 
 def _instance_started(state: Trial, fact: facts.InstanceStarted) -> Trial:
     active = state.active
-    return _with_active(state, running_ranks=active.running_ranks | {fact.rank}) if active else state
+    if active is None:
+        return state
+    process = fact.process if fact.HasField("process") and fact.rank == 0 else active.process
+    return _with_active(state, running_ranks=active.running_ranks | {fact.rank}, process=process)
 
 
 def _instance_ready(state: Trial, fact: facts.InstanceReadinessChanged) -> Trial:
@@ -291,7 +330,8 @@ def _evaluation_completed(state: Trial, fact: facts.EvaluationCompleted) -> Tria
 
 def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
     record = SnapshotRecord(fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256)
-    snapshots = tuple(sorted((*state.snapshots, record), key=lambda s: (s.step, s.attempt)))
+    place = bisect.bisect_right(state.snapshots, (record.step, record.attempt), key=lambda s: (s.step, s.attempt))
+    snapshots = (*state.snapshots[:place], record, *state.snapshots[place:])
     return replace(_stepped(state, fact), snapshots=snapshots)
 
 
@@ -319,7 +359,7 @@ def _resume_requested(state: Trial, fact: facts.TrialResumeRequested) -> Trial:
 
 
 def _completed(state: Trial, fact: facts.TrialCompleted) -> Trial:
-    return replace(state, situation=Completed(fact.last_step))
+    return replace(state, situation=Completed(fact.last_step, fact.detail))
 
 
 def _failed(state: Trial, fact: facts.TrialFailed) -> Trial:
@@ -336,7 +376,7 @@ def _alert_raised(state: Trial, fact: facts.AlertRaised) -> Trial:
 
 
 def _alert_key(fact: facts.AlertRaised) -> tuple[int, str, int]:
-    return (fact.kind, fact.series, fact.step)
+    return (fact.kind, fact.series or fact.title, fact.step)
 
 
 def _unchanged(state: Trial, _: Message) -> Trial:
@@ -376,6 +416,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.TrialStopped: _stopped,
     facts.AlertRaised: _alert_raised,
     facts.ClusterStateObserved: _unchanged,
+    facts.EnvironmentRecorded: _unchanged,
 }
 
 
@@ -395,7 +436,18 @@ def has_effect(state: Trial, fact: Fact) -> bool:
     if active is None or not active.may_write:
         return False
     named: int = fact.payload.attempt  # type: ignore[attr-defined]
-    return active.attempt == fact.attempt == named
+    return active.attempt == fact.attempt == named and is_plausible(active, fact.payload)
+
+
+def is_plausible(active: Active, payload: Message) -> bool:
+    """Tell whether an attempt can mean what it says: numbers that count something, of workers that there can be."""
+    for name in _COUNTS.get(type(payload), ()):
+        if not 0 <= getattr(payload, name) <= MAX_NUMBER:
+            return False
+    if isinstance(payload, facts.AlertRaised):
+        return len(active.alerts) < MAX_ALERTS
+    rank: int = getattr(payload, "rank", 0)
+    return rank < MAX_RANKS
 
 
 def evolve(state: Trial, fact: Fact) -> Trial:
@@ -424,6 +476,11 @@ class LaunchAttempt:
     host: str = ""
     gpus: tuple[int, ...] = ()
     rejected_snapshot_ids: tuple[str, ...] = ()
+    # Of a script: which process asked for it, by which request, and the step of the checkpoint of its own.
+    process: common.ProcessIdentity | None = None
+    request_id: str = ""
+    own_step: int | None = None
+    appends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,6 +532,15 @@ class ResumeTrial:
     snapshot_id: str = ""
     # The configuration trains for longer now, which alone lets a Completed trial go on.
     extends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceAttempt:
+    """Another process goes on with the run of a script, whose attempt before is dead and has not said its end."""
+
+    fence: FenceAttempt
+    failure: common.FailureReason
+    launch: LaunchAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,6 +618,10 @@ def _launch(state: Trial, command: LaunchAttempt) -> list[Message]:
         host=command.host,
         gpus=command.gpus,
         rejected_snapshot_ids=command.rejected_snapshot_ids,
+        process=command.process,
+        request_id=command.request_id,
+        own_step=command.own_step,
+        appends=command.appends,
     )
     if command.snapshot is not None:
         launched.snapshot_id = command.snapshot.snapshot_id
@@ -608,7 +678,8 @@ def _complete(state: Trial, command: CompleteTrial) -> list[Message]:
         return []
     if active.ending is None or active.ending.outcome != facts.ATTEMPT_OUTCOME_COMPLETED:
         raise FailedPrecondition(f"{_label(state)}: attempt {command.attempt} did not complete", reason="NOT_COMPLETED")
-    return [facts.TrialCompleted(attempt=command.attempt, last_step=active.ending.last_step)]
+    ending = active.ending
+    return [facts.TrialCompleted(attempt=command.attempt, last_step=ending.last_step, detail=ending.detail)]
 
 
 def _fail(state: Trial, command: FailTrial) -> list[Message]:
@@ -693,6 +764,15 @@ def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
     return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
 
 
+def _replace_attempt(state: Trial, command: ReplaceAttempt) -> list[Message]:
+    active, fence = state.active, command.fence
+    if active is None or active.attempt != fence.attempt or not active.may_write:
+        # It has said its end meanwhile, or somebody else was faster.
+        return []
+    failed = FailTrial(fence.attempt, command.failure, fence.detail)
+    return decide_all(state, [fence, failed, ResumeTrial(), command.launch])
+
+
 def _report_instance_health(state: Trial, command: ReportInstanceHealth) -> list[Message]:
     active = state.active
     if active is None or active.attempt != command.attempt or not active.may_write:
@@ -746,6 +826,10 @@ def _record(state: Trial, command: Record) -> list[Message]:
     repeated = _REPEATED.get(type(payload))
     if repeated is not None and repeated(state, active, payload):
         return []
+    if not is_plausible(active, payload):
+        raise FailedPrecondition(
+            f"{type(payload).__name__} has a number that counts nothing, or is one of too many", reason="IMPLAUSIBLE"
+        )
     if not active.started and type(payload) not in _BEFORE_START:
         raise FailedPrecondition(
             f"{_label(state)}: attempt {command.attempt} has not started", reason="ATTEMPT_NOT_STARTED"
@@ -768,6 +852,7 @@ _BEFORE_START: frozenset[type[Message]] = frozenset(
         facts.InstanceReadinessChanged,
         facts.InstanceExited,
         facts.ClusterStateObserved,
+        facts.EnvironmentRecorded,
         facts.TelemetryDropped,
         facts.AttemptEnded,
         facts.AlertRaised,
@@ -804,6 +889,7 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     MarkStopped: _mark_stopped,
     StopTrial: _stop,
     ResumeTrial: _resume,
+    ReplaceAttempt: _replace_attempt,
     ReportInstanceHealth: _report_instance_health,
     RecordInstanceExit: _record_instance_exit,
     RaiseAlert: _raise_alert,

@@ -1,10 +1,7 @@
 """The append-only event log: what an event is, how it is appended, how it is read.
 
-Two adapters implement `EventLog`: `milepost.eventlog.jetstream` (NATS JetStream) and
-`milepost.eventlog.memory` (for tests of deciders and services). One conformance suite runs over both.
-
-A *chain* is the unit of ordering and of hashing: one runtime (`events.<runtime>.runtime`), one trial
-(`events.<runtime>.trial.<n>.*`, both of its kinds of writer) or the platform (`events.platform.access`).
+The protocol is here; `nats/` implements it on JetStream, `memory` in one process, under the same tests. `envelope`, `codec` and
+`upcasting` lie between events and bytes, `bounds` says how much is taken in, `proof/` shows that nothing was changed.
 """
 
 from __future__ import annotations
@@ -19,8 +16,10 @@ EVENTS = "EVENTS"
 TELEMETRY = "TELEMETRY"
 SUBJECTS = "events.>"
 PLATFORM_SUBJECT = "events.platform.access"
+# Which rules there are. What they found in a runtime is on `events.<runtime>.rules`.
+RULES_SUBJECT = "events.platform.rules"
 # The most events that one decision may have: they are one atomic batch.
-MAXIMUM_EVENTS = 1000
+MAX_EVENTS = 1000
 
 # Buckets of `KeyValue`, and after how many seconds a value that nobody renewed is gone.
 REQUESTS_BUCKET = "requests"
@@ -31,7 +30,7 @@ BUCKETS = {REQUESTS_BUCKET: 24 * 3600.0, LEASES_BUCKET: 10.0, LAUNCHES_BUCKET: 1
 
 _SUBJECT = re.compile(
     r"^events\.(?P<runtime>[a-z0-9][a-z0-9_-]{0,62})"
-    r"\.(?:runtime|trial\.(?P<trial>[1-9][0-9]*)\.(?:control|attempt-(?P<attempt>[1-9][0-9]*)))$"
+    r"\.(?:runtime|(?P<rules>rules)|trial\.(?P<trial>[1-9][0-9]{0,8})\.(?:control|attempt-(?P<attempt>[1-9][0-9]{0,8})))\Z"
 )
 
 
@@ -84,14 +83,12 @@ class Subject:
     runtime_id: str
     trial: int | None = None
     attempt: int | None = None
+    # What rules found in the runtime, or of the platform which rules there are: a chain of its own.
+    is_of_rules: bool = False
 
     @property
     def is_platform(self) -> bool:
         return self.runtime_id == "platform"
-
-    @property
-    def is_control(self) -> bool:
-        return self.trial is not None and self.attempt is None
 
 
 def runtime_subject(runtime_id: str) -> str:
@@ -104,6 +101,10 @@ def control_subject(runtime_id: str, trial: int) -> str:
 
 def attempt_subject(runtime_id: str, trial: int, attempt: int) -> str:
     return f"events.{runtime_id}.trial.{trial}.attempt-{attempt}"
+
+
+def firings_subject(runtime_id: str) -> str:
+    return f"events.{runtime_id}.rules"
 
 
 def runtime_chain(runtime_id: str) -> str:
@@ -126,7 +127,8 @@ def parse_subject(subject: str) -> Subject:
     if match is None:
         raise ValueError(f"not a subject of the event log: {subject!r}")
     trial, attempt = match["trial"], match["attempt"]
-    return Subject(match["runtime"], int(trial) if trial else None, int(attempt) if attempt else None)
+    is_of_rules = match["rules"] is not None
+    return Subject(match["runtime"], int(trial) if trial else None, int(attempt) if attempt else None, is_of_rules)
 
 
 def chain_of(subject: str) -> str:
@@ -154,7 +156,7 @@ class NewEvent:
     Attributes:
         subject: where it goes.
         type: `milepost.trial.snapshot_committed.v1`.
-        body: serialized `RuntimeEvent`, `TrialEvent` or `PlatformEvent`.
+        body: serialized `RuntimeEvent`, `TrialEvent`, `PlatformEvent` or `RuleEvent`.
         id: uuid7; the same id is never stored twice.
         time: clock of the writer, with a time zone.
         source: the writer, for example `/services/runtime` or `/runtimes/rt-x/trials/1/attempts/2`.
@@ -200,6 +202,34 @@ class RecordedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableMessage:
+    """A message of the log that is no event: no writer of ours sent it, or it was changed beyond reading.
+
+    It changes nothing but the position of whoever reads, and counts in the chain of its subject as if it were not there.
+    `hash` is that of `codec.chain_hash` over what is there, so that it counts in the rolling digest like an event.
+    """
+
+    sequence: int
+    subject: str
+    recorded_time: datetime
+    hash: str
+    reason: str
+    # Of its body.
+    byte_count: int = 0
+
+
+# What stands in the log. An attempt can put anything on its own subject, so every reader meets both.
+LogMessage = RecordedEvent | UnreadableMessage
+
+
+async def events_of(messages: AsyncIterator[LogMessage]) -> AsyncIterator[RecordedEvent]:
+    """Leave out what is no event."""
+    async for message in messages:
+        if isinstance(message, RecordedEvent):
+            yield message
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """What an append did: the sequence of each event, and the heads after it by chain."""
 
@@ -225,21 +255,24 @@ class EventLog(Protocol):
         ...
 
     async def head(self, chain: str) -> Head:
-        """Read the head of a chain from the leader, never from a stale replica."""
+        """Read the head of a chain from the leader, never from a stale replica.
+
+        Version and hash are those of its last event, the sequence that of its last message, which may be no event.
+        """
         ...
 
     async def read_chain(self, chain: str) -> list[RecordedEvent]:
-        """Read a whole chain, oldest first."""
+        """Read the events of a whole chain, oldest first."""
         ...
 
     def read(
         self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
-    ) -> AsyncIterator[RecordedEvent]:
-        """Read events with after < sequence <= until, in order; `until` None: to the end as it is at the call."""
+    ) -> AsyncIterator[LogMessage]:
+        """Read what has after < sequence <= until, in order; `until` None: to the end as it is at the call."""
         ...
 
-    def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
-        """Read events after a sequence, then each new one, for ever, without gap or repeat over reconnects."""
+    def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[LogMessage]:
+        """Read what comes after a sequence, then each new one, for ever, without gap or repeat over reconnects."""
         ...
 
     async def last_sequence(self) -> int:

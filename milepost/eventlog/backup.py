@@ -12,9 +12,10 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from milepost import files
 from milepost.eventlog import EventLogError, LogUnavailable
-from milepost.eventlog.connection import ApiError, Connection, Subscription, parse_answer
-from milepost.eventlog.streams import StreamState, stream_configuration, stream_state
+from milepost.eventlog.nats.connection import ApiError, Connection, Subscription, parse_answer
+from milepost.eventlog.nats.streams import StreamState, stream_configuration, stream_state
 
 CHUNK_BYTES = 128 << 10
 ANSWER_SECONDS = 60.0
@@ -49,7 +50,7 @@ async def save_stream(connection: Connection, stream: str, folder: Path) -> Stre
             file.flush()
             os.fsync(file.fileno())
     about = {"config": answer["config"], "state": answer["state"]}
-    (folder / f"{stream}.json").write_text(json.dumps(about, indent=1) + "\n")
+    files.write(folder / f"{stream}.json", json.dumps(about, indent=1) + "\n")
     return state
 
 

@@ -11,14 +11,17 @@ from google.protobuf.message import DecodeError, Message
 
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1.platform_events_pb2 import PlatformEvent
+from milepost.api.event.v1.rule_events_pb2 import RuleEvent
 from milepost.api.event.v1.runtime_events_pb2 import RuntimeEvent
 from milepost.api.event.v1.trial_events_pb2 import TrialEvent
+from milepost.eventlog.bounds import Bounds
 from milepost.eventlog.upcasting import Upcasters
 
-AREAS: dict[str, type[RuntimeEvent] | type[TrialEvent] | type[PlatformEvent]] = {
+AREAS: dict[str, type[RuntimeEvent] | type[TrialEvent] | type[PlatformEvent] | type[RuleEvent]] = {
     "runtime": RuntimeEvent,
     "trial": TrialEvent,
     "platform": PlatformEvent,
+    "rule": RuleEvent,
 }
 
 # Every header that the hash covers, in this order. `Nats-*` headers are never covered.
@@ -77,7 +80,7 @@ def encode(payload: Message) -> tuple[str, bytes]:
 
 
 def decode(ce_type: str, body: bytes) -> Message:
-    """Return the payload of an event, in the newest version of its type.
+    """Return the payload of an event, in the newest version of its type; what an attempt may write, within its bounds.
 
     Raises:
         UnknownEventType: this version does not know the type, or the body does not carry it.
@@ -97,7 +100,17 @@ def decode(ce_type: str, body: bytes) -> Message:
     if event.WhichOneof("payload") != name:
         raise UnknownEventType(f"{ce_type}: the body carries {event.WhichOneof('payload')}")
     payload: Message = getattr(event, name)
+    bounds = _BOUNDS.get(newest_type)
+    if bounds is not None:
+        bounds.apply(payload)
     return payload
+
+
+_BOUNDS = {
+    ce_type: Bounds(descriptor)
+    for ce_type, descriptor in _DESCRIPTORS.items()
+    if descriptor.GetOptions().Extensions[options.writer] in (options.WRITER_ATTEMPT, options.WRITER_BOTH)
+}
 
 
 def newest_type(ce_type: str) -> str:
@@ -125,6 +138,25 @@ def writer_of(ce_type: str) -> options.Writer:
     return _DESCRIPTORS[newest_type(ce_type)].GetOptions().Extensions[options.writer]
 
 
+_ENUMS = {
+    descriptor.full_name: [
+        (field.name, field.enum_type)
+        for field in descriptor.fields
+        if field.enum_type is not None and not field.is_repeated
+    ]
+    for descriptor in _DESCRIPTORS.values()
+}
+
+
+def unknown_numbers(payload: Message) -> list[tuple[str, int]]:
+    """List the members of closed sets in a payload that this version has no name for: the field, and the number."""
+    return [
+        (name, getattr(payload, name))
+        for name, enum in _ENUMS[payload.DESCRIPTOR.full_name]
+        if getattr(payload, name) not in enum.values_by_number
+    ]
+
+
 # The length of each name and the name, as `chain_hash` lays them down.
 _NAMES = tuple((name, len(name).to_bytes(8, "big") + name.encode()) for name in HASHED_HEADERS)
 
@@ -138,7 +170,7 @@ def chain_hash(headers: Mapping[str, str], body: bytes) -> str:
     """
     parts: list[bytes] = []
     for name, laid_down in _NAMES:
-        value = headers.get(name, "").encode()
+        value = headers.get(name, "").encode("utf-8", "replace")
         parts += (laid_down, len(value).to_bytes(8, "big"), value)
     parts += (len(body).to_bytes(8, "big"), body)
     return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from milepost.eventlog import (
-    MAXIMUM_EVENTS,
+    MAX_EVENTS,
     Appended,
     EventRefused,
     Head,
+    LogMessage,
     NewEvent,
     RecordedEvent,
+    UnreadableMessage,
     chain_of,
 )
-from milepost.eventlog.codec import chain_hash, format_time, parse_time
+from milepost.eventlog.codec import HASHED_HEADERS, chain_hash, format_time, parse_time
 
 SPECIFICATION_VERSION = "1.0"
 # One message of the server's `max_payload` minus room for headers.
-MAXIMUM_BODY_BYTES = 1_000_000
-MAXIMUM_HEADER_CHARACTERS = 2048
+MAX_BODY_BYTES = 1_000_000
+MAX_HEADER_CHARACTERS = 2048
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Headers are lines: what would end one, or be stripped on the way, must not be in a value.
@@ -47,8 +49,8 @@ def seal(events: Sequence[NewEvent], expected: Sequence[Head]) -> list[Envelope]
         ValueError: no event, too many, or a chain without an expected head.
         EventRefused: an event that can never be stored.
     """
-    if not 1 <= len(events) <= MAXIMUM_EVENTS:
-        raise ValueError(f"a decision has 1 to {MAXIMUM_EVENTS} events, not {len(events)}")
+    if not 1 <= len(events) <= MAX_EVENTS:
+        raise ValueError(f"a decision has 1 to {MAX_EVENTS} events, not {len(events)}")
     if len({event.id for event in events}) != len(events):
         raise EventRefused("two events of a decision have the same id")
     heads = {head.chain: head for head in expected}
@@ -67,8 +69,8 @@ def seal(events: Sequence[NewEvent], expected: Sequence[Head]) -> list[Envelope]
 
 
 def _headers(event: NewEvent, version: int, previous: str) -> dict[str, str]:
-    if len(event.body) > MAXIMUM_BODY_BYTES:
-        raise EventRefused(f"{event.type} has {len(event.body)} bytes; the log takes {MAXIMUM_BODY_BYTES}")
+    if len(event.body) > MAX_BODY_BYTES:
+        raise EventRefused(f"{event.type} has {len(event.body)} bytes; the log takes {MAX_BODY_BYTES}")
     headers = {
         "ce-specversion": SPECIFICATION_VERSION,
         "ce-id": event.id,
@@ -86,7 +88,7 @@ def _headers(event: NewEvent, version: int, previous: str) -> dict[str, str]:
         if value
     }
     for name, value in headers.items():
-        if len(value) > MAXIMUM_HEADER_CHARACTERS or _UNSENDABLE.search(value):
+        if len(value) > MAX_HEADER_CHARACTERS or _UNSENDABLE.search(value):
             raise EventRefused(f"{event.type}: {name} cannot be sent as a header: {value[:80]!r}")
     return headers
 
@@ -105,30 +107,79 @@ def record(
 ) -> RecordedEvent:
     """Read a stored message.
 
+    An event is only what `seal` can have made, to the letter of each header that the hash covers: so the headers of an
+    event follow from what is read of it, and no reader meets times, numbers or texts that no writer of ours writes.
+
     Raises:
-        NotAnEvent: headers that every event has are missing or unreadable, or it was sent for another subject.
+        NotAnEvent: headers that every event has are missing, or not as we write them, or it was sent for another subject.
     """
     if headers.get("ce-subject") != subject:
-        raise NotAnEvent(f"the message {sequence} on {subject} was sent for {headers.get('ce-subject')}")
+        raise NotAnEvent(f"it was sent for {_short(headers.get('ce-subject'))}")
     try:
-        return RecordedEvent(
+        event = RecordedEvent(
             sequence=sequence,
             subject=subject,
             recorded_time=recorded_time,
             type=headers["ce-type"],
             body=body,
             id=headers["ce-id"],
-            time=parse_time(headers["ce-time"]),
+            time=_own_time(headers["ce-time"]),
             source=headers["ce-source"],
             actor=headers["mp-actor"],
             cause=headers.get("mp-cause", ""),
             traceparent=headers.get("traceparent", ""),
-            version=int(headers["mp-version"]),
+            version=_version(headers["mp-version"], sequence),
             previous_hash=headers.get("mp-prev", ""),
             hash=chain_hash(headers, body),
         )
-    except (KeyError, ValueError) as error:
-        raise NotAnEvent(f"the message {sequence} on {subject} is not an event: {error!r}") from error
+    except KeyError as error:
+        raise NotAnEvent(f"it has no header {error.args[0]}") from error
+    if headers.get("ce-specversion") != SPECIFICATION_VERSION:
+        raise NotAnEvent(f"its specification has version {_short(headers.get('ce-specversion'))}")
+    if len(body) > MAX_BODY_BYTES:
+        raise NotAnEvent(f"it has {len(body):,} bytes, more than any event")
+    for name in HASHED_HEADERS:
+        value = headers.get(name, "")
+        if len(value) > MAX_HEADER_CHARACTERS or _UNSENDABLE.search(value):
+            raise NotAnEvent(f"its header {name} is not as an event has it: {_short(value)}")
+    return event
+
+
+def read_message(
+    sequence: int, subject: str, headers: Mapping[str, str], body: bytes, recorded_time: datetime
+) -> LogMessage:
+    """Read a stored message: as an event, or as one that is none. Never raises."""
+    try:
+        # Where the permissions of the broker are wider than ours, anything may stand.
+        chain_of(subject)
+        return record(sequence, subject, headers, body, recorded_time)
+    except ValueError as error:
+        reason = f"the message {sequence} on {subject} is not an event: {error}"
+        return UnreadableMessage(sequence, subject, recorded_time, chain_hash(headers, body), reason, len(body))
+
+
+def _own_time(text: str) -> datetime:
+    try:
+        time = parse_time(text)
+        if time.tzinfo is not None and format_time(time) == text:
+            return time
+    except (ValueError, OverflowError):
+        pass
+    raise NotAnEvent(f"its header ce-time is not a time as we write it: {_short(text)}")
+
+
+def _version(text: str, sequence: int) -> int:
+    """Read the place of an event in its chain. No chain is longer than the log."""
+    if text.isascii() and text.isdigit() and len(text) <= len(str(sequence)):
+        version = int(text)
+        if 1 <= version <= sequence and str(version) == text:
+            return version
+    raise NotAnEvent(f"its header mp-version is {_short(text)}, which cannot be at {sequence}")
+
+
+def _short(value: str | None) -> str:
+    """Write a value for a message to people: in quotes, without what a terminal would obey, and not too long."""
+    return "nothing" if value is None else ascii(value[:80])
 
 
 def headers_of(event: RecordedEvent) -> dict[str, str]:

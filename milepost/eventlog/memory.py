@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from milepost.eventlog import (
@@ -14,13 +15,14 @@ from milepost.eventlog import (
     EventRefused,
     Head,
     LogFull,
+    LogMessage,
     LogMisconfigured,
     NewEvent,
     RecordedEvent,
     WrongExpectedSequence,
     chain_of,
 )
-from milepost.eventlog.envelope import Envelope, appended, record_envelope, seal
+from milepost.eventlog.envelope import Envelope, appended, read_message, record_envelope, seal
 
 
 class MemoryLog:
@@ -34,7 +36,7 @@ class MemoryLog:
     def __init__(self, clock: Callable[[], datetime] | None = None, maximum_events: int | None = None) -> None:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._maximum_events = maximum_events
-        self._events: list[RecordedEvent] = []
+        self._events: list[LogMessage] = []
         self._sequences: dict[str, int] = {}
         self._heads: dict[str, Head] = {}
         self._appended = asyncio.Condition()
@@ -64,25 +66,38 @@ class MemoryLog:
         return appended(envelopes, len(self._events), repeated=False)
 
     def _repeated(self, envelopes: Sequence[Envelope]) -> Appended:
-        events = [self._events[self._sequences[envelope.headers["ce-id"]] - 1] for envelope in envelopes]
+        stored = [self._events[self._sequences[envelope.headers["ce-id"]] - 1] for envelope in envelopes]
+        events = [event for event in stored if isinstance(event, RecordedEvent)]
         heads = {event.head.chain: event.head for event in events}
         return Appended(tuple(event.sequence for event in events), heads, repeated=True)
+
+    async def put(self, subject: str, headers: Mapping[str, str], body: bytes) -> LogMessage:
+        """Store a message as whoever may write on a subject can: without any check."""
+        message = read_message(len(self._events) + 1, subject, headers, body, self._clock())
+        self._events.append(message)
+        known = self._heads.get(chain_of(subject), Head(chain_of(subject)))
+        after = message.head if isinstance(message, RecordedEvent) else replace(known, sequence=message.sequence)
+        self._heads[after.chain] = after
+        async with self._appended:
+            self._appended.notify_all()
+        return message
 
     async def head(self, chain: str) -> Head:
         return self._heads.get(chain, Head(chain))
 
     async def read_chain(self, chain: str) -> list[RecordedEvent]:
-        return [event for event in self._events if chain_of(event.subject) == chain]
+        events = [event for event in self._events if isinstance(event, RecordedEvent)]
+        return [event for event in events if chain_of(event.subject) == chain]
 
     async def read(
         self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncIterator[LogMessage]:
         end = len(self._events) if until is None else min(until, len(self._events))
         for event in self._events[after:end]:
             if matches(event.subject, subjects):
                 yield event
 
-    async def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[RecordedEvent]:
+    async def follow(self, after: int = 0, subjects: Sequence[str] = (SUBJECTS,)) -> AsyncIterator[LogMessage]:
         position = after
         while not self._closed:
             async with self._appended:

@@ -13,13 +13,15 @@ without gap or repeat over restarts of the server. What is not stored goes throu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from milepost.eventlog import LogFull
-from milepost.eventlog.connection import REQUEST_TIMEOUT_SECONDS, ApiError, Connection, parse_answer
-from milepost.eventlog.messages import StoredMessage, get_message
-from milepost.eventlog.ordered import OrderedReader
-from milepost.eventlog.streams import TELEMETRY, StreamState, stream_state
+from milepost.eventlog.nats import codes
+from milepost.eventlog.nats.connection import REQUEST_TIMEOUT_SECONDS, ApiError, Connection, parse_answer
+from milepost.eventlog.nats.messages import StoredMessage, get_message
+from milepost.eventlog.nats.ordered import OrderedReader
+from milepost.eventlog.nats.streams import TELEMETRY, StreamState, stream_state
 
 __all__ = [
     "ALL_HEARTBEATS",
@@ -40,7 +42,7 @@ ALL_TELEMETRY = "telemetry.>"
 ALL_HEARTBEATS = "heartbeat.>"
 ALL_STORED = "stored.>"
 
-_FULL = (10023, 10047, 10077)
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def steps_subject(runtime_id: str, trial: int, attempt: int) -> str:
@@ -68,9 +70,10 @@ def parse_telemetry_subject(subject: str) -> tuple[str, int, int, str]:
         ValueError: it is neither.
     """
     tokens = subject.split(".")
-    if len(tokens) != 5 or tokens[0] not in ("telemetry", "heartbeat"):
-        raise ValueError(f"not a subject of telemetry: {subject!r}")
-    return tokens[1], int(tokens[2]), int(tokens[3]), tokens[4]
+    numbers = [int(token) for token in tokens[2:4] if _NUMBER.fullmatch(token)]
+    if len(tokens) != 5 or tokens[0] not in ("telemetry", "heartbeat") or len(numbers) != 2:
+        raise ValueError(f"not a subject of telemetry: {subject[:200]!r}")
+    return tokens[1], numbers[0], numbers[1], tokens[4]
 
 
 class Telemetry:
@@ -100,6 +103,15 @@ class Telemetry:
         """
         message = await get_message(self._connection, TELEMETRY, {"last_by_subj": f"telemetry.*.*.*.{kind}"})
         return message.sequence if message else 0
+
+    async def has(self, runtime_id: str, trial: int) -> bool:
+        """Tell whether there is a message of a trial, or with trial 0 of a runtime.
+
+        Raises:
+            LogUnavailable: no answer in time.
+        """
+        subject = f"telemetry.{runtime_id}.{trial or '*'}.>"
+        return await get_message(self._connection, TELEMETRY, {"last_by_subj": subject}) is not None
 
     def consume(
         self,
@@ -143,6 +155,6 @@ class Telemetry:
         try:
             return int(parse_answer(answer.data)["seq"])
         except ApiError as error:
-            if error.err_code in _FULL:
+            if error.err_code in codes.FULL:
                 raise LogFull(f"the stream {TELEMETRY} is full: {error.description}") from error
             raise

@@ -11,26 +11,31 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from milepost.eventlog import EVENTS, EventLogError, LogMisconfigured
-from milepost.eventlog.anchor import Anchor, AnchorFile, Verification, verify_log
-from milepost.eventlog.chain import Finding
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import (
+from milepost.eventlog import EVENTS, EventLogError, LogMisconfigured, LogRegressed
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import (
     StreamSettings,
     configuration_differences,
     events_configuration,
     stream_configuration,
 )
+from milepost.eventlog.proof.anchor import Anchor, AnchorFile, Verification, verify_log
+from milepost.eventlog.proof.chain import Finding
 
 
-async def verify(connection: Connection, anchors: list[Anchor]) -> AsyncIterator[Verification]:
+async def verify(
+    connection: Connection, anchors: list[Anchor], found: Sequence[Finding] = ()
+) -> AsyncIterator[Verification]:
     """Check the settings of the stream, then all that is in it. Yields progress, and the verdict last.
+
+    Args:
+        found: what is known to be wrong before.
 
     Raises:
         LogMisconfigured: there is no stream.
@@ -38,7 +43,7 @@ async def verify(connection: Connection, anchors: list[Anchor]) -> AsyncIterator
     """
     settings = await _check_settings(connection)
     async for verification in verify_log(JetStreamLog(connection), anchors):
-        yield replace(verification, findings=(*settings, *verification.findings))
+        yield replace(verification, findings=(*found, *settings, *verification.findings))
 
 
 async def _check_settings(connection: Connection) -> list[Finding]:
@@ -61,20 +66,30 @@ def sentence(verification: Verification) -> str:
     checked = f"{verification.checked:,} of {verification.last_sequence:,} events"
     if not verification.finished:
         return f"{checked} checked"
-    open_findings = [finding for finding in verification.findings if not finding.accepted]
+    open_findings = [finding for finding in verification.findings if finding.is_open]
     if not open_findings:
-        accepted = len(verification.findings)
+        accepted = sum(finding.accepted for finding in verification.findings)
+        odd = sum(finding.tolerated for finding in verification.findings)
         suffix = f"; {accepted} accepted before" if accepted else ""
+        suffix += f"; attempts wrote what is no event in {odd} places, which has no effect" if odd else ""
         return f"{checked}: the chain is unbroken, {verification.digest[:12]}{suffix}"
     more = f", and {len(open_findings) - 1} more" if len(open_findings) > 1 else ""
     return f"{checked}: {open_findings[0].message}{more}"
 
 
+def _anchors_of(path: Path) -> tuple[list[Anchor], list[Finding]]:
+    """Read the anchors. Of a file that is damaged none counts, which is a finding; the log is checked against itself."""
+    try:
+        return AnchorFile(path).read(), []
+    except LogRegressed as error:
+        return [], [Finding("anchor", 0, "", str(error))]
+
+
 async def _run(arguments: argparse.Namespace) -> int:
-    anchors = AnchorFile(arguments.anchors).read() if arguments.anchors else []
+    anchors, found = _anchors_of(arguments.anchors) if arguments.anchors else ([], [])
     verification = None
     async with await connect(arguments.url, name="milepost verify", credentials=arguments.credentials) as connection:
-        async for verification in verify(connection, anchors):
+        async for verification in verify(connection, anchors, found):
             sys.stdout.write(json.dumps(as_json(verification)) + "\n")
             sys.stdout.flush()
     return 0 if verification is not None and verification.valid else 1

@@ -1,10 +1,12 @@
 """Milepost as a tracker of Hugging Face Accelerate.
 
-    accelerator = Accelerator(log_with=MilepostTracker("mine"))
+    tracker = MilepostTracker("mine")
+    accelerator = Accelerator(log_with=tracker)
     accelerator.init_trackers("mine", config={"learning_rate": 0.001})
-    accelerator.log({"train/loss": loss}, step=step)
+    tracker.log({"train/loss": loss}, step=step)
 
-`tracker.track(loader)`, `tracker.watch(optimizer)` and `tracker.should_stop()` are those of the trial.
+`tracker.trial` has `track(loader)`, `watch(optimizer)` and `should_stop()`. `accelerator.log` and `accelerator.get_tracker` do
+something in the main process only; with several processes each has to log, or the others do not count and cannot stop.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker
 
-from milepost.integrations.names import series
-from milepost.integrations.run import Run
-from milepost.training.trial import Trial
+from milepost.integrations.run import Run, series
+from milepost.training.loop.trial import Trial
 
 
 class MilepostTracker(GeneralTracker):
@@ -38,9 +39,14 @@ class MilepostTracker(GeneralTracker):
         self._run = Run(trial, run_name, options)
 
     @property
-    def tracker(self) -> Trial:
-        """The trial."""
+    def trial(self) -> Trial:
+        """The trial, in every process of a group."""
         return self._run.open()
+
+    @property
+    def tracker(self) -> Trial:
+        """The same, as Accelerate asks for it."""
+        return self.trial
 
     def start(self) -> None:
         """Begin to record."""
@@ -52,7 +58,7 @@ class MilepostTracker(GeneralTracker):
 
     def log(self, values: Mapping[str, Any], step: int | None = None, **more: Any) -> None:
         """Log values at a step: the global step, from 1. Default: the next one."""
-        self.tracker.log(series(values), step=step)
+        self.tracker.log(series(self.tracker, values), step=step)
 
     def finish(self) -> None:
         """End the run, if this tracker has made it."""

@@ -8,18 +8,21 @@ Trainer logs, evaluations, and its checkpoints as snapshots; a stop saves a chec
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import integration_utils
 
-from milepost.integrations.names import series
-from milepost.integrations.run import Run
-from milepost.training.evaluation import Evaluation
-from milepost.training.trial import Trial
+from milepost.integrations.run import Run, series
+from milepost.training.loop.data.feed import loader_length
+from milepost.training.loop.evaluation import Evaluation
+from milepost.training.loop.trial import Trial
 
 NAME = "milepost"
+# What a Trainer that resumes reads with `torch.load(weights_only=True)`.
+_PLAIN = ("optimizer.pt", "scheduler.pt", "scaler.pt", "pytorch_model*.bin")
 
 
 class MilepostCallback(TrainerCallback):
@@ -33,7 +36,10 @@ class MilepostCallback(TrainerCallback):
 
     def __init__(self, trial: Trial | None = None, name: str = "", **options: Any) -> None:
         self._run = Run(trial, name, options)
-        self._batch = 0
+        self._epoch = self._batch = 0
+        # Batches of an epoch; None: the loader has no length.
+        self._batches: int | None = None
+        self._resumed = False
         self._evaluation: Evaluation | None = None
 
     def checkpoint(self) -> str | None:
@@ -47,55 +53,66 @@ class MilepostCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         """Declare the plan and the parameters."""
-        trial = self._run.open(args.run_name or Path(args.output_dir or "trainer").name)
+        trial = self._run.begin(state.global_step, _name(args))
         # From now on a stop ends training by the Trainer's own means.
         trial.should_stop()
-        every = int(state.eval_steps or 0) if args.eval_strategy == "steps" else 0
-        loader = more.get("train_dataloader")
-        batches = _length(loader)
-        per_epoch = None if batches is None else -(-batches // args.gradient_accumulation_steps)
-        trial.plan(
-            state.max_steps if state.max_steps > 0 else None,
-            steps_per_epoch=per_epoch,
-            epochs=int(state.num_train_epochs) if state.num_train_epochs else None,
-            eval_every=every or (per_epoch if args.eval_strategy == "epoch" else None),
-            batches_per_epoch=batches,
-        )
-        trial.position.epoch_batches = batches
+        self._batches = loader_length(more.get("train_dataloader"))
+        if self._batches is None and state.global_step and trial.position.epoch:
+            trial.warn(
+                "stream",
+                "the Trainer skips batches from the start of a stream, and this one was in a later pass: it begins anew, so "
+                f"the first {trial.position.batch:,} batches of the pass come again",
+            )
+        self._epoch, self._batch = _place(args, state, self._batches)
+        self._resumed = True
+        self._plan(trial, args, state)
+        trial.position.epoch_batches = self._batches
         trial.declare(_parameters(args, more.get("model")))
-        trial.advance(state.global_step)
+        trial.advance(self._run.base + state.global_step)
+
+    def _plan(self, trial: Trial, args: TrainingArguments, state: TrainerState) -> None:
+        per_epoch = None if self._batches is None else -(-self._batches // args.gradient_accumulation_steps)
+        every = int(state.eval_steps or 0) if args.eval_strategy == "steps" else 0
+        # A stream has as many epochs as it takes; the Trainer says the largest number that there is.
+        bounded = self._batches is not None or args.max_steps <= 0
+        trial.plan(
+            self._run.base + state.max_steps if state.max_steps > 0 else None,
+            steps_per_epoch=per_epoch,
+            epochs=int(state.num_train_epochs) if state.num_train_epochs and bounded else None,
+            eval_every=every or (per_epoch if args.eval_strategy == "epoch" else None),
+            batches_per_epoch=self._batches,
+        )
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
-        """Count batches anew."""
-        self._batch = 0
+        """Count batches anew; the first epoch after a resume goes on where it was."""
+        if not self._resumed:
+            self._epoch, self._batch = self._epoch + 1, 0
+        self._resumed = False
 
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         """Count a micro-batch."""
-        self._batch += 1
-        if self._run.trial is not None:
-            self._run.trial.advance(state.global_step, epoch=int(state.epoch or 0), batch=self._batch)
+        self._advance(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Count a step, and obey a stop."""
-        self._batch += 1
-        trial = self._run.trial
-        if trial is None:
-            return
-        # At the end of an epoch the Trainer names the next one already.
-        epoch = max(0, int((state.epoch or 0) - 1e-9))
-        trial.advance(state.global_step, epoch=epoch, batch=self._batch)
-        if trial.should_stop():
+        self._advance(state)
+        if self._run.trial is not None and self._run.trial.should_stop():
             control.should_save = control.should_training_stop = True
 
+    def _advance(self, state: TrainerState) -> None:
+        self._batch += 1
+        if self._run.trial is not None:
+            self._run.trial.advance(self._run.base + state.global_step, epoch=self._epoch, batch=self._batch)
+
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        """Note the end of an epoch."""
-        trial = self._run.trial
-        if trial is not None and not trial.left_for_stop:
-            trial.complete_epoch(trial.position.epoch)
+        """Note the end of an epoch, but not where training ends within it."""
+        whole = self._batches is not None and self._batch >= self._batches
+        if self._run.trial is not None and (whole or not control.should_training_stop):
+            self._run.trial.complete_epoch(self._epoch)
 
     def on_log(
         self,
@@ -105,33 +122,33 @@ class MilepostCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Log what the Trainer logs, but for what evaluations log themselves."""
-        trial = self._run.trial
-        if trial is None or not logs or any(name.startswith(("eval_", "test_")) for name in logs):
+        """Log what the Trainer logs; while it evaluates, as values of the evaluation."""
+        if not logs:
             return
+        trial = self._run.open(_name(args))
         # The summary at the end calls the mean over all steps `train_loss`; that is no point of the loss.
         names = {"train_loss": "train/mean_loss"} if "train_runtime" in logs else {}
-        values = series({names.get(name, name): value for name, value in logs.items() if name != "epoch"})
-        trial.log(values, step=state.global_step)
+        values = series(trial, {names.get(name, name): value for name, value in logs.items() if name != "epoch"})
+        if self._evaluation is not None:
+            self._evaluation.log(values)
+        else:
+            trial.log(values, step=self._run.base + state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Record a checkpoint as a snapshot."""
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if self._run.trial is not None and folder.is_dir():
-            self._run.trial.adopt(folder)
+            self._run.trial.adopt(folder, parts=_parts(args), plain=_PLAIN)
 
     # --- evaluations
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
-        """Open an evaluation at its first batch, and count its batches."""
-        trial = self._run.trial
-        if trial is None:
-            return
+        """Open an evaluation at its first batch, and count its batches. It may be all that a Trainer is used for."""
         if self._evaluation is None:
-            loader = more.get("eval_dataloader")
-            self._evaluation = trial.evaluation(_length(loader), keep_random=False)
+            trial = self._run.open(_name(args))
+            self._evaluation = trial.evaluation(loader_length(more.get("eval_dataloader")), keep_random=False)
             self._evaluation.__enter__()
         self._evaluation.count()
 
@@ -143,11 +160,18 @@ class MilepostCallback(TrainerCallback):
         metrics: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Close the evaluation, with its values."""
+        """Close the evaluation, with those of its values that were not logged, and the time that the Trainer took."""
         if self._evaluation is None:
             return
         evaluation, self._evaluation = self._evaluation, None
-        evaluation.log(series({name: value for name, value in (metrics or {}).items() if name != "epoch"}))
+        found = {name: value for name, value in (metrics or {}).items() if name != "epoch"}
+        rest = {key: value for key, value in series(self._run.open(), found).items() if key not in evaluation.values}
+        if rest:
+            evaluation.log(rest)
+        # Its first batch was over when it was opened here.
+        seconds = next((value for name, value in found.items() if name.endswith("_runtime")), None)
+        if seconds is not None:
+            evaluation.began(seconds)
         evaluation.__exit__(None, None, None)
 
     def on_predict(
@@ -157,11 +181,24 @@ class MilepostCallback(TrainerCallback):
         self.on_evaluate(args, state, control, metrics)
 
 
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    except TypeError:
-        return None
+def _parts(args: TrainingArguments) -> list[str]:
+    """Name what the other processes of this machine write into a checkpoint; nothing says when they have."""
+    if args.world_size == 1 or args.save_only_model:
+        return []
+    return [f"rng_state_{rank}.pth" for rank in range(int(os.environ.get("LOCAL_WORLD_SIZE", args.world_size)))]
+
+
+def _name(args: TrainingArguments) -> str:
+    return args.run_name or Path(args.output_dir or "trainer").name
+
+
+def _place(args: TrainingArguments, state: TrainerState, batches: int | None) -> tuple[int, int]:
+    """Return the epoch that training goes on in, and how many of its batches it skips."""
+    accumulated = args.gradient_accumulation_steps
+    # As the Trainer reckons it: to it a stream is one epoch.
+    per_epoch = state.max_steps if batches is None else max(1, -(-batches // accumulated))
+    epoch, steps = divmod(state.global_step, per_epoch)
+    return epoch, 0 if args.ignore_data_skip else steps * accumulated
 
 
 def _parameters(args: TrainingArguments, model: Any) -> dict[str, Any]:

@@ -4,67 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
-import threading
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
 import anyio.to_thread
-import brotli
 import grpc
 import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.routing import Route as HttpRoute
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from milepost.errors import InvalidArgument, ResourceExhausted, Violation
-from milepost.exports import FORMATS, convert
 from milepost.ids import is_token
-from milepost.observability import span
+from milepost.installation.observability import Attributes, Span, span
+from milepost.installation.page_files import page_problem
 from milepost.protojson import from_json, from_query, message_class_of, to_json
-from services.access import Access, Unobserved, loopback_access
-from services.authentication import Observer
+from milepost.series.exports import FORMATS, convert
+from services.access.authentication import Observer
+from services.access.guard import Access, Unobserved, loopback_access
+from services.edge.bodies import read_body
+from services.edge.calls import Calls
+from services.edge.problems import Problem, bad_input, from_rpc_error, refusal
 from services.gateway import routes
-from services.gateway.doors import LOGIN_PATH, Doors, Streams, call_metadata, problem_of, session_routes
-from services.gateway.feed import Feed, FeedResponse
-from services.gateway.guards import MAXIMUM_BODY_BYTES, Guards, read_body
-from services.gateway.mlflow.api import METHODS as MLFLOW_METHODS
-from services.gateway.mlflow.api import PREFIX as MLFLOW
-from services.gateway.mlflow.api import MlflowApi
+from services.gateway.authentication import LOGIN_PATH, Doors, Streams, problem_of, session_routes
+from services.gateway.compression import Compression
+from services.gateway.live.feed import Feed, FeedResponse
+from services.gateway.live.sharing import SharedStreams
+from services.gateway.live.subscriptions import parse_token, subscribe
+from services.gateway.middleware import MAX_BODY_BYTES, NO_PROXIES, Guards, Proxies, client_address
+from services.gateway.mlflow import Mlflow, mlflow_routes
 from services.gateway.openapi import document
-from services.gateway.problems import (
-    Problem,
-    bad_input,
-    from_rpc_error,
-    on_http_error,
-    on_problem,
-    on_unknown_error,
-    problem_response,
-    refusal,
-)
+from services.gateway.problems import on_http_error, on_problem, on_unknown_error, problem_response
 from services.gateway.routes import Answer, Route
-from services.gateway.sharing import SharedStreams
-from services.gateway.subscriptions import parse_token, subscribe
+from services.gateway.static_files import static_files
 
 READY_SECONDS = 2.0
-COMPRESSED = frozenset({".js", ".css"})
+# What the page does without for a while.
+UNNEEDED = frozenset({"rules"})
+MAX_USER_AGENT = 256
 # What the page's address means: the same document, which reads the rest of the address itself.
-PAGES = ("/", "/runtimes/{runtime}", "/trials", "/runtimes/{runtime}/audit")
+PAGES = ("/", "/runtimes/{runtime}", "/trials", "/rules", "/runtimes/{runtime}/audit")
 
 log = logging.getLogger(__name__)
 
@@ -95,33 +89,27 @@ class Telemetry:
         )
 
 
-class Services:
-    """Calls any RPC of the table over one channel per process."""
+class Services(Calls):
+    """Calls any RPC of the table, and shares the streams of live pages.
 
-    def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
-        self._channels = channels
-        self._calls: dict[str, Any] = {}
-        self.shared = SharedStreams(self.stream)
+    Args:
+        channels, another: as `Calls` has them.
+        own_metadata: by which the gateway itself is known to the services; empty: it is nobody.
+    """
 
-    def _call(self, rpc: str) -> Any:
-        call = self._calls.get(rpc)
-        if call is None:
-            method = routes.method_of(rpc)
-            service = rpc.partition(".")[0]
-            channel = self._channels[routes.PROCESSES[service]]
-            make = channel.unary_stream if method.server_streaming else channel.unary_unary
-            answer: Any = message_class_of(method.output_type)
-            path = f"/{method.containing_service.full_name}/{method.name}"
-            call = make(path, request_serializer=_serialize, response_deserializer=answer.FromString)
-            self._calls[rpc] = call
-        return call
+    def __init__(
+        self,
+        channels: Mapping[str, grpc.aio.Channel],
+        own_metadata: tuple[tuple[str, str], ...] = (),
+        another: Callable[[str], grpc.aio.Channel] | None = None,
+    ) -> None:
+        super().__init__(channels, another)
+        self._own_metadata = own_metadata
+        self.shared = SharedStreams(self.stream, self._own_stream)
 
-    async def call(self, rpc: str, request: Any, seconds: float) -> Any:
-        return await self._call(rpc)(request, timeout=seconds, wait_for_ready=False, metadata=call_metadata())
-
-    def stream(self, rpc: str, request: Any, seconds: float | None = None) -> AsyncIterator[Any]:
-        call = self._call(rpc)
-        stream: AsyncIterator[Any] = call(request, timeout=seconds, wait_for_ready=False, metadata=call_metadata())
+    def _own_stream(self, rpc: str, request: Any) -> AsyncIterator[Any]:
+        """Begin a stream that is nobody's, for all who look at the same."""
+        stream: AsyncIterator[Any] = self.begin(rpc, request, metadata=self._own_metadata)
         return stream
 
     async def readiness(self) -> dict[str, str]:
@@ -135,12 +123,8 @@ class Services:
                 return "UNREACHABLE"
             return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
-        words = await asyncio.gather(*(check(channel) for channel in self._channels.values()))
-        return dict(zip(self._channels, words, strict=True))
-
-
-def _serialize(message: Any) -> bytes:
-    return message.SerializeToString()
+        words = await asyncio.gather(*(check(channel) for channel in self.channels.values()))
+        return dict(zip(self.channels, words, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +137,37 @@ class Gateway:
     version: str
     streams: Streams = field(default_factory=Streams)
     # None: MLflow clients are not served.
-    mlflow: MlflowApi | None = None
+    mlflow: Mlflow | None = None
+    # host:port of the runtime service, which the page shows; empty: not known.
+    grpc_address: str = ""
+    feeds: set[Feed] = field(default_factory=set)
+
+    def end_streams(self) -> None:
+        """Let all live streams end: this process does."""
+        for feed in self.feeds:
+            feed.end()
 
 
 def create_app(
-    gateway: Gateway, hosts: Collection[str], access: Access | None = None, observer: Observer | None = None
+    gateway: Gateway,
+    hosts: Collection[str],
+    access: Access | None = None,
+    observer: Observer | None = None,
+    proxies: Proxies = NO_PROXIES,
 ) -> ASGIApp:
-    """Build the ASGI application. `hosts` are the host names it answers to. Without `access` it asks for no tokens."""
+    """Build the ASGI application. Without `access` it asks for no tokens.
+
+    Args:
+        hosts: the host names it answers to.
+        proxies: those that may say where a request came from.
+    """
     access = access or loopback_access("127.0.0.1:0")
     observer = observer or Unobserved()
     http_routes: list[Any] = [
         HttpRoute(_typed(routes.RUNTIME_STREAM), _stream_endpoint(gateway, routes.RUNTIME_TOPICS), methods=["GET"]),
         HttpRoute(routes.PLATFORM_STREAM, _stream_endpoint(gateway, routes.PLATFORM_TOPICS), methods=["GET"]),
         *_table_routes(gateway),
-        *session_routes(access.authenticator, access.sessions, observer),
+        *session_routes(access.authenticator, access.sessions, observer, gateway.grpc_address),
         HttpRoute("/openapi.json", _openapi_endpoint(gateway), methods=["GET"]),
         HttpRoute("/livez", _live, methods=["GET"]),
         HttpRoute("/readyz", _ready_endpoint(gateway), methods=["GET"]),
@@ -174,13 +175,14 @@ def create_app(
         *(HttpRoute(page, _page_endpoint(gateway, "index.html"), methods=["GET"]) for page in PAGES),
         HttpRoute(LOGIN_PATH, _page_endpoint(gateway, "login.html"), methods=["GET"]),
         HttpRoute("/favicon.ico", _favicon, methods=["GET"]),
-        Mount("/static", _static(gateway)),
+        Mount("/static", static_files(gateway.web)),
     ]
     if gateway.mlflow is not None:
-        http_routes.append(HttpRoute(MLFLOW + "/{path:path}", gateway.mlflow.handle, methods=MLFLOW_METHODS))
+        http_routes += mlflow_routes(gateway.mlflow)
     handlers: Any = {Problem: on_problem, HTTPException: _on_refused_path(gateway), Exception: on_unknown_error}
-    known = Doors(Starlette(routes=http_routes, exception_handlers=handlers), access.authenticator, observer)
-    return Guards(known, hosts)
+    answering = Compression(Starlette(routes=http_routes, exception_handlers=handlers))
+    known = Doors(answering, access.authenticator, observer)
+    return Guards(known, hosts, proxies)
 
 
 def _table_routes(gateway: Gateway) -> list[HttpRoute]:
@@ -201,35 +203,66 @@ def _by_method(methods: Mapping[str, Callable[[Request], Any]]) -> Callable[[Req
 
 
 def _typed(path: str) -> str:
-    return path.replace("{runtime}", "{runtime:segment}").replace("{trial}", "{trial:segment}")
+    return re.sub(r"{(runtime|trial|rule)}", r"{\1:segment}", path)
 
 
 def _endpoint(gateway: Gateway, route: Route) -> Callable[[Request], Any]:
     name = f"{route.method} {route.path}"
 
     async def handle(request: Request) -> Response:
-        started = time.perf_counter()
-        status = 500
-        try:
-            with span(name, request.headers.get("traceparent", ""), "server"):
-                response = await _answer(gateway, route, request)
-            status = response.status_code
-            return response
-        except Problem as problem:
-            status = problem.status
-            raise
-        except InvalidArgument as error:
-            status = 400
-            raise bad_input(error) from error
-        except grpc.aio.AioRpcError as error:
-            answered = from_rpc_error(error)
-            status = answered.status
-            raise answered from error
-        finally:
-            gateway.telemetry.requests.labels(name, status).inc()
-            gateway.telemetry.seconds.labels(name).observe(time.perf_counter() - started)
+        traceparent = request.headers.get("traceparent", "")
+        attributes = _attributes(request, route)
+        with span(name, traceparent, "server", attributes, raising_fails=False) as current:
+            return await _observed(gateway, route, request, name, current)
 
     return handle
+
+
+async def _observed(gateway: Gateway, route: Route, request: Request, name: str, current: Span) -> Response:
+    """Answer, count the answer, and say in the span what it was: an error is only what is the server's."""
+    started = time.perf_counter()
+    status, kind = 500, ""
+    try:
+        response = await _answer(gateway, route, request)
+        status = response.status_code
+        return response
+    except Problem as problem:
+        status, kind = problem.status, problem.reason
+        raise
+    except InvalidArgument as error:
+        status = 400
+        raise bad_input(error) from error
+    except grpc.aio.AioRpcError as error:
+        answered = from_rpc_error(error)
+        status, kind = answered.status, answered.reason
+        raise answered from error
+    except Exception as error:  # counted and said here, answered where all unknown errors are
+        kind = type(error).__name__
+        raise
+    finally:
+        current.set({"http.response.status_code": status})
+        if status >= 500:
+            current.fail(kind or str(status))
+        gateway.telemetry.requests.labels(name, status).inc()
+        gateway.telemetry.seconds.labels(name).observe(time.perf_counter() - started)
+
+
+def _attributes(request: Request, route: Route) -> Attributes:
+    """Describe a request by OpenTelemetry's conventions for servers of HTTP."""
+    attributes: dict[str, str | int | float | bool] = {
+        "http.request.method": request.method,
+        "http.route": route.path,
+        "url.scheme": request.url.scheme,
+        "url.path": request.url.path,
+        "network.protocol.version": request.scope.get("http_version", ""),
+        "client.address": client_address(request.scope),
+        "server.address": request.url.hostname or "",
+        "user_agent.original": request.headers.get("user-agent", "")[:MAX_USER_AGENT],
+        "url.query": request.url.query,
+    }
+    if request.url.port is not None:
+        attributes["server.port"] = request.url.port
+    return {name: value for name, value in attributes.items() if value != ""}
 
 
 async def _answer(gateway: Gateway, route: Route, request: Request) -> Response:
@@ -274,11 +307,13 @@ def _check_path(parameters: Mapping[str, str], wildcard: bool = False) -> None:
         InvalidArgument: with every violation.
     """
     violations = []
-    runtime, trial = parameters.get("runtime"), parameters.get("trial")
-    if runtime is not None and not is_token(runtime) and not (wildcard and runtime == "-"):
-        violations.append(Violation("runtime", "must be 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"))
+    trial = parameters.get("trial")
+    for name in ("runtime", "rule"):
+        token = parameters.get(name)
+        if token is not None and not is_token(token) and not (wildcard and token == "-"):
+            violations.append(Violation(name, "must be 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"))
     if trial is not None and not _is_trial(trial):
-        violations.append(Violation("trial", f"must be a whole number from 1 to {routes.MAXIMUM_TRIAL}"))
+        violations.append(Violation("trial", f"must be a whole number from 1 to {routes.MAX_TRIAL}"))
     if violations:
         raise InvalidArgument(violations)
 
@@ -294,17 +329,29 @@ def _refuse_bound(keys: Any, bound: Mapping[str, str]) -> None:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    content = await read_body(request, MAXIMUM_BODY_BYTES)
+    content = await read_body(request, MAX_BODY_BYTES)
     if not content:
         return {}
     try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        # NaN and Infinity as literals end here too: they are not JSON.
+        # Not with orjson: it makes another number of one that is too large, and takes the last of two keys.
+        body = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise refusal(grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}", "NOT_JSON") from error
     if not isinstance(body, dict):
         raise refusal(grpc.StatusCode.INVALID_ARGUMENT, "the body must be a JSON object", "NOT_AN_OBJECT")
     return body
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _prepare_body(route: Route, body: dict[str, Any], bound: Mapping[str, str]) -> dict[str, Any]:
@@ -316,7 +363,7 @@ def _prepare_body(route: Route, body: dict[str, Any], bound: Mapping[str, str]) 
             )
         if not isinstance(body["configuration"], dict):
             raise InvalidArgument([Violation("configuration", "must be an object")])
-        body["configuration_text"] = orjson.dumps(body.pop("configuration")).decode()
+        body["configuration_text"] = json.dumps(body.pop("configuration"), ensure_ascii=False)
     return body
 
 
@@ -326,7 +373,7 @@ def _json_response(request: Request, content: bytes) -> Response:
     etag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     headers = {"etag": etag, "cache-control": "no-cache"}
     given = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in given:
+    if etag in given or "*" in given:
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
 
@@ -405,22 +452,25 @@ def _stream_endpoint(gateway: Gateway, topics: Mapping[str, routes.Topic]) -> Ca
             gateway.streams.take(visitor)
         except ResourceExhausted as error:
             raise problem_of(error) from error
-        return _CountedFeedResponse(feed, gateway.telemetry, partial(gateway.streams.release, visitor))
+        return _CountedFeedResponse(feed, gateway, partial(gateway.streams.release, visitor))
 
     return handle
 
 
 class _CountedFeedResponse(FeedResponse):
-    def __init__(self, feed: Feed, telemetry: Telemetry, on_end: Callable[[], None]) -> None:
-        super().__init__(feed, telemetry.cut_off.inc)
-        self._streams = telemetry.streams
+    def __init__(self, feed: Feed, gateway: Gateway, on_end: Callable[[], None]) -> None:
+        super().__init__(feed, gateway.telemetry.cut_off.inc)
+        self._feed = feed
+        self._gateway = gateway
         self._on_end = on_end
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._gateway.feeds.add(self._feed)
         try:
-            with self._streams.track_inprogress():
+            with self._gateway.telemetry.streams.track_inprogress():
                 await super().__call__(scope, receive, send)
         finally:
+            self._gateway.feeds.discard(self._feed)
             self._on_end()
 
 
@@ -462,7 +512,7 @@ async def _live(request: Request) -> Response:
 def _ready_endpoint(gateway: Gateway) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         services = await gateway.services.readiness()
-        ready = all(word == "SERVING" for word in services.values())
+        ready = all(word == "SERVING" for name, word in services.items() if name not in UNNEEDED)
         content = orjson.dumps({"ready": ready, "services": services})
         return Response(content, 200 if ready else 503, {"cache-control": "no-store"}, "application/json")
 
@@ -481,8 +531,8 @@ def _page_endpoint(gateway: Gateway, name: str, status: int = 200) -> Callable[[
     index = gateway.web / name
 
     async def handle(request: Request) -> Response:
-        if not index.is_file():
-            text = "the web page is not part of this installation"
+        text = "the web page is not part of this installation" if not index.is_file() else page_problem(gateway.web)
+        if text:
             return problem_response(refusal(grpc.StatusCode.NOT_FOUND, text, "NO_PAGE"), request.url.path)
         return FileResponse(index, status, {"cache-control": "no-cache"}, media_type="text/html")
 
@@ -504,44 +554,3 @@ def _on_refused_path(gateway: Gateway) -> Callable[[Request, Exception], Any]:
 
 async def _favicon(request: Request) -> Response:
     return RedirectResponse("/static/favicon.svg", 301)
-
-
-class _PageFiles(StaticFiles):
-    """The files of the page. They are asked for with their ETag each time: an update shows at once."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
-        return response
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with brotli at its best where that is understood: each file is compressed once."""
-        response = await super().get_response(path, scope)
-        accepted = {
-            part.partition(";")[0].strip() for part in Headers(scope=scope).get("accept-encoding", "").split(",")
-        }
-        if not isinstance(response, FileResponse) or "br" not in accepted or Path(path).suffix not in COMPRESSED:
-            return response
-        file = Path(response.path)
-        body = await anyio.to_thread.run_sync(_compressed, file, file.stat().st_mtime_ns)
-        kept = {name: response.headers[name] for name in ("cache-control", "etag", "last-modified")}
-        headers = {**kept, "content-encoding": "br", "vary": "accept-encoding"}
-        return Response(body, headers=headers, media_type=response.media_type)
-
-
-@lru_cache(maxsize=512)
-def _compressed(file: Path, modified: int) -> bytes:
-    return bytes(brotli.compress(file.read_bytes(), mode=brotli.MODE_TEXT, quality=11))
-
-
-def _compress_all(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        if file.suffix in COMPRESSED:
-            _compressed(file, file.stat().st_mtime_ns)
-
-
-def _static(gateway: Gateway) -> ASGIApp:
-    files = _PageFiles(directory=gateway.web, check_dir=False)
-    # The first visitor does not wait for it.
-    threading.Thread(target=_compress_all, args=(gateway.web,), name="compress", daemon=True).start()
-    return GZipMiddleware(files, minimum_size=500, compresslevel=6)

@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from services.exposure import LOOPBACK_NAMES
+from services.access.exposure import LOOPBACK_NAMES
+from services.gateway.middleware import NO_PROXIES, Proxies
 
 log = logging.getLogger(__name__)
 
-MAXIMUM_CONNECTIONS = 2_000
-# For each address of another machine; a proxy on this one speaks for many.
-MAXIMUM_CONNECTIONS_PER_ADDRESS = 200
+MAX_CONNECTIONS = 2_000
+# For each address of another machine; a proxy on this one, or one that is trusted, speaks for many.
+MAX_CONNECTIONS_PER_ADDRESS = 200
 # The head of the first request must have come by then. Later ones are under the time limit of idle connections.
 HEAD_SECONDS = 15.0
-MAXIMUM_HEAD_BYTES = 32 << 10
+MAX_HEAD_BYTES = 32 << 10
 # Refusals are counted, and said at most this often: a flood of connections is not to become one of log lines.
 SAY_SECONDS = 1.0
 
@@ -27,6 +28,7 @@ SAY_SECONDS = 1.0
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, for strangers. One process has one set of limits."""
 
+    proxies: ClassVar[Proxies] = NO_PROXIES
     _by_address: ClassVar[Counter[str]] = Counter()
     _refused: ClassVar[int] = 0
     _said: ClassVar[float] = 0.0
@@ -35,11 +37,11 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._address = str(self.client[0]) if self.client else ""
         self._by_address[self._address] += 1
-        limit = MAXIMUM_CONNECTIONS
-        if self._address and self._address not in LOOPBACK_NAMES:
-            limit = MAXIMUM_CONNECTIONS_PER_ADDRESS
+        limit = MAX_CONNECTIONS
+        if self._address and self._address not in LOOPBACK_NAMES and not self.proxies.trust(self._address):
+            limit = MAX_CONNECTIONS_PER_ADDRESS
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._give_up)
-        if len(self.connections) > MAXIMUM_CONNECTIONS or self._by_address[self._address] > limit:
+        if len(self.connections) > MAX_CONNECTIONS or self._by_address[self._address] > limit:
             self._say_refused()
             transport.abort()
 
@@ -63,3 +65,8 @@ class BoundedProtocol(H11Protocol):
     def _give_up(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
             self.transport.abort()
+
+
+def bounded_protocol(proxies: Proxies) -> type[BoundedProtocol]:
+    """Make the protocol of a server that stands behind these proxies."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"proxies": proxies})

@@ -7,38 +7,27 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 
-from milepost.api.audit.v1 import audit_service_pb2
-from milepost.api.log.v1 import log_service_pb2
-from milepost.api.metric.v1 import metric_service_pb2
-from milepost.api.runtime.v1 import runtime_service_pb2
-from milepost.api.trial.v1 import trial_service_pb2
+from services.edge.contract import method_of
 
-SERVICES: dict[str, ServiceDescriptor] = {
-    "RuntimeService": runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
-    "TrialService": trial_service_pb2.DESCRIPTOR.services_by_name["TrialService"],
-    "MetricService": metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"],
-    "LogService": log_service_pb2.DESCRIPTOR.services_by_name["LogService"],
-    "AuditService": audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
-}
-
-# service -> the process that serves it
-PROCESSES = {
-    "RuntimeService": "runtime",
-    "AuditService": "runtime",
-    "TrialService": "trials",
-    "MetricService": "metrics",
-    "LogService": "metrics",
-}
-
-# Between services only.
-INTERNAL_RPCS = frozenset({"MetricService.PurgeRuntime", "MetricService.ExportTables", "MetricService.ExportRows"})
+# Between services, and of processes that run attempts, only.
+INTERNAL_RPCS = frozenset(
+    {
+        "MetricService.PurgeRuntime",
+        "MetricService.ExportTables",
+        "MetricService.ExportRows",
+        "LaunchService.ClaimLaunch",
+        "LaunchService.TakeUpAttempt",
+        "LaunchService.BeginAttempt",
+    }
+)
 
 RUNTIME = "runtimes/{runtime}"
 TRIAL = "runtimes/{runtime}/trials/{trial}"
+RULE = "rules/{rule}"
 API = "/api/v1"
-MAXIMUM_TRIAL = 999_999_999
+MAX_TRIAL = 999_999_999
 
 
 class Answer(Enum):
@@ -106,11 +95,6 @@ class Topic:
     state: str = ""
     hidden: str = ""
     everything: tuple[str, ...] = ()
-
-
-def method_of(rpc: str) -> MethodDescriptor:
-    service, _, method = rpc.partition(".")
-    return SERVICES[service].methods_by_name[method]
 
 
 def _read(path: str, rpc: str, summary: str, bind: Mapping[str, str] | None = None, **more: Any) -> Route:
@@ -212,6 +196,46 @@ ROUTES: tuple[Route, ...] = (
         "MetricService.CheckDeterminism",
         "Compare the steps that ran twice",
         {"parent": TRIAL},
+    ),
+    _command("/rules", "RuleService.CreateRule", "Make a rule, or with validate_only check it"),
+    _read("/rules", "RuleService.ListRules", "List rules"),
+    _read("/rules/{rule}", "RuleService.GetRule", "Get a rule", {"name": RULE}),
+    _command("/rules/{rule}:update", "RuleService.UpdateRule", "Replace a rule", {"name": RULE}),
+    Route("DELETE", API + "/rules/{rule}", "RuleService.DeleteRule", "Delete a rule", {"name": RULE}),
+    _command("/rules/{rule}:disable", "RuleService.DisableRule", "Have a rule fire no more", {"name": RULE}),
+    _command(
+        "/rules:test",
+        "RuleService.TestRule",
+        "Play a rule over stored runs: each run, then a summary",
+        answer=Answer.LINES,
+        seconds=3600.0,
+    ),
+    _read(
+        "/rules/{rule}/firings",
+        "RuleService.ListFirings",
+        "List what a rule found; rule - for all",
+        {"parent": RULE},
+        wildcard=True,
+    ),
+    _read(
+        "/rules/{rule}/notifications",
+        "RuleService.ListNotifications",
+        "List who was told of what a rule found; rule - for all",
+        {"parent": RULE},
+        wildcard=True,
+    ),
+    _command(
+        "/notifications/{notification}:retry",
+        "RuleService.RetryNotification",
+        "Send a dead letter again",
+        {"name": "notifications/{notification}"},
+    ),
+    _read("/destinations", "RuleService.ListDestinations", "List where firings may be told"),
+    _command(
+        "/destinations/{destination}:test",
+        "RuleService.TestDestination",
+        "Tell a destination something made up",
+        {"name": "destinations/{destination}"},
     ),
     _command("/telemetry:verify", "MetricService.VerifyStored", "Compare ClickHouse with the stream", seconds=600.0),
     _read("/runtimes/{runtime}/logs", "LogService.QueryLogs", "Read log lines", {"parent": RUNTIME}, flatten="filter"),

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn
 
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
-from milepost.errors import OutOfRange, Unavailable
+from milepost.errors import NotFound, OutOfRange, Unavailable
 from milepost.eventlog import EventLogError
-from milepost.eventlog.connection import Connection
-from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.nats.connection import Connection
+from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import Telemetry
-from services.checkpoints import CheckpointStore
 from services.lease import RETRY_SECONDS, Lease
-from services.metrics.keeping import Keeping
+from services.metrics.checkpointing import Checkpointing
+from services.metrics.ingest.writer import Overtaken, Pipeline, Writer
 from services.metrics.lineage import EventFollower, Lineages
-from services.metrics.owner import DirectoryHeld
-from services.metrics.selection import Pin
-from services.metrics.series import SeriesReader
-from services.metrics.store import IMPORTED_DATABASE, Store, StoreUnavailable
-from services.metrics.writer import Overtaken, Pipeline, Writer
-from services.moments import check_moment
+from services.metrics.queries.series import SeriesReader
+from services.metrics.storage.owner import DirectoryHeld
+from services.metrics.storage.selection import Pin, TrialRef
+from services.metrics.storage.store import IMPORTED_DATABASE, LOGS, POINTS, Store, StoreUnavailable
+from services.readmodel.checkpoints import CheckpointStore
+from services.readmodel.moments import check_moment, past_the_end
 from services.server import Role
+from services.supervision import Supervision
 
 log = logging.getLogger(__name__)
 
 STANDBY_SECONDS = 1.0
+# How long the events of what was just started may take to be read.
+CATCH_UP_SECONDS = 5.0
 STOP_SECONDS = 6.0
 
 
@@ -58,7 +61,8 @@ class Engine:
         lease: Lease | None = None,
     ) -> None:
         self.follower = EventFollower(event_log, self._restore)
-        self._keeping = Keeping(checkpoints)
+        self._keeping = Checkpointing(checkpoints)
+        self.supervision = Supervision()
         self.telemetry = Telemetry(connection)
         self.connection = connection
         self._open_store = open_store
@@ -76,7 +80,8 @@ class Engine:
 
     async def start(self) -> None:
         """Begin to follow the log, and to store as soon as the store is ours."""
-        self._tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self._run())]
+        events = self.supervision.keep("events", self.follower.run)
+        self._tasks = [asyncio.create_task(events, name="events"), asyncio.create_task(self._run(), name="writer")]
 
     async def _restore(self, lineages: Lineages) -> None:
         state = await self._event_log.state()
@@ -92,7 +97,9 @@ class Engine:
         self.follower.on_cut(lambda runtime_id, trial, _: writer.steps_hub.wake(runtime_id, trial))
         self._store, self._writer, self._standby = store, writer, None
         self._opened.set()
-        keeping = asyncio.create_task(self._keeping.run(self.follower.lineages))
+        keeping = asyncio.create_task(
+            self.supervision.keep("checkpoints", lambda: self._keeping.run(self.follower.lineages)), name="checkpoints"
+        )
         try:
             await self._write(writer)
         finally:
@@ -194,7 +201,7 @@ class Engine:
             return "the lease of the writer is lost at the moment"
         await self.store.check()
         await self.telemetry.state()
-        return self.writer.problem
+        return self.writer.problem or self.supervision.problem()
 
     @property
     def role(self) -> Role:
@@ -250,10 +257,44 @@ class Engine:
         if position > last:
             state = await self.telemetry.state()
             if position > state.last_sequence:
-                raise OutOfRange(f"TELEMETRY is at {state.last_sequence}, not at {position}")
+                raise past_the_end("TELEMETRY", state.last_sequence, position)
             # What is behind the last message of this kind is of the other kind.
             position = last
         await pipeline.wait_stored(position)
+
+    async def check_known(self, names: Iterable[TrialRef]) -> None:
+        """Refuse what nobody has heard of. Trial 0 is the whole runtime.
+
+        The log says what there is. What was sent counts as well: it may come before its event, and an older backup of the
+        log may not know of it.
+
+        Raises:
+            NotFound: there is no such runtime, or it has no such trial.
+            Unavailable: the log was not read in time.
+        """
+        lineages = self.follower.lineages
+        unknown = [one for one in names if not lineages.knows(one)]
+        if not unknown:
+            return
+        try:
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self.follower.catch_up()
+        except (TimeoutError, EventLogError) as error:
+            raise Unavailable("the event log was not read in time", reason="VIEWS_BEHIND") from error
+        for one in unknown:
+            if not lineages.knows(one) and not await self._was_sent(one):
+                raise _not_found(one, lineages.is_known(one.runtime_id))
+
+    async def _was_sent(self, one: TrialRef) -> bool:
+        return await self.telemetry.has(one.runtime_id, one.trial) or await is_stored(self.store, one)
+
+    async def check_cursor(self, pipeline: Pipeline, stream_id: int, sequence: int) -> None:
+        """Raises OutOfRange: TELEMETRY is not that far, or not that stream yet."""
+        if (stream_id, sequence) <= (pipeline.stream_id, pipeline.accepted):
+            return
+        last = (await self.telemetry.state()).last_sequence
+        if (stream_id, sequence) > (pipeline.stream_id, last):
+            raise past_the_end("TELEMETRY", last, sequence)
 
     async def moment(self, as_of: AsOf, pipeline: Pipeline, runtime_ids: list[str]) -> Moment:
         """Resolve a moment.
@@ -282,3 +323,19 @@ class Engine:
         async for event in self._event_log.read(after=sequence - 1, until=sequence):
             return int(event.recorded_time.timestamp() * 1000)
         raise OutOfRange(f"EVENTS has no event {sequence}")
+
+
+async def is_stored(store: Store, one: TrialRef) -> bool:
+    """Tell whether there is a row of a trial, or with trial 0 of a runtime."""
+    condition = "runtime = {runtime:String}" + (" AND trial = {trial:UInt32}" if one.trial else "")
+    parameters = {"runtime": one.runtime_id, "trial": one.trial}
+    for table in (POINTS, LOGS):
+        if (await store.read(f"SELECT 1 AS found FROM {table} WHERE {condition} LIMIT 1", parameters)).num_rows:
+            return True
+    return False
+
+
+def _not_found(one: TrialRef, is_known: bool) -> NotFound:
+    if is_known:
+        return NotFound(f"runtime {one.runtime_id} has no trial {one.trial}", reason="TRIAL_NOT_FOUND")
+    return NotFound(f"there is no runtime {one.runtime_id}", reason="RUNTIME_NOT_FOUND")

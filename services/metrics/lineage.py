@@ -17,9 +17,19 @@ from milepost.api.event.v1 import trial_events_pb2 as trial_events
 from milepost.domain import trial as trial_decider
 from milepost.domain.decider import Fact
 from milepost.domain.trial import Segment, Trial, cut_lineage
-from milepost.eventlog import EventLog, EventLogError, RecordedEvent, parse_subject
+from milepost.eventlog import (
+    EVENTS,
+    EventLog,
+    EventLogError,
+    LogMessage,
+    RecordedEvent,
+    UnreadableMessage,
+    parse_subject,
+)
 from milepost.eventlog.codec import UnknownEventType, decode, newest_type, type_of
-from services.metrics.selection import Piece, TrialRef, owned_pieces, superseded_pieces
+from services.metrics.storage.selection import StepRange, TrialRef, owned_pieces, superseded_pieces
+from services.readmodel.set_aside import SetAside
+from services.readmodel.waiting import Waiters
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +100,24 @@ class Lineages:
         self.sequence = 0
         # Types that this version does not know; they were skipped.
         self.unknown_events = 0
+        self.set_aside = SetAside("metrics", EVENTS)
         # (time, sequence) of every cut: between them no lineage changes.
         self._times: list[tuple[int, int]] = []
         self._runtimes: dict[str, RuntimeHistory] = {}
 
-    def apply(self, event: RecordedEvent) -> Cut | None:
-        """Fold one event, in order of sequence. Returns the cut that it made, if it made one."""
-        self.sequence = event.sequence
+    def apply(self, message: LogMessage) -> Cut | None:
+        """Fold the next message of the log. Returns the cut that it made, if it made one."""
+        self.sequence = message.sequence
+        if isinstance(message, UnreadableMessage):
+            return None
+        try:
+            return self._apply(message)
+        except Exception as error:
+            # The outermost loop over the log: whatever one event does, those after it are read.
+            self.set_aside.add(message.sequence, message.subject, error)
+            return None
+
+    def _apply(self, event: RecordedEvent) -> Cut | None:
         ce_type = newest_type(event.type)
         if ce_type not in _TRIAL_TYPES and ce_type not in _RUNTIME_TYPES:
             return None
@@ -171,12 +192,12 @@ class Lineages:
                 found[cut.restored_step] = (*found.get(cut.restored_step, ()), cut.attempt)
         return found
 
-    def owned(self, ref: TrialRef, sequence: int | None = None) -> list[Piece]:
+    def owned(self, ref: TrialRef, sequence: int | None = None) -> list[StepRange]:
         """List what the attempts of a trial own, as of a position of the log (None: now)."""
         place = (ref.runtime_id, ref.trial, sequence)
         return owned_pieces(ref, self.lineage(*place), self.restarts(*place))
 
-    def superseded(self, ref: TrialRef, sequence: int | None = None) -> list[Piece]:
+    def superseded(self, ref: TrialRef, sequence: int | None = None) -> list[StepRange]:
         """List what the attempts of a trial did in vain, as of a position of the log (None: now)."""
         place = (ref.runtime_id, ref.trial, sequence)
         return superseded_pieces(ref, self.lineage(*place), self.attempts(*place), self.restarts(*place))
@@ -184,6 +205,12 @@ class Lineages:
     def attempts(self, runtime_id: str, trial: int, sequence: int | None = None) -> list[int]:
         """List the attempts that have started."""
         return [cut.attempt for cut in self.cuts(runtime_id, trial, sequence)] or [1]
+
+    def writing(self, runtime_id: str) -> set[tuple[int, int]]:
+        """Name the attempts of a runtime that are in progress, by trial and number."""
+        runtime = self._runtimes.get(runtime_id)
+        actives = {number: history.state.active for number, history in runtime.trials.items()} if runtime else {}
+        return {(number, one.attempt) for number, one in actives.items() if one is not None and one.may_write}
 
     def trials(self, runtime_id: str) -> list[int]:
         """List the trials of a runtime that the log knows."""
@@ -193,6 +220,11 @@ class Lineages:
     def is_known(self, runtime_id: str) -> bool:
         """Tell whether the log has said anything about a runtime that changes what is read of it."""
         return runtime_id in self._runtimes
+
+    def knows(self, ref: TrialRef) -> bool:
+        """Tell whether the log has told of a trial, or with trial 0 of a runtime."""
+        runtime = self._runtimes.get(ref.runtime_id)
+        return runtime is not None and (not ref.trial or ref.trial in runtime.trials)
 
     def is_deleted(self, runtime_id: str) -> bool:
         runtime = self._runtimes.get(runtime_id)
@@ -236,7 +268,7 @@ class EventFollower:
         self.lineages = Lineages()
         self._begin = begin
         self._log = event_log
-        self._moved = asyncio.Condition()
+        self._waiters = Waiters()
         self._listeners: list[CutListener] = []
 
     def on_cut(self, listener: CutListener) -> None:
@@ -250,30 +282,29 @@ class EventFollower:
                 if self._begin is not None:
                     await self._begin(self.lineages)
                     self._begin = None
-                    await self._tell()
-                async for event in self._log.follow(after=self.lineages.sequence):
-                    await self._apply(event)
+                    self._waiters.wake()
+                async for message in self._log.follow(after=self.lineages.sequence):
+                    self._apply(message)
             except EventLogError as error:
                 log.warning("lineage.waits", extra={"error": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _apply(self, event: RecordedEvent) -> None:
-        cut = self.lineages.apply(event)
+    def _apply(self, message: LogMessage) -> None:
+        cut = self.lineages.apply(message)
         if cut is not None:
-            subject = parse_subject(event.subject)
+            subject = parse_subject(message.subject)
             assert subject.trial is not None
             for listener in self._listeners:
                 listener(subject.runtime_id, subject.trial, cut)
-        await self._tell()
-
-    async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+        self._waiters.wake()
 
     async def wait_for(self, sequence: int) -> None:
         """Return when everything up to a position of the log is folded."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.lineages.sequence >= sequence)
+        await self._waiters.wait(lambda: self.lineages.sequence >= sequence)
+
+    async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until what is folded meets a condition. Returns False when time is up."""
+        return await self._waiters.wait(condition, seconds)
 
     async def catch_up(self) -> None:
         """Return when everything is folded that is in the log now."""

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 
-from milepost.eventlog.anchor import AnchorSink, witnesses
-from milepost.eventlog.streams import StreamSettings
-from milepost.transport import ClientTls
+from milepost.eventlog.nats.streams import StreamSettings
+from milepost.eventlog.proof.anchor import AnchorSink, witnesses
+from milepost.security.egress import Egress
+from milepost.security.transport import ClientTls
 from services import settings as service_settings
-from services.access import open_access
-from services.channels import service_metadata
-from services.garbage import nothing_collected
-from services.runtime import host
+from services.access.channels import service_metadata
+from services.access.exposure import egress_of
+from services.access.guard import open_access
+from services.rpc.telemetry import configure_logging, start_observing
 from services.runtime.application import Application, Options
-from services.runtime.cluster import ray_options
-from services.server import wait_for_signal
+from services.runtime.launchers import host
+from services.runtime.launchers.cluster import ray_options
+from services.runtime.launchers.local_runs import local_policy
+from services.server import run
 from services.settings import Settings
-from services.telemetry import configure_logging, start_observing
 
 
 def options(settings: Settings) -> Options:
     """Read what this service needs from its settings."""
+    egress = egress_of(settings)
     return Options(
         listen=settings["runtime_listen"],
         data_dir=settings.data_dir,
@@ -36,32 +40,30 @@ def options(settings: Settings) -> Options:
         tls=ClientTls.of(settings),
         own_metadata=service_metadata(settings.keys_dir, "runtime"),
         open_access=partial(open_access, settings, "runtime"),
-        witnesses=_witnesses(settings),
+        witnesses=_witnesses(settings, egress),
+        egress=egress,
+        local=local_policy(settings),
     )
 
 
-def _witnesses(settings: Settings) -> tuple[AnchorSink, ...]:
+def _witnesses(settings: Settings, egress: Egress) -> tuple[AnchorSink, ...]:
     try:
-        return witnesses(settings["anchor_file"], settings["anchor_url"])
+        return witnesses(settings["anchor_file"], settings["anchor_url"], egress)
     except ValueError as error:
         raise SystemExit(f"anchor_url: {error}") from error
 
 
-async def serve(settings: Settings) -> None:
-    application = Application(options(settings))
-    with nothing_collected():
-        await application.start()
-    try:
-        await application.run_until(wait_for_signal())
-    finally:
-        await application.stop()
+# Threads that check configurations and pack exports run Python too. At the usual 5 ms each of them would hold up a
+# command by that, each time it comes back to the event loop.
+SWITCH_SECONDS = 0.0005
 
 
 if __name__ == "__main__":
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = service_settings.load(program="milepost runtime service")
     configure_logging("runtime", settings["log_level"])
     shutdown = start_observing("runtime", settings["monitoring_listen"])
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(run(Application(options(settings))))
     finally:
         shutdown()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc.aio
 
@@ -18,50 +17,56 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.api.training.v1 import launch_service_pb2_grpc
 from milepost.eventlog import EVENTS
-from milepost.eventlog.anchor import AnchorFile, AnchorSink, LogGuard, anchors_path
-from milepost.eventlog.chain_service import ChainService
-from milepost.eventlog.connection import connect, without_password
-from milepost.eventlog.credentials import find_authority, find_credentials
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.keyvalue import JetStreamKeyValue
-from milepost.eventlog.streams import StreamSettings, wait_for_streams
+from milepost.eventlog.nats.connection import connect, without_password
+from milepost.eventlog.nats.credentials import find_authority, find_credentials
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.keyvalue import JetStreamKeyValue
+from milepost.eventlog.nats.streams import StreamSettings, wait_for_streams
+from milepost.eventlog.proof.anchor import AnchorFile, AnchorSink, LogGuard, anchors_path
+from milepost.eventlog.proof.chain_service import ChainService
 from milepost.eventlog.telemetry import Telemetry
-from milepost.tokens import LaunchTickets
-from milepost.transport import ClientTls, open_aio_channel
-from services import access_service
-from services.access import Access
-from services.access_log import AccessLog
-from services.access_service import AccessService
-from services.authentication import Observer
+from milepost.names import AttemptKey
+from milepost.security.egress import Egress
+from milepost.security.signing import BundleKey
+from milepost.security.tokens import LaunchTickets, TokenError
+from milepost.security.transport import ClientTls, open_aio_channel
+from services.access import access_service
+from services.access.access_log import AccessLog
+from services.access.access_service import AccessService
+from services.access.authentication import Observer
+from services.access.guard import Access
 from services.lease import Lease
-from services.runtime import launch_service
-from services.runtime.audit import AuditService
-from services.runtime.catching_up import CatchUpInterceptor
-from services.runtime.claims import Claims
+from services.rpc.telemetry import consumer_lag
+from services.runtime.audit.imported import imports_of, seam_of
+from services.runtime.audit.peers import Peers
+from services.runtime.audit.service import AuditService
+from services.runtime.audit.verification import Sources
+from services.runtime.commands import launch_service
+from services.runtime.commands.catching_up import CatchUpInterceptor
+from services.runtime.commands.launch_service import LaunchService
+from services.runtime.commands.preflight import Preflight
+from services.runtime.commands.requests import Requests
+from services.runtime.commands.service import RuntimeService
 from services.runtime.decisions import Decisions
-from services.runtime.events import Events
-from services.runtime.imported import AuditRouting, RuntimeRouting, imports_of
-from services.runtime.keeping import Keeping
-from services.runtime.launch_service import LaunchService
-from services.runtime.launchers import AttemptKey, External, Launcher
-from services.runtime.launchers.local import LocalLauncher
+from services.runtime.launchers import Launcher
+from services.runtime.launchers.claims import Claims
+from services.runtime.launchers.external import External
+from services.runtime.launchers.local import LocalLauncher, LocalPolicy
 from services.runtime.launchers.ray import RayLauncher, RayOptions
-from services.runtime.launching import Launches, Surroundings
-from services.runtime.leftovers import Leftovers
-from services.runtime.liveness import SUBJECTS, Liveness
-from services.runtime.peers import Peers
-from services.runtime.placement_policy import Capacity
-from services.runtime.preflight import Preflight
-from services.runtime.purge import Purger
-from services.runtime.requests import Requests
-from services.runtime.scheduler import Scheduler
-from services.runtime.service import RuntimeService
+from services.runtime.policies.placement import Capacity
+from services.runtime.readmodel.checkpointing import Checkpointing
+from services.runtime.readmodel.events import Events
+from services.runtime.readmodel.views import Views
+from services.runtime.scheduling.continuing import Continuing
+from services.runtime.scheduling.launching import LaunchEnvironment, Launches
+from services.runtime.scheduling.liveness import SUBJECTS, Liveness
+from services.runtime.scheduling.purge import Purger
+from services.runtime.scheduling.recovery import Recovery
+from services.runtime.scheduling.scheduler import Scheduler
+from services.runtime.scheduling.steps import Steps
 from services.runtime.snapshots import SnapshotStorage
-from services.runtime.steps import Steps
-from services.runtime.verification import Sources
-from services.runtime.views import Views
 from services.server import Server
-from services.telemetry import consumer_lag
+from services.supervision import Supervision
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +102,11 @@ class Options:
     open_access: Callable[[Observer], Access] | None = None
     # Where anchors go besides the data directory.
     witnesses: tuple[AnchorSink, ...] = ()
-    # What the local launcher runs; empty: the trainer of this installation.
+    # Where it connects because a configuration says so.
+    egress: Egress = field(default_factory=Egress)
+    # Whether the local launcher starts anything, and as whom.
+    local: LocalPolicy = field(default_factory=LocalPolicy)
+    # What it runs; empty: the trainer of this installation.
     trainer_command: tuple[str, ...] = ()
 
 
@@ -108,6 +117,7 @@ class Application:
         self._options = options
         self.views = Views()
         self.liveness = Liveness()
+        self.supervision = Supervision()
         self._lag = consumer_lag()
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
@@ -130,60 +140,39 @@ class Application:
         # Everybody checks; who leads writes anchors too, from where the check found the last one.
         self.anchoring = LogGuard(self._log, anchors, options.witnesses)
         await self.anchoring.check()
-        self._spawn(ChainService(self._connection, self._log).run(), "chains")
+        self._spawn(ChainService(self._connection, self._log).run, "chains")
         state = await self._log.state()
         end, self._stream_created = state.last_sequence, state.created
-        self.keeping = Keeping(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
+        self.keeping = Checkpointing(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
         await self.keeping.restore(end)
-        self._spawn(self.views.follow(self._log), "views")
-        await self.views.wait_for(end, timeout_seconds=600.0)
+        self._spawn(lambda: self.views.follow(self._log), "views")
+        await self.views.catch_up(self._log)
         self._build()
         await self._imports.look()
-        self._spawn(self._imports.run(), "imports")
+        self._spawn(self._imports.run, "imports")
         access = options.open_access(self._access_log) if options.open_access is not None else None
-        whole_log = CatchUpInterceptor(self._log, self.views)
-        self._server = Server(options.listen, self._register, SERVICES, self._check, [whole_log], access)
+        inner = [
+            CatchUpInterceptor(self._log, self.views),
+            seam_of(self._imports, self._runtime_service, self._audit_service),
+        ]
+        self._server = Server(options.listen, self._register, SERVICES, self._check, inner, access)
         self.port = await self._server.start()
         beats = await self._connection.subscribe(SUBJECTS)
         self._connection.on_renewal(self.liveness.listen_anew)
-        self._spawn(self.liveness.listen(beats), "heartbeats")
-        self._spawn(self.scheduler.run(), "scheduler")
-        self._spawn(self._access_log.run(), "access facts")
-        self._spawn(self.keeping.run(), "checkpoints")
+        self._spawn(lambda: self.liveness.listen(beats), "heartbeats")
+        self._spawn(self.scheduler.run, "scheduler")
+        self._spawn(self._access_log.run, "access facts")
+        self._spawn(self.keeping.run, "checkpoints")
 
     def _build(self) -> None:
         options = self._options
         key_value = JetStreamKeyValue(self._connection)
-        self.decisions = Decisions(self._log, self.views)
-        self._local = LocalLauncher(
-            options.data_dir, options.capacity, options.trainer_command or None, self._attempt_credentials
-        )
-        self._leftovers = Leftovers(options.data_dir, options.nats_url)
-        launchers: dict[config.Launcher, Launcher] = {
-            config.LAUNCHER_LOCAL: self._local,
-            config.LAUNCHER_EXTERNAL: External(),
-        }
         claims = Claims(key_value)
-        self._ray = self._ray_launcher(claims)
-        if self._ray is not None:
-            launchers[config.LAUNCHER_RAY] = self._ray
-            self._ray.start()
-        storage = SnapshotStorage(options.data_dir)
-        surroundings = Surroundings(
-            options.data_dir,
-            # An attempt is a user of its own, if the server asks for users.
-            without_password(options.nats_url),
-            socket.gethostname(),
-            options.secrets,
-            options.ray.nats_url if options.ray is not None else "",
-        )
-        launches = Launches(self.views, storage, surroundings)
-        self._channels = [
-            open_aio_channel(address, options.tls, CHANNEL_OPTIONS)
-            for address in (options.trials_address, options.metrics_address)
-        ]
-        peers = Peers(self._channels[0], self._channels[1], options.own_metadata)
-        purger = Purger(options.data_dir, storage, peers.purge, launchers)
+        self.decisions = Decisions(self._log, self.views)
+        launchers = self._build_launchers(claims)
+        storage = SnapshotStorage(options.data_dir, options.egress)
+        launches = Launches(self.views, storage, self._launch_environment())
+        peers = self._open_peers()
         steps = Steps(self.liveness, options.data_dir)
         self.scheduler = Scheduler(
             self.views,
@@ -192,11 +181,12 @@ class Application:
             Lease(key_value, "scheduler"),
             self.liveness,
             storage,
-            purger,
+            Purger(options.data_dir, storage, peers.purge, launchers),
             self._leftovers,
             launches,
             steps,
-            duties=(self.anchoring.run,),
+            duties={"anchors": self.anchoring.run},
+            supervision=self.supervision,
         )
         events = Events(self._log, self.views)
         self._runtime_service = RuntimeService(
@@ -208,6 +198,56 @@ class Application:
             events,
             steps,
         )
+        self._build_audit(events, peers)
+        self._access_log = AccessLog(self._log, "/services/runtime")
+        external = launchers[config.LAUNCHER_EXTERNAL]
+        continuing = Continuing(self.decisions, self.liveness, external, self._leftovers)
+        self._launch_service = LaunchService(
+            self.views, launches, claims, self._attempt_credentials, self._access_log, continuing
+        )
+
+    def _build_launchers(self, claims: Claims) -> dict[config.Launcher, Launcher]:
+        options = self._options
+        self._local = LocalLauncher(
+            options.data_dir,
+            options.capacity,
+            options.trainer_command or None,
+            self._attempt_credentials,
+            options.local,
+        )
+        self._leftovers = Recovery(options.data_dir, options.nats_url, self._attempt_credentials)
+        launchers: dict[config.Launcher, Launcher] = {
+            config.LAUNCHER_LOCAL: self._local,
+            config.LAUNCHER_EXTERNAL: External(options.data_dir, self._locks),
+        }
+        self._ray = self._ray_launcher(claims)
+        if self._ray is not None:
+            launchers[config.LAUNCHER_RAY] = self._ray
+            self._ray.start()
+        return launchers
+
+    def _launch_environment(self) -> LaunchEnvironment:
+        options = self._options
+        return LaunchEnvironment(
+            options.data_dir,
+            # An attempt is a user of its own, if the server asks for users.
+            without_password(options.nats_url),
+            socket.gethostname(),
+            options.secrets,
+            options.ray.nats_url if options.ray is not None else "",
+        )
+
+    def _open_peers(self) -> Peers:
+        options = self._options
+        self._channels = [
+            open_aio_channel(address, options.tls, CHANNEL_OPTIONS)
+            for address in (options.trials_address, options.metrics_address)
+        ]
+        return Peers(self._channels[0], self._channels[1], options.own_metadata)
+
+    def _build_audit(self, events: Events, peers: Peers) -> None:
+        options = self._options
+        refused_imports: dict[str, str] = {}
         sources = Sources(
             options.nats_url,
             anchors_path(options.data_dir),
@@ -217,11 +257,22 @@ class Application:
             Telemetry(self._connection),
             self.views,
             peers,
+            options.data_dir,
+            refused_imports,
         )
-        self._audit_service = AuditService(events, sources, options.data_dir)
-        self._imports = imports_of(options.data_dir, sources)
-        self._access_log = AccessLog(self._log, "/services/runtime")
-        self._launch_service = LaunchService(self.views, launches, claims, self._attempt_credentials, self._access_log)
+        self._audit_service = AuditService(events, sources, options.data_dir, self._bundle_key())
+        self._imports = imports_of(options.data_dir, sources, refused_imports)
+
+    def _bundle_key(self) -> BundleKey | None:
+        keys_dir = self._options.keys_dir
+        if keys_dir is None:
+            return None
+        try:
+            return BundleKey(keys_dir)
+        except TokenError as error:
+            # An installation of an earlier version may have its keys where nothing can be written.
+            log.warning("bundles.unsigned", extra={"error": str(error), "remedy": "milepost token keys makes the key"})
+            return None
 
     def _ray_launcher(self, claims: Claims) -> RayLauncher | None:
         options = self._options
@@ -237,6 +288,12 @@ class Application:
 
         return RayLauncher(options.ray, options.data_dir, claims, ticket, address)
 
+    def _locks(self, key: AttemptKey) -> bool:
+        """Tell whether a script locks what it writes: the versions that do also name their process."""
+        view = self.views.runtimes.get(key.runtime_id)
+        active = view.trials[key.trial].state.active if view is not None and key.trial in view.trials else None
+        return active is not None and active.attempt == key.attempt and active.process is not None
+
     def _attempt_credentials(self, key: AttemptKey) -> str | None:
         authority = find_authority(self._options.keys_dir) if self._options.keys_dir is not None else None
         if authority is None:
@@ -244,12 +301,8 @@ class Application:
         return authority.attempt_credentials(key.runtime_id, key.trial, key.attempt)
 
     def _register(self, server: grpc.aio.Server) -> None:
-        runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(
-            RuntimeRouting(self._runtime_service, self._imports), server
-        )
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditRouting(self._audit_service, self._imports), server
-        )
+        runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(self._runtime_service, server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self._audit_service, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(self._access_log), server)
         launch_service_pb2_grpc.add_LaunchServiceServicer_to_server(self._launch_service, server)
 
@@ -259,20 +312,21 @@ class Application:
         end = await self._log.last_sequence()
         behind = end - self.views.sequence
         self._lag.set(behind, {"consumer": "runtime", "stream": EVENTS})
-        return f"the read model is {behind} events behind" if behind > 1_000 else None
+        return f"the read model is {behind} events behind" if behind > 1_000 else self.supervision.problem()
 
     # --- running
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+    def _spawn(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.supervision.keep(name, work), name=name)
         task.add_done_callback(self._on_done)
         self._tasks.append(task)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        """End the service when one of its parts ends by itself: a new start reads the log again."""
+        """End the service when one of its parts died too often: a new start reads the log again."""
         if task.cancelled() or self._failed is None or self._failed.done():
             return
-        error = task.exception() or RuntimeError(f"{task.get_name()} ended by itself")
+        error = task.exception()
+        assert error is not None, "it runs until it is cancelled or has died too often"
         self._failed.set_exception(error)
 
     async def run_until(self, stopped: Awaitable[None]) -> None:

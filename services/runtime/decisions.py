@@ -26,22 +26,22 @@ from milepost.eventlog import (
     trial_chain,
 )
 from milepost.ids import new_event_id
-from services.runtime.views import Views
+from services.runtime.readmodel.views import Views
 
 log = logging.getLogger(__name__)
 
 # Tries to win against other writers before the caller is told that it lost.
-MAXIMUM_ROUNDS = 8
+MAX_ROUNDS = 8
 # An append without an answer may be stored: it is sent again with the same ids this often.
-MAXIMUM_SENDS = 3
-MAXIMUM_BATCH = 1_000
+MAX_SENDS = 3
+MAX_BATCH = 1_000
 
 # Commands of one decision: those of the runtime under None, those of a trial under its number.
 Commands = Mapping[int | None, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
+class Cause:
     """Who and what is behind a decision."""
 
     actor: str
@@ -70,7 +70,7 @@ class Decisions:
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def decide(self, runtime_id: str, commands: Commands, behind: Behind) -> Decided:
+    async def decide(self, runtime_id: str, commands: Commands, behind: Cause) -> Decided:
         """Decide commands on one runtime and its trials as one decision: all of their events or none.
 
         Returns once the views have them.
@@ -89,12 +89,12 @@ class Decisions:
             if not lock.locked():
                 self._locks.pop(runtime_id, None)
 
-    async def _decide(self, runtime_id: str, commands: Commands, behind: Behind) -> Decided:
-        for _ in range(MAXIMUM_ROUNDS):
+    async def _decide(self, runtime_id: str, commands: Commands, behind: Cause) -> Decided:
+        for _ in range(MAX_ROUNDS):
             events, heads = self._evaluate(runtime_id, commands, behind)
             if not events:
                 return Decided((), 0)
-            if len(events) > MAXIMUM_BATCH:
+            if len(events) > MAX_BATCH:
                 raise FailedPrecondition(
                     f"a decision of {len(events)} events is too large", reason="DECISION_TOO_LARGE"
                 )
@@ -107,18 +107,18 @@ class Decisions:
                 continue
             await self._views.wait_for(sequence)
             return Decided(tuple(events), sequence)
-        raise Aborted(f"others changed runtime {runtime_id} faster, {MAXIMUM_ROUNDS} times; try again")
+        raise Aborted(f"others changed runtime {runtime_id} faster, {MAX_ROUNDS} times; try again")
 
     async def _append(self, events: Sequence[NewEvent], heads: Sequence[Head]) -> int:
-        for send in range(1, MAXIMUM_SENDS + 1):
+        for send in range(1, MAX_SENDS + 1):
             try:
                 return (await self._log.append(events, heads)).sequences[-1]
             except LogUnavailable:
-                if send == MAXIMUM_SENDS:
+                if send == MAX_SENDS:
                     raise
         raise AssertionError("unreachable")
 
-    def _evaluate(self, runtime_id: str, commands: Commands, behind: Behind) -> tuple[list[NewEvent], list[Head]]:
+    def _evaluate(self, runtime_id: str, commands: Commands, behind: Cause) -> tuple[list[NewEvent], list[Head]]:
         events: list[NewEvent] = []
         heads: list[Head] = []
         for number, wanted in commands.items():
@@ -147,7 +147,7 @@ class Decisions:
         _check_decidable(trial_view.undecidable)
         return trial_view.head, trial.decide_all(trial_view.state, list(commands))
 
-    def _event(self, subject: str, payload: Message, behind: Behind) -> NewEvent:
+    def _event(self, subject: str, payload: Message, behind: Cause) -> NewEvent:
         ce_type, body = codec.encode(payload)
         return NewEvent(
             subject=subject,

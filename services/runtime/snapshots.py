@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from milepost import code_archive
 from milepost import snapshots as files
+from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import trial
+from milepost.security.egress import AddressRefused, Egress
 from milepost.snapshots import SnapshotInvalid
-from milepost.storage import below, folder_of
+from milepost.storage import Folder, StorageUnavailable, StorageUnsupported, below, check_writable
+from services.rpc.threads import Threads
+
+# Accesses to storages at once, in all and for one run.
+ACCESSES = 64
+ACCESSES_PER_RUN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a snapshot is, as its attempt wrote it, and whose it is."""
+
+    runtime_id: str
+    number: int
+    snapshot_id: str
+    uri: str
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, runtime_id: str, number: int, snapshot: trial.SnapshotRecord | api.Snapshot) -> Place:
+        """Make it of what is known about a snapshot of a trial."""
+        return cls(runtime_id, number, snapshot.snapshot_id, snapshot.uri, snapshot.manifest_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +58,68 @@ class SnapshotChoice:
 
 
 class SnapshotStorage:
-    """The snapshots of all runtimes, below the data directory unless a configuration names another storage."""
+    """The snapshots of all runtimes, below the data directory unless a configuration names another storage.
 
-    def __init__(self, data_dir: Path) -> None:
+    Where a snapshot is, its attempt has said. Nothing is read or removed that does not lie where its trial keeps
+    snapshots (`milepost.snapshots.confined`).
+    """
+
+    def __init__(self, data_dir: Path, egress: Egress) -> None:
         self.data_dir = data_dir
+        self._egress = egress
+        # Storages of different runs, of which one may hang.
+        self.threads = Threads(ACCESSES, ACCESSES_PER_RUN, "the access to a storage")
 
     def uri(self, configuration: RuntimeConfiguration, runtime_id: str, number: int) -> str:
         """Return where the snapshots of a trial go."""
         root = configuration.snapshots.storage or str(self.data_dir.absolute())
-        return below(root, f"runtimes/{runtime_id}/trial-{number}/snapshots")
+        return below(root, *files.storage_parts(runtime_id, number))
 
-    async def verify(self, record: trial.SnapshotRecord) -> str:
+    def check_writable(self, uri: str) -> None:
+        """Write something to a storage and take it away again. Blocks. Raises as `storage.check_writable`, and:
+
+        Raises:
+            AddressRefused: this installation does not connect there.
+        """
+        self._egress.check_uri(uri)
+        check_writable(uri)
+
+    def folder(self, configuration: RuntimeConfiguration, at: Place) -> Folder:
+        """Return the folder of a snapshot. Blocks.
+
+        Raises:
+            SnapshotInvalid: it is said to be where its trial keeps none.
+            StorageUnsupported: no adapter reaches it.
+            StorageUnavailable: its host is not known, or not allowed, at the moment.
+        """
+        try:
+            self._egress.check_uri(configuration.snapshots.storage)
+        except AddressRefused as error:
+            # The snapshot may be whole, and the setting may change.
+            raise StorageUnavailable(error.message) from error
+        # A script keeps what it saves in a data folder of its own.
+        by_script = configuration.launcher == config.LAUNCHER_EXTERNAL
+        own = None if by_script else self.uri(configuration, at.runtime_id, at.number)
+        return files.confined(at.uri, at.snapshot_id, at.runtime_id, at.number, own)
+
+    async def verify(self, configuration: RuntimeConfiguration, at: Place) -> str:
         """Check every file of a snapshot. Returns what is wrong with it; empty: it is whole.
 
         Raises:
             StorageUnavailable: the storage does not answer, so nothing is known.
         """
-        return await self.verify_files(record.uri, record.manifest_sha256)
-
-    async def verify_files(self, uri: str, manifest_sha256: str) -> str:
-        """Check every file below an address. Returns what is wrong; empty: nothing. Raises as `verify`."""
         try:
-            await asyncio.to_thread(files.verify, uri, manifest_sha256)
-        except SnapshotInvalid as error:
+            await self.threads.run(at.runtime_id, None, self._verify, configuration, at)
+        except (SnapshotInvalid, StorageUnsupported) as error:
             return error.message
         return ""
 
-    async def choose(self, state: trial.Trial) -> SnapshotChoice:
+    def _verify(self, configuration: RuntimeConfiguration, at: Place) -> None:
+        if not at.manifest_sha256:
+            raise SnapshotInvalid(f"{at.snapshot_id}: its attempt has not said the checksum of its manifest")
+        files.verify(self.folder(configuration, at).uri, at.manifest_sha256)
+
+    async def choose(self, configuration: RuntimeConfiguration, state: trial.Trial) -> SnapshotChoice:
         """Choose what the next attempt of a waiting trial goes on from: the newest that is whole, or the one named."""
         named = state.situation.snapshot_id if isinstance(state.situation, trial.Queued) else ""
         candidates = trial.restorable_snapshots(state)
@@ -70,7 +129,7 @@ class SnapshotStorage:
                 return SnapshotChoice(None, refused=f"the snapshot {named} is not there any more")
         rejected: list[Rejected] = []
         for record in candidates:
-            problem = await self.verify(record)
+            problem = await self.verify(configuration, Place.of(state.runtime_id, state.number, record))
             if not problem:
                 return SnapshotChoice(record, tuple(rejected))
             rejected.append(Rejected(record.snapshot_id, record.step, problem))
@@ -80,10 +139,20 @@ class SnapshotStorage:
             )
         return SnapshotChoice(None)
 
-    async def remove(self, uri: str) -> None:
+    async def remove(self, configuration: RuntimeConfiguration, at: Place) -> None:
         """Remove the files of a snapshot. One that is gone already is fine.
 
         Raises:
-            OSError, StorageUnavailable: they cannot be removed.
+            SnapshotInvalid: it is said to be where its trial keeps none; nothing was removed.
+            OSError, StorageUnavailable, StorageUnsupported: they cannot be removed.
         """
-        await asyncio.to_thread(lambda: folder_of(uri).remove())
+        await self.threads.run(at.runtime_id, None, lambda: self.folder(configuration, at).remove())
+
+    def code_folder(self, code: config.Code) -> Path:
+        """Return a folder with the content of an archive of code. Blocks. Raises as `code_archive.fetch`, and:
+
+        Raises:
+            AddressRefused: this installation does not connect to where it is.
+        """
+        self._egress.check_uri(code.uri)
+        return code_archive.fetch(code, self.data_dir / "code")

@@ -11,16 +11,20 @@ from typing import Any
 import grpc.aio
 from google.protobuf.json_format import ParseDict
 
+from milepost import names
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.bundle import Bundle
 from milepost.errors import OutOfRange
 from milepost.eventlog.telemetry import parse_telemetry_subject
-from services.imports import Import, Imports, Routing, runtimes_in
+from services.readmodel.imports import Import, Imports, Routing, runtimes_in
+from services.readmodel.moments import past_the_end
+from services.rpc.limits import ANSWER_BYTES, fitting
 from services.trials.live import Listener
-from services.trials.queries import ALL, Scope, page_size_of
+from services.trials.queries import Scope, page_size_of
+from services.trials.readmodel.view import IssuedEstimate, Key, nanoseconds
+from services.trials.readmodel.views import Views
 from services.trials.service import TrialService, check_compared, differing_parameters
-from services.trials.views import IssuedEstimate, Key, Views, nanoseconds
 
 SERVICE = api.DESCRIPTOR.services_by_name["TrialService"]
 READS = frozenset(method.name for method in SERVICE.methods)
@@ -33,8 +37,18 @@ class BundleViews:
         self._bundle = bundle
         self.views, self.moment = self._fold(AsOf())
 
-    async def reach(self, events: int = 0, telemetry: int = 0) -> None:
-        """Nothing more will come; what is asked for is there or never will be."""
+    async def wait_for(self, events: int = 0, telemetry: int = 0) -> None:
+        """Nothing more will come; what is asked for is there or never will be.
+
+        Raises:
+            OutOfRange: the bundle does not go that far.
+        """
+        for what, last, asked in (
+            ("the log of the bundle", self._bundle.sequence, events),
+            ("TELEMETRY of the bundle", self._bundle.telemetry_sequence, telemetry),
+        ):
+            if asked > last:
+                raise past_the_end(what, last, asked)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Nothing changes, so nobody is ever called."""
@@ -116,7 +130,7 @@ class TrialRouting(Routing):
     async def ListTrials(self, request: api.ListTrialsRequest, context: grpc.aio.ServicerContext) -> Any:
         """For all runtimes: the trials of this installation, and as far as the last page has room, imported ones."""
         answer = await self.servicer(request, "ListTrials", True).ListTrials(request, context)
-        if request.parent != ALL or request.HasField("as_of") or answer.next_page_token:
+        if request.parent != names.ALL or request.HasField("as_of") or answer.next_page_token:
             return answer
         room = page_size_of(request.page_size) - len(answer.trials)
         for runtime_id, servicer in sorted(self.imported.items()):
@@ -130,7 +144,7 @@ class TrialRouting(Routing):
                 brief=request.brief,
             )
             found = await servicer.ListTrials(asked, context)
-            answer.trials.extend(found.trials)
+            answer.trials.extend(fitting(found.trials, ANSWER_BYTES - answer.ByteSize(), bool(answer.trials)))
             room -= len(found.trials)
         return answer
 
@@ -138,12 +152,17 @@ class TrialRouting(Routing):
         self, request: api.WatchTrialsRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[api.WatchTrialsResponse]:
         begins = not request.after_events_sequence and not request.after_telemetry_sequence
-        if request.parent == ALL and begins:
+        if request.parent == names.ALL and begins:
             # Nothing changes about them, so only whoever begins to watch is told.
             for runtime_id, servicer in sorted(self.imported.items()):
                 asked = api.ListTrialsRequest(parent=f"runtimes/{runtime_id}", page_size=1_000, brief=request.brief)
-                for trial in (await servicer.ListTrials(asked, context)).trials:
-                    yield api.WatchTrialsResponse(trial=trial)
+                while True:
+                    page = await servicer.ListTrials(asked, context)
+                    for trial in page.trials:
+                        yield api.WatchTrialsResponse(trial=trial)
+                    asked.page_token = page.next_page_token
+                    if not asked.page_token:
+                        break
         async for answer in self.servicer(request, "WatchTrials", True).WatchTrials(request, context):
             yield answer
 
@@ -155,5 +174,9 @@ class TrialRouting(Routing):
         for name in request.names:
             asked = api.GetTrialRequest(name=name, as_of=request.as_of)
             trials.append((await self.servicer(asked, "GetTrial", True).GetTrial(asked, context)).trial)
+        if request.brief:
+            for trial in trials:
+                trial.ClearField("markers")
+                trial.ClearField("instances")
         differing = differing_parameters([dict(trial.parameters) for trial in trials])
         return api.CompareTrialsResponse(trials=trials, differing_parameters=differing)

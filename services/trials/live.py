@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -15,12 +16,19 @@ import orjson
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.errors import OutOfRange, Unavailable
 from milepost.eventlog import EVENTS, TELEMETRY, EventLogError
-from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamState, Telemetry, parse_telemetry_subject
-from services.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
-from services.telemetry import consumer_lag
+from services.access.authentication import current_caller
+from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
+from services.readmodel.moments import past_the_end
+from services.readmodel.waiting import Waiters
+from services.rpc.limits import Turns
+from services.rpc.telemetry import consumer_lag
+from services.supervision import Supervision
 from services.trials.queries import Scope
-from services.trials.views import CHECKPOINT_CLASSES, Changes, Key, Position, RuntimeView, TrialView, Views, nanoseconds
+from services.trials.readmodel.positions import Position
+from services.trials.readmodel.view import Key, RuntimeView, TrialView, nanoseconds
+from services.trials.readmodel.views import CHECKPOINT_CLASSES, Changes, Views
 
 ALL_STEPS = "telemetry.*.*.*.steps"
 # Messages that are folded before others get their turn.
@@ -29,6 +37,9 @@ BATCH = 200
 SLICE = 32
 # How long a read waits for the views to get where the caller has been.
 WAIT_SECONDS = 10.0
+# Pasts that are folded at once, in all and for one caller; the others wait for their turn.
+FOLDS = 4
+FOLDS_PER_CALLER = 2
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_EVENTS = 10_000
 # Batches that are read when there is no checkpoint: older ones only say where running trials were long ago.
@@ -58,7 +69,7 @@ class ReadableViews(Protocol):
     @property
     def views(self) -> Views: ...
 
-    async def reach(self, events: int = 0, telemetry: int = 0) -> None: ...
+    async def wait_for(self, events: int = 0, telemetry: int = 0) -> None: ...
 
     def listen(self, listener: Listener) -> Callable[[], None]: ...
 
@@ -80,11 +91,13 @@ class LiveViews:
     ) -> None:
         self.views = Views()
         self._log = event_log
+        self._folds = Turns(FOLDS, FOLDS_PER_CALLER, "looks into the past")
         self._telemetry = telemetry
         self._checkpoints = checkpoints
+        self.supervision = Supervision()
         self._streams = Streams(0, 0)
         self._listeners: list[Listener] = []
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiters = Waiters()
         self._tasks: list[asyncio.Task[None]] = []
         self._events_ready = asyncio.Event()
         self._telemetry_ready = asyncio.Event()
@@ -105,11 +118,18 @@ class LiveViews:
             self._restore(checkpoint)
         elif state.last_sequence > REBUILD_BATCHES:
             self.views.telemetry_sequence = max(state.first_sequence - 1, state.last_sequence - REBUILD_BATCHES)
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "events": partial(self._forever, self._follow_events),
+            "telemetry": partial(self._forever, self._follow_telemetry),
+            "checkpoints": self._keep_checkpoints,
+        }
         self._tasks = [
-            asyncio.create_task(self._forever(self._follow_events)),
-            asyncio.create_task(self._forever(self._follow_telemetry)),
-            asyncio.create_task(self._forever(self._keep_checkpoints)),
+            asyncio.create_task(self.supervision.keep(name, part), name=name) for name, part in parts.items()
         ]
+
+    async def failed(self) -> None:
+        """Return only by raising what ended one of the parts for good."""
+        await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
         """Stop following, and leave a checkpoint."""
@@ -128,16 +148,15 @@ class LiveViews:
             return f"catching up with the event log, at {self.views.events_sequence}"
         if not self._telemetry_ready.is_set():
             return f"catching up with telemetry, at {self.views.telemetry_sequence}"
-        return None
+        return self.supervision.problem()
 
-    async def _forever(self, run: Callable[[], Any]) -> None:
+    async def _forever(self, follow: Callable[[], Awaitable[None]]) -> None:
+        """Follow a stream, and wait for one that does not answer."""
         while True:
             try:
-                await run()
+                await follow()
             except (EventLogError, OSError) as error:
-                log.warning("trials.follower_restarts", extra={"follower": run.__name__, "error": str(error)})
-            except Exception:  # the outermost loop of this task: a bug must be seen and must not end the service
-                log.exception("trials.follower_failed", extra={"follower": run.__name__})
+                log.warning("trials.follower_restarts", extra={"error": str(error)})
             await asyncio.sleep(RESTART_SECONDS)
 
     # --- following
@@ -150,7 +169,7 @@ class LiveViews:
         async for event in self._log.follow(self.views.events_sequence):
             for key in self.views.apply_event(event):
                 self._changed(key, True)
-            self._advanced()
+            self._waiters.wake()
             if event.sequence >= last:
                 self._events_ready.set()
             folded += 1
@@ -168,7 +187,7 @@ class LiveViews:
                 self._lag.set(reader.pending, {"consumer": "trials", "stream": TELEMETRY})
                 for message in await reader.next_batch(BATCH):
                     self._take(message)
-                self._advanced()
+                self._waiters.wake()
                 await asyncio.sleep(0)
 
     def _take(self, message: StoredMessage) -> None:
@@ -180,44 +199,41 @@ class LiveViews:
         for listener in self._listeners:
             listener(key, by_event)
 
-    def _advanced(self) -> None:
-        if not self._waiters:
-            return
-        views = self.views
-        waiting = self._waiters
-        self._waiters = []
-        for events, telemetry, future in waiting:
-            if future.done():
-                continue
-            if views.events_sequence >= events and views.telemetry_sequence >= telemetry:
-                future.set_result(None)
-            else:
-                self._waiters.append((events, telemetry, future))
-
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call a function at each change of a trial. Returns what ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    async def reach(self, events: int = 0, telemetry: int = 0) -> None:
+    async def wait_for(self, events: int = 0, telemetry: int = 0) -> None:
         """Wait until the views have caught up with the start and are at least here.
 
         Raises:
+            OutOfRange: a stream does not go that far.
             Unavailable: not in time.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._events_ready.wait()
                 await self._telemetry_ready.wait()
-                if self.views.events_sequence >= events and self.views.telemetry_sequence >= telemetry:
+                if self._has_reached(events, telemetry):
                     return
-                self._waiters.append((events, telemetry, future))
-                await future
+                await self._check_ends(events, telemetry)
+                await self._waiters.wait(lambda: self._has_reached(events, telemetry))
         except TimeoutError:
             reached = f"{self.views.events_sequence}/{self.views.telemetry_sequence}"
             text = f"the views are at {reached} and have not reached {events}/{telemetry}"
             raise Unavailable(text, reason="VIEWS_BEHIND") from None
+
+    def _has_reached(self, events: int, telemetry: int) -> bool:
+        return self.views.events_sequence >= events and self.views.telemetry_sequence >= telemetry
+
+    async def _check_ends(self, events: int, telemetry: int) -> None:
+        last = await self._log.last_sequence()
+        if events > last:
+            raise past_the_end("the log", last, events)
+        last = (await self._telemetry.state()).last_sequence
+        if telemetry > last:
+            raise past_the_end("TELEMETRY", last, telemetry)
 
     # --- checkpoints
 
@@ -262,10 +278,12 @@ class LiveViews:
             "telemetry_sequence": views.telemetry_sequence,
             "telemetry_time": views.telemetry_time,
             "events_time": views.events_time,
+            "set_aside": views.set_aside.to_json(),
+            "batches_set_aside": views.batches_set_aside.to_json(),
         }
         records, sequence = list(self._records.values()), views.events_sequence
         try:
-            await asyncio.to_thread(checkpoints.write, sequence, position, records)
+            await checkpoints.store(sequence, position, records)
             self._unsaved = False
         except OSError as error:
             log.warning("checkpoint.not_written", extra={"error": str(error)})
@@ -311,11 +329,12 @@ class LiveViews:
             views = Views()
         else:
             views = await asyncio.to_thread(self._nearest, until, as_of.telemetry_sequence, moment_of_telemetry, scope)
-        async for event in self._log.read(views.events_sequence, until, _event_subjects(scope)):
-            if moment and nanoseconds(event.recorded_time) > moment:
-                break
-            views.apply_event(event)
-        await self._replay_telemetry(views, as_of.telemetry_sequence, moment_of_telemetry, scope)
+        async with self._folds.turn(current_caller().actor):
+            async for event in self._log.read(views.events_sequence, until, _event_subjects(scope)):
+                if moment and nanoseconds(event.recorded_time) > moment:
+                    break
+                views.apply_event(event)
+            await self._replay_telemetry(views, as_of.telemetry_sequence, moment_of_telemetry, scope)
         return views, moment_of_telemetry or max(views.events_time, views.telemetry_time)
 
     async def _time_of(self, sequence: int) -> int:
@@ -353,7 +372,12 @@ class LiveViews:
 
 def apply_message(views: Views, message: StoredMessage) -> Key | None:
     """Fold one message of TELEMETRY. Returns the trial that it moved; None: none."""
-    runtime_id, number, attempt, _ = parse_telemetry_subject(message.subject)
+    try:
+        runtime_id, number, attempt, _ = parse_telemetry_subject(message.subject)
+    except ValueError:
+        views.telemetry_sequence, views.telemetry_time = message.sequence, message.time
+        views.malformed_batches += 1
+        return None
     return views.apply_telemetry(message.sequence, message.time, Key(runtime_id, number), attempt, message.headers)
 
 
@@ -407,5 +431,8 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[st
     views.telemetry_sequence = checkpoint.position["telemetry_sequence"]
     views.telemetry_time = checkpoint.position["telemetry_time"]
     views.events_time = checkpoint.position["events_time"]
+    # A checkpoint of an earlier version has none.
+    views.set_aside.restore(checkpoint.position.get("set_aside", {}))
+    views.batches_set_aside.restore(checkpoint.position.get("batches_set_aside", {}))
     views.revision += 1
     return records

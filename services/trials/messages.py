@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,27 +15,24 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.domain import trial
 from milepost.domain.sentences import duration, number, plural
-from services.trials import eta
-from services.trials.positions import Position, recent_rates, step_quantile, usual_samples
-from services.trials.views import (
-    Attempt,
-    Instance,
-    Key,
-    Marker,
-    RuntimeView,
-    TrialView,
-    Views,
+from milepost.domain.times import EARLIEST
+from services.trials.readmodel import eta
+from services.trials.readmodel.positions import Position, recent_rates, step_quantile, usual_samples
+from services.trials.readmodel.progress import (
     elapsed_nanoseconds,
     estimate_trial,
     is_stalled,
+    planned_evaluations,
     redone_of,
     step_of,
 )
+from services.trials.readmodel.view import Attempt, Instance, Key, Marker, RuntimeView, TrialView
+from services.trials.readmodel.views import Views
 
 # Planned markers of one kind: the next ones. The intervals are in `Progress` for whoever wants to draw more.
-MAXIMUM_PLANNED = 500
+MAX_PLANNED = 500
 # Trials whose messages are held.
-MAXIMUM_RENDERED = 5_000
+MAX_RENDERED = 5_000
 # Without a `keep_best` in the configuration.
 DEFAULT_BEST = "eval/loss"
 
@@ -46,6 +44,9 @@ STATUSES: dict[type, tuple[api.TrialStatus, api.WaitingReason]] = {
     trial.Failed: (api.TRIAL_STATUS_FAILED, api.WAITING_REASON_UNSPECIFIED),
     trial.Active: (api.TRIAL_STATUS_RUNNING, api.WAITING_REASON_UNSPECIFIED),
 }
+
+# Of one that has ended it is how fast it was, by its own clock, whenever its record was sent.
+_HAS_THROUGHPUT = trial.Active | trial.Completed | trial.Failed | trial.Stopped
 
 PHASES = {
     "starting": api.PROGRESS_PHASE_STARTING,
@@ -70,6 +71,14 @@ def completion_percent(step: int, total: int | None) -> float | None:
     if not total or total <= 0:
         return None
     return min(1000, step * 1000 // total) / 10
+
+
+def completion_of(view: TrialView, step: int) -> float | None:
+    """Return the share that a trial has done at a step. One that counts from 0 ends at one less than its total."""
+    total, situation = total_steps(view), view.state.situation
+    if total and isinstance(situation, trial.Completed) and not situation.detail and step == total - 1:
+        return 100.0
+    return completion_percent(step, total)
 
 
 def total_steps(view: TrialView) -> int | None:
@@ -112,7 +121,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         status=status,
         waiting_reason=waiting_reason,
         reason=view.reason,
-        progress=_progress(view, position),
+        progress=_progress(view, position, own_clock=runtime.is_script),
         elapsed=to_duration(elapsed_nanoseconds(view, now)),
         estimate=to_estimate(estimate_trial(view, position, now), now),
         attempt=view.state.attempt,
@@ -128,13 +137,15 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         events_sequence=max(view.events_sequence, runtime.events_sequence),
         telemetry_sequence=position.sequence if position is not None else 0,
         change_time=to_timestamp(view.change_time),
+        start_receive_time=to_timestamp(view.start_received),
+        end_receive_time=to_timestamp(view.end_received),
         runtime_deleted=runtime.deleted,
     )
     if isinstance(situation, trial.Failed):
         message.failure_reason = situation.reason
     if isinstance(situation, trial.Retrying):
         message.retry_time.FromDatetime(situation.not_before_time)
-    if isinstance(situation, trial.Active) and position is not None:
+    if isinstance(situation, _HAS_THROUGHPUT) and position is not None:
         throughput = _throughput(position)
         if throughput is not None:
             message.throughput.CopyFrom(throughput)
@@ -162,7 +173,7 @@ class Rendered:
         known = self._messages.get((view.key, brief))
         if known is not None and known[0] == place:
             return known[1]
-        if len(self._messages) >= MAXIMUM_RENDERED:
+        if len(self._messages) >= MAX_RENDERED:
             self._messages.clear()
         message = render_trial(views, view, now, brief)
         self._messages[view.key, brief] = (place, message)
@@ -190,7 +201,9 @@ def _add_history(message: api.Trial, view: TrialView, position: Position | None,
 def _close_lineage(message: api.Trial, view: TrialView, position: Position | None) -> None:
     """The last segment is open only while its attempt runs."""
     active = view.state.active
-    if message.lineage and (active is None or active.attempt != message.lineage[-1].attempt):
+    if message.lineage and (
+        active is None or (active.attempt != message.lineage[-1].attempt and not active.launch.appends)
+    ):
         message.lineage[-1].last_step = max(step_of(view, position), message.lineage[-1].first_step - 1)
 
 
@@ -203,6 +216,7 @@ def _marker(marker: Marker) -> api.Marker:
         values=marker.values,
         epoch=marker.epoch,
         snapshot_id=marker.snapshot_id,
+        receive_time=to_timestamp(marker.received),
     )
 
 
@@ -213,8 +227,11 @@ def planned_markers(view: TrialView, step: int) -> Iterator[api.Marker]:
         return
     ends = [m for m in view.markers if m.kind == api.MARKER_KIND_EPOCH_END]
     last_end, epoch = (ends[-1].step, ends[-1].epoch + 1) if ends else (0, 0)
+    yield from (
+        api.Marker(kind=api.MARKER_KIND_EVALUATION, step=at, planned=True)
+        for at in islice(planned_evaluations(plan, step, total), MAX_PLANNED)
+    )
     for kind, interval, origin in (
-        (api.MARKER_KIND_EVALUATION, plan.eval_every_steps, 0),
         (api.MARKER_KIND_EPOCH_END, plan.steps_per_epoch, last_end),
         (api.MARKER_KIND_SNAPSHOT, plan.snapshot_every_steps, 0),
     ):
@@ -222,19 +239,19 @@ def planned_markers(view: TrialView, step: int) -> Iterator[api.Marker]:
             continue
         passed = max(0, step - origin) // interval
         first = origin + (passed + 1) * interval
-        for index, at in enumerate(range(first, min(total, first + (MAXIMUM_PLANNED - 1) * interval) + 1, interval)):
+        for index, at in enumerate(range(first, min(total, first + (MAX_PLANNED - 1) * interval) + 1, interval)):
             marker = api.Marker(kind=kind, step=at, planned=True)
             if kind == api.MARKER_KIND_EPOCH_END:
                 marker.epoch = epoch + passed + index
             yield marker
 
 
-def _progress(view: TrialView, position: Position | None) -> api.Progress:
+def _progress(view: TrialView, position: Position | None, *, own_clock: bool) -> api.Progress:
     plan, step, total = view.state.plan, step_of(view, position), total_steps(view)
     progress = api.Progress(step=step, epoch=view.epoch, batch=view.batch)
     for name, value in (
         ("total_steps", total),
-        ("completion_percent", completion_percent(step, total)),
+        ("completion_percent", completion_of(view, step)),
         ("epochs", plan.epochs),
         ("batches_per_epoch", plan.batches_per_epoch),
         ("eval_every_steps", plan.eval_every_steps),
@@ -244,7 +261,7 @@ def _progress(view: TrialView, position: Position | None) -> api.Progress:
         if value is not None:
             setattr(progress, name, value)
     if position is not None and position.step >= view.reached_step:
-        _add_place(progress, position)
+        _add_place(progress, position, own_clock=own_clock)
     elif position is not None and (position.epoch, position.batch) > (view.epoch, view.batch):
         # A fence knows of a step more than what was sent: the place of the last batch that came is the best there is.
         _add_batches(progress, position)
@@ -266,7 +283,7 @@ def _add_batches(progress: api.Progress, position: Position) -> None:
         progress.batches_per_epoch = position.epoch_batches
 
 
-def _add_place(progress: api.Progress, position: Position) -> None:
+def _add_place(progress: api.Progress, position: Position, *, own_clock: bool) -> None:
     _add_batches(progress, position)
     if position.phase == "evaluating":
         progress.evaluation_batch = position.evaluation_batch
@@ -276,9 +293,15 @@ def _add_place(progress: api.Progress, position: Position) -> None:
         progress.skipped_batches = position.skipped
         if position.to_skip is not None:
             progress.batches_to_skip = position.to_skip
-    stamp = to_timestamp(position.step_time)
+    stamp = to_timestamp(_step_time(position) if own_clock else position.step_time)
     if stamp is not None:
         progress.step_time.CopyFrom(stamp)
+
+
+def _step_time(position: Position) -> int:
+    """When a script did its last step, by its own clock as far as that can be true."""
+    own = int(position.step_trainer_time * 1e9)
+    return min(own, position.step_time) if own >= EARLIEST.timestamp() * 1e9 else position.step_time
 
 
 def batch_text(progress: api.Progress) -> str:
@@ -377,4 +400,6 @@ def render_attempt(attempt: Attempt) -> api.Attempt:
         fenced=attempt.fenced,
         instances=[_instance(attempt.instances[rank]) for rank in sorted(attempt.instances)],
         world_size=attempt.world_size,
+        start_receive_time=to_timestamp(attempt.start_received),
+        end_receive_time=to_timestamp(attempt.end_received),
     )

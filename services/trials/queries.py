@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import bisect
 import hashlib
 import json
@@ -11,20 +10,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from milepost import names
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.errors import InvalidArgument, Violation
 from milepost.protojson import enum_words
-from services.filters import Term, parse_filter
-from services.trials.messages import best_of, completion_percent, status_of, total_steps
-from services.trials.views import Key, TrialView, Views, elapsed_nanoseconds, estimate_trial, step_of
-
-_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
-_TRIAL_NAME = re.compile(rf"runtimes/(?P<runtime>{_ID})/trials/(?P<trial>[1-9][0-9]{{0,8}})")
-_RUNTIME_NAME = re.compile(rf"runtimes/(?P<runtime>{_ID})")
-ALL = "runtimes/-"
+from services import pages
+from services.readmodel.filters import Term, parse_filter
+from services.trials.messages import best_of, completion_of, status_of
+from services.trials.readmodel.progress import elapsed_nanoseconds, estimate_trial, step_of
+from services.trials.readmodel.view import Key, TrialView
+from services.trials.readmodel.views import Views
 
 DEFAULT_PAGE = 100
-MAXIMUM_PAGE = 1_000
+MAX_PAGE = 1_000
 
 _STATUS_WORDS = enum_words(api.TrialStatus.DESCRIPTOR)
 _WAITING_WORDS = enum_words(api.WaitingReason.DESCRIPTOR)
@@ -36,10 +34,6 @@ class Scope:
 
     runtime_id: str = ""
     trial: int = 0
-
-    @property
-    def is_one_runtime(self) -> bool:
-        return bool(self.runtime_id) and not self.trial
 
     def holds(self, key: Key) -> bool:
         return (not self.runtime_id or key.runtime_id == self.runtime_id) and (
@@ -53,10 +47,7 @@ def parse_trial_name(name: str, field: str = "name") -> Key:
     Raises:
         InvalidArgument: it is not such a name.
     """
-    match = _TRIAL_NAME.fullmatch(name)
-    if match is None:
-        raise InvalidArgument([Violation(field, "must be runtimes/{runtime_id}/trials/{trial}")])
-    return Key(match["runtime"], int(match["trial"]))
+    return Key(*names.parse_trial(name, field))
 
 
 def parse_parent(parent: str, trial_allowed: bool = False) -> Scope:
@@ -65,17 +56,16 @@ def parse_parent(parent: str, trial_allowed: bool = False) -> Scope:
     Raises:
         InvalidArgument: it is none of them.
     """
-    if parent == ALL:
+    if parent == names.ALL:
         return Scope()
-    match = _RUNTIME_NAME.fullmatch(parent)
-    if match is not None:
-        return Scope(match["runtime"])
-    if trial_allowed:
-        match = _TRIAL_NAME.fullmatch(parent)
-        if match is not None:
-            return Scope(match["runtime"], int(match["trial"]))
-    forms = "runtimes/{runtime_id}, runtimes/- for all" + (", or the name of a trial" if trial_allowed else "")
-    raise InvalidArgument([Violation("parent", f"must be {forms}")])
+    found = names.match_trial(parent) if trial_allowed else None
+    if found is not None:
+        return Scope(*found)
+    runtime_id = names.match_runtime(parent)
+    if runtime_id is None:
+        forms = (names.TRIAL_FORM,) if trial_allowed else ()
+        raise names.refusal("parent", parent, names.RUNTIME_FORM, f"{names.ALL} for all", *forms)
+    return Scope(runtime_id)
 
 
 # --- filters --------------------------------------------------------------------------------------------------------
@@ -96,12 +86,18 @@ _FIELDS: dict[str, Read] = {
 }
 
 
+_WORDS = {
+    "status": [word for word in _STATUS_WORDS.values() if word],
+    "waiting_reason": [word for word in _WAITING_WORDS.values() if word],
+}
+
+
 def _text(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
 def _completion(views: Views, view: TrialView) -> float | None:
-    return completion_percent(step_of(view, views.position_of(view)), total_steps(view))
+    return completion_of(view, step_of(view, views.position_of(view)))
 
 
 def _best(views: Views, view: TrialView) -> float | None:
@@ -120,13 +116,19 @@ def _parameter(name: str) -> Read:
 def _reader(term: Term) -> Read:
     if not term.field:
         return lambda views, view, now: f"{view.runtime_id} {view.reason}"
-    if term.field.startswith("parameters."):
-        return _parameter(term.field.removeprefix("parameters."))
+    parameter = term.field.removeprefix("parameters.")
+    if parameter and parameter != term.field:
+        return _parameter(parameter)
     read = _FIELDS.get(term.field)
     if read is None:
-        known = ", ".join([*_FIELDS, "parameters.<name>"])
-        raise InvalidArgument([Violation("filter", f"{term.field} is not one of {known}")])
+        raise term.unknown([*_FIELDS, "parameters.<name>"])
     return read
+
+
+def _written(term: Term) -> Term:
+    """Write the value of a term as the fields write theirs; what does not wait has an empty reason."""
+    words = _WORDS.get(term.field)
+    return term if words is None or not term.value else term.as_one_of(words)
 
 
 def compile_filter(text: str) -> Callable[[Views, TrialView, int], bool] | None:
@@ -135,7 +137,7 @@ def compile_filter(text: str) -> Callable[[Views, TrialView, int], bool] | None:
     Raises:
         InvalidArgument: the filter is not understood.
     """
-    conditions = [(term, _reader(term)) for term in parse_filter(text)]
+    conditions = [(_written(term), _reader(term)) for term in parse_filter(text)]
     if not conditions:
         return None
     return lambda views, view, now: all(term.accepts(read(views, view, now)) for term, read in conditions)
@@ -202,8 +204,17 @@ def place_of(views: Views, view: TrialView, rank: Rank | None, descending: bool,
 @dataclass(frozen=True, slots=True)
 class Page:
     views: list[TrialView]
-    next_token: str
     total_size: int
+    # Where each of them stands, whether others follow, and what a token holds for.
+    places: list[Place]
+    more: bool
+    digest: str
+
+    def token_after(self, count: int) -> str:
+        """Return the token of the page that follows the first so many of this one; empty: none does."""
+        if not self.views or (count == len(self.views) and not self.more):
+            return ""
+        return _token(self.places[count - 1], self.digest)
 
 
 def page_size_of(size: int) -> int:
@@ -212,8 +223,8 @@ def page_size_of(size: int) -> int:
     Raises:
         InvalidArgument: it is negative or too large.
     """
-    if not 0 <= size <= MAXIMUM_PAGE:
-        raise InvalidArgument([Violation("page_size", f"must be from 0 to {MAXIMUM_PAGE}")])
+    if not 0 <= size <= MAX_PAGE:
+        raise InvalidArgument([Violation("page_size", f"must be from 0 to {MAX_PAGE}")])
     return size or DEFAULT_PAGE
 
 
@@ -260,7 +271,8 @@ def list_page(views: Views, scope: Scope, request: api.ListTrialsRequest, now: i
     start = bisect.bisect_right(placed, (after, Key("\U0010ffff", 0))) if after is not None else 0
     chosen = placed[start : start + size]
     more = start + size < len(placed)
-    return Page([views.trials[key] for _, key in chosen], _token(chosen[-1][0], digest) if more else "", len(placed))
+    shown = [views.trials[key] for _, key in chosen]
+    return Page(shown, len(placed), [place for place, _ in chosen], more, digest)
 
 
 def _candidates(views: Views, scope: Scope) -> Sequence[TrialView]:
@@ -278,14 +290,14 @@ def _digest(request: api.ListTrialsRequest) -> str:
 def _token(place: Place, digest: str) -> str:
     # JSON has no infinity: the last place is null.
     value = None if place[0] == _LAST else place[0]
-    return base64.urlsafe_b64encode(json.dumps([digest, value, *place[1:]]).encode()).decode().rstrip("=")
+    return pages.encode([digest, value, *place[1:]])
 
 
 def _parse_token(token: str, digest: str) -> Place:
     try:
-        given, value, created, number = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        given, value, created, number = pages.decode(token)
         if given != digest:
             raise ValueError
         return (_LAST if value is None else float(value), int(created), int(number))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidArgument([Violation("page_token", "is not one that this call has given")]) from error

@@ -13,7 +13,8 @@ from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
 from milepost.domain import trial
 from milepost.errors import InvalidArgument, NotFound, Violation
-from services.moments import check_moment
+from services.readmodel.moments import check_moment, check_sequence
+from services.rpc.limits import fitting
 from services.trials.live import ReadableViews
 from services.trials.messages import (
     Rendered,
@@ -25,18 +26,13 @@ from services.trials.messages import (
     trial_name,
 )
 from services.trials.queries import Order, Scope, list_page, parse_parent, parse_trial_name
-from services.trials.views import (
-    IssuedEstimate,
-    Key,
-    TrialView,
-    Views,
-    elapsed_nanoseconds,
-    estimate_runtime,
-)
+from services.trials.readmodel.progress import elapsed_nanoseconds
+from services.trials.readmodel.runtime_estimates import estimate_runtime
+from services.trials.readmodel.view import IssuedEstimate, Key, TrialView
+from services.trials.readmodel.views import Views
 from services.trials.watches import Position, Watch
 
-COMPARE_LEAST, COMPARE_MOST = 2, 10
-MAXIMUM_SEQUENCE = 2**53 - 1
+MIN_COMPARED, MAX_COMPARED = 2, 10
 # Estimates given before this share of the run do not count.
 JUDGED_FROM = 0.2
 
@@ -65,12 +61,14 @@ class TrialService(rpc.TrialServiceServicer):
         is_live = views is self._live.views
         page = list_page(views, scope, request, now, self._order if is_live else None)
         render = self._rendered.render if is_live else render_trial
+        trials = fitting(render(views, view, now, request.brief) for view in page.views)
         response = api.ListTrialsResponse(
-            trials=[render(views, view, now, request.brief) for view in page.views],
-            next_page_token=page.next_token,
+            trials=trials,
+            next_page_token=page.token_after(len(trials)),
             total_size=page.total_size,
             events_sequence=views.events_sequence,
             telemetry_sequence=views.telemetry_sequence,
+            set_aside=views.what_was_set_aside(scope.runtime_id),
         )
         if scope.runtime_id:
             runtime = views.runtimes[scope.runtime_id]
@@ -84,9 +82,9 @@ class TrialService(rpc.TrialServiceServicer):
         self, request: api.WatchTrialsRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[api.WatchTrialsResponse]:
         scope = parse_parent(request.parent, trial_allowed=True)
-        _check_sequence("after_events_sequence", request.after_events_sequence)
-        _check_sequence("after_telemetry_sequence", request.after_telemetry_sequence)
-        await self._live.reach(request.after_events_sequence, request.after_telemetry_sequence)
+        check_sequence("after_events_sequence", request.after_events_sequence)
+        check_sequence("after_telemetry_sequence", request.after_telemetry_sequence)
+        await self._live.wait_for(request.after_events_sequence, request.after_telemetry_sequence)
         if scope.trial:
             _find(self._live.views, Key(scope.runtime_id, scope.trial))
         elif scope.runtime_id and scope.runtime_id not in self._live.views.runtimes:
@@ -111,7 +109,7 @@ class TrialService(rpc.TrialServiceServicer):
         for key in keys:
             views, now = await self._moment(0, request.as_of, Scope(key.runtime_id, key.trial))
             view = _find(views, key)
-            trials.append(render_trial(views, view, now))
+            trials.append(render_trial(views, view, now, request.brief))
             parameters.append(view.parameters)
         return api.CompareTrialsResponse(trials=trials, differing_parameters=differing_parameters(parameters))
 
@@ -136,9 +134,9 @@ class TrialService(rpc.TrialServiceServicer):
 
     async def _moment(self, min_sequence: int, as_of: AsOf, scope: Scope, from_log: bool = False) -> tuple[Views, int]:
         """Return the views to read from, and the moment at which."""
-        _check_sequence("min_sequence", min_sequence)
+        check_sequence("min_sequence", min_sequence)
         check_moment(as_of)
-        await self._live.reach(min_sequence)
+        await self._live.wait_for(min_sequence)
         if as_of.HasField("time") or as_of.events_sequence or as_of.telemetry_sequence:
             return await self._live.at(as_of, scope, from_log)
         return self._live.views, self._clock()
@@ -150,8 +148,8 @@ def check_compared(request: api.CompareTrialsRequest) -> list[Key]:
     Raises:
         InvalidArgument: they are too few, too many, not all different, or no trials.
     """
-    if not COMPARE_LEAST <= len(request.names) <= COMPARE_MOST:
-        raise InvalidArgument([Violation("names", f"must be {COMPARE_LEAST} to {COMPARE_MOST} names")])
+    if not MIN_COMPARED <= len(request.names) <= MAX_COMPARED:
+        raise InvalidArgument([Violation("names", f"must be {MIN_COMPARED} to {MAX_COMPARED} names")])
     keys = [parse_trial_name(name, f"names[{index}]") for index, name in enumerate(request.names)]
     if len(set(keys)) != len(keys):
         raise InvalidArgument([Violation("names", "must be different from each other")])
@@ -162,11 +160,6 @@ def differing_parameters(parameters: Sequence[Mapping[str, str]]) -> list[str]:
     """Name the parameters that are not the same in all of some trials."""
     names = sorted({name for of_one in parameters for name in of_one})
     return [name for name in names if len({of_one.get(name) for of_one in parameters}) > 1]
-
-
-def _check_sequence(field: str, value: int) -> None:
-    if not 0 <= value <= MAXIMUM_SEQUENCE:
-        raise InvalidArgument([Violation(field, f"must be from 0 to {MAXIMUM_SEQUENCE}")])
 
 
 def _find(views: Views, key: Key) -> TrialView:

@@ -16,13 +16,10 @@ from milepost.api.trial.v1 import trial_service_pb2 as api
 from services.trials.live import ReadableViews
 from services.trials.messages import render_trial, to_duration, to_estimate
 from services.trials.queries import Scope
-from services.trials.views import (
-    Key,
-    Views,
-    elapsed_nanoseconds,
-    estimate_runtime,
-    is_stalled,
-)
+from services.trials.readmodel.progress import elapsed_nanoseconds, is_stalled
+from services.trials.readmodel.runtime_estimates import estimate_runtime
+from services.trials.readmodel.view import Key
+from services.trials.readmodel.views import Views
 
 # At most ten messages a second for one trial; large ones less often.
 INTERVAL_SECONDS = 0.1

@@ -72,7 +72,7 @@ def flat_out(trial, result: str, steps: int = 200_000):
     for index in range(steps):
         trial.log({"train/loss": 1.0 / (index + 1), "train/accuracy": index * 0.5, "train/rate": 0.001})
     ended = time.time()
-    while trial._background.buffer.pending or trial._background._sender.unacknowledged():
+    while trial._host._background.buffer.pending or trial._host._background._sender.unacknowledged():
         time.sleep(0.01)
     Path(result).write_text(json.dumps({"began": began, "ended": ended, "cpu_seconds": time.process_time() - used}))
 

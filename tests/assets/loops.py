@@ -231,7 +231,7 @@ def dies_saving(trial, point):
 
 
 def _arm(trial, point):
-    from milepost.training import snapshots
+    from milepost.training.saving import snapshots
 
     def deadly(function, before):
         def call(*arguments, **options):
@@ -344,7 +344,7 @@ class Blocking:
 
 
 def _fill_disk_once():
-    from milepost.training import snapshots
+    from milepost.training.saving import snapshots
 
     save = snapshots.SnapshotDraft.save_rank
 
@@ -365,3 +365,20 @@ def device_values(trial, steps=50):
         trial.log({"train/loss": value, "train/grad_norm": value + 1})
         value.add_(1000)
     torch.cuda.set_sync_debug_mode("default")
+
+
+def diverges(trial, at, steps):
+    """Fit a line; from a step on the learning rate is too high, and the loss grows with each step."""
+    torch.manual_seed(0)
+    weight = torch.zeros(8, requires_grad=True)
+    trial.plan(total_steps=steps)
+    for step in range(1, steps + 1):
+        x = torch.randn(64, 8)
+        loss = (x @ weight - x.sum(1)).square().mean() + 1.0
+        (gradient,) = torch.autograd.grad(loss, weight)
+        with torch.no_grad():
+            weight -= gradient * (0.01 if step < at - 1 else 3.0)
+        trial.log({"train/loss": loss})
+        if step == at + 5:
+            trial.alert("Diverges", f"the loss is {loss:.3g}", "error")
+        time.sleep(0.05)

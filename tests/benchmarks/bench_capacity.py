@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from milepost.eventlog import EVENTS, TELEMETRY
-from milepost.eventlog.connection import connect
-from milepost.eventlog.credentials import ADMIN, credentials_path
-from milepost.eventlog.streams import stream_state
-from tests.benchmarks.figures import report
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.credentials import ADMIN, credentials_path
+from milepost.eventlog.nats.streams import stream_state
+from tests.benchmarks.parts.figures import report
 from tests.e2e.runs import TINY, paced, small
 from tests.e2e.stack import StackProcess, until
 

@@ -1,4 +1,4 @@
-"""TARGET 17: how far estimates of the end are off from a fifth of a run on, beside tqdm's; `--table` prints the table.
+"""Figure 17: how far estimates of the end are off from a fifth of a run on, beside tqdm's; `--table` prints the table.
 
 Simulated shapes of run, and recordings of real ones, which the constants were not chosen by.
 """
@@ -9,9 +9,9 @@ import statistics
 import sys
 from collections.abc import Iterable, Iterator
 
-from tests.benchmarks.figures import report
-from tests.benchmarks.recorded_runs import Recording, recordings
-from tests.benchmarks.run_shapes import SHAPES, Judged, Run, Shape
+from tests.benchmarks.parts.figures import report
+from tests.benchmarks.parts.recorded_runs import Recording, recordings
+from tests.benchmarks.parts.run_shapes import SHAPES, Judged, Run, Shape
 
 SEEDS = range(5)
 

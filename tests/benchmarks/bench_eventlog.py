@@ -1,4 +1,4 @@
-"""TARGETS 12 and 13: durable appends, and replay against a bare ordered consumer."""
+"""Figures 12 and 13: durable appends, and replay against a bare ordered consumer."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from milepost.eventlog import (
     RecordedEvent,
     attempt_subject,
     control_subject,
+    events_of,
     parse_subject,
     trial_chain,
 )
 from milepost.eventlog.codec import decode
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import ensure_streams
-from tests.benchmarks.figures import report
-from tests.events import new_event
-from tests.servers import running_nats
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import ensure_streams
+from tests.benchmarks.parts.figures import report
+from tests.support.servers.servers import running_nats
+from tests.support.trainers.events import new_event
 
 ROUNDS = 5
 SINGLE_APPENDS = 1000
@@ -128,7 +129,7 @@ async def replay(log: JetStreamLog, after: int, count: int) -> tuple[float, list
     """Events a second through `read`: envelopes taken apart, hashes computed."""
     events = []
     started = time.perf_counter()
-    async for event in log.read(after):
+    async for event in events_of(log.read(after)):
         events.append(event)
     assert len(events) == count
     return count / (time.perf_counter() - started), events

@@ -1,4 +1,4 @@
-"""TARGET 5: from `log` to `QuerySeries` and to a page that watches, at 50,000 points a second over 100 trials.
+"""Figure 5: from `log` to `QuerySeries` and to a page that watches, at 50,000 points a second over 100 trials.
 
 Every part is real: nats-server, the four services as processes, ten pages as clients of the gateway's live streams.
 Senders send as the SDK does: every second, and every 250 ms where somebody watches. Each point carries the time at
@@ -20,16 +20,16 @@ import numpy as np
 
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.metric.v1 import metric_service_pb2_grpc
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry, steps_subject
 from milepost.ids import new_runtime_id
-from tests.benchmarks.figures import report
-from tests.gateway import read_events
-from tests.metrics_service import step_batch
-from tests.processes import running_services
-from tests.servers import running_nats
-from tests.writer import Writer
+from tests.benchmarks.parts.figures import report
+from tests.support.servers.gateway import read_events
+from tests.support.servers.metrics_service import step_batch
+from tests.support.servers.processes import running_services
+from tests.support.servers.servers import running_nats
+from tests.support.trainers.writer import Writer
 
 SCALE = float(os.environ.get("MILEPOST_BENCH_SCALE", "1"))
 TRIALS, WATCHED, ASKED = 100, 10, 2

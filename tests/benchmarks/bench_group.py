@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from milepost.eventlog.connection import connect
-from milepost.eventlog.streams import ensure_streams
-from milepost.training.marker import marker_path, read_marker
-from tests.attempts import TrialOnTest, Writer
-from tests.benchmarks.figures import report
-from tests.servers import running_nats
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.streams import ensure_streams
+from milepost.training.telemetry.marker import marker_path, read_marker
+from tests.benchmarks.parts.figures import report
+from tests.support.servers.servers import running_nats
+from tests.support.trainers.attempts import TrialOnTest, Writer
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 WORKERS = 2
@@ -119,7 +119,7 @@ async def main() -> None:
             for number in range(RUNS + 1):
                 bare = await asyncio.to_thread(bare_seconds, Path(name) / f"bare-{number}", ray)
                 seconds["bare"].append(bare)
-                seconds["plain"].append(await own_seconds(trial(), ray, module="tests.plain_trainer"))
+                seconds["plain"].append(await own_seconds(trial(), ray, module="tests.support.trainers.plain_trainer"))
                 seconds["own"].append(await own_seconds(trial(), ray, phases=number == RUNS))
                 seconds["instance"].append(await own_seconds(trial(), {}))
     for name, kind, target in (

@@ -21,13 +21,20 @@ import psutil
 from milepost.api.log.v1 import log_service_pb2 as log_pb
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.streams import ensure_streams
-from tests.attempts import TrialOnTest
-from tests.benchmarks.figures import report
-from tests.benchmarks.peers import measure
-from tests.metrics_service import MetricsClient, MetricsProcess, log_batch, metrics_client, send, step_batch
-from tests.servers import NatsServer, running_nats
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.streams import ensure_streams
+from tests.benchmarks.parts.figures import report
+from tests.benchmarks.parts.peers import measure
+from tests.support.servers.metrics_service import (
+    MetricsClient,
+    MetricsProcess,
+    log_batch,
+    metrics_client,
+    send,
+    step_batch,
+)
+from tests.support.servers.servers import NatsServer, running_nats
+from tests.support.trainers.attempts import TrialOnTest
 
 SCALE = float(os.environ.get("MILEPOST_BENCH_SCALE", "1"))
 KEYS = ("train/loss", "train/learning_rate", "train/grad_norm")

@@ -17,9 +17,9 @@ from typing import Any
 
 import grpc
 
-from milepost import observability
-from services.telemetry import ObservingInterceptor
-from tests.benchmarks.figures import report
+from milepost.installation import observability
+from services.rpc.telemetry import ObservingInterceptor
+from tests.benchmarks.parts.figures import report
 
 CALLS = 20_000
 ROUNDS = 5

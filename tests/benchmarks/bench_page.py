@@ -1,4 +1,4 @@
-"""TARGET 16: the page in a real browser: its weight, its list of 1,000 runtimes, its charts and its log.
+"""Figure 16: the page in a real browser: its weight, its list of 1,000 runtimes, its charts and its log.
 
 The answers come from `tests.browser.imagined` behind the real gateway: 1,000 runtimes of which 100 run, a chart of
 up to 10,000,000 steps, a log of 1,000,000 lines.
@@ -12,9 +12,9 @@ from typing import Any
 
 from playwright.sync_api import CDPSession, Page
 
-from tests.benchmarks.figures import report
+from tests.benchmarks.parts.figures import report
 from tests.browser.imagined import imagine, served
-from tests.browser.pages import CHROMIUM, chromium, until, visiting
+from tests.browser.pages import CHROMIUM, chromium, until, visiting, weigh
 
 RUNS = 5
 WATCH_SECONDS = 10.0
@@ -44,27 +44,9 @@ def main() -> int:
 
 
 def measure_weight(page: Page, address: str) -> None:
-    """Bytes that cross the wire until the charts of a run are drawn, the data left out; and the first paint."""
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    headers: dict[str, float] = {}
-    sizes: dict[str, float] = {}
-
-    def on_response(event: dict[str, Any]) -> None:
-        if "/api/" not in event["response"]["url"]:
-            headers[event["requestId"]] = event["response"]["encodedDataLength"]
-
-    def on_finished(event: dict[str, Any]) -> None:
-        if event["requestId"] in headers:
-            sizes[event["requestId"]] = event["encodedDataLength"]
-
-    session.on("Network.responseReceived", on_response)
-    session.on("Network.loadingFinished", on_finished)
-    page.goto(address)
-    page.wait_for_selector(".chart-body canvas")
-    page.wait_for_timeout(1000)
-    heads = sum(headers[one] for one in sizes)
-    report("16.page weight, runtime page, compressed", (sum(sizes.values()) - heads) / 1000, "kB", "< 100")
+    """What the page of a run weighs; and its first paint."""
+    bodies, heads = weigh(page, address)
+    report("16.page weight, runtime page, compressed", bodies / 1000, "kB", "< 100")
     report("16.page weight, headers of its answers", heads / 1000, "kB", "")
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     report("16.first contentful paint", paint, "ms", "< 1000")

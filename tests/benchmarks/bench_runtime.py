@@ -1,4 +1,4 @@
-"""TARGET 12, the command: p99 of `StopRuntime`, durable, one after the other, with the scheduler carrying each out."""
+"""Figure 12, the command: p99 of `StopRuntime`, durable, one after the other, with the scheduler carrying each out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from tests.benchmarks.figures import report
+from tests.benchmarks.parts.figures import report
 from tests.integration.runtime.harness import running
-from tests.servers import running_nats
+from tests.support.servers.servers import running_nats
 
 STOPS = 300
 CONFIGURATION = "{name: bench, launcher: external}"

@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.streams import ensure_streams
-from tests.attempts import TrialOnTest, Writer
-from tests.benchmarks.figures import report
-from tests.benchmarks.peers import measure
-from tests.servers import NatsServer, running_nats
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.streams import ensure_streams
+from tests.benchmarks.parts.figures import report
+from tests.benchmarks.parts.peers import measure
+from tests.support.servers.servers import NatsServer, running_nats
+from tests.support.trainers.attempts import TrialOnTest, Writer
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RUNS = 3

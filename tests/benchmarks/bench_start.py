@@ -1,4 +1,4 @@
-"""TARGETS 10, 18, 19 and 20: how long until the page shows a step, and what a stack takes that does nothing.
+"""Figures 10, 18, 19 and 20: how long until the page shows a step, and what a stack takes that does nothing.
 
 From `milepost runtime start`, beside the same loop as a bare script; from the moment that a killed trainer is noticed to
 the first step of its next attempt, whose curve must be that of a run that nobody killed; from `make demo`. What the page
@@ -22,16 +22,16 @@ from typing import Any
 
 import httpx
 
-from milepost import endpoints
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from tests.benchmarks.figures import report
+from milepost.installation import endpoints
+from tests.benchmarks.parts.figures import report
 from tests.e2e.stack import ROOT, StackProcess
-from tests.gateway import read_events
+from tests.support.servers.gateway import read_events
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 # Until a stack that has just started is at rest.
 REST_SECONDS = 30.0
-PARTS = ("gateway", "runtime", "trials", "metrics", "nats")
+PARTS = ("gateway", "runtime", "trials", "metrics", "rules", "nats")
 RUNS = 5
 DEMO_RUNS = 3
 SECONDS = 180.0
@@ -143,7 +143,7 @@ async def main() -> None:
             stack.start()
             await asyncio.sleep(REST_SECONDS)
             resting = sum(stack.part(name).memory_info().rss for name in PARTS) / 2**20
-            report("20.memory at rest of four services and nats-server", resting, "MiB", "<= 900")
+            report("20.memory at rest of five services and nats-server", resting, "MiB", "<= 900")
             beyond, bare = [], []
             for number in range(RUNS + 1):
                 alone = await asyncio.to_thread(bare_seconds)

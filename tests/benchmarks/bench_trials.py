@@ -1,4 +1,4 @@
-"""TARGETS 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events.
+"""Figures 14 and 15: restart of the read models, and their reads, with 10,000 runtimes and 200,000 events.
 
 With the name of a folder the log is kept there, and found there the next time. The log is anchored before anything is
 measured, as one is that grew under a running service.
@@ -22,14 +22,14 @@ import grpc.aio
 from milepost.api.runtime.v1 import runtime_service_pb2, runtime_service_pb2_grpc
 from milepost.api.trial.v1 import trial_service_pb2, trial_service_pb2_grpc
 from milepost.eventlog import parse_subject, runtime_subject
-from milepost.eventlog.anchor import AnchorFile, anchors_path
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import ensure_streams
-from tests.benchmarks.figures import report
-from tests.benchmarks.filled_log import EVENTS_PER_RUNTIME, fill
-from tests.processes import ServiceProcess
-from tests.servers import running_nats, wait_until
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import ensure_streams
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from tests.benchmarks.parts.figures import report
+from tests.benchmarks.parts.filled_log import EVENTS_PER_RUNTIME, fill
+from tests.support.servers.processes import ServiceProcess
+from tests.support.servers.servers import running_nats, wait_until
 
 RUNTIMES = int(os.environ.get("BENCH_RUNTIMES", "10000"))
 ROUNDS = 3

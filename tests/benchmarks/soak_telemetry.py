@@ -1,4 +1,4 @@
-"""TARGET 6: 500 trials x 10 steps/s x 5 series, 200 live streams of pages, ten minutes: nothing grows, nothing is lost.
+"""Figure 6: 500 trials x 10 steps/s x 5 series, 200 live streams of pages, ten minutes: nothing grows, nothing is lost.
 
 Every part is real: nats-server, the four services as processes, senders that send what the SDK sends, clients of the
 gateway's live streams. `MILEPOST_SOAK_SECONDS` makes it shorter; figures count at 600.
@@ -19,16 +19,16 @@ import numpy as np
 import psutil
 
 from milepost.api.metric.v1 import metric_service_pb2 as pb
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry, steps_subject
 from milepost.ids import new_runtime_id
-from tests.benchmarks.figures import report
-from tests.gateway import read_events
-from tests.metrics_service import MetricsClient, metrics_client, step_batch
-from tests.processes import ServiceProcess, running_services
-from tests.servers import NatsServer, running_nats
-from tests.writer import Writer
+from tests.benchmarks.parts.figures import report
+from tests.support.servers.gateway import read_events
+from tests.support.servers.metrics_service import MetricsClient, metrics_client, step_batch
+from tests.support.servers.processes import ServiceProcess, running_services
+from tests.support.servers.servers import NatsServer, running_nats
+from tests.support.trainers.writer import Writer
 
 SECONDS = float(os.environ.get("MILEPOST_SOAK_SECONDS", "600"))
 TRIALS, STEPS_PER_SECOND, CLIENTS = 500, 10, 200

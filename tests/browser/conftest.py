@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from milepost.api.config.v1 import rule_pb2 as config
+from milepost.api.rule.v1 import rule_service_pb2 as rule_api
 from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -74,6 +76,24 @@ def search(stack: StackProcess) -> str:
     given["resources"] = {"workers": 0, "cpus_per_worker": 0.25}
     name = stack.client.start_runtime(json.dumps(given)).name
     stack.wait_for_end(name)
+    return name
+
+
+@pytest.fixture(scope="package")
+def fired(stack: StackProcess) -> str:
+    """A run that has completed, and in which a rule fired at step 20; it is open until the run's end."""
+    threshold = config.Threshold(series="train/loss", comparison=config.COMPARISON_BELOW, value=3.2)
+    rule = config.Rule(
+        display_name="Fell fast",
+        selector='name="fired"',
+        severity=config.SEVERITY_CRITICAL,
+        detector=config.Detector(threshold=threshold),
+    )
+    stack.client.rules.CreateRule(rule_api.CreateRuleRequest(rule_id="fell-fast", rule=rule))
+    name = start(stack, "fired", steps=60, steps_per_epoch=20, eval_every=20, step_seconds=0.005)
+    stack.wait_for_end(name)
+    asked = rule_api.ListFiringsRequest(parent="rules/fell-fast")
+    until(lambda: [one for one in stack.client.rules.ListFirings(asked).firings if one.HasField("cleared")], "it fired")
     return name
 
 

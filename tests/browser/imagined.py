@@ -40,6 +40,8 @@ from milepost.api.log.v1 import log_service_pb2 as logs
 from milepost.api.log.v1 import log_service_pb2_grpc as logs_grpc
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
 from milepost.api.metric.v1 import metric_service_pb2_grpc as metrics_grpc
+from milepost.api.rule.v1 import rule_service_pb2 as rules
+from milepost.api.rule.v1 import rule_service_pb2_grpc as rules_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc as runtimes_grpc
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
@@ -52,7 +54,7 @@ TICK_SECONDS = 0.25
 BEGAN = time.time() - 7200
 KEYS = ("train/learning_rate", "train/grad_norm", "train/loss")
 EVAL_KEYS = ("eval/loss", "eval/perplexity")
-SYSTEM_KEYS = ("system/cpu_percent", "system/memory_gigabytes")
+SYSTEM_KEYS = ("system/cpu_percent", "system/memory_bytes")
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -152,7 +154,7 @@ class Imagined:
             return np.exp(2.16 + 3.2 * np.exp(-x * 9) + 0.02 * noise)
         if key == "system/cpu_percent":
             return 88 + 6 * noise + 4 * slow
-        return 1.2 + 0.6 * x + 0.01 * noise
+        return (1.2 + 0.6 * x + 0.01 * noise) * 1e9
 
     def every(self, key: str) -> int:
         return self.eval_every if key in EVAL_KEYS else 10 if key in SYSTEM_KEYS else 1
@@ -166,11 +168,17 @@ def _status(word: str) -> Any:
     return runtimes.RuntimeStatus.Value(f"RUNTIME_STATUS_{word.upper()}")
 
 
+# What an answer of the log service has at most.
+MAX_LINES = 5_000
+
+
 class World:
     """All imagined runtimes and what can be read of them."""
 
     def __init__(self, runs: list[Imagined]) -> None:
         self.runs = {run.identity: run for run in runs}
+        # Lines that fit into an answer: fewer than a page has where they are long.
+        self.fitting_lines = MAX_LINES
 
     def run(self, name: str) -> Imagined:
         return self.runs[name.split("/")[1]]
@@ -666,7 +674,7 @@ class LogService(logs_grpc.LogServiceServicer):
     async def QueryLogs(self, request: Any, context: Any) -> Any:
         run = self.world.run(request.parent)
         matching = self._matching(run, request.filter)
-        size = request.page_size or 200
+        size = min(request.page_size or 200, self.world.fitting_lines)
         if request.backwards:
             end = sum(1 for i in matching if i < int(request.cursor)) if request.cursor else len(matching)
             first = max(0, end - size)
@@ -736,6 +744,22 @@ class AuditService(audit_grpc.AuditServiceServicer):
         )
 
 
+class RuleService(rules_grpc.RuleServiceServicer):
+    """There are no rules."""
+
+    async def ListRules(self, request: Any, context: Any) -> Any:
+        return rules.ListRulesResponse()
+
+    async def ListFirings(self, request: Any, context: Any) -> Any:
+        return rules.ListFiringsResponse()
+
+    async def ListNotifications(self, request: Any, context: Any) -> Any:
+        return rules.ListNotificationsResponse()
+
+    async def ListDestinations(self, request: Any, context: Any) -> Any:
+        return rules.ListDestinationsResponse()
+
+
 def imagine(many: int, running: int, log_lines: int) -> World:
     now = time.time()
 
@@ -778,11 +802,12 @@ async def serve(world: World, port: int) -> None:
     metrics_grpc.add_MetricServiceServicer_to_server(MetricService(world), server)
     logs_grpc.add_LogServiceServicer_to_server(LogService(world), server)
     audit_grpc.add_AuditServiceServicer_to_server(AuditService(world), server)
+    rules_grpc.add_RuleServiceServicer_to_server(RuleService(), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     channels = {
         name: grpc.aio.insecure_channel(address, [("grpc.max_receive_message_length", 64 << 20)])
-        for name in ("runtime", "trials", "metrics")
+        for name in ("runtime", "trials", "metrics", "rules")
     }
     app = create_app(Gateway(Services(channels), Telemetry(), WEB, "0"), {"127.0.0.1", "localhost"})
     listener = socket.create_server(("127.0.0.1", port))
@@ -812,5 +837,8 @@ if __name__ == "__main__":
     parser.add_argument("--runtimes", type=int, default=0)
     parser.add_argument("--running", type=int, default=0)
     parser.add_argument("--log-lines", type=int, default=0)
+    parser.add_argument("--fitting-lines", type=int, default=MAX_LINES)
     arguments = parser.parse_args()
-    asyncio.run(serve(imagine(arguments.runtimes, arguments.running, arguments.log_lines), arguments.port))
+    world = imagine(arguments.runtimes, arguments.running, arguments.log_lines)
+    world.fitting_lines = arguments.fitting_lines
+    asyncio.run(serve(world, arguments.port))

@@ -69,7 +69,8 @@ class Visit:
         """The columns that a chart of one trial draws: x, line."""
         columns = self.page.evaluate(
             """(key) => {
-              const plot = document.querySelector(`[data-key="${key}"] .chart-body`)?.plot
+              const chart = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)
+              const plot = chart?.querySelector(".chart-body").plot
               return plot && plot.data.length > 2 && { x: Array.from(plot.data[0]), line: Array.from(plot.data.at(-2)) }
             }""",
             key,
@@ -92,6 +93,30 @@ class Visit:
             for violation in found["violations"]
             if violation["impact"] in ("serious", "critical")
         ]
+
+
+def weigh(page: Page, address: str) -> tuple[float, float]:
+    """Bytes that cross the wire until the charts of a run are drawn, the data left out: bodies, and their headers."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    headers: dict[str, float] = {}
+    sizes: dict[str, float] = {}
+
+    def on_response(event: dict[str, Any]) -> None:
+        if "/api/" not in event["response"]["url"]:
+            headers[event["requestId"]] = event["response"]["encodedDataLength"]
+
+    def on_finished(event: dict[str, Any]) -> None:
+        if event["requestId"] in headers:
+            sizes[event["requestId"]] = event["encodedDataLength"]
+
+    session.on("Network.responseReceived", on_response)
+    session.on("Network.loadingFinished", on_finished)
+    page.goto(address)
+    page.wait_for_selector(".chart-body canvas")
+    page.wait_for_timeout(1000)
+    heads = sum(headers[one] for one in sizes)
+    return sum(sizes.values()) - heads, heads
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.pages import Visit, visiting
+from tests.browser.imagined import imagine, served
+from tests.browser.pages import Visit, visiting, weigh
 from tests.e2e.stack import StackProcess
 
 PAGES = (
@@ -13,9 +14,10 @@ PAGES = (
     "/?filter=name%3Dnobody",
     "/?new=1",
     "/trials",
+    "/rules?rule=fell-fast",
     "/trials?compare={search}/1,{search}/2,{search}/3",
     "/{run}",
-    "/{run}?tab=events",
+    "/{fired}?tab=events",
     "/{run}?tab=snapshots",
     "/{run}?tab=configuration",
     "/{run}?tab=instances",
@@ -34,8 +36,10 @@ def shown(visit: Visit, path: str) -> Page:
     return page
 
 
-def addresses(walked: str, search: str) -> list[str]:
-    return [path.format(run=walked, search=search.removeprefix("runtimes/")) for path in PAGES]
+@pytest.fixture(scope="module")
+def addresses(walked: str, search: str, fired: str) -> list[str]:
+    """Where the pages are, of runs that have ended."""
+    return [path.format(run=walked, fired=fired, search=search.removeprefix("runtimes/")) for path in PAGES]
 
 
 def complaints(visit: Visit) -> list[str]:
@@ -44,12 +48,10 @@ def complaints(visit: Visit) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    stack: StackProcess, browser: Browser, walked: str, search: str, scheme: str
-) -> None:
+def test_axe_finds_nothing_serious(stack: StackProcess, browser: Browser, addresses: list[str], scheme: str) -> None:
     """Contrast, names, roles: on every page, in both colour schemes; nothing on the console."""
     with visiting(browser, stack.endpoints.gateway, color_scheme=scheme) as visit:
-        for path in addresses(walked, search):
+        for path in addresses:
             shown(visit, path)
             assert visit.serious_findings() == [], path
         assert complaints(visit) == []
@@ -57,9 +59,9 @@ def test_axe_finds_nothing_serious(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_what_opens(
-    stack: StackProcess, browser: Browser, walked: str, scheme: str
+    stack: StackProcess, browser: Browser, walked: str, search: str, scheme: str
 ) -> None:
-    """Dialogs, menus, tooltips, the table of a chart, an opened event, a chosen line."""
+    """Dialogs, menus, tooltips, the table of a chart, an opened event, a comparison."""
     with visiting(browser, stack.endpoints.gateway, color_scheme=scheme) as visit:
         page = shown(visit, f"/{walked}?tab=events")
         page.locator(".event-row").first.click()
@@ -80,13 +82,20 @@ def test_axe_finds_nothing_serious_in_what_opens(
             page.locator("dialog").wait_for(state="detached")
         page.keyboard.press("?")
         assert visit.serious_findings("dialog") == [], "help"
+        page.keyboard.press("Escape")
+        page = shown(visit, f"/{walked}?tab=configuration")
+        page.get_by_label("Compare with").select_option(search.removeprefix("runtimes/"))
+        page.locator(".difference").wait_for()
+        assert visit.serious_findings("#tab-panel") == [], "comparison"
         assert visit.complaints == []
 
 
-def test_a_phone_needs_no_sideways_scrolling(stack: StackProcess, browser: Browser, walked: str, search: str) -> None:
+def test_a_phone_needs_no_sideways_scrolling(
+    stack: StackProcess, browser: Browser, walked: str, addresses: list[str]
+) -> None:
     """360 px are enough for every page, with what opens on it."""
     with visiting(browser, stack.endpoints.gateway, viewport={"width": 360, "height": 740}) as visit:
-        for path in addresses(walked, search):
+        for path in addresses:
             page = shown(visit, path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
         page = shown(visit, f"/{walked}")
@@ -101,3 +110,11 @@ def test_a_phone_needs_no_sideways_scrolling(stack: StackProcess, browser: Brows
         page.locator("dialog").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, "a dialog"
         assert complaints(visit) == []
+
+
+def test_the_page_of_a_run_weighs_less_than_100_kilobytes(browser: Browser) -> None:
+    """TARGET 16, as it crosses the wire. Runs that are made up have nothing to load late."""
+    run = next(iter(imagine(0, 0, 0).runs))
+    with served() as base, visiting(browser, base) as visit:
+        bodies, _ = weigh(visit.page, f"{base}/runtimes/{run}")
+        assert 0 < bodies < 100_000

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
-from tests.browser.conftest import FIXED, FOLDER, STEPS, start
+from services.mlflow.names import run_id_of
+from tests.browser.conftest import FIXED, FOLDER, STEPS, configuration, start
 from tests.browser.imagined import served
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
@@ -27,12 +31,27 @@ def test_counters_and_the_filter_are_one_and_in_the_address(visit: Visit, walked
     expect(row_of(page, walked)).to_be_visible(timeout=PATIENCE)
     page.get_by_role("group", name="Filter by status").get_by_role("button", name="Completed").click()
     expect(page).to_have_url(re.compile("filter=status"))
-    expect(page.get_by_role("searchbox")).to_have_value("status=Completed")
+    expect(page.get_by_role("combobox", name="Filter runtimes")).to_have_value("status=Completed")
     statuses = page.locator(".row .status").all_inner_texts()
     assert statuses and {status.strip() for status in statuses} == {"Completed"}
     page.fill("input[type=search]", "name=nobody")
     page.get_by_role("button", name="Show all runtimes").click(timeout=PATIENCE)
     expect(row_of(page, walked)).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_page_that_is_opened_with_a_wrong_filter_does_not_say_that_there_is_nothing(
+    stack: StackProcess, browser: Browser, walked: str
+) -> None:
+    with visiting(browser, stack.endpoints.gateway) as visit:
+        page = visit.open("/?filter=phase%3DFailed")
+        expect(page.get_by_text("This filter cannot be read")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".filter-hint")).to_contain_text("phase is one of QUEUED")
+        completed = page.get_by_role("button", name="Completed").locator(".counter-number")
+        expect(completed).not_to_have_text("0", timeout=PATIENCE)
+        expect(page.get_by_text("No runtimes yet")).to_have_count(0)
+        page.get_by_role("button", name="Show all runtimes").click()
+        expect(row_of(page, walked)).to_be_visible(timeout=PATIENCE)
+    assert all("400" in text for text in visit.complaints)
 
 
 def test_a_row_says_how_far_a_run_is(visit: Visit, walked: str) -> None:
@@ -49,6 +68,18 @@ def test_a_row_says_how_far_a_run_is(visit: Visit, walked: str) -> None:
     expect(page.locator("h1")).to_have_text("walk", timeout=PATIENCE)
     page.keyboard.press("Escape")
     page.wait_for_url("**/")
+
+
+def test_the_link_that_an_mlflow_client_prints_opens_the_page_of_the_run(visit: Visit, walked: str) -> None:
+    """`View run ... at: http://HOST/mlflow/#/experiments/0/runs/ID`: what stands behind the # reaches no server."""
+    run_id = run_id_of(walked.removeprefix("runtimes/"))
+    page = visit.open(f"/mlflow/#/experiments/0/runs/{run_id}")
+    page.wait_for_url(f"**/{walked}")
+    expect(page.locator("h1")).to_have_text("walk", timeout=PATIENCE)
+    page = visit.open("/mlflow/#/experiments/7")
+    expect(page.get_by_role("combobox", name="Filter runtimes")).to_have_value(
+        'label.mlflow.experiment_id="7"', timeout=PATIENCE
+    )
 
 
 def test_a_new_runtime_is_validated_and_started_from_the_form(visit: Visit, stack: StackProcess) -> None:
@@ -139,6 +170,46 @@ def test_compared_curves_are_what_a_query_answers(visit: Visit, stack: StackProc
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
     expect(page.locator(".chart-tip")).to_contain_text("search of four · trial 4")
+    tip = page.locator(".chart-tip").bounding_box()
+    assert tip is not None
+    beside = tip["x"] + tip["width"] <= box["x"] or tip["x"] >= box["x"] + box["width"]
+    assert beside, "what is said of many lines covers none of them"
+    assert tip["x"] >= 0 and tip["x"] + tip["width"] <= 1360, "and is in the window"
+
+
+def test_code_and_packages_of_compared_runs_are_told_apart(visit: Visit, stack: StackProcess, tmp_path: Path) -> None:
+    """The commit and what was not committed, as they were when each run began."""
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    shutil.copy(FOLDER / "loop.py", tmp_path)
+    (tmp_path / ".gitignore").write_text("__pycache__\n")
+    git("init", "-q", "-b", "main")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    names = []
+    for change in ("", "# tried with a comment\n"):
+        with (tmp_path / "loop.py").open("a") as file:
+            file.write(change)
+        given = json.loads(configuration("of a checkout", steps=5, steps_per_epoch=5, step_seconds=0.001))
+        given["working_directory"] = str(tmp_path)
+        names.append(stack.client.start_runtime(json.dumps(given)).name)
+        stack.wait_for_end(names[-1])
+    first, second = (name.removeprefix("runtimes/") for name in names)
+    page = visit.open(f"/trials?compare={first}/1,{second}/1")
+    differences = page.get_by_role("region", name="Differences")
+    expect(differences.locator("tbody tr", has_text="git.changes")).to_contain_text("none", timeout=PATIENCE)
+    assert "git.commit" not in differences.inner_text()
+    page.get_by_text("Changes that are not committed").click()
+    expect(page.locator("pre.diff")).to_contain_text("+# tried with a comment")
+    page = visit.open(f"/runtimes/{first}?tab=configuration")
+    expect(page.get_by_label("Code and machine")).to_contain_text(git("rev-parse", "HEAD"), timeout=PATIENCE)
+    page.locator("summary", has_text="packages").click()
+    expect(page.get_by_label("Code and machine")).to_contain_text("numpy")
 
 
 def test_a_wrong_address_is_answered_by_the_page(visit: Visit) -> None:
@@ -163,7 +234,8 @@ def test_the_page_keeps_its_colours(stack: StackProcess, browser: Browser) -> No
         page.locator("button[aria-label^=Theme]").click()
         visit.until(f"{ground} !== {json.dumps(dark)}", "the page is light")
         page.reload(wait_until="commit")
-        assert visit.until("document.documentElement.dataset.theme", "the theme is known") == "light"
+        # A document that has only just been committed to has no element yet.
+        assert visit.until("document.documentElement?.dataset.theme", "the theme is known") == "light"
         assert visit.complaints == []
 
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
 from tests.browser.conftest import STEPS, start
+from tests.browser.imagined import imagine, served
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -23,11 +24,22 @@ def over(page: Page, key: str) -> dict[str, float]:
     return dict(box)
 
 
-def opened(visit: Visit, name: str, query: str = "") -> Page:
+def opened(visit: Visit, name: str) -> Page:
     """The page of a completed run, its charts drawn."""
-    page = visit.open(f"/{name}{query}")
+    page = visit.open(f"/{name}")
     until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart is drawn")
     return page
+
+
+def to_the_top(visit: Visit) -> None:
+    """Go to the charts by the key, again where a scroll that was under way has ended behind it."""
+
+    def is_there() -> bool:
+        visit.page.keyboard.press("Home")
+        visit.page.wait_for_timeout(300)
+        return bool(visit.page.evaluate("scrollY === 0"))
+
+    until(is_there, "the charts are in sight")
 
 
 def cursor_of(page: Page) -> Locator:
@@ -58,9 +70,39 @@ def test_the_tooltip_stays_where_the_pointer_is_while_points_come(stack: StackPr
     stack.client.runtimes.StopRuntime(runtimes.StopRuntimeRequest(name=name, mode=common.STOP_MODE_ABRUPT))
 
 
+def test_the_tooltip_stays_where_the_pointer_is_when_a_chart_is_made_again(visit: Visit, walked: str) -> None:
+    """Other colours make all charts again; a pointer that has not moved still asks what is there."""
+    page = opened(visit, walked)
+    box = over(page, "train/loss")
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 50)
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
+    tip = page.locator('[data-key="train/loss"] .chart-tip')
+    expect(tip).to_contain_text("Step 30")
+    said = tip.inner_text()
+    visit.page.evaluate("document.querySelector('[data-key=\"train/loss\"] .uplot').dataset.before = 'yes'")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator(".uplot[data-before]"), "the chart is another").to_have_count(0)
+    page.wait_for_timeout(300)
+    expect(page.locator(".chart-tip")).to_have_count(1)
+    assert tip.inner_text() == said
+
+
+def test_charts_with_points_stay_while_the_list_of_series_is_an_older_one(visit: Visit, walked: str) -> None:
+    """The list is asked for now and then: "never logged" is not said of what has come since."""
+    visit.page.route(re.compile(r"/trials/1/series($|\?)"), lambda route: route.fulfill(json={"series": []}))
+    page = opened(visit, walked)
+    page.wait_for_timeout(300)
+    assert len(visit.chart("train/loss")["x"]) == STEPS
+    expect(page.locator(".chart-grid.fixed .chart")).to_have_count(3)
+    expect(page.locator(".never-logged")).to_have_count(0)
+
+
 def test_a_click_on_a_chart_pins_the_step_and_leads_to_the_log(visit: Visit, walked: str) -> None:
     """The step stays marked on all charts and on the step monitor; from there to what was logged at that step."""
-    page = opened(visit, walked, "?tab=events")
+    page = visit.open(f"/{walked}?tab=events")
+    visit.until("document.querySelector('.event-row') && scrollY > 0", "the events are in sight")
+    to_the_top(visit)
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart is drawn")
     box = over(page, "train/grad_norm")
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 60)
     pinned = page.locator(".pinned")
@@ -144,7 +186,7 @@ def test_markers_that_stand_too_close_are_one_that_says_so(stack: StackProcess, 
 
 def test_an_event_and_a_log_line_lead_to_their_step(visit: Visit, walked: str) -> None:
     """From an evaluation to the charts and to the log at its step; from a line to the charts."""
-    page = opened(visit, walked, "?tab=events&category=EVALUATION")
+    page = visit.open(f"/{walked}?tab=events&category=EVALUATION")
     page.locator(".event-row", has_text="300").first.click()
     page.get_by_role("button", name="Show step 300").click()
     expect(page.locator(".pinned")).to_contain_text("Step 300")
@@ -155,6 +197,15 @@ def test_an_event_and_a_log_line_lead_to_their_step(visit: Visit, walked: str) -
     line.click()
     page.get_by_role("button", name=re.compile("Show step .* on the charts")).click()
     expect(page.locator(".pinned")).to_contain_text("Step ")
+
+
+def test_lines_that_fill_an_answer_before_its_page_is_full_are_shown_all(browser: Browser) -> None:
+    """A page of the log is 500 lines; of long ones an answer has fewer, and the rest is asked for."""
+    with served("--fitting-lines", "100") as base, visiting(browser, base) as visit:
+        identity = next(run for run in imagine(0, 0, 0).runs.values() if run.status == "Completed").identity
+        page = visit.open(f"/runtimes/{identity}?step=700")
+        expect(page.locator(".log-line", has_text="step 700 ")).to_be_visible(timeout=PATIENCE)
+        assert visit.complaints == []
 
 
 def test_j_and_k_go_through_lines_and_rows(visit: Visit, walked: str) -> None:

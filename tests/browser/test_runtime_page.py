@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.log.v1 import log_service_pb2 as logs
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
 from tests.browser.conftest import FIXED, STEPS, start
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
+
+PATIENCE = PATIENCE_SECONDS * 1000
 
 
 def queried(stack: StackProcess, name: str, key: str, **more: Any) -> Any:
@@ -150,6 +153,36 @@ def test_a_query_copied_as_python_runs(visit: Visit, stack: StackProcess, walked
     assert [step for step, _ in ast.literal_eval(points)] == list(range(1, STEPS + 1))
 
 
+def test_the_page_begins_again_where_the_log_ends_before_what_it_has_read(visit: Visit, walked: str) -> None:
+    """As after an older backup was restored: it is loaded anew by itself, once, and is live."""
+    page = visit.page
+    begun: list[str] = []
+    loads: list[Page] = []
+
+    def count(request: Request) -> None:
+        if request.is_navigation_request():
+            begun.append(request.url)
+
+    def note(loaded: Page) -> None:
+        loads.append(loaded)
+
+    def ahead_at_first(route: Route) -> None:
+        # Every stream of the page as it was loaded first: one that gets another topic soon is ended unread.
+        position = {"last-event-id": "events=99999999"} if len(begun) == 1 else {}
+        route.continue_(headers={**route.request.headers, **position})
+
+    page.on("request", count)
+    page.on("load", note)
+    page.route("**/stream?**", ahead_at_first)
+    visit.open(f"/{walked}")
+    until(lambda: page.wait_for_timeout(50) or len(loads) == 2, "the page is loaded anew")
+    until(lambda: len(visit.chart("train/loss")["x"]) == STEPS, "the chart is drawn")
+    expect(page.locator(".badge")).to_have_text("Live", timeout=PATIENCE)
+    expect(page.locator(".hints", has_text="no live")).to_have_count(0)
+    assert len(loads) == len(begun) == 2
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_keys_do_what_the_help_says(visit: Visit, walked: str) -> None:
     """`?`, `s`, `l`, `x`, `Esc`; the address holds what they change."""
     page = visit.open(f"/{walked}")
@@ -259,6 +292,22 @@ def test_not_a_number_is_a_marker_with_its_step(visit: Visit, stack: StackProces
     expect(page.locator(".because")).to_contain_text("Training error")
 
 
+def test_a_run_without_a_snapshot_begins_again_and_says_so_before(visit: Visit, stack: StackProcess) -> None:
+    name = start(stack, "no snapshot yet", steps=200, step_seconds=0.1)
+    stack.wait_for_step(name, 3)
+    stack.client.stop_runtime(name, mode=common.STOP_MODE_ABRUPT)
+    stack.wait_for_end(name)
+    page = visit.open(f"/{name}")
+    page.get_by_role("button", name="Resume").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator("select")).to_contain_text("The beginning: there is no snapshot yet", timeout=PATIENCE)
+    expect(dialog.get_by_test_id("from-the-beginning")).to_contain_text("starts at step 1 again")
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator(".header .status")).to_have_text("Started", timeout=PATIENCE)
+    until(lambda: stack.trial(name).attempt == 2 and stack.trial(name).progress.step >= 1, "it runs again")
+    stack.client.stop_runtime(name, mode=common.STOP_MODE_ABRUPT)
+
+
 def test_a_stop_says_what_is_lost_and_a_resume_shows_the_abandoned_tail(visit: Visit, stack: StackProcess) -> None:
     """Stop abruptly from the page, resume from the page: one curve, its abandoned tail dashed, the stretch hatched."""
     name = start(stack, "stop and resume", steps=600, steps_per_epoch=600, step_seconds=0.04, eval_every=600)
@@ -276,6 +325,7 @@ def test_a_stop_says_what_is_lost_and_a_resume_shows_the_abandoned_tail(visit: V
     expect(page.locator(".header .status")).to_have_text("Aborted", timeout=PATIENCE_SECONDS * 1000)
     page.goto(f"{visit.base}/{name}?tab=events")
     expect(page.locator(".event-list")).to_contain_text("enough for now", timeout=PATIENCE_SECONDS * 1000)
+    page.get_by_role("button", name="Charts", exact=True).click()
     stopped_at = stack.trial(name).progress.step
     page.click("button:has-text('Resume')")
     expect(dialog).to_contain_text("Newest valid snapshot (step ", timeout=PATIENCE_SECONDS * 1000)

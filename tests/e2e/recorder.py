@@ -13,7 +13,7 @@ from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.client import Client, ClientClosed
-from milepost.endpoints import Endpoints
+from milepost.installation.endpoints import Endpoints
 
 Moment = tuple[int, int]
 

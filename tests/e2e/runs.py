@@ -48,3 +48,20 @@ def paced(name: str, step_seconds: float) -> str:
             "retries": {"max_retries": 0},
         }
     )
+
+
+# Of `diverging`.
+DIVERGES_AT = 80
+
+
+def diverging(name: str) -> str:
+    """A linear model whose learning rate is too high from a step on, as configuration text."""
+    return json.dumps(
+        {
+            "name": name,
+            "entrypoint": "loops.py:diverges",
+            "working_directory": str(Path(__file__).resolve().parents[1] / "assets"),
+            "parameters": {"at": DIVERGES_AT, "steps": DIVERGES_AT + 15},
+            "retries": {"max_retries": 0},
+        }
+    )

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import psutil
 
-from milepost import endpoints
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
-from milepost.cli.following import ENDED
+from milepost.cli.runs.following import ENDED
 from milepost.client import Client
-from milepost.endpoints import Endpoints
+from milepost.installation import endpoints
+from milepost.installation.endpoints import Endpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 FREE_PORTS = [
@@ -27,6 +27,7 @@ FREE_PORTS = [
     "--runtime-listen=127.0.0.1:0",
     "--trials-listen=127.0.0.1:0",
     "--metrics-listen=127.0.0.1:0",
+    "--rules-listen=127.0.0.1:0",
     "--nats-url=nats://127.0.0.1:0",
 ]
 # Generous: other things may run on the machine.
@@ -146,7 +147,7 @@ class StackProcess:
                 variables = process.environ()
             except psutil.Error:
                 continue
-            trains = any(word in ("trainer", "milepost.training.worker") for word in words)
+            trains = any(word in ("trainer", "milepost.training.process.worker") for word in words)
             mine = str(self.data_dir) in " ".join([*words, variables.get("MILEPOST_ATTEMPT_DIRECTORY", "")])
             if trains and mine:
                 found.append(process)
@@ -220,12 +221,14 @@ class StackProcess:
 
 
 def broken_links(events: Iterable[Any]) -> list[str]:
-    """List where the chain of a runtime or of a trial is broken: a version or a hash that does not follow."""
-    heads: dict[int, tuple[int, str]] = {}
+    """List where the chain of a runtime, of a trial or of its rules is broken: a version or a hash that does not follow."""
+    heads: dict[int | str, tuple[int, str]] = {}
     broken = []
     for event in events:
-        version, previous = heads.get(event.trial, (0, ""))
+        # What rules found is a chain of its own, whatever trial it is about.
+        chain = "rules" if event.type.startswith("milepost.rule.") else event.trial
+        version, previous = heads.get(chain, (0, ""))
         if (event.version, event.previous_hash) != (version + 1, previous):
             broken.append(f"event {event.sequence} ({event.type}) of trial {event.trial}")
-        heads[event.trial] = (event.version, event.hash)
+        heads[chain] = (event.version, event.hash)
     return broken

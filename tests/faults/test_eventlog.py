@@ -19,17 +19,18 @@ from milepost.eventlog import (
     NewEvent,
     RecordedEvent,
     WrongExpectedSequence,
+    events_of,
     runtime_chain,
     runtime_subject,
     trial_chain,
 )
-from milepost.eventlog.anchor import AnchorFile, LogGuard, verify_log, verify_tail
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamKeyValue, JetStreamLog
-from milepost.eventlog.streams import StreamSettings, ensure_streams
-from tests.disks import disk, fill
-from tests.events import new_event, new_events, unique_id
-from tests.servers import NatsServer, running_nats
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamKeyValue, JetStreamLog
+from milepost.eventlog.nats.streams import StreamSettings, ensure_streams
+from milepost.eventlog.proof.anchor import AnchorFile, LogGuard, verify_log, verify_tail
+from tests.support.faults.disks import disk, fill
+from tests.support.servers.servers import NatsServer, running_nats
+from tests.support.trainers.events import new_event, new_events, unique_id
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -84,7 +85,7 @@ async def check(url: str, writers: Writers, decisions: int, anchors: AnchorFile 
         async for verification in verify_log(log, anchors.read() if anchors else []):
             last = verification
         assert last.findings == ()
-        stored = {event.sequence: event.id async for event in log.read()}
+        stored = {event.sequence: event.id async for event in events_of(log.read())}
         assert len(set(stored.values())) == len(stored)
         assert {sequence: stored.get(sequence) for sequence in writers.acknowledged} == writers.acknowledged
         ids = set(stored.values())
@@ -129,7 +130,7 @@ async def test_fifty_kills_of_the_server(tmp_path: Path) -> None:
 
 
 async def _follow(log: JetStreamLog, into: list[RecordedEvent]) -> None:
-    async for event in log.follow():
+    async for event in events_of(log.follow()):
         into.append(event)
 
 
@@ -184,7 +185,7 @@ async def test_a_disk_without_room_loses_nothing_and_needs_no_repair(tmp_path: P
             server.kill()
             server.restart()
             head = Head(runtime_chain("rt-1")) if not acknowledged else await log.head(runtime_chain("rt-1"))
-            stored = {event.sequence: event.id async for event in log.read()}
+            stored = {event.sequence: event.id async for event in events_of(log.read())}
             assert {sequence: stored.get(sequence) for sequence in acknowledged} == acknowledged
             if waiting.id not in stored.values():
                 await log.append([waiting], [head])

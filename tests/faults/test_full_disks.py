@@ -14,13 +14,13 @@ import grpc.aio
 import pytest
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from milepost.eventlog.anchor import AnchorFile, verify_tail
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import StreamSettings
-from tests.disks import disk, fill
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import StreamSettings
+from milepost.eventlog.proof.anchor import AnchorFile, verify_tail
 from tests.integration.runtime.harness import Stack, refusal, running, storing
-from tests.servers import NatsServer, running_nats
+from tests.support.faults.disks import disk, fill
+from tests.support.servers.servers import NatsServer, running_nats
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -62,6 +62,11 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = SECOND
         await asyncio.sleep(0.1)
 
 
+async def nothing_of(folder: Path) -> bool:
+    """Tell whether no snapshot lies there in part."""
+    return not list(folder.rglob("*.partial"))
+
+
 async def current_step(stack: Stack, name: str) -> int:
     losses = (await stack.stub.PreviewStop(api.PreviewStopRequest(name=name))).losses
     return int(losses[0].current_step) if losses else 0
@@ -91,7 +96,8 @@ async def test_a_full_snapshot_disk_costs_snapshots_and_no_step(tmp_path: Path) 
             failed = [e.trial_event.snapshot_failed for e in await stack.events(name) if "snapshot_failed" in e.type]
             assert "No space left on device" in failed[0].detail
             await trains_on(stack, name)
-            assert not list(device.path.rglob("*.partial")), "what could not be finished takes no room"
+            # The next one may be under way.
+            await until(lambda: nothing_of(device.path), "what could not be finished takes no room")
             ballast.unlink()
             before = len(await snapshots(stack, name))
             await stack.wait_event(name, "snapshot_committed", before + 1)

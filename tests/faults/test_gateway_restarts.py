@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway_restarts import check_restarts
+from tests.support.faults.gateway_restarts import check_restarts
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_200)]
 

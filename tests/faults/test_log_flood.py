@@ -13,13 +13,13 @@ import pytest
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.log.v1 import log_service_pb2 as log_pb
 from milepost.api.metric.v1 import metric_service_pb2 as pb
-from milepost.eventlog.connection import connect
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry
-from tests.attempts import Attempt, TrialOnTest
-from tests.integration.test_metrics_lifecycle import request_runtime
-from tests.metrics_service import MetricsClient, MetricsProcess, metrics_client
-from tests.servers import running_nats
+from tests.integration.metrics.test_metrics_lifecycle import request_runtime
+from tests.support.servers.metrics_service import MetricsClient, MetricsProcess, metrics_client
+from tests.support.servers.servers import running_nats
+from tests.support.trainers.attempts import Attempt, TrialOnTest
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

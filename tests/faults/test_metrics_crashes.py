@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.metrics_crashes import crash_rounds
+from tests.support.faults.metrics_crashes import crash_rounds
 
 
 @pytest.mark.faults

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from milepost.api.metric.v1 import metric_service_pb2 as pb
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry
-from tests.disks import disk, fill
-from tests.metrics_crashes import RUNTIME, Trainer, compare, wait_serving
-from tests.metrics_service import MetricsProcess, metrics_client
-from tests.servers import running_nats, wait_until
+from tests.support.faults.disks import disk, fill
+from tests.support.faults.metrics_crashes import RUNTIME, Trainer, compare, wait_serving
+from tests.support.servers.metrics_service import MetricsProcess, metrics_client
+from tests.support.servers.servers import running_nats, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -20,12 +20,12 @@ import pytest
 from milepost import code_archive
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from milepost.settings import collect
-from services.access import open_access
+from milepost.installation.settings import collect
+from services.access.guard import open_access
 from services.runtime.launchers.ray import RayOptions
 from tests.integration.runtime.harness import Stack, refusal, running
-from tests.ray_cluster import RayCluster, running_cluster
-from tests.servers import NatsServer, running_nats
+from tests.support.servers.ray_cluster import RayCluster, running_cluster
+from tests.support.servers.servers import NatsServer, running_nats
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 PROJECT = Path(__file__).resolve().parents[1] / "assets" / "cluster_project"
@@ -134,9 +134,9 @@ async def test_a_death_on_the_cluster_is_typed_and_goes_on_from_the_last_snapsho
     second = (await launches(stack, runtime.name))[1]
     assert second.snapshot_step >= 20
     await wait_for_snapshots(stack, runtime.name, 4)
-    assert len(processes_of(cluster, "trainer")) == len(processes_of(cluster, "milepost.training.worker")) == 1
+    assert len(processes_of(cluster, "trainer")) == len(processes_of(cluster, "milepost.training.process.worker")) == 1
     await end(stack, runtime.name)
-    assert processes_of(cluster, "milepost.training.worker") == []
+    assert processes_of(cluster, "milepost.training.process.worker") == []
 
 
 async def test_an_abrupt_stop_and_a_deletion_reach_the_cluster(stack: Stack, cluster: RayCluster) -> None:

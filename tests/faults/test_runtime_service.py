@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,16 +28,12 @@ from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from tests.integration.runtime.harness import kill_trainers, text, trainers_below
-from tests.servers import NatsServer, running_nats
+from tests.support.servers.ports import free_ports
+from tests.support.servers.servers import NatsServer, running_nats
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 150.0
 SEED = 20_261_122
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Service:
@@ -46,7 +41,7 @@ class Service:
 
     def __init__(self, nats: NatsServer, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self._nats = nats
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +51,7 @@ class Service:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
-                    str(ROOT / "tests" / "scripted_service.py"),
+                    str(ROOT / "tests" / "support" / "trainers" / "scripted_service.py"),
                     str(self.data_dir),
                     self._nats.url,
                     str(self.port),

@@ -10,7 +10,7 @@ import pytest
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from tests.integration.runtime.harness import Stack, running, storing
-from tests.servers import NatsServer, running_nats
+from tests.support.servers.servers import NatsServer, running_nats
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 POINTS = ("created", "state", "rank", "synced", "before rename", "after rename", "driver")

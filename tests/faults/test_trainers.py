@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 
 from milepost import ids
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from services.runtime.policies import liveness
 from tests.integration.runtime.harness import ROOT, TRAINER, Stack, running, trainers_below
-from tests.servers import NatsServer, running_nats
+from tests.support.servers.servers import NatsServer, running_nats
 
 ASSETS = ROOT / "tests" / "assets"
 LONG = {"parameters": {"steps": 1_000_000, "snapshot_every": 5}}
@@ -47,15 +49,23 @@ async def until_gone(process: subprocess.Popen[bytes], seconds: float = 60.0) ->
 
 
 @pytest.mark.parametrize(
-    ("grace_seconds", "frozen_seconds"),
-    [(1.0, 0.0), pytest.param(30.0, 45.0, marks=[pytest.mark.faults, pytest.mark.timeout(240)])],
+    ("silent_seconds", "frozen_seconds"),
+    [(0.5, 0.0), pytest.param(None, 45.0, marks=[pytest.mark.faults, pytest.mark.timeout(240)])],
 )
-async def test_a_zombie_that_nobody_can_kill_writes_nothing_and_leaves(
-    stack: Stack, nats: NatsServer, tmp_path: Path, grace_seconds: float, frozen_seconds: float
+async def test_a_zombie_that_nobody_can_kill_is_waited_for_and_writes_nothing_once_it_is_stopped(
+    stack: Stack,
+    nats: NatsServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    silent_seconds: float | None,
+    frozen_seconds: float,
 ) -> None:
-    """As on another host: it freezes, is fenced, thaws, and finds out by its first append."""
+    """As on another host: it freezes, looks unhealthy, thaws and is well; freezes again, is stopped, and finds out."""
+    if silent_seconds is not None:
+        for name in ("LATE_SECONDS", "SILENT_SECONDS", "STEADY_SECONDS"):
+            monkeypatch.setattr(liveness, name, silent_seconds)
     own = ids.new_runtime_id()
-    configuration = {"name": "elsewhere", "launcher": "external", "limits": {"heartbeat_grace_seconds": grace_seconds}}
+    configuration = {"name": "elsewhere", "launcher": "external", "limits": {"heartbeat_grace_seconds": 1.0}}
     request = api.StartRuntimeRequest(configuration_text=json.dumps(configuration), runtime_id=own)
     runtime = (await stack.stub.StartRuntime(request)).runtime
     folder = tmp_path / "elsewhere"
@@ -76,15 +86,23 @@ async def test_a_zombie_that_nobody_can_kill_writes_nothing_and_leaves(
         await stack.wait_event(runtime.name, "snapshot_committed", 2)
         zombie.send_signal(signal.SIGSTOP)
         thaw = asyncio.create_task(asyncio.sleep(frozen_seconds))
-        await stack.wait_event(runtime.name, "attempt_fenced")
+        silent = await stack.wait(runtime.name, lambda r: r.health == common.HEALTH_UNHEALTHY, "it looks unhealthy")
+        assert "no contact since " in silent.health_reason
         await thaw
+        assert "attempt_fenced" not in await stack.types(runtime.name)
+        zombie.send_signal(signal.SIGCONT)
+        await stack.wait(runtime.name, lambda r: r.health == common.HEALTH_HEALTHY, "it is well again")
+        zombie.send_signal(signal.SIGSTOP)
+        await stack.wait(runtime.name, lambda r: r.health == common.HEALTH_UNHEALTHY, "it looks unhealthy again")
+        await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, deadline=Duration(nanos=200_000_000)))
+        ended = await stack.wait_ended(runtime.name)
         zombie.send_signal(signal.SIGCONT)
         assert await until_gone(zombie) == 3
     finally:
         zombie.kill()
         zombie.wait()
-    ended = await stack.wait_ended(runtime.name)
-    assert (ended.status, ended.failure_reason) == (api.RUNTIME_STATUS_FAILED, common.FAILURE_REASON_LOST)
+    assert ended.status == api.RUNTIME_STATUS_ABORTED
+    assert "it did not stop before the deadline: no contact since " in ended.reason
     events = await stack.events(runtime.name)
     fence = next(event.sequence for event in events if "attempt_fenced" in event.type)
     assert not [event for event in events if event.sequence > fence and "attempt-" in event.subject]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 STEPS = 360
 GROUP_SECONDS = 400.0
-# RELIABILITY, faults to survive.
+# docs/reliability.md, faults to survive.
 FENCED_SECONDS = 45.0
 ORPHAN_SECONDS = 75.0
 
@@ -71,7 +71,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 def victim(folder: Path, kind: str, ranks: dict[int, int]) -> psutil.Process:
     if kind.startswith("rank"):
         return psutil.Process(ranks[int(kind[-1])])
-    mark = {"driver": "trainer", "host": "trainer.ray_host"}.get(kind)
+    mark = {"driver": "trainer", "host": "trainer.on_ray.ray_host"}.get(kind)
     for process in processes_of(folder):
         if (mark and mark in process.cmdline()) or process.name() == kind:
             return process

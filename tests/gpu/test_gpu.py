@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.eventlog.connection import Connection
-from milepost.training import system_metrics
-from tests.attempts import TrialOnTest, Writer
-from tests.servers import NatsServer
+from milepost.eventlog.nats.connection import Connection
+from milepost.training.telemetry import system_metrics
+from tests.support.servers.servers import NatsServer
+from tests.support.trainers.attempts import TrialOnTest, Writer
 
 GPUS = torch.cuda.device_count()
 ASSETS = Path(__file__).resolve().parent.parent / "assets"

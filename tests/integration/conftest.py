@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.streams import ensure_streams
-from tests.servers import NatsServer, running_nats
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.streams import ensure_streams
+from tests.support.servers.servers import NatsServer, running_nats
 
 
 @pytest.fixture(scope="session")

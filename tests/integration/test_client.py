@@ -15,9 +15,9 @@ from milepost import client as client_module
 from milepost import errors
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc as runtime_grpc
-from milepost.cli import ports
+from milepost.cli.local import ports
 from milepost.client import Client
-from milepost.endpoints import Endpoints
+from milepost.installation.endpoints import Endpoints
 from services.server import Server
 
 

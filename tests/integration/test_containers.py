@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import StreamSettings, ensure_streams
-from tests import containers
-from tests.integration import test_metrics_service
-from tests.metrics_service import MetricsProcess, metrics_client, start_attempt
-from tests.servers import NatsServer, wait_until
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import StreamSettings, ensure_streams
+from tests.integration.metrics import test_metrics_service
+from tests.support.servers import containers
+from tests.support.servers.metrics_service import MetricsProcess, metrics_client, start_attempt
+from tests.support.servers.servers import NatsServer, wait_until
 
 START_SECONDS = 120.0
 needs_daemon = pytest.mark.skipif(containers.daemon()[0] is None, reason=containers.daemon()[1])

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from milepost.cli.exits import Exit
-from milepost.cli.log_checks import Finding, check_log
-from milepost.eventlog.anchor import Anchor, AnchorFile, LogGuard, anchors_path
-from milepost.eventlog.connection import connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import StreamSettings, ensure_streams, events_configuration
-from milepost.settings import Settings, collect
-from tests.metrics_service import start_attempt
-from tests.processes import ROOT
-from tests.servers import NatsServer
+from milepost.cli.local.log_checks import Finding, check_log
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import StreamSettings, ensure_streams, events_configuration
+from milepost.eventlog.proof.anchor import Anchor, AnchorFile, LogGuard, anchors_path
+from milepost.installation.settings import Settings, collect
+from tests.support.servers.metrics_service import start_attempt
+from tests.support.servers.processes import ROOT
+from tests.support.servers.servers import NatsServer
 
 
 @pytest.fixture

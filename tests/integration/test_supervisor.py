@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from milepost.cli import checks, ports
-from milepost.cli.datadir import DataDirectory, DataDirectoryInUse, DataDirectoryUnusable
-from milepost.cli.ports import PortInUse, Wanted
-from milepost.cli.supervisor import LogFile, Part, PartFailed, Supervisor
+from milepost.cli.local import checks, ports
+from milepost.cli.local.datadir import DataDirectory, DataDirectoryInUse, DataDirectoryUnusable
+from milepost.cli.local.ports import PortInUse, Wanted
+from milepost.cli.local.supervisor import LogFile, Part, PartFailed, Supervisor
 
 DEADLINE_SECONDS = 30.0
 
@@ -99,7 +99,7 @@ async def test_stopping_ends_later_levels_first_and_leaves_nothing(supervise: Ca
 async def test_a_part_that_ignores_sigterm_is_killed(
     supervise: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milepost.cli.supervisor.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("milepost.cli.local.supervisor.STOP_SECONDS", 0.2)
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('up', 'w'); time.sleep(600)"
 
     async def ready() -> bool:
@@ -120,7 +120,7 @@ async def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> Non
         """
         import asyncio, os, sys
         from pathlib import Path
-        from milepost.cli.supervisor import Part, Supervisor
+        from milepost.cli.local.supervisor import Part, Supervisor
 
         async def main():
             async def ready():
@@ -163,8 +163,8 @@ async def test_a_part_is_started_again_by_a_supervisor_that_uses_grpc(tmp_path: 
         import asyncio, os, sys, threading
         from pathlib import Path
         from milepost.client import Client
-        from milepost.endpoints import Endpoints
-        from milepost.cli.supervisor import Part, Supervisor
+        from milepost.installation.endpoints import Endpoints
+        from milepost.cli.local.supervisor import Part, Supervisor
 
         def busy(client):
             while True:

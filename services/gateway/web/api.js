@@ -1,9 +1,19 @@
+// @ts-check
 // The JSON API. Every answer is an object; every failure is an `ApiError` with the server's words.
 import { address } from './functions/query.js'
+
+/** @import { Query } from './functions/query.js' */
+/** @typedef {{ field: string, description: string }} Violation */
 
 const timeoutMilliseconds = 30_000
 
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {Violation[]} [violations]
+   */
   constructor(status, code, message, violations = []) {
     super(message)
     this.name = 'ApiError'
@@ -13,14 +23,53 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * @template {string} Path
+ * @param {Path} path
+ * @param {Query} [query]
+ * @param {{ signal?: AbortSignal }} [options]
+ * @returns {Promise<Answer<Path>>}
+ */
 export function get(path, query, options) {
   return request('GET', address(`/api/v1${path}`, query ?? {}), undefined, options)
 }
 
+/**
+ * Get a list whole, page by page: the answer of the first page, with what the others have under the same name.
+ *
+ * @template {string} Path
+ * @template {string} Name
+ * @param {Path} path
+ * @param {Name} name
+ * @param {Query} [query]
+ * @returns {Promise<Answer<Path>>}
+ */
+export async function getAll(path, name, query) {
+  const ask = (/** @type {Query} */ asked) => request('GET', address(`/api/v1${path}`, asked))
+  const first = await ask({ ...query })
+  const items = [...(first[name] ?? [])]
+  for (let next = first.next_page_token; next;) {
+    const page = await ask({ ...query, page_token: next })
+    items.push(...(page[name] ?? []))
+    next = page.next_page_token
+  }
+  return { ...first, [name]: items, next_page_token: '' }
+}
+
+/**
+ * @template {string} Path
+ * @param {Path} path
+ * @param {object} [body]
+ * @returns {Promise<Done<Path>>}
+ */
 export function post(path, body = {}) {
   return request('POST', `/api/v1${path}`, body)
 }
 
+/**
+ * @param {string} path
+ * @param {Query} [query]
+ */
 export function remove(path, query) {
   return request('DELETE', address(`/api/v1${path}`, query ?? {}))
 }
@@ -32,20 +81,38 @@ export function signIn() {
 
 /** A new id with which a command can be given again without harm. */
 export function requestId() {
-  return crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return crypto.randomUUID
+    ? crypto.randomUUID()
+    : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {object} [body]
+ * @param {{ signal?: AbortSignal }} [parts]
+ * @returns {Promise<any>}
+ */
 async function request(method, url, body, { signal } = {}) {
+  /** @type {Record<string, string>} */
   const headers = { accept: 'application/json' }
   if (method !== 'GET') headers['x-milepost-csrf'] = '1'
   if (body !== undefined) headers['content-type'] = 'application/json'
   const signals = [AbortSignal.timeout(timeoutMilliseconds), ...(signal ? [signal] : [])]
   let response
   try {
-    response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.any(signals) })
+    response = await fetch(url, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.any(signals),
+    })
   } catch (error) {
     if (error.name === 'AbortError') throw error
-    const message = error.name === 'TimeoutError' ? 'The server did not answer within 30 s.' : 'The server cannot be reached. Is `milepost up` running?'
+    const message =
+      error.name === 'TimeoutError'
+        ? 'The server did not answer within 30 s.'
+        : 'The server cannot be reached. Is `milepost up` running?'
     throw new ApiError(0, 'UNAVAILABLE', message)
   }
   if (response.status === 401) signIn()
@@ -60,6 +127,7 @@ async function request(method, url, body, { signal } = {}) {
   )
 }
 
+/** @param {string} text */
 function parse(text) {
   try {
     return text === '' ? {} : JSON.parse(text)

@@ -1,3 +1,4 @@
+// @ts-check
 // The live stream: one connection a page, resumed from the last id it saw, closed while the tab is hidden.
 import { signal } from './vendor/signals.js'
 import { signIn } from './api.js'
@@ -5,24 +6,43 @@ import { address } from './functions/query.js'
 import { parser } from './functions/sse.js'
 import { moveToken } from './functions/token.js'
 
+/**
+ * @import { Query } from './functions/query.js'
+ * @import { ServerEvent } from './functions/sse.js'
+ * @import { Signal } from './vendor/signals.js'
+ */
+/** @typedef {'connecting' | 'live' | 'reconnecting' | 'paused' | 'past'} Connection */
+/** @typedef {{ [topic: string]: (message: any) => void }} Handlers */
+
 const firstWait = 250
 const longestWait = 4_000
 // The server sends something at least every 10 s.
 const silenceLimit = 25_000
 // Browsers allow six connections to one server: tabs that nobody looks at must not hold them.
 const hiddenLimit = 30_000
+// What was read is of a log that is gone: all of it is read anew, but not over and over.
+const beginAgainLimit = 30_000
+const begunAgain = 'begun-again'
 
 /**
  * Topics of one path. `handlers` maps a topic to a function of the message. `state` is a signal: connecting, live,
  * reconnecting or paused; `problems` maps topics that ended for good to the server's words.
  */
 export class Stream {
+  /**
+   * @param {string} path
+   * @param {Handlers} handlers
+   */
   constructor(path, handlers) {
     this.path = path
     this.handlers = handlers
+    /** @type {Signal<Connection>} */
     this.state = signal('connecting')
+    /** @type {Signal<Record<string, string>>} */
     this.problems = signal({})
+    /** @type {string[]} */
     this.topics = []
+    /** @type {Query} */
     this.query = {}
     this.token = ''
     this.closed = false
@@ -32,14 +52,20 @@ export class Stream {
 
   #wake = () => {}
   #abort = new AbortController()
+  /** @type {Timer} */
   #hiddenTimer
   #running = false
   #version = 0
+  /** @type {Set<string>} */
   #lost = new Set()
 
   /**
-   * Ask for these topics. `positions` says where they begin ({metrics: [99120]}); those that were asked for before go on
-   * where they are.
+   * Ask for these topics. `positions` says where they begin ({metrics: [99120]}); those that were asked for before go
+   * on where they are.
+   *
+   * @param {string[]} topics
+   * @param {Query} [query]
+   * @param {Record<string, (string | number)[] | null>} [positions]
    */
   subscribe(topics, query = {}, positions = {}) {
     this.token = moveToken(this.token, positions)
@@ -93,6 +119,10 @@ export class Stream {
     }
   }
 
+  /**
+   * @param {number} [milliseconds]
+   * @returns {Promise<void>}
+   */
   #sleep(milliseconds) {
     return new Promise((resolve) => {
       const timer = milliseconds === undefined ? undefined : setTimeout(resolve, milliseconds)
@@ -107,9 +137,11 @@ export class Stream {
   async #connect() {
     const abort = new AbortController()
     this.#abort = abort
+    /** @type {Record<string, string>} */
     const headers = { accept: 'text/event-stream' }
     if (this.token) headers['last-event-id'] = this.token
     let heard = false
+    /** @type {Timer} */
     let silence
     const listen = () => {
       clearTimeout(silence)
@@ -120,7 +152,7 @@ export class Stream {
       const url = address(`/api/v1${this.path}`, { topics: this.topics.join(','), ...this.query })
       const response = await fetch(url, { headers, signal: abort.signal, cache: 'no-store' })
       if (response.status === 401) signIn()
-      if (!response.ok) return false
+      if (!response.ok || !response.body) return false
       this.#lost.clear()
       this.#showLive()
       const feed = parser()
@@ -145,6 +177,7 @@ export class Stream {
     this.state.value = this.#lost.size > 0 ? 'reconnecting' : 'live'
   }
 
+  /** @param {ServerEvent} message */
   #deliver(message) {
     const content = JSON.parse(message.data)
     if (message.event === 'feed') {
@@ -152,6 +185,7 @@ export class Stream {
       else this.#lost.add(content.topic)
       this.#showLive()
     } else if (message.event === 'problem') {
+      if (content.code === 'OUT_OF_RANGE' && beginAgain()) return
       this.problems.value = { ...this.problems.peek(), [content.topic]: content.detail || content.title }
     } else {
       if (content.trial) content.trial.received_at = performance.now() - 1000 * (content.age_seconds ?? 0)
@@ -160,4 +194,13 @@ export class Stream {
     // Only after the message was used: what fails in between comes again.
     if (message.id !== undefined) this.token = message.id
   }
+}
+
+/** Load the page anew, unless that was tried just now. An older backup was restored under it. */
+function beginAgain() {
+  const now = Date.now()
+  if (now - Number(sessionStorage.getItem(begunAgain) ?? 0) < beginAgainLimit) return false
+  sessionStorage.setItem(begunAgain, String(now))
+  location.reload()
+  return true
 }

@@ -1,27 +1,43 @@
-"""How the process of an attempt is started, seen and ended: a port with one adapter per kind of launcher."""
+"""How the process of an attempt is started, seen and ended: a port with one adapter per kind of launcher.
+
+A new launcher is a class with the methods of `Launcher` here, built in `services.runtime.application`.
+
+- `local`: processes of this machine, with `processes`, `attempt_user` and `local_runs`; `host` has what it offers.
+- `ray`, `ray_jobs`, `cluster`: jobs of a Ray cluster; `claims`: each launch is handed out once.
+- `external`: scripts that registered themselves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from google.protobuf import json_format
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.errors import FailedPrecondition
-from services.runtime.control_policy import Exit, Process
-from services.runtime.placement_policy import Capacity
+from milepost.names import AttemptKey
+from services.runtime.policies.control import Exit, Process
+from services.runtime.policies.placement import Capacity
+
+# Of what an attempt says of its end: it becomes part of an event.
+MAX_DETAIL = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptKey:
-    runtime_id: str
-    trial: int
-    attempt: int
+def last_word(text: str) -> Exit | None:
+    """Read what an attempt says of its end, an `AttemptEnded` as JSON. None: it is none.
 
-    def directory(self, data_dir: Path) -> Path:
-        """Return the folder of the attempt below the data directory."""
-        return data_dir / "runtimes" / self.runtime_id / f"trial-{self.trial}" / f"attempt-{self.attempt}"
+    The attempt has written it: a cause that this version does not know is no cause, and the text is cut.
+    """
+    try:
+        ended = json_format.Parse(text, AttemptEnded(), ignore_unknown_fields=True)
+    except (json_format.ParseError, RecursionError):
+        return None
+    known = ended.cause in common.ExitCause.values()
+    return Exit(ended.cause if known else common.EXIT_CAUSE_UNSPECIFIED, ended.detail[:MAX_DETAIL])
 
 
 class LaunchFailed(FailedPrecondition):
@@ -48,6 +64,11 @@ class Outage:
 
 class Launcher(Protocol):
     """Starts, sees and ends the processes of attempts. It survives a restart of the service without state of its own."""
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether an attempt that is not heard of is given up, and one that failed is launched again."""
+        ...
 
     async def looked(self) -> None:
         """Return when `outage` and `capacity` say what is, not that it is about to be known."""
@@ -98,8 +119,10 @@ class Launcher(Protocol):
         ...
 
 
-class External:
-    """The launcher of scripts that registered themselves: it sees nothing and ends nothing."""
+class Blind:
+    """A launcher that sees nothing and ends nothing."""
+
+    takes_over = True
 
     async def looked(self) -> None:
         return
@@ -132,7 +155,7 @@ class External:
         return
 
 
-class Missing(External):
+class Missing(Blind):
     """Stands for a launcher that this service does not have, or that a newer one wrote into the log.
 
     What waits for it goes on waiting and says so; what ran under it is judged by its heartbeats.

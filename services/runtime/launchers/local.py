@@ -33,12 +33,15 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
+from milepost import files
 from milepost.api.event.v1 import common_pb2 as common
-from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
-from services.runtime.control_policy import Exit, Process
-from services.runtime.launchers import AttemptKey, LaunchFailed, Outage, processes
-from services.runtime.placement_policy import Capacity
+from milepost.names import AttemptKey
+from milepost.storage import local_path
+from services.runtime.launchers import LaunchFailed, Outage, last_word, processes
+from services.runtime.launchers.attempt_user import AttemptUser
+from services.runtime.policies.control import Exit, Process
+from services.runtime.policies.placement import Capacity
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ MARK = "MILEPOST_ATTEMPT_DIRECTORY"
 CREDENTIALS = "nats.creds"
 KILL_SECONDS = 10.0
 POLL_SECONDS = 0.25
+# Of what an attempt leaves to be read here. User code writes there too: a longer file is not what it should be.
+WORD_BYTES = 1 << 20
+# The kernel gives no larger ones.
+MAX_PID = 1 << 22
 
 # What of the environment of the service a driver gets; everything else is kept from it.
 _PASSED = frozenset(
@@ -94,8 +101,26 @@ class _Known:
     exit: Exit | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LocalPolicy:
+    """Whether attempts are started on this machine, and as whom.
+
+    Attributes:
+        off: why none is, and what to do, for people; empty: they are.
+        user: as whom they run; None: as the user of this service, who can read its keys.
+    """
+
+    off: str = ""
+    user: AttemptUser | None = None
+
+
+WITHOUT_LIMITS = LocalPolicy()
+
+
 class LocalLauncher:
     """Starts drivers on this machine."""
+
+    takes_over = True
 
     def __init__(
         self,
@@ -103,16 +128,19 @@ class LocalLauncher:
         capacity: Capacity,
         command: tuple[str, ...] | None = None,
         credentials: Callable[[AttemptKey], str | None] = lambda key: None,
+        policy: LocalPolicy = WITHOUT_LIMITS,
     ) -> None:
         """Look at the attempts below a data directory.
 
         Args:
             credentials: makes the credentials for NATS of an attempt; None: it needs none.
             command: what to run, before `--launch <file>`; by default the trainer of this installation.
+            policy: whether anything is started, and as whom. What runs already is seen and ended whatever it says.
         """
         self._data_dir = data_dir
         self._capacity = capacity
         self._credentials = credentials
+        self._policy = policy
         # Without the current folder on the path: a user's own `trainer.py` must not take our place.
         self._command = command or (sys.executable, "-P", "-m", "trainer")
         self._known: dict[AttemptKey, _Known] = {}
@@ -123,7 +151,7 @@ class LocalLauncher:
         return
 
     def outage(self) -> Outage | None:
-        return None
+        return Outage("LAUNCHER_OFF", self._policy.off, passes=False) if self._policy.off else None
 
     def capacity(self) -> Capacity | None:
         return self._capacity
@@ -200,6 +228,8 @@ class LocalLauncher:
     # --- starting
 
     async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
+        if self._policy.off:
+            raise LaunchFailed(self._policy.off)
         try:
             await asyncio.to_thread(self._launch, key, launch, environment)
         except OSError as error:
@@ -212,7 +242,7 @@ class LocalLauncher:
     def _launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         folder = key.directory(self._data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "attempt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = files.open_confined(folder / "attempt.lock", os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,6 +256,9 @@ class LocalLauncher:
                 launch.nats_credentials_file = str(folder / CREDENTIALS)
             text = json_format.MessageToJson(launch, preserving_proto_field_name=True)
             _write(folder / "attempt.json", text.encode())
+            os.close(_open_log(folder))
+            if self._policy.user is not None:
+                self._hand_over(self._policy.user, folder, launch)
             child = self._spawn(folder, lock, environment)
             found = processes.info(child.pid)
             start = found.start if found is not None else 0
@@ -234,17 +267,34 @@ class LocalLauncher:
         finally:
             os.close(lock)
 
+    def _hand_over(self, user: AttemptUser, folder: Path, launch: AttemptLaunch) -> None:
+        """Give an attempt what it needs, when everything that is not its own to change is there."""
+        for name in ("attempt.json", CREDENTIALS):
+            if (folder / name).exists():
+                user.show(folder / name)
+        snapshots = local_path(launch.snapshot_storage_uri) if launch.snapshot_storage_uri else None
+        if snapshots is not None and snapshots.is_relative_to(folder.parent):
+            user.share(snapshots, self._data_dir)
+        user.share(folder, self._data_dir)
+
     def _spawn(self, folder: Path, lock: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        with (folder / "driver.log").open("ab") as output:
+        user = self._policy.user
+        own = _clean_environment()
+        if user is not None:
+            own = {name: value for name, value in own.items() if not name.startswith("XDG_")} | user.environment(folder)
+        with os.fdopen(_open_log(folder), "ab") as output:
             return subprocess.Popen(
                 [*self._command, "--launch", str(folder / "attempt.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=folder,
-                env={**_clean_environment(), **environment, MARK: str(folder)},
+                env={**own, **environment, MARK: str(folder)},
                 start_new_session=True,
                 pass_fds=(lock,),
+                user=user.uid if user is not None else None,
+                group=user.gid if user is not None else None,
+                extra_groups=[] if user is not None else None,
             )
 
     # --- ending
@@ -280,11 +330,11 @@ def _remove_ray_folder(folder: Path) -> None:
     """Remove the files of a Ray instance whose driver was killed before it could."""
     record = folder / "ray-folder"
     try:
-        named = Path(record.read_text().strip())
+        named = Path(files.read_regular(record, WORD_BYTES).decode().strip())
     except (OSError, UnicodeDecodeError):
         return
-    # Nothing else, whatever the file says.
-    if named.name.startswith("mp-ray-"):
+    # Nothing else, whatever the file says: the attempt has written it.
+    if named.name.startswith("mp-ray-") and named.is_absolute() and ".." not in named.parts and not named.is_symlink():
         shutil.rmtree(named, ignore_errors=True)
     record.unlink(missing_ok=True)
 
@@ -334,10 +384,11 @@ async def _poll_for_exit(known: _Known) -> None:
 def _exit_of(folder: Path, code: int | None) -> Exit:
     """Read how a driver ended: its own word first, then its exit code."""
     try:
-        ended = json_format.Parse((folder / "exit.json").read_text(), AttemptEnded(), ignore_unknown_fields=True)
-        return Exit(ended.cause, ended.detail)
-    except (OSError, json_format.ParseError, UnicodeDecodeError):
-        pass
+        said = last_word(files.read_regular(folder / "exit.json", WORD_BYTES).decode(errors="replace"))
+    except OSError:
+        said = None
+    if said is not None:
+        return said
     if code is None:
         return Exit()
     if code < 0:
@@ -356,15 +407,19 @@ def _signal_name(number: int) -> str:
 
 def _last_line(path: Path) -> str:
     try:
-        lines = path.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+        lines = files.read_regular(path, 4096, from_end=True).decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return f": {lines[-1][:300]}" if lines else ""
 
 
+def _open_log(folder: Path) -> int:
+    return files.open_confined(folder / "driver.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+
 def _is_locked(folder: Path) -> bool:
     try:
-        descriptor = os.open(folder / "attempt.lock", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = files.open_confined(folder / "attempt.lock", os.O_RDWR)
     except OSError:
         return False
     try:
@@ -391,21 +446,18 @@ def _holder(folder: Path) -> int | None:
 
 def _read_process(folder: Path) -> tuple[int, int] | None:
     try:
-        recorded = json.loads((folder / "process.json").read_text())
-        return int(recorded["pid"]), int(recorded["start"])
+        recorded = files.parse_json(files.read_regular(folder / "process.json", WORD_BYTES))
+        pid, start = recorded["pid"], recorded["start"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    # The attempt can write it too.
+    is_process = type(pid) is int and type(start) is int and 0 < pid <= MAX_PID and start >= 0
+    return (pid, start) if is_process else None
 
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that only this user can read, as a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    files.write(path, content, mode=0o600)
 
 
 def _fields(key: AttemptKey, **more: object) -> dict[str, object]:

@@ -17,25 +17,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-
+from milepost import files
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
-from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.domain.runtime import Allocation
-from milepost.errors import Unavailable
+from milepost.errors import DeadlineExceeded, Unavailable
 from milepost.eventlog import EventLogError
+from milepost.names import AttemptKey
 from milepost.storage import local_path
-from services.runtime.claims import WITHDRAWN, Claims
-from services.runtime.control_policy import Exit, Process
-from services.runtime.launchers import AttemptKey, LaunchFailed, Outage
+from services.rpc.threads import Threads
+from services.runtime.launchers import LaunchFailed, Outage, last_word
+from services.runtime.launchers.claims import WITHDRAWN, Claims
 from services.runtime.launchers.ray_jobs import ClusterRefused, ClusterUnavailable, Job, JobRefused, JobServer, Use
-from services.runtime.placement_policy import Capacity, Node
+from services.runtime.policies.control import Exit, Process
+from services.runtime.policies.placement import Capacity, Node
+from services.runtime.snapshots import ACCESSES, ACCESSES_PER_RUN
+from services.supervision import Supervision
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+# In which a folder for snapshots must be made.
+STORAGE_SECONDS = 60.0
 CLUSTER_SECONDS = 5.0
 # How long a submission is tried while the cluster does not answer.
 SUBMIT_SECONDS = 60.0
@@ -98,6 +102,8 @@ class _Known:
 class RayLauncher:
     """Runs drivers as jobs of a cluster that is there already."""
 
+    takes_over = True
+
     def __init__(
         self,
         options: RayOptions,
@@ -116,6 +122,7 @@ class RayLauncher:
         self._options = options
         self._data_dir = data_dir
         self._claims = claims
+        self._threads = Threads(ACCESSES, ACCESSES_PER_RUN, "the access to a storage")
         self._ticket = ticket
         self._runtime_address = runtime_address
         self._server = server or JobServer(options.address, options.token_file, options.ca_file)
@@ -134,7 +141,14 @@ class RayLauncher:
     def start(self) -> None:
         """Begin to look at the cluster and at the jobs that are asked about."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._follow_cluster()), loop.create_task(self._follow_jobs())]
+        keep = Supervision().keep
+        self._tasks = [loop.create_task(keep("ray jobs", self._follow_jobs))]
+        if self._options.problem:
+            self._outage = Outage("RAY_MISCONFIGURED", self._options.problem, passes=False)
+            self._looked.set()
+            log.error("ray.misconfigured", extra={"address": self._options.address, "detail": self._options.problem})
+        else:
+            self._tasks.append(loop.create_task(keep("ray cluster", self._follow_cluster)))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -159,11 +173,6 @@ class RayLauncher:
         return self._capacity
 
     async def _follow_cluster(self) -> None:
-        if self._options.problem:
-            self._outage = Outage("RAY_MISCONFIGURED", self._options.problem, passes=False)
-            self._looked.set()
-            log.error("ray.misconfigured", extra={"address": self._options.address, "detail": self._options.problem})
-            return
         while True:
             before = (self._capacity, self._outage)
             try:
@@ -282,7 +291,9 @@ class RayLauncher:
     async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         # `environment` stays here: the job fetches it with its ticket.
         try:
-            await asyncio.to_thread(_make_storage, launch.snapshot_storage_uri)
+            await self._threads.run(str(key), STORAGE_SECONDS, _make_storage, launch.snapshot_storage_uri)
+        except DeadlineExceeded as error:
+            raise LaunchFailed(error.message) from error
         except OSError as error:
             raise LaunchFailed(f"the storage for snapshots cannot be written to: {error.strerror}") from error
         request = self._request(key, launch.configuration)
@@ -452,7 +463,7 @@ def exit_of(job: Job | None, printed: str, *, claimed: bool, killed: bool) -> Ex
         )
     word = _last_word(printed)
     if word is not None:
-        return Exit(word.cause, word.detail)
+        return word
     if job.status == "STOPPED":
         return Exit(common.EXIT_CAUSE_SIGNAL, "its job was stopped on the cluster, not by Milepost")
     if job.error_type in _NODE_GONE:
@@ -466,11 +477,10 @@ def exit_of(job: Job | None, printed: str, *, claimed: bool, killed: bool) -> Ex
     return Exit(common.EXIT_CAUSE_EXCEPTION, _brief(f"its job left with {code}: {_last_printed(printed)}"))
 
 
-def _last_word(printed: str) -> AttemptEnded | None:
+def _last_word(printed: str) -> Exit | None:
     for line in reversed(printed.splitlines()):
-        if line.startswith(LAST_WORD):
-            with suppress(json_format.ParseError):
-                return json_format.Parse(line.removeprefix(LAST_WORD), AttemptEnded(), ignore_unknown_fields=True)
+        if line.startswith(LAST_WORD) and (word := last_word(line.removeprefix(LAST_WORD))) is not None:
+            return word
     return None
 
 
@@ -485,7 +495,7 @@ def _brief(text: str) -> str:
 
 def _keep_logs(folder: Path, text: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "driver.log").write_bytes(text.encode()[-LOG_BYTES:])
+    files.write(folder / "driver.log", text.encode()[-LOG_BYTES:])
 
 
 def _make_storage(uri: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -16,29 +17,32 @@ from typing import Any
 import grpc.aio
 from grpc_status import rpc_status
 
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
-from milepost.eventlog.connection import connect
+from milepost.domain.runtime import Phase
+from milepost.eventlog.nats.connection import connect
 from services.runtime.application import Application, Options
 from services.runtime.launchers import processes
 from services.runtime.launchers.local import MARK
-from services.runtime.placement_policy import Capacity
-from tests.attempts import Writer
-from tests.servers import NatsServer
+from services.runtime.policies.placement import Capacity
+from tests.support.servers.servers import NatsServer
+from tests.support.trainers.attempts import Writer
 
-TRAINER = (sys.executable, str(Path(__file__).resolve().parents[2] / "scripted_trainer.py"))
+TRAINER = (sys.executable, str(Path(__file__).resolve().parents[2] / "support" / "trainers" / "scripted_trainer.py"))
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 60.0
+ACTIVE = {Phase.QUEUED, Phase.ALLOCATING, Phase.STARTING, Phase.RUNNING}
 
 
 def plain(**changes: Any) -> dict[str, Any]:
     """A configuration for a scripted trainer, in its plain form."""
     configuration: dict[str, Any] = {
         "name": "scripted",
-        "entrypoint": "tests.scripted_trainer:main",
+        "entrypoint": "tests.support.trainers.scripted_trainer:main",
         "parameters": {"steps": 20, "step_seconds": 0.01, "snapshot_every": 5},
         "retries": {"max_retries": 2, "backoff_seconds": 0.1},
     }
@@ -59,9 +63,11 @@ class Metrics(metric_service_pb2_grpc.MetricServiceServicer):
 
     def __init__(self) -> None:
         self.purged: list[str] = []
+        self.asked = 0
         self.down = False
 
     async def PurgeRuntime(self, request: Any, context: grpc.aio.ServicerContext) -> metric_api.PurgeRuntimeResponse:
+        self.asked += 1
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the metric service is down")
         self.purged.append(request.name)
@@ -80,6 +86,15 @@ class Stack:
     async def start(self, **changes: Any) -> api.Runtime:
         answer = await self.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=text(**changes)))
         return answer.runtime
+
+    async def stop_all(self) -> None:
+        """Ask every run to end that still goes on: in the next test, on the same log, it would hold its resources."""
+        for runtime_id, view in list(self.application.views.runtimes.items()):
+            if view.state.phase in ACTIVE:
+                request = api.StopRuntimeRequest(name=f"runtimes/{runtime_id}", mode=common.STOP_MODE_ABRUPT)
+                # One that has ended meanwhile has nothing to stop.
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await self.stub.StopRuntime(request)
 
     async def get(self, name: str) -> api.Runtime:
         answer = await self.stub.GetRuntime(api.GetRuntimeRequest(name=name, show_deleted=True))

@@ -1,8 +1,11 @@
-"""Bad input gets the code that docs/RELIABILITY.md lists, says what is wrong with which field, and changes nothing."""
+"""Bad input gets the code that docs/reliability.md lists, says what is wrong with which field, and changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +19,15 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from milepost import ids
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from tests.events import NO_MOMENTS
+from services.rpc.limits import Rate
+from services.runtime import snapshots
+from services.runtime.commands import preflight, service
 from tests.integration.runtime.harness import Stack, refusal, running, text
-from tests.servers import NatsServer
+from tests.support.servers.servers import NatsServer
+from tests.support.trainers.events import NO_MOMENTS
 
 LONG = {"parameters": {"steps": 100_000}}
 UNKNOWN = f"runtimes/{ids.new_runtime_id()}"
@@ -69,6 +76,7 @@ def bad_starts(stub: Any) -> list[Row]:
         invalid(start(configuration_text=deep(25)), "configuration_text"),
         invalid(configured(surprise=1), "surprise"),
         invalid(configured(name="x" * 201), "name"),
+        invalid(configured(name=f"with hf_{'a' * 34}"), "name"),
         invalid(configured(name="a\x07"), "name"),
         invalid(configured(parameters={"steps": float("nan")}), "configuration_text"),
         invalid(start(configuration_text="name: a\nentrypoint: a:b\nparameters: {x: .nan}"), "parameters.x"),
@@ -76,7 +84,7 @@ def bad_starts(stub: Any) -> list[Row]:
         invalid(configured(priority=10**9), "priority"),
         invalid(configured(resources={"workers": -1}), "resources.workers"),
         invalid(configured(snapshots={"every_steps": 0}), "snapshots.every_steps"),
-        invalid(configured(snapshots={"keep_best": {"metric": "no space"}}), "snapshots.keep_best.metric"),
+        invalid(configured(snapshots={"keep_best": {"metric": "line\nfeed"}}), "snapshots.keep_best.metric"),
         invalid(configured(snapshots={"storage": "relative/path"}), "snapshots.storage"),
         invalid(configured(snapshots={"storage": "/a/../b"}), "snapshots.storage"),
         invalid(configured(snapshots={"storage": "s3://key:secret@bucket/path"}), "snapshots.storage"),
@@ -86,11 +94,15 @@ def bad_starts(stub: Any) -> list[Row]:
         invalid(configured(working_directory="/tmp/../etc"), "working_directory"),
         invalid(configured(working_directory="/no/such/folder"), "working_directory"),
         invalid(configured(entrypoint="tests.no_such_module:train"), "entrypoint"),
-        invalid(configured(entrypoint="tests.scripted_trainer:no_such_function"), "entrypoint"),
+        invalid(configured(entrypoint="tests.support.trainers.scripted_trainer:no_such_function"), "entrypoint"),
         invalid(configured(entrypoint="no_such_file.py:train", working_directory="/tmp"), "entrypoint"),
         invalid(configured(entrypoint="../escape.py:train", working_directory="/tmp"), "entrypoint"),
         invalid(configured(initialize_from="runtimes/*/trials/1/snapshots/x"), "initialize_from"),
         invalid(configured(labels={"Bad Key": "x"}), "labels"),
+        invalid(configured(parameters={"api_key": "abc"}), "parameters.api_key"),
+        invalid(configured(environment={"HF_TOKEN": "abc"}), "environment.HF_TOKEN"),
+        invalid(configured(labels={"password": "abc"}), "labels.password"),
+        invalid(configured(not_secret="api_key"), "not_secret"),
         invalid(start(runtime_id="rt-1"), "runtime_id"),
         invalid(start(runtime_id="*"), "runtime_id"),
         invalid(start(runtime_id="00000000-0000-0000-0000-000000000000"), "runtime_id"),
@@ -171,7 +183,24 @@ def bad_queries(stub: Any, name: str) -> list[Row]:
         return events(filter=api.EventFilter(**fields))
 
     past_the_end = events_api.AsOf(events_sequence=2**40)
+    ahead = [
+        stub.WatchRuntimes(api.WatchRuntimesRequest(after_sequence=2**40)).read(),
+        stub.WatchRuntimes(api.WatchRuntimesRequest(name=name, after_sequence=2**40)).read(),
+        stub.WatchEvents(api.WatchEventsRequest(parent=name, after_sequence=2**40)).read(),
+        stub.GetRuntime(api.GetRuntimeRequest(name=name, min_sequence=2**40)),
+        listed(min_sequence=2**40),
+        events(min_sequence=2**40),
+    ]
     return [
+        *(Row(call, "OUT_OF_RANGE", "PAST_THE_END", "begin again without a position") for call in ahead),
+        invalid(stub.WatchRuntimes(api.WatchRuntimesRequest(after_sequence=-1)).read(), "after_sequence"),
+        invalid(stub.WatchEvents(api.WatchEventsRequest(parent=name, after_sequence=2**53)).read(), "after_sequence"),
+        *(
+            invalid(stub.GetRuntime(api.GetRuntimeRequest(name=name, min_sequence=no)), "min_sequence")
+            for no in (-1, 2**53)
+        ),
+        *(invalid(listed(min_sequence=no), "min_sequence") for no in (-1, 2**53)),
+        *(invalid(events(min_sequence=no), "min_sequence") for no in (-1, 2**53)),
         *(invalid(stub.GetRuntime(api.GetRuntimeRequest(name=f"runtimes/{bad}")), "name") for bad in BAD_IDS),
         invalid(stub.GetRuntime(api.GetRuntimeRequest(name="")), "name"),
         Row(stub.GetRuntime(api.GetRuntimeRequest(name=UNKNOWN)), "NOT_FOUND", "RUNTIME_NOT_FOUND", "no runtime"),
@@ -260,6 +289,17 @@ async def test_all_violations_of_a_configuration_come_at_once(stack: Stack) -> N
     }  # fmt: skip
 
 
+async def test_a_typed_configuration_is_refused_with_all_that_is_wrong_with_it(stack: Stack) -> None:
+    """A parameter that is no scalar, or one that looks like a secret, hides neither other fields nor the missing file."""
+    for parameters in ({"x": "adam"}, {"api_key": '"abc"'}):
+        wrong = RuntimeConfiguration(
+            entrypoint="no_such_file.py:train", working_directory="/tmp", parameters=parameters
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration=wrong))
+        assert violated_fields(caught.value) == [f"parameters.{next(iter(parameters))}", "entrypoint"]
+
+
 async def test_a_refusal_with_very_many_violations_arrives_and_says_how_many(stack: Stack) -> None:
     """A status travels in metadata, whose size is limited."""
     wrong = text(**{f"surprise_{number}_{'ä' * 50}": 1 for number in range(500)})
@@ -308,3 +348,53 @@ async def test_ended_runtimes_and_unverified_snapshots_are_refused(stack: Stack)
         assert refusal(caught.value) == (row.code, row.reason)
         assert row.says in (caught.value.details() or "")
     assert (await stack.get(runtime.name)).sequence == sequence
+
+
+async def test_what_a_configuration_names_may_hang_and_holds_up_nobody_else(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    code = {"uri": (tmp_path / "pipe.tar.gz").as_uri(), "digest": "sha256:" + "0" * 64}
+    hangs = threading.Event()
+    for name, seconds in (("STORAGE_SECONDS", 0.5), ("READ_SECONDS", 1.0), ("FETCH_SECONDS", 1.0)):
+        monkeypatch.setattr(preflight, name, seconds)
+    monkeypatch.setattr(snapshots, "check_writable", lambda storage: hangs.wait())
+
+    async def start(caller: str, **changes: Any) -> str:
+        request = api.StartRuntimeRequest(configuration_text=text(**changes), validate_only=bool(changes))
+        try:
+            answer = await stack.stub.StartRuntime(request, metadata=(("mp-actor", f"local:{caller}"),), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return refusal(error)[1]
+        return str(answer.runtime.name)
+
+    try:
+        piped = await asyncio.gather(*(start("ann", code=code, entrypoint="train.py:main") for _ in range(8)))
+        assert set(piped) == {"CODE_INVALID"}, "a pipe is not waited for"
+        slow = {"storage": str(tmp_path / "slow")}
+        hung = await asyncio.gather(*(start("ann", snapshots=slow) for _ in range(16)))
+        assert set(hung) == {"INVALID_ARGUMENT", "TOOK_TOO_LONG"}
+        assert await start("ann", entrypoint="tests.support.trainers.scripted_trainer:nothing") == "TOOK_TOO_LONG"
+        name = await start("bob")
+        await stack.wait_ended(name)
+    finally:
+        hangs.set()
+
+
+async def test_checks_in_vain_are_held_back_before_commands_are(
+    shared_nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "COMMAND_RATE", Rate(per_second=1, burst=80))
+    async with running(shared_nats, tmp_path / "data") as stack:
+
+        async def reason(caller: str, validate_only: bool, **changes: Any) -> str:
+            request = api.StartRuntimeRequest(configuration_text=text(**changes), validate_only=validate_only)
+            try:
+                await stack.stub.StartRuntime(request, metadata=(("mp-actor", f"local:{caller}"),), timeout=20)
+            except grpc.aio.AioRpcError as error:
+                return refusal(error)[1]
+            return ""
+
+        answers = [await reason("ann", False, surprise=1), await reason("ann", True), await reason("ann", False)]
+        assert answers == ["INVALID_ARGUMENT", "", "RATE_EXCEEDED"]
+        assert [await reason("bob", False) for _ in range(5)] == [""] * 5, "starts count as what they are"

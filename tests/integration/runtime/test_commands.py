@@ -11,17 +11,19 @@ from typing import Any
 
 import grpc.aio
 import pytest
+import yaml
 from google.protobuf.duration_pb2 import Duration
 
 from milepost import code_archive, ids
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from milepost.settings import collect
-from milepost.tokens import Role, TokenStore
-from services.access import open_access
+from milepost.installation.settings import collect
+from milepost.security.tokens import Role, TokenStore
+from services.access.guard import open_access
+from services.runtime.launchers.local import LocalPolicy
 from tests.integration.runtime.harness import Stack, plain, refusal, running, text
-from tests.servers import NatsServer
+from tests.support.servers.servers import NatsServer
 
 LONG = {"parameters": {"steps": 100_000}}
 
@@ -30,6 +32,7 @@ LONG = {"parameters": {"steps": 100_000}}
 async def stack(shared_nats: NatsServer, tmp_path: Path) -> AsyncIterator[Stack]:
     async with running(shared_nats, tmp_path / "data") as stack:
         yield stack
+        await stack.stop_all()
 
 
 async def refused(call: Any) -> tuple[str, str]:
@@ -44,7 +47,25 @@ async def test_a_dry_run_resolves_and_records_nothing(stack: Stack) -> None:
     assert answer.runtime.runtime_id == ""
     assert answer.runtime.configuration.limits.stop_deadline_seconds == 300
     assert answer.runtime.configuration_digest.startswith("sha256:")
+    assert answer.runtime.left_out_trial_count == 0
+    grid = text(search={"space": {name: [1, 2, 3] for name in ("a", "b", "c")}})
+    answer = await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=grid, validate_only=True))
+    assert (answer.runtime.trial_count, answer.runtime.left_out_trial_count) == (10, 17)
     assert not any(v.created and v.created.sequence > before for v in stack.application.views.runtimes.values())
+
+
+async def test_a_dry_run_judges_the_request_id_too(stack: Stack) -> None:
+    """What it accepts is accepted when it is meant."""
+    started = await stack.start(**LONG)
+    for ask in (
+        stack.stub.StartRuntime(
+            api.StartRuntimeRequest(configuration_text=text(), validate_only=True, request_id="\x84")
+        ),
+        stack.stub.CloneRuntime(api.CloneRuntimeRequest(name=started.name, validate_only=True, request_id="x" * 129)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="request_id: must be text") as error:
+            await ask
+        assert refusal(error.value)[0] == "INVALID_ARGUMENT"
 
 
 async def test_a_request_id_makes_one_runtime_however_often_it_is_sent(stack: Stack) -> None:
@@ -54,6 +75,18 @@ async def test_a_request_id_makes_one_runtime_however_often_it_is_sent(stack: St
     other = api.StartRuntimeRequest(configuration_text=text(priority=1), request_id=request.request_id)
     assert await refused(stack.stub.StartRuntime(other)) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
     await stack.wait_ended(answers[0].runtime.name)
+
+
+async def test_with_the_local_launcher_off_nothing_starts_and_what_runs_can_be_stopped(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running_one = await stack.start(**LONG)
+    await stack.wait_phase(running_one.name, api.RUNTIME_PHASE_RUNNING)
+    monkeypatch.setattr(stack.application._local, "_policy", LocalPolicy(off="it is off"))
+    start = api.StartRuntimeRequest(configuration_text=text(priority=1))
+    assert await refused(stack.stub.StartRuntime(start)) == ("FAILED_PRECONDITION", "LAUNCHER_OFF")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=running_one.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(running_one.name)
 
 
 async def test_a_token_has_so_many_active_runtimes_and_no_more(shared_nats: NatsServer, tmp_path: Path) -> None:
@@ -172,7 +205,8 @@ async def test_every_event_leads_back_to_whoever_caused_it(stack: Stack) -> None
     await stack.wait_event(runtime.name, "snapshot_committed")
     stop = api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT, reason="enough")
     await stack.stub.StopRuntime(stop, metadata=(("mp-actor", "local:bob"),))
-    await stack.wait_ended(runtime.name)
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.changed_by == "local:bob", "not the service that carried it out"
     events = {event.event_id: event for event in await stack.events(runtime.name)}
     chain = []
     current = next(e for e in events.values() if "runtime_aborted" in e.type)
@@ -287,6 +321,38 @@ async def test_a_corrupt_snapshot_is_reported_and_the_one_before_it_used(stack: 
     assert states[newest.snapshot_id] == api.SNAPSHOT_STATE_CORRUPT
 
 
+async def test_a_snapshot_that_an_attempt_says_to_be_elsewhere_is_not_used_and_not_removed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    other = await stack.start(parameters={"steps": 5, "snapshot_every": 5})
+    await stack.wait_ended(other.name)
+    (foreign,) = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=other.name))).snapshots
+    precious = Path(foreign.uri.removeprefix("file://"))
+    hostile = await stack.start(parameters={"steps": 100_000, "snapshot_every": 5, "claims": str(precious)})
+    await stack.wait_event(hostile.name, "snapshot_committed")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=hostile.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(hostile.name)
+    (named, *_) = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=hostile.name))).snapshots
+    resume = api.ResumeRuntimeRequest(name=hostile.name)
+    assert await refused(stack.stub.ResumeRuntime(resume)) == ("FAILED_PRECONDITION", "NO_VALID_SNAPSHOT")
+    begin = api.StartRuntimeRequest(configuration_text=text(initialize_from=named.name))
+    assert await refused(stack.stub.StartRuntime(begin)) == ("FAILED_PRECONDITION", "SNAPSHOT_INVALID")
+    await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=hostile.name))
+    await stack.wait_phase(hostile.name, api.RUNTIME_PHASE_DELETED)
+    assert (precious / "state.pt").read_text() == "state at 5"
+
+
+async def test_a_run_that_begins_with_weights_is_told_which_manifest_was_committed(stack: Stack) -> None:
+    first = await stack.start(parameters={"steps": 5, "snapshot_every": 5})
+    await stack.wait_ended(first.name)
+    (snapshot,) = (await stack.stub.ListSnapshots(api.ListSnapshotsRequest(parent=first.name))).snapshots
+    second = await stack.start(initialize_from=snapshot.name)
+    await stack.wait_event(second.name, "attempt_started")
+    launch = json.loads((stack.attempt_folder(second.runtime_id, 1, 1) / "attempt.json").read_text())
+    assert launch["initialize_from_uri"] == snapshot.uri
+    assert launch["initialize_from_manifest_sha256"] == snapshot.manifest_sha256 != ""
+
+
 async def test_a_folder_of_code_travels_as_an_archive_and_is_used_again_on_a_resume(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -310,3 +376,24 @@ async def test_a_folder_of_code_travels_as_an_archive_and_is_used_again_on_a_res
     changed = {"code": {"uri": code.uri, "digest": "sha256:" + "0" * 64}}
     another = api.StartRuntimeRequest(configuration_text=text(**{**given, **changed}))
     assert await refused(stack.stub.StartRuntime(another)) == ("FAILED_PRECONDITION", "CODE_INVALID")
+
+
+async def test_no_secret_is_recorded_by_a_comment_a_reason_or_a_resume(stack: Stack) -> None:
+    secret = f"hf_{'a' * 34}"
+    commented = "# " + f"api_key: {secret[3:]} was here before\n" + yaml.safe_dump(plain(**LONG))
+    answer = await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=commented))
+    name = answer.runtime.name
+    kept = "# learning_rate: 0.1 was worse\n" + yaml.safe_dump(plain())
+    other = await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=kept))
+    assert (await stack.get(other.runtime.name)).configuration_text == kept, "comments that tell nothing stay"
+    await stack.wait_event(name, "snapshot_committed")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=name, reason=f"leaked {secret}"))
+    await stack.wait_ended(name)
+    changes = yaml.safe_dump({"parameters": {"steps": secret}})
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=name, configuration_changes_text=changes))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "looks like a secret" in (refused.value.details() or "")
+    everything = str(await stack.events(name)) + str(await stack.get(name))
+    assert secret[3:] not in everything
+    assert "[redacted: looks like a secret]" in everything, "the reason says that something was taken out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,11 +14,14 @@ import grpc.aio
 import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
-from milepost.eventlog.anchor import AnchorFile, anchors_path
-from milepost.eventlog.jetstream import JetStreamLog
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from services.runtime.policies import control
+from services.runtime.scheduling import scheduler
 from tests.integration.runtime.harness import Stack, refusal, running, trainers_below
-from tests.servers import NatsServer
+from tests.support.servers.servers import NatsServer
 
 LONG = {"parameters": {"steps": 100_000}}
 
@@ -112,16 +116,20 @@ async def test_a_runtime_says_that_it_is_retried_and_then_that_it_went_on(stack:
 
 
 async def test_a_trainer_that_keeps_dying_makes_the_runtime_fail(stack: Stack) -> None:
+    """It has saved nothing: a resume begins again at the first step, and says so."""
     runtime = await stack.start(
-        parameters={"steps": 30, "fail_at": 3, "how": "kill", "fail_attempts": 99, "snapshot_every": 0}
+        parameters={"steps": 30, "fail_at": 3, "how": "kill", "fail_attempts": 3, "snapshot_every": 0}
     )
     ended = await stack.wait_ended(runtime.name)
     assert ended.status == api.RUNTIME_STATUS_FAILED
     assert ended.failure_reason == common.FAILURE_REASON_CRASHED
     assert stack.starts(runtime.runtime_id) == {f"trial-1/attempt-{n}": 1 for n in (1, 2, 3)}
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
-    assert refusal(error.value) == ("FAILED_PRECONDITION", "NO_VALID_SNAPSHOT")
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=runtime.name))
+    ended = await stack.wait(runtime.name, lambda r: r.status == api.RUNTIME_STATUS_COMPLETED, "it completes")
+    launches = [e for e in await stack.events(runtime.name) if "attempt_launched" in e.type]
+    assert launches[-1].message.startswith("Attempt 4 launched on resume from the beginning")
+    started = [e.trial_event.attempt_started for e in await stack.events(runtime.name) if "attempt_started" in e.type]
+    assert started[-1].attempt == 4
 
 
 async def test_a_deterministic_failure_is_not_retried(stack: Stack) -> None:
@@ -133,6 +141,17 @@ async def test_a_deterministic_failure_is_not_retried(stack: Stack) -> None:
     assert "retry_scheduled" not in await stack.types(runtime.name)
 
 
+async def test_a_trainer_that_writes_more_than_an_attempt_may_is_ended(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MAX_MESSAGES", 20)
+    runtime = await stack.start(parameters={"steps": 100_000, "snapshot_every": 1})
+    ended = await stack.wait_ended(runtime.name)
+    assert ended.status == api.RUNTIME_STATUS_FAILED
+    assert "an attempt may write 20" in ended.reason
+    assert "retry_scheduled" not in await stack.types(runtime.name)
+
+
 async def test_a_silent_trainer_is_lost_after_the_grace_and_replaced(stack: Stack) -> None:
     runtime = await stack.start(
         parameters={"steps": 30, "fail_at": 7, "how": "silent"}, limits={"heartbeat_grace_seconds": 1}
@@ -141,6 +160,25 @@ async def test_a_silent_trainer_is_lost_after_the_grace_and_replaced(stack: Stac
     assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(runtime.name)
     fence = next(e.trial_event.attempt_fenced for e in await stack.events(runtime.name) if "attempt_fenced" in e.type)
     assert fence.cause == common.EXIT_CAUSE_LOST
+
+
+async def test_a_long_queue_moves_up_without_an_event_of_those_that_wait(stack: Stack) -> None:
+    """Each says once why it waits, and once more when it is the next one."""
+    all_of_it = {"resources": {"cpus_per_worker": 8}}
+    first = await stack.start(**LONG, **all_of_it)
+    await stack.wait_phase(first.name, api.RUNTIME_PHASE_RUNNING)
+    queued = [(await stack.start(**LONG, **all_of_it)).name for _ in range(4)]
+    last = await stack.wait(queued[-1], lambda r: r.queue_position == 4, "the last place in the queue")
+    assert last.pending_reason == facts.PENDING_REASON_BEHIND_OTHERS
+    for position, name in zip((3, 2, 1), queued, strict=False):
+        await stack.stub.StopRuntime(api.StopRuntimeRequest(name=name))
+        await stack.wait(queued[-1], lambda r, at=position: r.queue_position == at, "it moves up")  # type: ignore[misc]
+    listed = (await stack.stub.ListRuntimes(api.ListRuntimesRequest(filter="phase=QUEUED"))).runtimes
+    assert [(one.name, one.queue_position) for one in listed] == [(queued[-1], 1)]
+    next_one = await stack.wait(queued[-1], lambda r: "number 1 in the queue" in r.reason, "why it waits")
+    assert next_one.pending_reason == facts.PENDING_REASON_INSUFFICIENT_CPU
+    counts = [(await stack.types(name)).count("resources_pending") for name in queued]
+    assert counts[0] == 1 and counts[-1] == 2 and max(counts) == 2, await stack.story(queued[-1])
 
 
 async def test_a_stop_while_queued_needs_no_process(stack: Stack) -> None:
@@ -196,6 +234,26 @@ async def test_what_a_delete_could_not_remove_is_listed_and_removed_after_a_rest
         assert await again.types(runtime.name) == before
         assert before.count("delete_requested") == 1
         assert before[0] == "runtime_requested", "the trail stays"
+
+
+async def test_a_purge_that_keeps_failing_is_tried_ever_less_often_and_told_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "PURGE_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "MAX_PURGE_RETRY_SECONDS", 0.4)
+    runtime = await stack.start()
+    await stack.wait_ended(runtime.name)
+    stack.metrics.down = True
+    await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=runtime.name))
+    async with asyncio.timeout(60):
+        while stack.metrics.asked < 6:
+            await asyncio.sleep(0.05)
+    assert (await stack.types(runtime.name)).count("runtime_purged") == 1
+    pauses = stack.application.scheduler._purge_pauses
+    assert {runtime_id: next(pause) for runtime_id, pause in pauses.items()} == {runtime.runtime_id: 0.4}
+    stack.metrics.down = False
+    await stack.wait_phase(runtime.name, api.RUNTIME_PHASE_DELETED)
+    assert pauses == {}
 
 
 async def test_a_stop_works_while_a_run_starts_waits_for_a_retry_or_is_being_resumed(stack: Stack) -> None:

@@ -1,6 +1,6 @@
 """The runtime service with a cluster: what is submitted, who gets a launch, and what happens while it is away.
 
-The cluster is played; runs on a real one are in tests/e2e/test_ray_launcher.py.
+The cluster is played; runs on a real one are in tests/e2e/lifecycle/test_ray_launcher.py.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.training.v1 import launch_service_pb2 as launch_api
 from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
-from milepost.settings import collect
-from services.access import open_access
+from milepost.installation.settings import collect
+from services.access.guard import open_access
 from services.runtime.launchers.ray import RayOptions
 from tests.integration.runtime.harness import Stack, refusal, running
-from tests.job_server import JobServerOnTest, answering
-from tests.servers import NatsServer
+from tests.support.servers.job_server import JobServerOnTest, answering
+from tests.support.servers.servers import NatsServer
 
 CLAIM = "a" * 32
 SECRET = "correct-horse-battery"

@@ -20,8 +20,8 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.eventlog import (
     SUBJECTS,
+    LogMessage,
     NewEvent,
-    RecordedEvent,
     attempt_subject,
     chain_of,
     codec,
@@ -30,10 +30,10 @@ from milepost.eventlog import (
 )
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
-from services.errors import ErrorInterceptor
-from services.runtime.audit import CHUNK, AuditService
-from services.runtime.events import Events
-from services.runtime.views import Views
+from services.rpc.errors import ErrorInterceptor
+from services.runtime.audit.service import CHUNK, AuditService
+from services.runtime.readmodel.events import Events
+from services.runtime.readmodel.views import Views
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ class CountingLog(MemoryLog):
 
     async def read(
         self, after: int = 0, until: int | None = None, subjects: Sequence[str] = (SUBJECTS,)
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncIterator[LogMessage]:
         async for event in super().read(after, until, subjects):
             self.taken += 1
             yield event
@@ -150,6 +150,8 @@ async def test_a_replay_past_the_end_or_of_nonsense_is_refused(played: Played) -
     bad: list[tuple[dict[str, Any], grpc.StatusCode]] = [
         ({"after_sequence": 99}, grpc.StatusCode.OUT_OF_RANGE),
         ({"until_sequence": 99}, grpc.StatusCode.OUT_OF_RANGE),
+        ({"after_sequence": 99, "follow": True}, grpc.StatusCode.OUT_OF_RANGE),
+        ({"until_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"after_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"filter": {"types": ["milepost.trial.nonsense.v1"]}}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"parent": "runtimes/rt-c"}, grpc.StatusCode.NOT_FOUND),
@@ -162,10 +164,11 @@ async def test_a_replay_past_the_end_or_of_nonsense_is_refused(played: Played) -
 
 async def test_a_reader_that_does_not_read_holds_the_replay_back(played: Played) -> None:
     """What is read of the log stays bounded, however long it is, until the reader goes on."""
-    count, kilobytes = 800, 50
-    for step in range(count):
-        alert = facts.AlertRaised(attempt=1, step=step, message="x" * kilobytes * 1024)
-        await played.log.add(attempt_subject("rt-a", 1, 1), alert)
+    count = 800
+    # Some 50 kB; no single text may be that long.
+    labels = {f"label-{number}": "x" * 4_000 for number in range(12)}
+    for _ in range(count):
+        await played.log.add(attempt_subject("rt-a", 1, 1), facts.ParametersDeclared(attempt=1, labels=labels))
     await played.fold()
     played.log.taken = 0
     stream = aiter(played.stub.ReplayEvents(api.ReplayEventsRequest(parent="runtimes/-")))

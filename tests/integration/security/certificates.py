@@ -61,7 +61,7 @@ def make_certificates(folder: Path) -> Certificates:
         return pair
 
     here: list[x509.GeneralName] = [
-        x509.DNSName("localhost"),
+        *(x509.DNSName(name) for name in ("localhost", "runtime", "trials", "metrics", "rules", "mlflow", "gateway")),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     ]
     return Certificates(folder / "ca.pem", issue("server", here), issue("caller", []))

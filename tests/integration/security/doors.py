@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -14,11 +15,11 @@ import grpc.aio
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from milepost.settings import Settings, collect
-from milepost.tokens import LaunchTickets, Role, ServiceToken, TokenStore, TrainerTokens
-from services.access import open_access
-from services.access_service import AccessService
-from services.authentication import Observation
+from milepost.installation.settings import Settings, collect
+from milepost.security.tokens import LaunchTickets, Role, ServiceToken, TokenStore, TrainerTokens
+from services.access.access_service import AccessService
+from services.access.authentication import Observation
+from services.access.guard import open_access
 from services.server import Server
 
 MODULES = {
@@ -27,8 +28,10 @@ MODULES = {
     "milepost.api.trial.v1.trial_service": "TrialService",
     "milepost.api.metric.v1.metric_service": "MetricService",
     "milepost.api.log.v1.log_service": "LogService",
+    "milepost.api.rule.v1.rule_service": "RuleService",
     "milepost.api.access.v1.access_service": "AccessService",
     "milepost.api.training.v1.launch_service": "LaunchService",
+    "milepost.api.mlflow.v1.mlflow_service": "MlflowService",
 }
 
 
@@ -87,16 +90,19 @@ def settings_of(data_dir: Path, **changes: str) -> Settings:
 
 @asynccontextmanager
 async def running_doors(
-    data_dir: Path, access_service: AccessService | None = None, **changes: Any
+    data_dir: Path,
+    access_service: AccessService | None = None,
+    behaviours: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+    **changes: Any,
 ) -> AsyncIterator[Doors]:
-    """Serve every service of the contract on a free port. `changes` are settings."""
+    """Serve every service of the contract on a free port. `changes` are settings; `behaviours` of RPCs go by name."""
     doors = Doors("", data_dir)
     access = open_access(settings_of(data_dir, **changes), "runtime", doors)
 
     def register(server: grpc.aio.Server) -> None:
         for module, service in MODULES.items():
             grpc_module = importlib.import_module(f"{module}_pb2_grpc")
-            servicer = _Answering(grpc_module, service)
+            servicer = _Answering(grpc_module, service, behaviours)
             if service == "AccessService" and access_service is not None:
                 servicer = access_service
             getattr(grpc_module, f"add_{service}Servicer_to_server")(servicer, server)
@@ -113,13 +119,13 @@ async def running_doors(
         await server.stop()
 
 
-def _Answering(module: Any, service: str) -> Any:
-    """Make a servicer that implements nothing, as generators where the contract streams."""
+def _Answering(module: Any, service: str, behaviours: Mapping[str, Callable[..., Any]]) -> Any:
+    """Make a servicer that implements nothing else, as generators where the contract streams."""
     base = getattr(module, f"{service}Servicer")
     pb2 = importlib.import_module(module.__name__.removesuffix("_grpc"))
     methods: dict[str, Any] = {}
     for method in pb2.DESCRIPTOR.services_by_name[service].methods:
-        methods[method.name] = _stream if method.server_streaming else _unary
+        methods[method.name] = behaviours.get(method.name) or (_stream if method.server_streaming else _unary)
     return type(service, (base,), methods)()
 
 

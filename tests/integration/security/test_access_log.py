@@ -12,11 +12,11 @@ import pytest
 from milepost.api.event.v1 import platform_events_pb2 as facts
 from milepost.eventlog import PLATFORM_SUBJECT, LogUnavailable, RecordedEvent, codec
 from milepost.eventlog.memory import MemoryLog
-from milepost.tokens import Role
-from services.access_log import MAXIMUM_FACTS, OTHERS, AccessLog, AccessReports
-from services.access_service import AccessService
-from services.authentication import Observation, Result
-from services.channels import service_metadata
+from milepost.security.tokens import Role
+from services.access.access_log import MAX_FACTS, OTHERS, AccessLog, AccessReports
+from services.access.access_service import AccessService
+from services.access.authentication import Observation, Result
+from services.access.channels import service_metadata
 from tests.integration.security.doors import Doors, all_methods, call, request_of, running_doors
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,8 +60,8 @@ async def test_an_attacker_fills_neither_memory_nor_log() -> None:
         observer.observe(Observation(Result.UNAUTHENTICATED, "unauthenticated", f"operation-{number}", "", "10.0.0.1"))
     await observer.flush()
     events = await recorded(event_log)
-    assert len(events) == MAXIMUM_FACTS + 1
-    assert (events[-1][0].actor, events[-1][1].count) == (OTHERS, 5_000 - MAXIMUM_FACTS)
+    assert len(events) == MAX_FACTS + 1
+    assert (events[-1][0].actor, events[-1][1].count) == (OTHERS, 5_000 - MAX_FACTS)
 
 
 async def test_while_the_log_is_away_facts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

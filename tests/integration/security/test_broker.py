@@ -28,9 +28,9 @@ from milepost.eventlog import (
     runtime_subject,
     trial_chain,
 )
-from milepost.eventlog.chain_service import ChainService
-from milepost.eventlog.credentials import (
+from milepost.eventlog.nats.credentials import (
     ADMIN,
+    MAX_PREDECESSORS,
     SERVICES,
     Authority,
     InvalidCredentials,
@@ -40,11 +40,13 @@ from milepost.eventlog.credentials import (
     open_authority,
     write_service_credentials,
 )
-from milepost.eventlog.jetstream import Connection, JetStreamKeyValue, JetStreamLog, connect, ensure_streams
+from milepost.eventlog.nats.jetstream import Connection, JetStreamKeyValue, JetStreamLog, connect, ensure_streams
+from milepost.eventlog.nats.wire import STATUS
+from milepost.eventlog.proof.chain_service import ChainService
 from milepost.eventlog.telemetry import Telemetry, heartbeat_subject, steps_subject, stored_subject
 from milepost.ids import new_event_id
-from milepost.tokens import TokenError
-from tests.servers import NatsServer, running_nats
+from milepost.security.tokens import TokenError
+from tests.support.servers.servers import NatsServer, running_nats
 
 # A refused publish gets no answer: how long to wait before taking silence for a refusal.
 SILENCE_SECONDS = 0.4
@@ -122,7 +124,7 @@ async def test_strangers_do_not_get_in(server: NatsServer, tmp_path: Path) -> No
 async def test_expired_credentials_do_not_open_anything(
     server: NatsServer, authority: Authority, tmp_path: Path
 ) -> None:
-    from milepost.eventlog.credentials import ADMIN_PERMISSIONS
+    from milepost.eventlog.nats.credentials import ADMIN_PERMISSIONS
 
     path = tmp_path / "old.creds"
     path.write_text(authority.credentials("old", ADMIN_PERMISSIONS, lifetime_seconds=-10))
@@ -260,9 +262,9 @@ async def test_only_the_runtime_service_writes_control_facts(server: NatsServer,
     assert await is_refused(runtime, attempt_subject(*MINE), b"x")
 
 
-async def test_the_gateway_speaks_for_attempts_only(server: NatsServer, runtime: Connection) -> None:
+async def test_the_recorder_of_mlflow_runs_speaks_for_attempts_only(server: NatsServer, runtime: Connection) -> None:
     """It records for clients of MLflow; it decides nothing, and makes no facts of runtimes."""
-    connection = await service(server, "gateway")
+    connection = await service(server, "mlflow")
     subjects = [runtime_subject("rt-a"), control_subject("rt-a", 1), "$KV.requests.x", "stored.rt-a.1.1"]
     assert all(await asyncio.gather(*(is_refused(connection, subject, b"x") for subject in subjects)))
     await Telemetry(connection).publish(steps_subject("rt-a", 1, 1), b"x", {})
@@ -280,6 +282,18 @@ async def test_a_later_attempt_sends_what_earlier_ones_have_left(
     assert await is_refused(third, steps_subject("rt-a", 1, 4), b"x")
     assert await is_refused(third, attempt_subject("rt-a", 1, 2), b"x")
     await third.close()
+
+
+async def test_an_attempt_after_very_many_connects_and_sends_what_the_last_ones_have_left(
+    server: NatsServer, runtime: Connection, tmp_path: Path
+) -> None:
+    """What it may do must fit into the one line with which it connects."""
+    last, longest = 10_000_000, "rt-" + "v" * 26
+    late = await attempt(server, tmp_path, longest, 999, last)
+    for number in (last - MAX_PREDECESSORS, last):
+        await Telemetry(late).publish(steps_subject(longest, 999, number), b"x", {})
+    assert await is_refused(late, steps_subject(longest, 999, last - MAX_PREDECESSORS - 1), b"x")
+    await late.close()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -397,15 +411,52 @@ async def test_an_attempt_reads_the_history_of_its_own_trial_and_of_no_other(
     serving.cancel()
 
 
+async def test_batches_that_an_attempt_leaves_open_do_not_hold_up_the_decisions_of_others(
+    runtime: Connection, mine: Connection
+) -> None:
+    for _ in range(300):
+        headers = {"Nats-Batch-Id": new_event_id(), "Nats-Batch-Sequence": "1"}
+        await mine.publish(attempt_subject(*MINE), b"x", headers)
+    await mine.flush()
+    log, subject = JetStreamLog(runtime, append_timeout_seconds=4.0), runtime_subject("rt-decided")
+    await log.append([fact(subject), fact(subject, 2)], [await log.head(subject)])
+    assert len(await log.read_chain(subject)) == 2
+
+
+async def test_an_attempt_that_asks_again_and_again_is_answered_once_at_a_time(
+    server: NatsServer, runtime: Connection, mine: Connection, tmp_path: Path
+) -> None:
+    """Of what it asks for meanwhile the last counts, and others are answered in between."""
+    leader, other = JetStreamLog(runtime), await attempt(server, tmp_path, "rt-b", 1, 1)
+    serving = asyncio.create_task(ChainService(runtime, leader).run())
+    for chain in (trial_chain("rt-a", 1), trial_chain("rt-b", 1)):
+        subject = chain.replace("*", "control")
+        await leader.append([fact(subject, n) for n in range(50)], [await leader.head(chain)])
+    ears = await mine.subscribe(f"{mine.inbox_prefix}.flood")
+    for _ in range(300):
+        await mine.client.publish("chains.rt-a.1", b"", reply=f"{mine.inbox_prefix}.flood")
+    assert len(await JetStreamLog(other, direct=True).read_chain(trial_chain("rt-b", 1))) >= 50
+    assert await JetStreamLog(mine, direct=True).read_chain(trial_chain("rt-a", 1))
+    answers = 0
+    while heard := await ears.next_batch(SILENCE_SECONDS):
+        answers += sum(message.headers.get(STATUS) == "204" for message in heard)
+    assert 1 <= answers < 150
+    serving.cancel()
+    await other.close()
+
+
 async def test_a_bad_request_for_a_chain_ends_nothing(
-    server: NatsServer, runtime: Connection, mine: Connection
+    server: NatsServer, runtime: Connection, mine: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     leader = JetStreamLog(runtime)
     serving = asyncio.create_task(ChainService(runtime, leader).run())
     await leader.append([fact(control_subject("rt-a", 1))], [await leader.head(trial_chain("rt-a", 1))])
     before = await leader.last_sequence()
-    for place in ("", "events.rt-a.trial.1.control", "events.rt-b.runtime", "_INBOX_runtime.x", "_INBOX_rt-b_1_1.x"):
+    strange = ("", "events.rt-a.trial.1.control", "events.rt-b.runtime", "_INBOX_runtime.x", "_INBOX_rt-b_1_1.x")
+    # What nobody may listen to would be refused to us, event by event.
+    for place in (*strange, "_INBOX.x"):
         await mine.client.publish("chains.rt-a.1", b"\xff", reply=place)
     assert await JetStreamLog(mine, direct=True).read_chain(trial_chain("rt-a", 1))
     assert await leader.last_sequence() == before
+    assert [record.message for record in caplog.records].count("chain.bad_request") == len(strange) + 1
     serving.cancel()

@@ -22,27 +22,27 @@ from milepost.api.training.v1 import launch_service_pb2 as launch_api
 from milepost.api.training.v1.launch_service_pb2_grpc import LaunchServiceStub
 from milepost.domain import runtime
 from milepost.eventlog import PLATFORM_SUBJECT, codec
-from milepost.eventlog.connection import connect
-from milepost.eventlog.credentials import (
+from milepost.eventlog.nats.connection import connect
+from milepost.eventlog.nats.credentials import (
     ADMIN,
     credentials_path,
     open_authority,
     user_of,
     write_service_credentials,
 )
-from milepost.eventlog.jetstream import JetStreamLog
-from milepost.eventlog.streams import ensure_streams
+from milepost.eventlog.nats.jetstream import JetStreamLog
+from milepost.eventlog.nats.streams import ensure_streams
 from milepost.ids import new_runtime_id
-from milepost.tokens import Role, TokenStore
-from milepost.transport import ClientTls, open_aio_channel
-from services.access import open_access
+from milepost.security.tokens import Role, TokenStore
+from milepost.security.transport import ClientTls, open_aio_channel
+from services.access.guard import open_access
 from services.runtime.application import Application, Options
-from services.runtime.placement_policy import Capacity
-from services.runtime.views import RuntimeView
-from tests.attempts import Writer
+from services.runtime.policies.placement import Capacity
+from services.runtime.readmodel.views import RuntimeView
 from tests.integration.security.certificates import Certificates, make_certificates
 from tests.integration.security.doors import settings_of
-from tests.servers import NatsServer, running_nats
+from tests.support.servers.servers import NatsServer, running_nats
+from tests.support.trainers.attempts import Writer
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 
 from milepost.client import Client
-from milepost.endpoints import Endpoints
 from milepost.errors import FailedPrecondition, Unauthenticated, Unimplemented
-from milepost.tokens import Role, TokenStore
-from milepost.transport import ClientTls, open_aio_channel, token_from
+from milepost.installation.endpoints import Endpoints
+from milepost.security.tokens import Role, TokenStore
+from milepost.security.transport import ClientTls, open_aio_channel, token_from
 from tests.integration.security.certificates import Certificates, make_certificates
 from tests.integration.security.doors import Doors, all_methods, call, request_of, running_doors
 

@@ -9,15 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from milepost.tokens import Role, TokenStore
-from services.authentication import Result
-from services.authorization import RULES
-from services.gateway import connections, guards, routes
-from services.gateway.doors import COOKIE, MAXIMUM_STREAMS_PER_SESSION, OPEN_PATHS
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.security.tokens import Role, TokenStore
+from services.access.authentication import Result
+from services.access.authorization import RULES
+from services.edge import bodies
+from services.edge.contract import method_of
+from services.gateway import authentication, connections, middleware, routes
+from services.gateway.authentication import COOKIE, MAX_STREAMS_PER_SESSION, OPEN_PATHS
 from tests.integration.security.certificates import make_certificates
 from tests.integration.security.doors import path_of
 from tests.integration.security.web import CSRF, Web, running_web
@@ -43,7 +47,7 @@ def every_route() -> list[Asked]:
     """One request for each route of the gateway."""
 
     def filled(path: str) -> str:
-        return path.replace("{runtime}", "rt-a").replace("{trial}", "1")
+        return path.replace("{runtime}", "rt-a").replace("{trial}", "1").replace("{rule}", "r")
 
     table = [Asked(route.method, filled(route.path), route.rpc) for route in routes.ROUTES]
     others = ["/openapi.json", "/metrics", "/", "/runtimes/rt-a", "/static/app.js", "/api/v1/session", "/nothing"]
@@ -86,13 +90,14 @@ async def test_no_route_answers_a_token_that_is_not_valid(client: httpx.AsyncCli
         for asked in every_route():
             response = await client.request(asked.method, asked.path, headers={**CSRF, "authorization": value})
             assert response.status_code == 401, (asked.id, value)
+            assert value.startswith("Bearer") or "Authorization: Bearer TOKEN" in response.json()["detail"], value
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
 async def test_a_role_opens_the_routes_of_its_rpcs(web: Web, client: httpx.AsyncClient, role: Role) -> None:
     token = web.doors.token(role)
     for asked in (asked for asked in every_route() if asked.rpc):
-        needed = RULES[path_of(routes.method_of(asked.rpc))].role
+        needed = RULES[path_of(method_of(asked.rpc))].role
         response = await client.request(asked.method, asked.path, headers={**CSRF, **bearer(token)})
         may = needed in RANKS and RANKS[role] >= RANKS[needed]
         assert response.status_code == (501 if may else 403), (asked.id, response.text)
@@ -184,7 +189,7 @@ async def test_only_json_is_taken_and_not_too_much_of_it(web: Web, client: httpx
         for content, status in (
             (b'{"x": NaN}', 400),
             (b"{" * 100_000, 400),
-            (b" " * (guards.MAXIMUM_BODY_BYTES + 1), 413),
+            (b" " * (middleware.MAX_BODY_BYTES + 1), 413),
         ):
             response = await client.request(asked.method, asked.path, headers=typed, content=content)
             assert response.status_code == status, asked.id
@@ -223,11 +228,19 @@ async def raw_get(web: Web, path: str, headers: dict[str, str]) -> bytes:
             await writer.wait_closed()
 
 
-async def test_streams_of_a_session_are_bounded(web: Web) -> None:
-    async with web.client() as client:
-        await sign_in(client, web.doors.token(Role.VIEWER))
+@pytest.mark.parametrize("by_session", [True, False])
+async def test_streams_of_a_session_and_of_a_token_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_session: bool
+) -> None:
+    monkeypatch.setattr(authentication, "MAX_STREAMS_PER_TOKEN", MAX_STREAMS_PER_SESSION)
+    async with running_web(tmp_path, authentication="required") as web, web.client() as client:
+        token = web.doors.token(Role.VIEWER)
+        if by_session:
+            await sign_in(client, token)
+        else:
+            client.headers.update(bearer(token))
         opened = []
-        for _ in range(MAXIMUM_STREAMS_PER_SESSION):
+        for _ in range(MAX_STREAMS_PER_SESSION):
             request = client.build_request("GET", "/api/v1/stream?topics=runtimes")
             opened.append(await client.send(request, stream=True))
         assert {response.status_code for response in opened} == {200}
@@ -246,11 +259,45 @@ async def test_streams_of_a_session_are_bounded(web: Web) -> None:
             await response.aclose()
 
 
+async def test_the_end_of_who_came_first_ends_no_stream_of_others(tmp_path: Path) -> None:
+    async def watch(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+        for sequence in range(1, 10_000):
+            runtime = runtime_api.Runtime(name="runtimes/rt-a", sequence=sequence)
+            yield runtime_api.WatchRuntimesResponse(runtime=runtime, sequence=sequence, caught_up=sequence == 1)
+            await asyncio.sleep(0.02)
+
+    async def lines(client: httpx.AsyncClient, token: str) -> AsyncIterator[str]:
+        async with client.stream("GET", "/api/v1/stream?topics=runtimes", headers=bearer(token)) as response:
+            async for line in response.aiter_lines():
+                if line.startswith(("event: ", "data: ")):
+                    yield line
+
+    async with (
+        running_web(tmp_path, authentication="required", behaviours={"WatchRuntimes": watch}) as web,
+        web.client() as client,
+    ):
+        first, second = (lines(client, web.doors.token(Role.VIEWER, name)) for name in ("ann", "bob"))
+        await anext(first)
+        await anext(second)
+        TokenStore(web.doors.data_dir / "tokens.json").revoke("ann")
+        ended = [line async for line in _until(first, "event: problem")]
+        assert ended[-1] == "event: problem"
+        after = [await anext(second) for _ in range(100)]
+        assert {line for line in after if line.startswith("event: ")} == {"event: runtimes"}
+
+
+async def _until(lines: AsyncIterator[str], last: str) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        if line == last:
+            return
+
+
 async def test_on_loopback_the_page_needs_no_token(tmp_path: Path) -> None:
     async with running_web(tmp_path) as web, web.client() as client:
         assert (await client.get("/")).status_code == 200
         session = (await client.get("/api/v1/session")).json()
-        assert session == {"actor": "anonymous@loopback", "role": "local", "verified": False}
+        assert session == {"actor": "anonymous@loopback", "role": "local", "verified": False, "grpc_address": ""}
         assert (await client.get("/api/v1/session", headers=bearer("mp_x_y"))).status_code == 401
         await client.post("/api/v1/runtimes/rt-a:stop", headers=CSRF, json={})
         (seen,) = web.doors.observations
@@ -296,7 +343,7 @@ async def test_a_connection_that_says_nothing_is_closed(web: Web, monkeypatch: p
 
 
 async def test_connections_are_bounded(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAXIMUM_CONNECTIONS", 5)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 5)
     host, _, port = web.base.removeprefix("http://").rpartition(":")
     held = [await asyncio.open_connection(host, int(port)) for _ in range(5)]
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -313,7 +360,7 @@ async def test_a_head_that_is_too_large_is_refused(web: Web) -> None:
 
 
 async def test_a_body_that_trickles_in_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"

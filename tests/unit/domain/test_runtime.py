@@ -56,13 +56,20 @@ def test_no_command_but_a_request_finds_a_runtime_that_was_never_requested() -> 
             given_runtime().when(command)
 
 
-def test_pending_is_said_again_only_when_reason_or_position_change() -> None:
+def test_pending_is_said_again_only_when_the_reason_changes() -> None:
     chain = given_runtime(REQUESTED)
     cpu, gpu = facts.PENDING_REASON_INSUFFICIENT_CPU, facts.PENDING_REASON_INSUFFICIENT_GPU
-    assert names(chain.when(runtime.ReportPending(cpu, "0 of 2 free", 1))) == ["ResourcesPending"]
-    assert chain.when(runtime.ReportPending(cpu, "1 of 2 free", 1)) == []
-    assert names(chain.when(runtime.ReportPending(cpu, "", 2))) == ["ResourcesPending"]
-    assert names(chain.when(runtime.ReportPending(gpu, "", 2))) == ["ResourcesPending"]
+    assert names(chain.when(runtime.ReportPending(cpu, "0 of 2 free"))) == ["ResourcesPending"]
+    assert chain.when(runtime.ReportPending(cpu, "1 of 2 free")) == []
+    assert names(chain.when(runtime.ReportPending(gpu, ""))) == ["ResourcesPending"]
+
+
+def test_a_place_in_the_queue_that_an_earlier_version_has_written_is_kept() -> None:
+    """And is no reason to say anything again."""
+    cpu = facts.PENDING_REASON_INSUFFICIENT_CPU
+    chain = given_runtime(REQUESTED, facts.ResourcesPending(reason=cpu, position=7))
+    assert chain.state.pending == runtime.Pending(cpu, "", 7)
+    assert chain.when(runtime.ReportPending(cpu, "")) == []
 
 
 def test_resources_are_allocated_once() -> None:
@@ -71,7 +78,7 @@ def test_resources_are_allocated_once() -> None:
     assert names(chain.when(allocate)) == ["ResourcesAllocated"]
     assert chain.state.phase is Phase.ALLOCATING
     assert chain.when(allocate) == []
-    assert chain.when(runtime.ReportPending(facts.PENDING_REASON_INSUFFICIENT_CPU, "", 1)) == []
+    assert chain.when(runtime.ReportPending(facts.PENDING_REASON_INSUFFICIENT_CPU, "")) == []
 
 
 def test_a_stop_is_accepted_in_every_phase_before_the_end() -> None:
@@ -143,7 +150,7 @@ def test_a_failed_or_aborted_runtime_can_be_resumed() -> None:
 
 
 def test_a_completed_runtime_can_be_resumed_only_with_a_larger_total() -> None:
-    with pytest.raises(FailedPrecondition, match="larger total"):
+    with pytest.raises(FailedPrecondition, match=r"larger total: give changes .* a run of its own: a label of both"):
         given_runtime(*RUNNING, COMPLETED, RELEASED).when(runtime.ResumeRuntime((1,)))
     longer = runtime.ResumeRuntime(
         (1,), "", RuntimeConfiguration(name="longer"), "sha256:c", ("parameters.epochs",), True
@@ -179,11 +186,20 @@ def test_a_runtime_in_progress_is_deleted_only_with_force() -> None:
 def test_a_purge_is_reported_until_nothing_remains() -> None:
     chain = given_runtime(*RUNNING, FAILED, RELEASED, facts.DeleteRequested())
     phases = [chain.state.phase]
-    for remaining in (("s3: denied",), ()):
+    for remaining in (("s3: denied", "b: x"), ("s3: denied",), ()):
         assert names(chain.when(runtime.ReportPurged(1, 10, 5, 5, remaining))) == ["RuntimePurged"]
         phases.append(chain.state.phase)
-    assert phases == [Phase.DELETING, Phase.DELETING, Phase.DELETED]
+    assert phases == [Phase.DELETING, Phase.DELETING, Phase.DELETING, Phase.DELETED]
     assert chain.when(runtime.ReportPurged(0, 0, 0, 0)) == []
+
+
+def test_a_purge_that_fails_as_before_is_not_reported_again() -> None:
+    chain = given_runtime(*RUNNING, FAILED, RELEASED, facts.DeleteRequested())
+    assert names(chain.when(runtime.ReportPurged(3, 10, 0, 0, ("metrics: no answer from port 1234",)))) == [
+        "RuntimePurged"
+    ]
+    assert chain.when(runtime.ReportPurged(3, 10, 0, 0, ("metrics: no answer from port 5678",))) == []
+    assert names(chain.when(runtime.ReportPurged(3, 10, 5, 5))) == ["RuntimePurged"]
 
 
 def test_a_deleted_runtime_takes_no_command_but_another_delete() -> None:

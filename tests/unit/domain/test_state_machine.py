@@ -39,8 +39,8 @@ CPU, GPU = runtime_facts.PENDING_REASON_INSUFFICIENT_CPU, runtime_facts.PENDING_
 RUNTIME_COMMANDS: list[Any] = [
     REQUEST,
     runtime.RequestRuntime("rt-1", "", RuntimeConfiguration(), "sha256:b", 1),
-    runtime.ReportPending(CPU, "", 1),
-    runtime.ReportPending(GPU, "", 2),
+    runtime.ReportPending(CPU, ""),
+    runtime.ReportPending(GPU, ""),
     runtime.AllocateResources(runtime.Allocation(1.0, 0.0, (), "here", 0.0)),
     runtime.AllocateResources(runtime.Allocation(1.0, 0.0, (), "here", 0.0)),
     runtime.ReportStarted(),

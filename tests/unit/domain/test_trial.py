@@ -255,6 +255,24 @@ def test_the_lineage_is_cut_where_an_attempt_goes_on() -> None:
     assert trial.owner_of((), 1) is None
 
 
+def test_an_attempt_that_appends_takes_no_step_from_anybody() -> None:
+    chain = running(
+        committed(100), ended(facts.ATTEMPT_OUTCOME_COMPLETED), facts.TrialCompleted(attempt=1, last_step=100)
+    )
+    chain.when(trial.ResumeTrial(extends=True), trial.LaunchAttempt(2, None, appends=True))
+    chain.when(trial.Record(2, facts.AttemptStarted(attempt=2, restored_step=10)))
+    assert chain.state.lineage == (Segment(1, 1, None),)
+    assert [(s.step, s.superseded) for s in chain.state.snapshots] == [(100, False)]
+    assert names(chain.when(trial.Record(2, facts.EvaluationStarted(attempt=2, step=5)))) == ["EvaluationStarted"]
+
+
+def test_the_first_attempt_that_starts_has_all_steps_though_it_appends() -> None:
+    """The one before was fenced before it had begun."""
+    append = facts.AttemptLaunched(attempt=2, appends=True)
+    chain = given_trial(CREATED, launched(), fenced(), facts.RetryScheduled(attempt=1, retry=1), append, started(2))
+    assert chain.state.lineage == (Segment(2, 1, None),)
+
+
 def test_an_attempt_that_begins_again_takes_all_steps() -> None:
     chain = running(committed(100), fenced(), facts.RetryScheduled(attempt=1, retry=1), launched(2), started(2))
     assert chain.state.lineage == (Segment(2, 1, None),)

@@ -13,10 +13,10 @@ import pytest
 from milepost.domain import runtime
 from milepost.errors import NotFound
 from milepost.eventlog.memory import MemoryLog
-from services.authorization import RUNTIMES
-from services.runtime.catching_up import CatchUpInterceptor
-from services.runtime.decisions import Behind, Decisions
-from services.runtime.views import Views
+from services.access.authorization import RUNTIMES
+from services.runtime.commands.catching_up import CatchUpInterceptor
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW
 from tests.unit.runtime.world import configuration
 
@@ -55,7 +55,7 @@ async def replica() -> AsyncIterator[Replica]:
     log, elsewhere = MemoryLog(lambda: NOW), Views()
     following = asyncio.create_task(elsewhere.follow(log))
     command = runtime.RequestRuntime("rt-1", "text", configuration(), "sha256:a", 1)
-    await Decisions(log, elsewhere, lambda: NOW).decide("rt-1", {None: [command]}, Behind("local:ada"))
+    await Decisions(log, elsewhere, lambda: NOW).decide("rt-1", {None: [command]}, Cause("local:ada"))
     yield Replica(log)
     following.cancel()
 

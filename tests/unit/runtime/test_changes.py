@@ -1,6 +1,6 @@
 """What a comparison of two states names."""
 
-from services.runtime.verification import changes_between
+from services.runtime.audit.verification import changes_between
 
 
 def named(before: object, after: object) -> list[tuple[str, str, str]]:

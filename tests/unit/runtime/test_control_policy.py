@@ -14,8 +14,8 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import runtime, trial
 from milepost.domain.runtime import Phase, Status
 from milepost.errors import MilepostError
-from services.runtime import control_policy as control
-from services.runtime.control_policy import Process
+from services.runtime.policies import control
+from services.runtime.policies.control import Process
 from tests.unit.domain.given import at
 from tests.unit.runtime.world import World, configuration
 
@@ -105,6 +105,19 @@ def test_a_lost_attempt_is_killed_and_fenced_before_the_next_is_launched() -> No
     assert world.trials[1].processes == {1: Process.GONE, 2: Process.RUNNING}
 
 
+def test_an_attempt_that_fills_the_log_is_ended_and_not_tried_again() -> None:
+    assert control.excess(control.MAX_MESSAGES, control.MAX_BYTES) == ""
+    world = training(World(configuration()))
+    world.trials[1].excess = control.excess(control.MAX_MESSAGES + 1, 0)
+    world.wait(1)
+    (fence,) = (step for step in world.carried_out if isinstance(step, control.EndAttempt))
+    assert fence.reason == facts.FENCE_REASON_EXCESS
+    assert "1,000,001 messages" in fence.detail
+    assert world.trials[1].processes == {1: Process.GONE}
+    assert isinstance(world.trials[1].state.situation, trial.Failed)
+    assert control.excess(1, control.MAX_BYTES + 1)
+
+
 def test_a_graceful_stop_waits_for_the_attempt_and_kills_it_at_the_deadline() -> None:
     world = training(World(configuration()))
     world.command(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60), "enough"))
@@ -114,6 +127,34 @@ def test_a_graceful_stop_waits_for_the_attempt_and_kills_it_at_the_deadline() ->
     world.wait(60)
     assert world.process(1) is Process.GONE
     assert (world.state.status, world.state.phase) == (Status.ABORTED, Phase.ENDED)
+
+
+def test_a_script_that_is_not_heard_of_is_stopped_at_the_deadline_and_it_says_that_it_may_still_run() -> None:
+    world = training(World(configuration()))
+    world.trials[1].processes[1] = Process.UNSEEN
+    world.trials[1].silence = "no contact since 12:00"
+    world.says(1, facts.InstanceExited())
+    world.says(1, facts.InstanceStarted(process=common.ProcessIdentity(host="far", process_id=7)))
+    world.command(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60), "enough"))
+    world.wait(59)
+    assert world.state.phase is Phase.STOPPING
+    world.wait(1)
+    assert (world.state.status, world.state.phase) == (Status.ABORTED, Phase.ENDED)
+    (ended,) = [step for step in world.carried_out if isinstance(step, control.EndRuntime)]
+    assert ended.command == runtime.AbortRuntime(
+        "enough: it did not stop before the deadline: no contact since 12:00; process 7 on far may still run"
+    )
+
+
+def test_the_health_of_a_runtime_names_the_silence() -> None:
+    world = training(World(configuration()))
+    world.trials[1].silence = "no contact since 12:00"
+    world.trial_command(1, trial.ReportInstanceHealth(1, 0, common.HEALTH_UNHEALTHY, "no contact since 12:00"))
+    world.turn()
+    assert world.state.health_reason == "instance 0 of trial 1: no contact since 12:00"
+    world.trial_command(1, trial.ReportInstanceHealth(1, 0, common.HEALTH_HEALTHY, "its heartbeats come in time"))
+    world.turn()
+    assert world.state.health_reason == "every instance is healthy"
 
 
 def test_an_abrupt_stop_kills_at_once_and_overtakes_a_graceful_one() -> None:

@@ -14,13 +14,13 @@ from milepost.domain import runtime, trial
 from milepost.eventlog import NewEvent, attempt_subject, codec
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
-from services.runtime.decisions import Behind, Decisions
-from services.runtime.keeping import Keeping, digest
-from services.runtime.views import Views
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.readmodel.checkpointing import Checkpointing, digest
+from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW, at
 from tests.unit.runtime.world import configuration
 
-BEHIND = Behind("local:ada", "request:1")
+BEHIND = Cause("local:ada", "request:1")
 
 
 class Desk:
@@ -92,19 +92,19 @@ async def test_views_folded_again_are_equal_byte_for_byte(desk: Desk) -> None:
 
 
 async def test_views_read_from_a_checkpoint_are_equal_byte_for_byte(desk: Desk, tmp_path: Path) -> None:
-    await Keeping(tmp_path, desk.views, 7).write()
+    await Checkpointing(tmp_path, desk.views, 7).write()
     views = Views()
-    await Keeping(tmp_path, views, 7).restore(desk.views.sequence)
+    await Checkpointing(tmp_path, views, 7).restore(desk.views.sequence)
     assert views.sequence == desk.views.sequence
     assert digest(views) == digest(desk.views)
     assert views.runtimes["rt-0"] == desk.views.runtimes["rt-0"]
 
 
 async def test_a_checkpoint_of_another_stream_or_from_beyond_the_end_does_not_count(desk: Desk, tmp_path: Path) -> None:
-    await Keeping(tmp_path, desk.views, 7).write()
+    await Checkpointing(tmp_path, desk.views, 7).write()
     for stream, end in ((8, desk.views.sequence), (7, desk.views.sequence - 1)):
         views = Views()
-        await Keeping(tmp_path, views, stream).restore(end)
+        await Checkpointing(tmp_path, views, stream).restore(end)
         assert views.runtimes == {}
 
 

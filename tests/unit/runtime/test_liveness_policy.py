@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
 from milepost.domain import trial
-from services.runtime import liveness_policy as policy
-from services.runtime.launchers import AttemptKey
-from services.runtime.liveness import Liveness
+from milepost.names import AttemptKey
+from services.runtime.policies import liveness as policy
+from services.runtime.scheduling.liveness import Liveness
 
 KEY = AttemptKey("rt-1", 1, 1)
 SUBJECT = "heartbeat.rt-1.1.1.0"
@@ -43,7 +45,7 @@ def test_an_announced_silence_is_none() -> None:
 
 def test_nobody_may_announce_silence_for_ever() -> None:
     known = policy.hear(None, beat(next_ms=2**60), 0.0)
-    assert policy.is_lost(known, 30, policy.LONGEST_ANNOUNCED_SECONDS + 31)
+    assert policy.is_lost(known, 30, policy.MAX_ANNOUNCED_SECONDS + 31)
 
 
 def test_health_gets_better_only_after_a_steady_while() -> None:
@@ -105,3 +107,36 @@ def test_a_time_in_which_nothing_could_be_heard_counts_for_nobody() -> None:
     assert liveness.why_lost(KEY, 30) == ""
     liveness.forget(KEY)
     assert liveness.why_lost(KEY, 0) == ""
+
+
+def test_silence_is_told_by_the_moment_of_the_last_contact() -> None:
+    now, noon = 0.0, datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+    liveness = Liveness(lambda: now, lambda: noon + timedelta(seconds=now))
+    liveness.watch(KEY)
+    liveness.receive(SUBJECT, beat().SerializeToString())
+    now = 13.0
+    (report,) = liveness.reports(KEY, [(0, common.HEALTH_DEGRADED)])
+    assert isinstance(report, trial.ReportInstanceHealth)
+    assert (report.health, report.reason) == (common.HEALTH_UNHEALTHY, "no contact since 2026-03-01 12:00:00 UTC")
+    assert liveness.silence(KEY) == report.reason
+    now = 14.0
+    liveness.receive(SUBJECT, beat().SerializeToString())
+    assert liveness.silence(KEY) == ""
+
+
+def test_a_service_that_starts_anew_judges_a_silent_attempt_that_trained_within_a_minute() -> None:
+    now = 0.0
+    liveness = Liveness(lambda: now, lambda: datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC))
+    liveness.watch(KEY, policy.first_beat_seconds(trains=True, grace_seconds=10))
+    now = policy.NEXT_BEAT_SECONDS + policy.SILENT_SECONDS
+    assert liveness.reports(KEY, [(0, common.HEALTH_HEALTHY)]) == []
+    now += 1
+    (report,) = liveness.reports(KEY, [(0, common.HEALTH_HEALTHY)])
+    assert isinstance(report, trial.ReportInstanceHealth)
+    assert report.reason == "no contact since 2026-03-01 12:00:00 UTC, when the runtime service began to listen"
+
+
+def test_how_long_a_beat_may_take_when_listening_begins_depends_on_what_is_known() -> None:
+    assert policy.first_beat_seconds(trains=False, grace_seconds=30) == policy.FIRST_BEAT_SECONDS
+    waits = [policy.first_beat_seconds(trains=True, grace_seconds=grace) for grace in (1, 60, 86_400)]
+    assert waits == [policy.NEXT_BEAT_SECONDS, 60, policy.MAX_ANNOUNCED_SECONDS]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain.runtime import Allocation
-from services.runtime.placement_policy import (
+from services.runtime.policies.placement import (
     Allocated,
     Candidate,
     Capacity,
@@ -42,8 +42,8 @@ def test_priority_goes_first_then_whoever_came_first() -> None:
 def test_nobody_overtakes_whoever_does_not_fit() -> None:
     queue = [candidate("large", Need(4.0, 0.0, 0), sequence=1), candidate("small", sequence=2)]
     large, small = place(queue, HOST, [held(1.0)])
-    assert large == Waiting("large", facts.PENDING_REASON_INSUFFICIENT_CPU, "needs 4 CPU, 3 of 4 are free on here", 1)
-    assert small == Waiting("small", facts.PENDING_REASON_BEHIND_OTHERS, "", 2)
+    assert large == Waiting("large", facts.PENDING_REASON_INSUFFICIENT_CPU, "needs 4 CPUs, 3 of 4 are free on here")
+    assert small == Waiting("small", facts.PENDING_REASON_BEHIND_OTHERS, "")
 
 
 def test_each_lack_has_its_reason() -> None:
@@ -55,7 +55,7 @@ def test_each_lack_has_its_reason() -> None:
     for need, reason in lacks.items():
         (waiting,) = place([candidate("one", need)], HOST, [Allocation(1.0, 2.0, (0,), "here", 1.0)])
         assert isinstance(waiting, Waiting)
-        assert (waiting.reason, waiting.position) == (reason, 1)
+        assert waiting.reason == reason
 
 
 def test_gpus_are_given_by_index_and_none_twice() -> None:
@@ -108,5 +108,6 @@ def test_nothing_is_given_twice_and_everybody_is_told(wanted: list[tuple[int, in
     assert sum(a.cpus for a in [*before, *given_]) <= HOST.cpus
     gpus = [index for a in given_ for index in a.gpus]
     assert len(gpus) == len(set(gpus))
-    waiting = [p.position for p in placed if isinstance(p, Waiting)]
-    assert waiting == list(range(1, len(waiting) + 1))
+    waiting = [p.reason for p in placed if isinstance(p, Waiting)]
+    assert set(waiting[1:]) <= {facts.PENDING_REASON_BEHIND_OTHERS}
+    assert facts.PENDING_REASON_BEHIND_OTHERS not in waiting[:1]

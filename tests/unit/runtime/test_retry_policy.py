@@ -9,7 +9,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import trial
 from milepost.domain.sentences import EXIT_CAUSES
-from services.runtime.retry_policy import Complete, Fail, Retry, Stop, backoff, conclude
+from services.runtime.policies.retry import Complete, Fail, Retry, Stop, backoff, conclude
 from tests.unit.domain.given import NOW, at
 
 POLICY = RetryPolicy(max_retries=2, backoff_seconds=5.0)

@@ -11,16 +11,18 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import runtime, trial
 from milepost.eventlog import NewEvent, attempt_subject, codec, trial_chain
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
-from services.runtime.decisions import Behind, Decisions
-from services.runtime.views import RuntimeView, Views
+from services.runtime.commands.previews import preview
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.readmodel.views import RuntimeView, Views
 from tests.unit.domain.given import NOW
 from tests.unit.runtime.world import configuration
 
-BEHIND = Behind("local:ada", "request:1")
+BEHIND = Cause("local:ada", "request:1")
 
 
 class Run:
@@ -111,3 +113,23 @@ async def test_one_of_several_trials_that_is_retried_is_named_only_when_no_other
     await run.retry(2, 1)
     assert run.said()[0] is runtime.Phase.STARTING
     assert run.view.reason.startswith("Trial 2: Retry 1 of 3 scheduled")
+
+
+async def test_a_preview_says_what_a_graceful_stop_loses(run: Run) -> None:
+    """Nothing where the loop has given the state for a snapshot; everything where it has not, as in a plain script."""
+    await run.begin(2)
+    for number in (1, 2):
+        await run.start(number, 1)
+
+    def told(only: int, step: int) -> api.PreviewStopResponse:
+        return preview(run.view, only, lambda key: step, NOW + timedelta(minutes=2))
+
+    assert told(1, 0).graceful_message == "nothing is lost: no step has been done that is not saved"
+    assert told(1, 125).graceful_message == (
+        "the training code has given no state to save (trial.maybe_snapshot): unless it saves a checkpoint of its own, "
+        "this is lost: 125 steps, 2 m: there is no snapshot yet"
+    )
+    await run.says(1, facts.PlanDeclared(attempt=1, total_steps=300, gives_state=True))
+    assert told(1, 125).graceful_message == "takes a snapshot at the next step, so nothing is lost"
+    assert [loss.graceful_saves for loss in told(0, 125).losses] == [True, False]
+    assert "this is lost: 125 steps" in told(0, 125).graceful_message

@@ -18,13 +18,12 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import runtime, trial
 from milepost.domain.decider import Fact
-from services.runtime import control_policy as control
-from services.runtime import retry_policy
-from services.runtime.control_policy import Exit, Process
+from services.runtime.policies import control, retry
+from services.runtime.policies.control import Exit, Process
 from tests.unit.domain.given import NOW
 
 # More steps in a row than any decision needs.
-MAXIMUM_STEPS = 200
+MAX_STEPS = 200
 
 
 @dataclass
@@ -36,6 +35,8 @@ class TrialInWorld:
     processes: dict[int, Process] = field(default_factory=dict)
     exit: Exit = field(default_factory=Exit)
     lost: str = ""
+    silence: str = ""
+    excess: str = ""
 
 
 class World:
@@ -123,7 +124,15 @@ class World:
             state=self.state,
             trials={
                 number: control.TrialPicture(
-                    one.state, one.since, self.process(number), one.exit, one.lost, 0, one.over_since
+                    one.state,
+                    one.since,
+                    self.process(number),
+                    one.exit,
+                    one.lost,
+                    0,
+                    one.over_since,
+                    one.silence,
+                    one.excess,
                 )
                 for number, one in sorted(self.trials.items())
             },
@@ -134,7 +143,7 @@ class World:
 
     def turn(self) -> None:
         """Let the scheduler do all there is to do now."""
-        for _ in range(MAXIMUM_STEPS):
+        for _ in range(MAX_STEPS):
             if not self.step():
                 return
         raise AssertionError(f"no end of steps: {self.carried_out[-10:]}")
@@ -198,15 +207,15 @@ class World:
         assert active is not None
         assert self.state.configuration is not None
         policy = self.state.configuration.retries
-        conclusion = retry_policy.conclude(active, self.trials[number].state.retries, policy, True, self.now)
+        conclusion = retry.conclude(active, self.trials[number].state.retries, policy, True, self.now)
         match conclusion:
-            case retry_policy.Complete():
+            case retry.Complete():
                 self.trial_command(number, trial.CompleteTrial(attempt))
-            case retry_policy.Stop(reason):
+            case retry.Stop(reason):
                 self.trial_command(number, trial.MarkStopped(reason))
-            case retry_policy.Retry(time, cause, detail):
+            case retry.Retry(time, cause, detail):
                 self.trial_command(number, trial.ScheduleRetry(attempt, policy.max_retries, time, cause, detail))
-            case retry_policy.Fail(reason, detail):
+            case retry.Fail(reason, detail):
                 self.trial_command(number, trial.FailTrial(attempt, reason, detail))
 
     def _launch(self, number: int) -> None:

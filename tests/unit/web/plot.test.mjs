@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { groupKeys, linearBelow, nearestIndex, padded, plot, positionOf, smoothedByDefault, stepsBetween, titleOf } from '../../../services/gateway/web/functions/plot.js'
+import {
+  groupKeys,
+  linearBelow,
+  nearestIndex,
+  padded,
+  plot,
+  positionOf,
+  smoothedByDefault,
+  stepsBetween,
+  titleOf,
+} from '../../../services/gateway/web/functions/plot.js'
 import { addPoint, empty, widen } from '../../../services/gateway/web/functions/series.js'
 import { sparkPath } from '../../../services/gateway/web/functions/sparkline.js'
 import { spaceLimit, visibleRows } from '../../../services/gateway/web/functions/scrolling.js'
@@ -10,14 +20,20 @@ function series(values, { parent = 'a', from = 1, superseded = false } = {}) {
   values.forEach((value, i) => addPoint(made, from + i, value, (from + i) * 1000, 1))
   return made
 }
-const contexts = new Map([['a', { origin: 0, perEpoch: 10, colour: 0 }], ['b', { origin: 0, perEpoch: 10, colour: 1 }]])
+const contexts = new Map([
+  ['a', { origin: 0, perEpoch: 10, colour: 0 }],
+  ['b', { origin: 0, perEpoch: 10, colour: 1 }],
+])
 const options = { axis: 'step', scale: 'linear', weight: 0, contexts }
 
 test('one line is drawn as it is; NaN is a gap and a marker', () => {
   const { data, traces, odd } = plot([series([3, NaN, 1])], options)
   assert.deepEqual(data[0], [1, 2, 3])
   assert.deepEqual(data[traces[0].first + 2], [3, null, 1])
-  assert.deepEqual(odd.map(({ x, kind }) => [x, kind]), [[2, 'nan']])
+  assert.deepEqual(
+    odd.map(({ x, kind }) => [x, kind]),
+    [[2, 'nan']],
+  )
 })
 
 test('outliers are kept', () => {
@@ -34,7 +50,13 @@ test('lines of several trials share one axis; where one has no point is no gap',
 
 test('an abandoned tail is one line, drawn first', () => {
   const { traces } = plot([series([1]), series([2], { superseded: true })], options)
-  assert.deepEqual(traces.map((trace) => [trace.superseded, trace.first]), [[true, 1], [false, 2]])
+  assert.deepEqual(
+    traces.map((trace) => [trace.superseded, trace.first]),
+    [
+      [true, 1],
+      [false, 2],
+    ],
+  )
 })
 
 test('a logarithmic scale shows what has a logarithm', () => {
@@ -51,10 +73,20 @@ test('buckets have a band from min to max', () => {
 
 test('titles and groups', () => {
   assert.equal(titleOf('train/grad_norm'), 'Gradient norm')
-  assert.equal(titleOf('system/cpu_percent'), 'CPU percent')
-  assert.ok(smoothedByDefault('train/loss') && !smoothedByDefault('eval/loss') && !smoothedByDefault('train/learning_rate'))
+  assert.equal(titleOf('system/cpu_percent'), 'CPU')
+  assert.ok(
+    smoothedByDefault('train/loss') && !smoothedByDefault('eval/loss') && !smoothedByDefault('train/learning_rate'),
+  )
   const groups = groupKeys(['system/cpu', 'train/loss', 'train/extra', 'eval/loss', 'own'], ['train/loss'])
-  assert.deepEqual(groups.map((group) => [group.name, group.keys]), [['Evaluation', ['eval/loss']], ['Other', ['own']], ['Training', ['train/extra']], ['System', ['system/cpu']]])
+  assert.deepEqual(
+    groups.map((group) => [group.name, group.keys]),
+    [
+      ['Evaluation', ['eval/loss']],
+      ['Other', ['own']],
+      ['Training', ['train/extra']],
+      ['System', ['system/cpu']],
+    ],
+  )
 })
 
 test('numbers in keys are in the order of numbers', () => {
@@ -65,6 +97,7 @@ test('numbers in keys are in the order of numbers', () => {
 test('axes have room, also around a single value', () => {
   assert.deepEqual(padded(5, 5, 'linear'), [4.5, 5.5])
   assert.deepEqual(padded(null, null, 'linear'), [0, 1])
+  assert.deepEqual(padded(0, 0, 'linear'), [-0.06, 1], 'no tick below zero for what is always zero')
   const [low, high] = padded(1, 100, 'log')
   assert.ok(low > 0 && low < 1 && high > 100)
   assert.equal(linearBelow([series([200, -3])]), 0.1)

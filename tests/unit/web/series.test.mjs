@@ -1,12 +1,40 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { addPoint, bucketWidth, cutAfter, decode, empty, nearest, nonFinite, positions, widen } from '../../../services/gateway/web/functions/series.js'
+import {
+  addPoint,
+  bucketWidth,
+  cutAfter,
+  decode,
+  empty,
+  nearest,
+  nonFinite,
+  positions,
+  widen,
+} from '../../../services/gateway/web/functions/series.js'
 
 const message = {
-  parent: 'runtimes/rt-1/trials/1', key: 'train/loss', attempt: 0, superseded: false, raw: false, bucket_width: 4,
-  first_steps: [1, 4], last_steps: [3, 7], mins: [0.5, null], mins_non_finite: [[1, 'NaN']], maxs: [2, null], maxs_non_finite: [[1, 'NaN']],
-  means: [1, null], means_non_finite: [[1, 'NaN']], lasts: [2, null], lasts_non_finite: [[1, 'NaN']], counts: [3, 4], nan_counts: [0, 4],
-  positive_infinity_counts: [], negative_infinity_counts: [], last_times_ms: [30, 70], attempts: [1, 1],
+  parent: 'runtimes/rt-1/trials/1',
+  key: 'train/loss',
+  attempt: 0,
+  superseded: false,
+  raw: false,
+  bucket_width: 4,
+  first_steps: [1, 4],
+  last_steps: [3, 7],
+  mins: [0.5, null],
+  mins_non_finite: [[1, 'NaN']],
+  maxs: [2, null],
+  maxs_non_finite: [[1, 'NaN']],
+  means: [1, null],
+  means_non_finite: [[1, 'NaN']],
+  lasts: [2, null],
+  lasts_non_finite: [[1, 'NaN']],
+  counts: [3, 4],
+  nan_counts: [0, 4],
+  positive_infinity_counts: [],
+  negative_infinity_counts: [],
+  last_times_ms: [30, 70],
+  attempts: [1, 1],
 }
 
 function live(values, from = 1) {
@@ -27,8 +55,12 @@ function buckets(values, width, from = 1) {
   return [...found.values()].map((points) => {
     const finite = points.map(([, value]) => value).filter(Number.isFinite)
     return {
-      first: points[0][0], last: points.at(-1)[0], value: points.at(-1)[1], count: points.length,
-      min: finite.length ? Math.min(...finite) : NaN, max: finite.length ? Math.max(...finite) : NaN,
+      first: points[0][0],
+      last: points.at(-1)[0],
+      value: points.at(-1)[1],
+      count: points.length,
+      min: finite.length ? Math.min(...finite) : NaN,
+      max: finite.length ? Math.max(...finite) : NaN,
       mean: finite.length ? finite.reduce((a, b) => a + b) / finite.length : NaN,
       nans: points.filter(([, value]) => Number.isNaN(value)).length,
     }
@@ -36,14 +68,37 @@ function buckets(values, width, from = 1) {
 }
 
 function assertSame(series, wanted) {
-  assert.deepEqual(series.firstSteps, wanted.map((one) => one.first))
-  assert.deepEqual(series.lastSteps, wanted.map((one) => one.last))
-  assert.deepEqual(series.lasts, wanted.map((one) => one.value))
-  assert.deepEqual(series.counts, wanted.map((one) => one.count))
-  assert.deepEqual(series.mins, wanted.map((one) => one.min))
-  assert.deepEqual(series.maxs, wanted.map((one) => one.max))
-  assert.deepEqual(series.nans, wanted.map((one) => one.nans))
-  series.means.forEach((mean, i) => assert.ok(Number.isNaN(mean) ? Number.isNaN(wanted[i].mean) : Math.abs(mean - wanted[i].mean) < 1e-9))
+  assert.deepEqual(
+    series.firstSteps,
+    wanted.map((one) => one.first),
+  )
+  assert.deepEqual(
+    series.lastSteps,
+    wanted.map((one) => one.last),
+  )
+  assert.deepEqual(
+    series.lasts,
+    wanted.map((one) => one.value),
+  )
+  assert.deepEqual(
+    series.counts,
+    wanted.map((one) => one.count),
+  )
+  assert.deepEqual(
+    series.mins,
+    wanted.map((one) => one.min),
+  )
+  assert.deepEqual(
+    series.maxs,
+    wanted.map((one) => one.max),
+  )
+  assert.deepEqual(
+    series.nans,
+    wanted.map((one) => one.nans),
+  )
+  series.means.forEach((mean, i) =>
+    assert.ok(Number.isNaN(mean) ? Number.isNaN(wanted[i].mean) : Math.abs(mean - wanted[i].mean) < 1e-9),
+  )
 }
 
 test('NaN of a message comes back to its place', () => {
@@ -61,7 +116,9 @@ test('live points become raw points while there is room', () => {
 })
 
 test('buckets made of live points are those the server would make', () => {
-  const values = Array.from({ length: 1000 }, (_, i) => (i % 97 === 5 ? NaN : i % 101 === 3 ? Infinity : Math.sin(i) * 10))
+  const values = Array.from({ length: 1000 }, (_, i) =>
+    i % 97 === 5 ? NaN : i % 101 === 3 ? Infinity : Math.sin(i) * 10,
+  )
   const series = widen(live(values), 100)
   assert.equal(series.width, bucketWidth(1, 1000, 100))
   assertSame(series, buckets(values, series.width))

@@ -52,29 +52,58 @@ test('times, sizes and names are words', () => {
 })
 
 test('the batch monitor speaks of batches, evaluation or skipping', () => {
-  assert.deepEqual(batchState({ epoch: 0, batch: 450, batches_per_epoch: 1000, phase: 'TRAINING' }), { text: 'E0 450/1000', done: 450, total: 1000, kind: 'training' })
-  assert.equal(batchState({ epoch: 0, phase: 'EVALUATING', evaluation_batch: 12, evaluation_batches: 40 }).text, 'E0 eval 12/40')
-  assert.equal(batchState({ phase: 'SKIPPING', skipped_batches: 12000, batches_to_skip: 400000 }).text, 'skipping data 12,000/400,000')
+  assert.deepEqual(batchState({ epoch: 0, batch: 450, batches_per_epoch: 1000, phase: 'TRAINING' }), {
+    text: 'E0 450/1000',
+    done: 450,
+    total: 1000,
+    kind: 'training',
+  })
+  assert.equal(
+    batchState({ epoch: 0, phase: 'EVALUATING', evaluation_batch: 12, evaluation_batches: 40 }).text,
+    'E0 eval 12/40',
+  )
+  assert.equal(
+    batchState({ phase: 'SKIPPING', skipped_batches: 12000, batches_to_skip: 400000 }).text,
+    'skipping data 12,000/400,000',
+  )
   assert.equal(batchState({ batch_text: 'E2 7/9', batch: 7 }).text, 'E2 7/9')
   assert.deepEqual(batchState(undefined), { text: 'E0 0', done: 0, total: 0, kind: 'training' })
 })
 
 test('ANSI colours become classes, everything else of ANSI goes', () => {
-  assert.deepEqual(pieces('a \u001b[31;1mred\u001b[0m b'), [{ text: 'a ', className: '' }, { text: 'red', className: 'ansi-red ansi-bold' }, { text: ' b', className: '' }])
+  assert.deepEqual(pieces('a \u001b[31;1mred\u001b[0m b'), [
+    { text: 'a ', className: '' },
+    { text: 'red', className: 'ansi-red ansi-bold' },
+    { text: ' b', className: '' },
+  ])
   assert.equal(plain('\u001b[2K\u001b]0;title\u0007x\u001b[38;5;196my'), 'xy')
   assert.deepEqual(pieces('plain'), [{ text: 'plain', className: '' }])
 })
 
 test('matches are marked, case ignored; a pattern that no browser reads marks nothing', () => {
-  assert.deepEqual(matcher('LOSS', '')('a loss of Loss'), [[2, 6], [10, 14]])
+  assert.deepEqual(matcher('LOSS', '')('a loss of Loss'), [
+    [2, 6],
+    [10, 14],
+  ])
   assert.deepEqual(matcher('a.b', '')('a.b axb'), [[0, 3]])
-  assert.deepEqual(matcher('', '[0-9]+')('x12y3'), [[1, 3], [4, 5]])
+  assert.deepEqual(matcher('', '[0-9]+')('x12y3'), [
+    [1, 3],
+    [4, 5],
+  ])
   assert.deepEqual(matcher('', '(?P<n>[')('x'), [])
-  assert.deepEqual(cut('abcd', [[1, 3]]), [{ text: 'a', marked: false }, { text: 'bc', marked: true }, { text: 'd', marked: false }])
+  assert.deepEqual(cut('abcd', [[1, 3]]), [
+    { text: 'a', marked: false },
+    { text: 'bc', marked: true },
+    { text: 'd', marked: false },
+  ])
 })
 
 test('a query is copied as Python with its range', () => {
-  const text = pythonQuery({ parents: ['runtimes/rt-1/trials/1'], keys: ['train/loss'], view: { from: 10.2, to: 99.7 } })
+  const text = pythonQuery({
+    parents: ['runtimes/rt-1/trials/1'],
+    keys: ['train/loss'],
+    view: { from: 10.2, to: 99.7 },
+  })
   assert.match(text, /first_step=11,\n {4}last_step=99,/)
   assert.match(pythonQuery({ parents: [], keys: [], view: null }), /bucket_count=1000,\n\)/)
 })

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { column, int, number, numbers, time } from '../../../services/gateway/web/functions/wire.js'
 import { parser } from '../../../services/gateway/web/functions/sse.js'
 import { formatToken, moveToken, parseToken } from '../../../services/gateway/web/functions/token.js'
-import { address, encode, route } from '../../../services/gateway/web/functions/query.js'
+import { address, encode, placeOfMlflow, route } from '../../../services/gateway/web/functions/query.js'
 
 test('numbers that JSON cannot say are words', () => {
   assert.ok(Number.isNaN(number('NaN')))
@@ -20,7 +20,10 @@ test('numbers that JSON cannot say are words', () => {
 
 test('a stream of events is read however it is cut', () => {
   const text = ': hello\n\nid: a=1\nevent: trials\ndata: {"x":\ndata: 1}\n\nevent: runtime\r\ndata: 2\r\n\r\n'
-  const wanted = [{ event: 'trials', data: '{"x":\n1}', id: 'a=1' }, { event: 'runtime', data: '2', id: 'a=1' }]
+  const wanted = [
+    { event: 'trials', data: '{"x":\n1}', id: 'a=1' },
+    { event: 'runtime', data: '2', id: 'a=1' },
+  ]
   for (const size of [1, 2, 3, 7, 1000]) {
     const feed = parser()
     const messages = []
@@ -47,5 +50,27 @@ test('addresses name pages', () => {
   assert.deepEqual(route('/runtimes/rt-1'), { page: 'runtime', id: 'rt-1' })
   assert.deepEqual(route('/runtimes/rt-1/audit'), { page: 'audit', id: 'rt-1' })
   assert.deepEqual(route('/trials'), { page: 'trials' })
+  assert.deepEqual(route('/rules'), { page: 'rules' })
   assert.deepEqual(route('/nowhere'), { page: 'unknown' })
+  assert.equal(
+    placeOfMlflow('#/experiments/0/runs/01a2245d73e77c6e8d53fcba29757334'),
+    '/runtimes/rt-06h28nbjstu6t3ajvit2itbj6g',
+  )
+  assert.equal(
+    placeOfMlflow('#/experiments/0/runs/00000000000000000000000000000001/metrics/loss'),
+    `/runtimes/rt-${'0'.repeat(25)}4`,
+  )
+  assert.equal(
+    placeOfMlflow('#/experiments/817586806603936'),
+    '/?filter=label.mlflow.experiment_id%3D%22817586806603936%22'.replaceAll('%3A', ':'),
+  )
+  for (const other of [
+    '',
+    '#',
+    '#chart',
+    '#/models/x',
+    '#/experiments/0/runs/short/../..',
+    '#//evil.example/experiments/0',
+  ])
+    assert.equal(placeOfMlflow(other), other.startsWith('#/experiments/0') ? placeOfMlflow('#/experiments/0') : '')
 })

@@ -83,16 +83,18 @@ class VerifyLogRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., include_read_models: bool = ...) -> None: ...
 
 class Finding(_message.Message):
-    __slots__ = ("kind", "sequence", "subject", "message")
+    __slots__ = ("kind", "sequence", "subject", "message", "tolerated")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TOLERATED_FIELD_NUMBER: _ClassVar[int]
     kind: str
     sequence: int
     subject: str
     message: str
-    def __init__(self, kind: _Optional[str] = ..., sequence: _Optional[int] = ..., subject: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    tolerated: bool
+    def __init__(self, kind: _Optional[str] = ..., sequence: _Optional[int] = ..., subject: _Optional[str] = ..., message: _Optional[str] = ..., tolerated: bool = ...) -> None: ...
 
 class VerifyLogResponse(_message.Message):
     __slots__ = ("checked_events", "total_events", "finished", "valid", "findings", "message", "digest")

@@ -65,14 +65,16 @@ class AuditServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ReplayEvents(self, request, context):
-        """Events of a range, in order. Ends at the end of the range, or follows.
+        """Events of a range, in order. Ends at the end of the range, or follows. OUT_OF_RANGE: the log does not go that far; where
+        it did when it was read, an older backup was restored: begin again with `after_sequence` 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStateAt(self, request, context):
-        """Runtime and trials as they were known at a moment.
+        """Runtime and trials as they were known at a moment, in one answer whatever its size. GetRuntime and ListTrials give the
+        same with `as_of`, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ METRIC_MODE_MIN: MetricMode
 METRIC_MODE_MAX: MetricMode
 
 class RuntimeConfiguration(_message.Message):
-    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory")
+    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class RuntimeConfiguration(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     WORKING_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    NOT_SECRET_FIELD_NUMBER: _ClassVar[int]
     name: str
     entrypoint: str
     code: Code
@@ -98,7 +99,8 @@ class RuntimeConfiguration(_message.Message):
     environment: _containers.MessageMap[str, EnvironmentValue]
     labels: _containers.ScalarMap[str, str]
     working_directory: str
-    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ...) -> None: ...
+    not_secret: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ..., not_secret: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Code(_message.Message):
     __slots__ = ("uri", "digest")

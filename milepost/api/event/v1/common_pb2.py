@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"milepost/api/event/v1/common.proto\x12\x15milepost.api.event.v1*\xa6\x02\n\tExitCause\x12\x1a\n\x16\x45XIT_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XIT_CAUSE_FINISHED\x10\x01\x12\x16\n\x12\x45XIT_CAUSE_STOPPED\x10\x02\x12\x18\n\x14\x45XIT_CAUSE_EXCEPTION\x10\x03\x12\x1c\n\x18\x45XIT_CAUSE_DETERMINISTIC\x10\x04\x12\x15\n\x11\x45XIT_CAUSE_SIGNAL\x10\x05\x12\x1c\n\x18\x45XIT_CAUSE_OUT_OF_MEMORY\x10\x06\x12\x13\n\x0f\x45XIT_CAUSE_LOST\x10\x07\x12\x15\n\x11\x45XIT_CAUSE_KILLED\x10\x08\x12\x1c\n\x18\x45XIT_CAUSE_LAUNCH_FAILED\x10\t\x12\x15\n\x11\x45XIT_CAUSE_FENCED\x10\n*\xe0\x02\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_REASON_TRAINING_ERROR\x10\x01\x12&\n\"FAILURE_REASON_DETERMINISTIC_ERROR\x10\x02\x12\x1a\n\x16\x46\x41ILURE_REASON_CRASHED\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x04\x12\x17\n\x13\x46\x41ILURE_REASON_LOST\x10\x05\x12 \n\x1c\x46\x41ILURE_REASON_LAUNCH_FAILED\x10\x06\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x07\x12\x1f\n\x1b\x46\x41ILURE_REASON_TRIAL_FAILED\x10\x08\x12$\n FAILURE_REASON_NO_VALID_SNAPSHOT\x10\t*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03*S\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_GRACEFUL\x10\x01\x12\x14\n\x10STOP_MODE_ABRUPT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"milepost/api/event/v1/common.proto\x12\x15milepost.api.event.v1\"r\n\x0fProcessIdentity\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x15\n\rprocess_start\x18\x04 \x01(\x03\x12\x15\n\rpid_namespace\x18\x05 \x01(\t*\xa6\x02\n\tExitCause\x12\x1a\n\x16\x45XIT_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XIT_CAUSE_FINISHED\x10\x01\x12\x16\n\x12\x45XIT_CAUSE_STOPPED\x10\x02\x12\x18\n\x14\x45XIT_CAUSE_EXCEPTION\x10\x03\x12\x1c\n\x18\x45XIT_CAUSE_DETERMINISTIC\x10\x04\x12\x15\n\x11\x45XIT_CAUSE_SIGNAL\x10\x05\x12\x1c\n\x18\x45XIT_CAUSE_OUT_OF_MEMORY\x10\x06\x12\x13\n\x0f\x45XIT_CAUSE_LOST\x10\x07\x12\x15\n\x11\x45XIT_CAUSE_KILLED\x10\x08\x12\x1c\n\x18\x45XIT_CAUSE_LAUNCH_FAILED\x10\t\x12\x15\n\x11\x45XIT_CAUSE_FENCED\x10\n*\xe0\x02\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_REASON_TRAINING_ERROR\x10\x01\x12&\n\"FAILURE_REASON_DETERMINISTIC_ERROR\x10\x02\x12\x1a\n\x16\x46\x41ILURE_REASON_CRASHED\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x04\x12\x17\n\x13\x46\x41ILURE_REASON_LOST\x10\x05\x12 \n\x1c\x46\x41ILURE_REASON_LAUNCH_FAILED\x10\x06\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x07\x12\x1f\n\x1b\x46\x41ILURE_REASON_TRIAL_FAILED\x10\x08\x12$\n FAILURE_REASON_NO_VALID_SNAPSHOT\x10\t*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03*S\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_GRACEFUL\x10\x01\x12\x14\n\x10STOP_MODE_ABRUPT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.event.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXITCAUSE']._serialized_start=62
-  _globals['_EXITCAUSE']._serialized_end=356
-  _globals['_FAILUREREASON']._serialized_start=359
-  _globals['_FAILUREREASON']._serialized_end=711
-  _globals['_HEALTH']._serialized_start=713
-  _globals['_HEALTH']._serialized_end=808
-  _globals['_STOPMODE']._serialized_start=810
-  _globals['_STOPMODE']._serialized_end=893
+  _globals['_EXITCAUSE']._serialized_start=178
+  _globals['_EXITCAUSE']._serialized_end=472
+  _globals['_FAILUREREASON']._serialized_start=475
+  _globals['_FAILUREREASON']._serialized_end=827
+  _globals['_HEALTH']._serialized_start=829
+  _globals['_HEALTH']._serialized_end=924
+  _globals['_STOPMODE']._serialized_start=926
+  _globals['_STOPMODE']._serialized_end=1009
+  _globals['_PROCESSIDENTITY']._serialized_start=61
+  _globals['_PROCESSIDENTITY']._serialized_end=175
 # @@protoc_insertion_point(module_scope)

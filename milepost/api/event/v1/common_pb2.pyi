@@ -1,6 +1,7 @@
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
-from typing import ClassVar as _ClassVar
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -71,3 +72,17 @@ HEALTH_UNHEALTHY: Health
 STOP_MODE_UNSPECIFIED: StopMode
 STOP_MODE_GRACEFUL: StopMode
 STOP_MODE_ABRUPT: StopMode
+
+class ProcessIdentity(_message.Message):
+    __slots__ = ("host", "process_id", "boot_id", "process_start", "pid_namespace")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_START_FIELD_NUMBER: _ClassVar[int]
+    PID_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    process_id: int
+    boot_id: str
+    process_start: int
+    pid_namespace: str
+    def __init__(self, host: _Optional[str] = ..., process_id: _Optional[int] = ..., boot_id: _Optional[str] = ..., process_start: _Optional[int] = ..., pid_namespace: _Optional[str] = ...) -> None: ...

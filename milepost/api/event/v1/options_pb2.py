@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#milepost/api/event/v1/options.proto\x12\x15milepost.api.event.v1\x1a google/protobuf/descriptor.proto*H\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSCOPE_INSTANCE\x10\x01\x12\x14\n\x10SCOPE_DEPLOYMENT\x10\x02*\xe3\x01\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41TEGORY_LIFECYCLE\x10\x01\x12\x17\n\x13\x43\x41TEGORY_SCHEDULING\x10\x02\x12\x13\n\x0f\x43\x41TEGORY_HEALTH\x10\x03\x12\x16\n\x12\x43\x41TEGORY_READINESS\x10\x04\x12\x15\n\x11\x43\x41TEGORY_SNAPSHOT\x10\x05\x12\x17\n\x13\x43\x41TEGORY_EVALUATION\x10\x06\x12\x1a\n\x16\x43\x41TEGORY_CONFIGURATION\x10\x07\x12\x13\n\x0f\x43\x41TEGORY_ACCESS\x10\x08*v\n\x06Writer\x12\x16\n\x12WRITER_UNSPECIFIED\x10\x00\x12\x1a\n\x16WRITER_RUNTIME_SERVICE\x10\x01\x12\x12\n\x0eWRITER_ATTEMPT\x10\x02\x12\x0f\n\x0bWRITER_BOTH\x10\x03\x12\x13\n\x0fWRITER_PLATFORM\x10\x04:N\n\x05scope\x12\x1f.google.protobuf.MessageOptions\x18\xf1\x8c\x03 \x01(\x0e\x32\x1c.milepost.api.event.v1.Scope:T\n\x08\x63\x61tegory\x12\x1f.google.protobuf.MessageOptions\x18\xf2\x8c\x03 \x01(\x0e\x32\x1f.milepost.api.event.v1.Category:P\n\x06writer\x12\x1f.google.protobuf.MessageOptions\x18\xf3\x8c\x03 \x01(\x0e\x32\x1d.milepost.api.event.v1.Writerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#milepost/api/event/v1/options.proto\x12\x15milepost.api.event.v1\x1a google/protobuf/descriptor.proto*H\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSCOPE_INSTANCE\x10\x01\x12\x14\n\x10SCOPE_DEPLOYMENT\x10\x02*\xe3\x01\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41TEGORY_LIFECYCLE\x10\x01\x12\x17\n\x13\x43\x41TEGORY_SCHEDULING\x10\x02\x12\x13\n\x0f\x43\x41TEGORY_HEALTH\x10\x03\x12\x16\n\x12\x43\x41TEGORY_READINESS\x10\x04\x12\x15\n\x11\x43\x41TEGORY_SNAPSHOT\x10\x05\x12\x17\n\x13\x43\x41TEGORY_EVALUATION\x10\x06\x12\x1a\n\x16\x43\x41TEGORY_CONFIGURATION\x10\x07\x12\x13\n\x0f\x43\x41TEGORY_ACCESS\x10\x08*\x8f\x01\n\x06Writer\x12\x16\n\x12WRITER_UNSPECIFIED\x10\x00\x12\x1a\n\x16WRITER_RUNTIME_SERVICE\x10\x01\x12\x12\n\x0eWRITER_ATTEMPT\x10\x02\x12\x0f\n\x0bWRITER_BOTH\x10\x03\x12\x13\n\x0fWRITER_PLATFORM\x10\x04\x12\x17\n\x13WRITER_RULE_SERVICE\x10\x05:N\n\x05scope\x12\x1f.google.protobuf.MessageOptions\x18\xf1\x8c\x03 \x01(\x0e\x32\x1c.milepost.api.event.v1.Scope:T\n\x08\x63\x61tegory\x12\x1f.google.protobuf.MessageOptions\x18\xf2\x8c\x03 \x01(\x0e\x32\x1f.milepost.api.event.v1.Category:P\n\x06writer\x12\x1f.google.protobuf.MessageOptions\x18\xf3\x8c\x03 \x01(\x0e\x32\x1d.milepost.api.event.v1.Writerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOPE']._serialized_end=168
   _globals['_CATEGORY']._serialized_start=171
   _globals['_CATEGORY']._serialized_end=398
-  _globals['_WRITER']._serialized_start=400
-  _globals['_WRITER']._serialized_end=518
+  _globals['_WRITER']._serialized_start=401
+  _globals['_WRITER']._serialized_end=544
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class Writer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WRITER_ATTEMPT: _ClassVar[Writer]
     WRITER_BOTH: _ClassVar[Writer]
     WRITER_PLATFORM: _ClassVar[Writer]
+    WRITER_RULE_SERVICE: _ClassVar[Writer]
 SCOPE_UNSPECIFIED: Scope
 SCOPE_INSTANCE: Scope
 SCOPE_DEPLOYMENT: Scope
@@ -47,6 +48,7 @@ WRITER_RUNTIME_SERVICE: Writer
 WRITER_ATTEMPT: Writer
 WRITER_BOTH: Writer
 WRITER_PLATFORM: Writer
+WRITER_RULE_SERVICE: Writer
 SCOPE_FIELD_NUMBER: _ClassVar[int]
 scope: _descriptor.FieldDescriptor
 CATEGORY_FIELD_NUMBER: _ClassVar[int]

@@ -133,8 +133,10 @@ class RuntimeFailed(_message.Message):
     def __init__(self, reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., detail: _Optional[str] = ..., trial: _Optional[int] = ...) -> None: ...
 
 class RuntimeCompleted(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("detail",)
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    detail: str
+    def __init__(self, detail: _Optional[str] = ...) -> None: ...
 
 class ResourcesReleased(_message.Message):
     __slots__ = ()

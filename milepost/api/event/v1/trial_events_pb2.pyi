@@ -30,6 +30,7 @@ class FenceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FENCE_REASON_DEADLINE_EXCEEDED: _ClassVar[FenceReason]
     FENCE_REASON_POLICY: _ClassVar[FenceReason]
     FENCE_REASON_DELETED: _ClassVar[FenceReason]
+    FENCE_REASON_EXCESS: _ClassVar[FenceReason]
 
 class SnapshotReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -60,6 +61,14 @@ class AlertKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALERT_KIND_NO_PROGRESS: _ClassVar[AlertKind]
     ALERT_KIND_SPOOL_FILLING: _ClassVar[AlertKind]
     ALERT_KIND_NOT_REPRODUCIBLE: _ClassVar[AlertKind]
+    ALERT_KIND_CODE: _ClassVar[AlertKind]
+
+class AlertLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALERT_LEVEL_UNSPECIFIED: _ClassVar[AlertLevel]
+    ALERT_LEVEL_INFO: _ClassVar[AlertLevel]
+    ALERT_LEVEL_WARNING: _ClassVar[AlertLevel]
+    ALERT_LEVEL_ERROR: _ClassVar[AlertLevel]
 LAUNCH_REASON_UNSPECIFIED: LaunchReason
 LAUNCH_REASON_FIRST: LaunchReason
 LAUNCH_REASON_RESUME: LaunchReason
@@ -73,6 +82,7 @@ FENCE_REASON_LAUNCH_FAILED: FenceReason
 FENCE_REASON_DEADLINE_EXCEEDED: FenceReason
 FENCE_REASON_POLICY: FenceReason
 FENCE_REASON_DELETED: FenceReason
+FENCE_REASON_EXCESS: FenceReason
 SNAPSHOT_REASON_UNSPECIFIED: SnapshotReason
 SNAPSHOT_REASON_INTERVAL: SnapshotReason
 SNAPSHOT_REASON_STOP: SnapshotReason
@@ -91,9 +101,14 @@ ALERT_KIND_NON_FINITE: AlertKind
 ALERT_KIND_NO_PROGRESS: AlertKind
 ALERT_KIND_SPOOL_FILLING: AlertKind
 ALERT_KIND_NOT_REPRODUCIBLE: AlertKind
+ALERT_KIND_CODE: AlertKind
+ALERT_LEVEL_UNSPECIFIED: AlertLevel
+ALERT_LEVEL_INFO: AlertLevel
+ALERT_LEVEL_WARNING: AlertLevel
+ALERT_LEVEL_ERROR: AlertLevel
 
 class TrialEvent(_message.Message):
-    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared")
+    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded")
     TRIAL_CREATED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_LAUNCHED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +136,7 @@ class TrialEvent(_message.Message):
     ALERT_RAISED_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_STATE_OBSERVED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_DECLARED_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_RECORDED_FIELD_NUMBER: _ClassVar[int]
     trial_created: TrialCreated
     attempt_launched: AttemptLaunched
     attempt_fenced: AttemptFenced
@@ -148,7 +164,8 @@ class TrialEvent(_message.Message):
     alert_raised: AlertRaised
     cluster_state_observed: ClusterStateObserved
     parameters_declared: ParametersDeclared
-    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ...) -> None: ...
+    environment_recorded: EnvironmentRecorded
+    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
     __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters")
@@ -177,7 +194,7 @@ class TrialCreated(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class AttemptLaunched(_message.Message):
-    __slots__ = ("attempt", "reason", "snapshot_id", "snapshot_step", "snapshot_uri", "host", "gpus", "rejected_snapshot_ids")
+    __slots__ = ("attempt", "reason", "snapshot_id", "snapshot_step", "snapshot_uri", "host", "gpus", "rejected_snapshot_ids", "process", "request_id", "own_step", "appends")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +203,10 @@ class AttemptLaunched(_message.Message):
     HOST_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     REJECTED_SNAPSHOT_IDS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    OWN_STEP_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     reason: LaunchReason
     snapshot_id: str
@@ -194,7 +215,11 @@ class AttemptLaunched(_message.Message):
     host: str
     gpus: _containers.RepeatedScalarFieldContainer[int]
     rejected_snapshot_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[LaunchReason, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., host: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., rejected_snapshot_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    process: _common_pb2.ProcessIdentity
+    request_id: str
+    own_step: int
+    appends: bool
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[LaunchReason, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., host: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., rejected_snapshot_ids: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_common_pb2.ProcessIdentity, _Mapping]] = ..., request_id: _Optional[str] = ..., own_step: _Optional[int] = ..., appends: bool = ...) -> None: ...
 
 class AttemptFenced(_message.Message):
     __slots__ = ("attempt", "reason", "cause", "detail", "last_step")
@@ -211,19 +236,21 @@ class AttemptFenced(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[FenceReason, str]] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
-    __slots__ = ("attempt", "restored_snapshot_id", "restored_step", "world_size")
+    __slots__ = ("attempt", "restored_snapshot_id", "restored_step", "world_size", "inexact")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     RESTORED_SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     RESTORED_STEP_FIELD_NUMBER: _ClassVar[int]
     WORLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    INEXACT_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     restored_snapshot_id: str
     restored_step: int
     world_size: int
-    def __init__(self, attempt: _Optional[int] = ..., restored_snapshot_id: _Optional[str] = ..., restored_step: _Optional[int] = ..., world_size: _Optional[int] = ...) -> None: ...
+    inexact: str
+    def __init__(self, attempt: _Optional[int] = ..., restored_snapshot_id: _Optional[str] = ..., restored_step: _Optional[int] = ..., world_size: _Optional[int] = ..., inexact: _Optional[str] = ...) -> None: ...
 
 class PlanDeclared(_message.Message):
-    __slots__ = ("attempt", "total_steps", "steps_per_epoch", "epochs", "eval_every_steps", "snapshot_every_steps", "batches_per_epoch")
+    __slots__ = ("attempt", "total_steps", "steps_per_epoch", "epochs", "eval_every_steps", "snapshot_every_steps", "batches_per_epoch", "gives_state", "eval_every_epochs")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
     STEPS_PER_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -231,6 +258,8 @@ class PlanDeclared(_message.Message):
     EVAL_EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
     BATCHES_PER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    GIVES_STATE_FIELD_NUMBER: _ClassVar[int]
+    EVAL_EVERY_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     total_steps: int
     steps_per_epoch: int
@@ -238,7 +267,9 @@ class PlanDeclared(_message.Message):
     eval_every_steps: int
     snapshot_every_steps: int
     batches_per_epoch: int
-    def __init__(self, attempt: _Optional[int] = ..., total_steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., eval_every_steps: _Optional[int] = ..., snapshot_every_steps: _Optional[int] = ..., batches_per_epoch: _Optional[int] = ...) -> None: ...
+    gives_state: bool
+    eval_every_epochs: int
+    def __init__(self, attempt: _Optional[int] = ..., total_steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., eval_every_steps: _Optional[int] = ..., snapshot_every_steps: _Optional[int] = ..., batches_per_epoch: _Optional[int] = ..., gives_state: bool = ..., eval_every_epochs: _Optional[int] = ...) -> None: ...
 
 class ParametersDeclared(_message.Message):
     __slots__ = ("attempt", "parameters", "labels", "removed_labels")
@@ -267,20 +298,22 @@ class ParametersDeclared(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., removed_labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InstanceStarted(_message.Message):
-    __slots__ = ("attempt", "rank", "host", "process_id", "devices", "software")
+    __slots__ = ("attempt", "rank", "host", "process_id", "devices", "software", "process")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     rank: int
     host: str
     process_id: int
     devices: _containers.RepeatedScalarFieldContainer[str]
     software: str
-    def __init__(self, attempt: _Optional[int] = ..., rank: _Optional[int] = ..., host: _Optional[str] = ..., process_id: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ...) -> None: ...
+    process: _common_pb2.ProcessIdentity
+    def __init__(self, attempt: _Optional[int] = ..., rank: _Optional[int] = ..., host: _Optional[str] = ..., process_id: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ..., process: _Optional[_Union[_common_pb2.ProcessIdentity, _Mapping]] = ...) -> None: ...
 
 class InstanceReadinessChanged(_message.Message):
     __slots__ = ("attempt", "rank", "ready", "reason")
@@ -323,14 +356,18 @@ class InstanceExited(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., rank: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class EpochCompleted(_message.Message):
-    __slots__ = ("attempt", "epoch", "step")
+    __slots__ = ("attempt", "epoch", "step", "batch", "batch_count")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     epoch: int
     step: int
-    def __init__(self, attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+    batch: int
+    batch_count: int
+    def __init__(self, attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., step: _Optional[int] = ..., batch: _Optional[int] = ..., batch_count: _Optional[int] = ...) -> None: ...
 
 class EvaluationStarted(_message.Message):
     __slots__ = ("attempt", "step", "batch_count")
@@ -507,12 +544,14 @@ class TrialResumeRequested(_message.Message):
     def __init__(self, snapshot_id: _Optional[str] = ...) -> None: ...
 
 class TrialCompleted(_message.Message):
-    __slots__ = ("attempt", "last_step")
+    __slots__ = ("attempt", "last_step", "detail")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     last_step: int
-    def __init__(self, attempt: _Optional[int] = ..., last_step: _Optional[int] = ...) -> None: ...
+    detail: str
+    def __init__(self, attempt: _Optional[int] = ..., last_step: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class TrialFailed(_message.Message):
     __slots__ = ("attempt", "reason", "detail")
@@ -535,18 +574,22 @@ class TrialStopped(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., lost_steps: _Optional[int] = ...) -> None: ...
 
 class AlertRaised(_message.Message):
-    __slots__ = ("attempt", "kind", "series", "step", "message")
+    __slots__ = ("attempt", "kind", "series", "step", "message", "title", "level")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SERIES_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     kind: AlertKind
     series: str
     step: int
     message: str
-    def __init__(self, attempt: _Optional[int] = ..., kind: _Optional[_Union[AlertKind, str]] = ..., series: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    title: str
+    level: AlertLevel
+    def __init__(self, attempt: _Optional[int] = ..., kind: _Optional[_Union[AlertKind, str]] = ..., series: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ..., title: _Optional[str] = ..., level: _Optional[_Union[AlertLevel, str]] = ...) -> None: ...
 
 class ClusterStateObserved(_message.Message):
     __slots__ = ("attempt", "state", "message")
@@ -557,3 +600,56 @@ class ClusterStateObserved(_message.Message):
     state: str
     message: str
     def __init__(self, attempt: _Optional[int] = ..., state: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class EnvironmentRecorded(_message.Message):
+    __slots__ = ("attempt", "git", "packages", "left_out_package_count", "python", "platform", "cpu_count", "devices", "command", "gpus")
+    class PackagesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    GIT_FIELD_NUMBER: _ClassVar[int]
+    PACKAGES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_PACKAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    CPU_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    git: GitState
+    packages: _containers.ScalarMap[str, str]
+    left_out_package_count: int
+    python: str
+    platform: str
+    cpu_count: int
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    command: str
+    gpus: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, attempt: _Optional[int] = ..., git: _Optional[_Union[GitState, _Mapping]] = ..., packages: _Optional[_Mapping[str, str]] = ..., left_out_package_count: _Optional[int] = ..., python: _Optional[str] = ..., platform: _Optional[str] = ..., cpu_count: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., command: _Optional[str] = ..., gpus: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GitState(_message.Message):
+    __slots__ = ("commit", "branch", "remote", "dirty", "diff", "diff_byte_count", "untracked", "left_out_untracked_count", "unknown_changes")
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_FIELD_NUMBER: _ClassVar[int]
+    DIRTY_FIELD_NUMBER: _ClassVar[int]
+    DIFF_FIELD_NUMBER: _ClassVar[int]
+    DIFF_BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNTRACKED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_UNTRACKED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    commit: str
+    branch: str
+    remote: str
+    dirty: bool
+    diff: str
+    diff_byte_count: int
+    untracked: _containers.RepeatedScalarFieldContainer[str]
+    left_out_untracked_count: int
+    unknown_changes: bool
+    def __init__(self, commit: _Optional[str] = ..., branch: _Optional[str] = ..., remote: _Optional[str] = ..., dirty: bool = ..., diff: _Optional[str] = ..., diff_byte_count: _Optional[int] = ..., untracked: _Optional[_Iterable[str]] = ..., left_out_untracked_count: _Optional[int] = ..., unknown_changes: bool = ...) -> None: ...

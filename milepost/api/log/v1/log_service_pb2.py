@@ -27,7 +27,7 @@ from milepost.api.event.v1 import recorded_event_pb2 as milepost_dot_api_dot_eve
 from milepost.api.telemetry.v1 import telemetry_pb2 as milepost_dot_api_dot_telemetry_dot_v1_dot_telemetry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%milepost/api/log/v1/log_service.proto\x12\x13milepost.api.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*milepost/api/event/v1/recorded_event.proto\x1a)milepost/api/telemetry/v1/telemetry.proto\"\xe3\x02\n\tLogFilter\x12\x33\n\x06levels\x18\x01 \x03(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\x10\n\x08\x61ttempts\x18\x03 \x03(\x05\x12\x35\n\x07streams\x18\x04 \x03(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x1a\n\x12regular_expression\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfirst_step\x18\t \x01(\x03\x12\x11\n\tlast_step\x18\n \x01(\x03\x12\x1a\n\x12include_superseded\x18\x0b \x01(\x08\"\x9c\x02\n\x08LogEntry\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05level\x18\x03 \x01(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x34\n\x06stream\x18\x05 \x01(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04step\x18\x06 \x01(\x03\x12\r\n\x05trial\x18\x07 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x0c\n\x04text\x18\t \x01(\t\x12\x12\n\nsuperseded\x18\n \x01(\x08\x12\x0e\n\x06logger\x18\x0b \x01(\t\"\xe2\x01\n\x10QueryLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x11\n\tbackwards\x18\x05 \x01(\x08\x12*\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\x12\x0c\n\x04skip\x18\x07 \x01(\x03\x12\x1e\n\x16min_telemetry_sequence\x18\x08 \x01(\x03\"\x9d\x01\n\x11QueryLogsResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.milepost.api.log.v1.LogEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1a\n\x12telemetry_sequence\x18\x04 \x01(\x03\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x03\"c\n\x11StreamLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"\x83\x01\n\x12StreamLogsResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.milepost.api.log.v1.LogEntry\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x1a\n\x12telemetry_sequence\x18\x03 \x01(\x03\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\"\x82\x01\n\x14ListLogFacetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12*\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"%\n\x05\x46\x61\x63\x65t\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xc9\x01\n\x15ListLogFacetsResponse\x12*\n\x06levels\x18\x01 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12)\n\x05ranks\x18\x02 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12,\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12+\n\x07streams\x18\x04 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet2\xb1\x02\n\nLogService\x12Z\n\tQueryLogs\x12%.milepost.api.log.v1.QueryLogsRequest\x1a&.milepost.api.log.v1.QueryLogsResponse\x12_\n\nStreamLogs\x12&.milepost.api.log.v1.StreamLogsRequest\x1a\'.milepost.api.log.v1.StreamLogsResponse0\x01\x12\x66\n\rListLogFacets\x12).milepost.api.log.v1.ListLogFacetsRequest\x1a*.milepost.api.log.v1.ListLogFacetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%milepost/api/log/v1/log_service.proto\x12\x13milepost.api.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*milepost/api/event/v1/recorded_event.proto\x1a)milepost/api/telemetry/v1/telemetry.proto\"\xe3\x02\n\tLogFilter\x12\x33\n\x06levels\x18\x01 \x03(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\x10\n\x08\x61ttempts\x18\x03 \x03(\x05\x12\x35\n\x07streams\x18\x04 \x03(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x1a\n\x12regular_expression\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfirst_step\x18\t \x01(\x03\x12\x11\n\tlast_step\x18\n \x01(\x03\x12\x1a\n\x12include_superseded\x18\x0b \x01(\x08\"\xce\x02\n\x08LogEntry\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05level\x18\x03 \x01(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x34\n\x06stream\x18\x05 \x01(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04step\x18\x06 \x01(\x03\x12\r\n\x05trial\x18\x07 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x0c\n\x04text\x18\t \x01(\t\x12\x12\n\nsuperseded\x18\n \x01(\x08\x12\x0e\n\x06logger\x18\x0b \x01(\t\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe2\x01\n\x10QueryLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x11\n\tbackwards\x18\x05 \x01(\x08\x12*\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\x12\x0c\n\x04skip\x18\x07 \x01(\x03\x12\x1e\n\x16min_telemetry_sequence\x18\x08 \x01(\x03\"\x9d\x01\n\x11QueryLogsResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.milepost.api.log.v1.LogEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1a\n\x12telemetry_sequence\x18\x04 \x01(\x03\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x03\"c\n\x11StreamLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"\x83\x01\n\x12StreamLogsResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.milepost.api.log.v1.LogEntry\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x1a\n\x12telemetry_sequence\x18\x03 \x01(\x03\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\"\x82\x01\n\x14ListLogFacetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.milepost.api.log.v1.LogFilter\x12*\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1b.milepost.api.event.v1.AsOf\"%\n\x05\x46\x61\x63\x65t\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xc9\x01\n\x15ListLogFacetsResponse\x12*\n\x06levels\x18\x01 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12)\n\x05ranks\x18\x02 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12,\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet\x12+\n\x07streams\x18\x04 \x03(\x0b\x32\x1a.milepost.api.log.v1.Facet2\xb1\x02\n\nLogService\x12Z\n\tQueryLogs\x12%.milepost.api.log.v1.QueryLogsRequest\x1a&.milepost.api.log.v1.QueryLogsResponse\x12_\n\nStreamLogs\x12&.milepost.api.log.v1.StreamLogsRequest\x1a\'.milepost.api.log.v1.StreamLogsResponse0\x01\x12\x66\n\rListLogFacets\x12).milepost.api.log.v1.ListLogFacetsRequest\x1a*.milepost.api.log.v1.ListLogFacetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,21 +37,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGFILTER']._serialized_start=183
   _globals['_LOGFILTER']._serialized_end=538
   _globals['_LOGENTRY']._serialized_start=541
-  _globals['_LOGENTRY']._serialized_end=825
-  _globals['_QUERYLOGSREQUEST']._serialized_start=828
-  _globals['_QUERYLOGSREQUEST']._serialized_end=1054
-  _globals['_QUERYLOGSRESPONSE']._serialized_start=1057
-  _globals['_QUERYLOGSRESPONSE']._serialized_end=1214
-  _globals['_STREAMLOGSREQUEST']._serialized_start=1216
-  _globals['_STREAMLOGSREQUEST']._serialized_end=1315
-  _globals['_STREAMLOGSRESPONSE']._serialized_start=1318
-  _globals['_STREAMLOGSRESPONSE']._serialized_end=1449
-  _globals['_LISTLOGFACETSREQUEST']._serialized_start=1452
-  _globals['_LISTLOGFACETSREQUEST']._serialized_end=1582
-  _globals['_FACET']._serialized_start=1584
-  _globals['_FACET']._serialized_end=1621
-  _globals['_LISTLOGFACETSRESPONSE']._serialized_start=1624
-  _globals['_LISTLOGFACETSRESPONSE']._serialized_end=1825
-  _globals['_LOGSERVICE']._serialized_start=1828
-  _globals['_LOGSERVICE']._serialized_end=2133
+  _globals['_LOGENTRY']._serialized_end=875
+  _globals['_QUERYLOGSREQUEST']._serialized_start=878
+  _globals['_QUERYLOGSREQUEST']._serialized_end=1104
+  _globals['_QUERYLOGSRESPONSE']._serialized_start=1107
+  _globals['_QUERYLOGSRESPONSE']._serialized_end=1264
+  _globals['_STREAMLOGSREQUEST']._serialized_start=1266
+  _globals['_STREAMLOGSREQUEST']._serialized_end=1365
+  _globals['_STREAMLOGSRESPONSE']._serialized_start=1368
+  _globals['_STREAMLOGSRESPONSE']._serialized_end=1499
+  _globals['_LISTLOGFACETSREQUEST']._serialized_start=1502
+  _globals['_LISTLOGFACETSREQUEST']._serialized_end=1632
+  _globals['_FACET']._serialized_start=1634
+  _globals['_FACET']._serialized_end=1671
+  _globals['_LISTLOGFACETSRESPONSE']._serialized_start=1674
+  _globals['_LISTLOGFACETSRESPONSE']._serialized_end=1875
+  _globals['_LOGSERVICE']._serialized_start=1878
+  _globals['_LOGSERVICE']._serialized_end=2183
 # @@protoc_insertion_point(module_scope)

@@ -38,7 +38,7 @@ class LogFilter(_message.Message):
     def __init__(self, levels: _Optional[_Iterable[_Union[_telemetry_pb2.LogLevel, str]]] = ..., ranks: _Optional[_Iterable[int]] = ..., attempts: _Optional[_Iterable[int]] = ..., streams: _Optional[_Iterable[_Union[_telemetry_pb2.LogStream, str]]] = ..., text: _Optional[str] = ..., regular_expression: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., include_superseded: bool = ...) -> None: ...
 
 class LogEntry(_message.Message):
-    __slots__ = ("cursor", "time", "level", "rank", "stream", "step", "trial", "attempt", "text", "superseded", "logger")
+    __slots__ = ("cursor", "time", "level", "rank", "stream", "step", "trial", "attempt", "text", "superseded", "logger", "receive_time")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class LogEntry(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     LOGGER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     cursor: str
     time: _timestamp_pb2.Timestamp
     level: _telemetry_pb2.LogLevel
@@ -61,7 +62,8 @@ class LogEntry(_message.Message):
     text: str
     superseded: bool
     logger: str
-    def __init__(self, cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., level: _Optional[_Union[_telemetry_pb2.LogLevel, str]] = ..., rank: _Optional[int] = ..., stream: _Optional[_Union[_telemetry_pb2.LogStream, str]] = ..., step: _Optional[int] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., superseded: bool = ..., logger: _Optional[str] = ...) -> None: ...
+    receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., level: _Optional[_Union[_telemetry_pb2.LogLevel, str]] = ..., rank: _Optional[int] = ..., stream: _Optional[_Union[_telemetry_pb2.LogStream, str]] = ..., step: _Optional[int] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., superseded: bool = ..., logger: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class QueryLogsRequest(_message.Message):
     __slots__ = ("parent", "filter", "page_size", "cursor", "backwards", "as_of", "skip", "min_telemetry_sequence")

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class LogServiceStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A cursor behind the end of TELEMETRY in StreamLogs:
+    OUT_OF_RANGE, an older backup was restored; forget what was read, and begin again without one.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -52,7 +54,9 @@ class LogServiceStub(object):
 
 
 class LogServiceServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A cursor behind the end of TELEMETRY in StreamLogs:
+    OUT_OF_RANGE, an older backup was restored; forget what was read, and begin again without one.
+    """
 
     def QueryLogs(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -101,7 +105,9 @@ def add_LogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LogService(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A cursor behind the end of TELEMETRY in StreamLogs:
+    OUT_OF_RANGE, an older backup was restored; forget what was read, and begin again without one.
+    """
 
     @staticmethod
     def QueryLogs(request,

@@ -20,7 +20,7 @@ AXIS_RELATIVE_TIME: Axis
 AXIS_WALL_TIME: Axis
 
 class SeriesSummary(_message.Message):
-    __slots__ = ("key", "point_count", "first_step", "last_step", "last", "min", "max", "min_step", "max_step", "nan_count", "positive_infinity_count", "negative_infinity_count", "first_non_finite_step", "best", "best_step")
+    __slots__ = ("key", "point_count", "first_step", "last_step", "last", "min", "max", "min_step", "max_step", "nan_count", "positive_infinity_count", "negative_infinity_count", "first_non_finite_step", "best", "best_step", "parent", "last_time_ms")
     KEY_FIELD_NUMBER: _ClassVar[int]
     POINT_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,8 @@ class SeriesSummary(_message.Message):
     FIRST_NON_FINITE_STEP_FIELD_NUMBER: _ClassVar[int]
     BEST_FIELD_NUMBER: _ClassVar[int]
     BEST_STEP_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     key: str
     point_count: int
     first_step: int
@@ -51,23 +53,33 @@ class SeriesSummary(_message.Message):
     first_non_finite_step: int
     best: float
     best_step: int
-    def __init__(self, key: _Optional[str] = ..., point_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., nan_count: _Optional[int] = ..., positive_infinity_count: _Optional[int] = ..., negative_infinity_count: _Optional[int] = ..., first_non_finite_step: _Optional[int] = ..., best: _Optional[float] = ..., best_step: _Optional[int] = ...) -> None: ...
+    parent: str
+    last_time_ms: int
+    def __init__(self, key: _Optional[str] = ..., point_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., nan_count: _Optional[int] = ..., positive_infinity_count: _Optional[int] = ..., negative_infinity_count: _Optional[int] = ..., first_non_finite_step: _Optional[int] = ..., best: _Optional[float] = ..., best_step: _Optional[int] = ..., parent: _Optional[str] = ..., last_time_ms: _Optional[int] = ...) -> None: ...
 
 class ListSeriesRequest(_message.Message):
-    __slots__ = ("parent", "as_of")
+    __slots__ = ("parent", "as_of", "parents", "page_size", "page_token")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    PARENTS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     parent: str
     as_of: _recorded_event_pb2.AsOf
-    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
+    parents: _containers.RepeatedScalarFieldContainer[str]
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., parents: _Optional[_Iterable[str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListSeriesResponse(_message.Message):
-    __slots__ = ("series", "telemetry_sequence")
+    __slots__ = ("series", "telemetry_sequence", "next_page_token")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     series: _containers.RepeatedCompositeFieldContainer[SeriesSummary]
     telemetry_sequence: int
-    def __init__(self, series: _Optional[_Iterable[_Union[SeriesSummary, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, series: _Optional[_Iterable[_Union[SeriesSummary, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class QuerySeriesRequest(_message.Message):
     __slots__ = ("parents", "keys", "first_step", "last_step", "bucket_count", "include_superseded", "as_of", "axis", "min_telemetry_sequence")
@@ -196,16 +208,20 @@ class StreamSeriesResponse(_message.Message):
     def __init__(self, blocks: _Optional[_Iterable[_Union[PointBlock, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., cut: _Optional[_Union[LineageCut, _Mapping]] = ..., caught_up: bool = ...) -> None: ...
 
 class ExportSeriesRequest(_message.Message):
-    __slots__ = ("parents", "keys", "include_superseded", "as_of")
+    __slots__ = ("parents", "keys", "include_superseded", "as_of", "skip", "limit")
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     parents: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     include_superseded: bool
     as_of: _recorded_event_pb2.AsOf
-    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
+    skip: int
+    limit: int
+    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class ExportSeriesResponse(_message.Message):
     __slots__ = ("arrow",)
@@ -228,7 +244,7 @@ class NumberRange(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class SenderCompleteness(_message.Message):
-    __slots__ = ("trial", "attempt", "source", "kind", "sent_batches", "stored_batches", "sent_items", "stored_items", "duplicate_batches", "dropped_batches", "gaps")
+    __slots__ = ("trial", "attempt", "source", "kind", "sent_batches", "stored_batches", "sent_items", "stored_items", "duplicate_batches", "dropped_batches", "gaps", "written_batches", "ended")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +256,8 @@ class SenderCompleteness(_message.Message):
     DUPLICATE_BATCHES_FIELD_NUMBER: _ClassVar[int]
     DROPPED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     trial: int
     attempt: int
     source: str
@@ -251,23 +269,41 @@ class SenderCompleteness(_message.Message):
     duplicate_batches: int
     dropped_batches: int
     gaps: _containers.RepeatedCompositeFieldContainer[NumberRange]
-    def __init__(self, trial: _Optional[int] = ..., attempt: _Optional[int] = ..., source: _Optional[str] = ..., kind: _Optional[str] = ..., sent_batches: _Optional[int] = ..., stored_batches: _Optional[int] = ..., sent_items: _Optional[int] = ..., stored_items: _Optional[int] = ..., duplicate_batches: _Optional[int] = ..., dropped_batches: _Optional[int] = ..., gaps: _Optional[_Iterable[_Union[NumberRange, _Mapping]]] = ...) -> None: ...
+    written_batches: int
+    ended: bool
+    def __init__(self, trial: _Optional[int] = ..., attempt: _Optional[int] = ..., source: _Optional[str] = ..., kind: _Optional[str] = ..., sent_batches: _Optional[int] = ..., stored_batches: _Optional[int] = ..., sent_items: _Optional[int] = ..., stored_items: _Optional[int] = ..., duplicate_batches: _Optional[int] = ..., dropped_batches: _Optional[int] = ..., gaps: _Optional[_Iterable[_Union[NumberRange, _Mapping]]] = ..., written_batches: _Optional[int] = ..., ended: bool = ...) -> None: ...
 
 class GetCompletenessResponse(_message.Message):
-    __slots__ = ("senders", "sent_points", "stored_points", "gap_count", "dropped_points", "message")
+    __slots__ = ("senders", "sent_points", "stored_points", "gap_count", "dropped_points", "message", "still_writing", "waiting_batches", "unfinished", "imported")
     SENDERS_FIELD_NUMBER: _ClassVar[int]
     SENT_POINTS_FIELD_NUMBER: _ClassVar[int]
     STORED_POINTS_FIELD_NUMBER: _ClassVar[int]
     GAP_COUNT_FIELD_NUMBER: _ClassVar[int]
     DROPPED_POINTS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STILL_WRITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    UNFINISHED_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
     senders: _containers.RepeatedCompositeFieldContainer[SenderCompleteness]
     sent_points: int
     stored_points: int
     gap_count: int
     dropped_points: int
     message: str
-    def __init__(self, senders: _Optional[_Iterable[_Union[SenderCompleteness, _Mapping]]] = ..., sent_points: _Optional[int] = ..., stored_points: _Optional[int] = ..., gap_count: _Optional[int] = ..., dropped_points: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    still_writing: bool
+    waiting_batches: int
+    unfinished: _containers.RepeatedCompositeFieldContainer[UnfinishedAttempt]
+    imported: bool
+    def __init__(self, senders: _Optional[_Iterable[_Union[SenderCompleteness, _Mapping]]] = ..., sent_points: _Optional[int] = ..., stored_points: _Optional[int] = ..., gap_count: _Optional[int] = ..., dropped_points: _Optional[int] = ..., message: _Optional[str] = ..., still_writing: bool = ..., waiting_batches: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedAttempt, _Mapping]]] = ..., imported: bool = ...) -> None: ...
+
+class UnfinishedAttempt(_message.Message):
+    __slots__ = ("trial", "attempt")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    attempt: int
+    def __init__(self, trial: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class VerifyStoredRequest(_message.Message):
     __slots__ = ("parent",)
@@ -276,18 +312,20 @@ class VerifyStoredRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ...) -> None: ...
 
 class VerifyStoredResponse(_message.Message):
-    __slots__ = ("compared_batches", "compared_points", "difference_count", "differences", "compared_lines")
+    __slots__ = ("compared_batches", "compared_points", "difference_count", "differences", "compared_lines", "oddities")
     COMPARED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     COMPARED_POINTS_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     COMPARED_LINES_FIELD_NUMBER: _ClassVar[int]
+    ODDITIES_FIELD_NUMBER: _ClassVar[int]
     compared_batches: int
     compared_points: int
     difference_count: int
     differences: _containers.RepeatedScalarFieldContainer[str]
     compared_lines: int
-    def __init__(self, compared_batches: _Optional[int] = ..., compared_points: _Optional[int] = ..., difference_count: _Optional[int] = ..., differences: _Optional[_Iterable[str]] = ..., compared_lines: _Optional[int] = ...) -> None: ...
+    oddities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, compared_batches: _Optional[int] = ..., compared_points: _Optional[int] = ..., difference_count: _Optional[int] = ..., differences: _Optional[_Iterable[str]] = ..., compared_lines: _Optional[int] = ..., oddities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PurgeRuntimeRequest(_message.Message):
     __slots__ = ("name",)

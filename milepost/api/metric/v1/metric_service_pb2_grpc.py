@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class MetricServiceStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A position behind the end of TELEMETRY: OUT_OF_RANGE, an
+    older backup was restored; forget what was read, and begin again without a position.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -87,10 +89,12 @@ class MetricServiceStub(object):
 
 
 class MetricServiceServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A position behind the end of TELEMETRY: OUT_OF_RANGE, an
+    older backup was restored; forget what was read, and begin again without a position.
+    """
 
     def ListSeries(self, request, context):
-        """The series of a trial with last, smallest, largest and best value.
+        """The series of trials with last, smallest, largest and best value.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +225,9 @@ def add_MetricServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MetricService(object):
-    """Missing associated documentation comment in .proto file."""
+    """Of a runtime or a trial that nobody has heard of: NOT_FOUND. A position behind the end of TELEMETRY: OUT_OF_RANGE, an
+    older backup was restored; forget what was read, and begin again without a position.
+    """
 
     @staticmethod
     def ListSeries(request,

@@ -77,7 +77,7 @@ class TrialCounts(_message.Message):
     def __init__(self, running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
 
 class Runtime(_message.Message):
-    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported")
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,12 @@ class Runtime(_message.Message):
     CONFIGURATION_TEXT_FIELD_NUMBER: _ClassVar[int]
     DELETED_FIELD_NUMBER: _ClassVar[int]
     IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATE_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    START_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_TEXT_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     display_name: str
@@ -153,7 +159,13 @@ class Runtime(_message.Message):
     configuration_text: str
     deleted: bool
     imported: Imported
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ...) -> None: ...
+    health_reason: str
+    create_receive_time: _timestamp_pb2.Timestamp
+    start_receive_time: _timestamp_pb2.Timestamp
+    end_receive_time: _timestamp_pb2.Timestamp
+    left_out_trial_count: int
+    resolved_text: str
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ...) -> None: ...
 
 class Imported(_message.Message):
     __slots__ = ("import_time", "imported_by", "export_time", "events_sequence", "sha256")
@@ -170,18 +182,20 @@ class Imported(_message.Message):
     def __init__(self, import_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., imported_by: _Optional[str] = ..., export_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., events_sequence: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class StartRuntimeRequest(_message.Message):
-    __slots__ = ("configuration", "configuration_text", "request_id", "validate_only", "runtime_id")
+    __slots__ = ("configuration", "configuration_text", "request_id", "validate_only", "runtime_id", "process")
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_TEXT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     configuration: _configuration_pb2.RuntimeConfiguration
     configuration_text: str
     request_id: str
     validate_only: bool
     runtime_id: str
-    def __init__(self, configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_text: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., runtime_id: _Optional[str] = ...) -> None: ...
+    process: _common_pb2.ProcessIdentity
+    def __init__(self, configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_text: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., runtime_id: _Optional[str] = ..., process: _Optional[_Union[_common_pb2.ProcessIdentity, _Mapping]] = ...) -> None: ...
 
 class StartRuntimeResponse(_message.Message):
     __slots__ = ("runtime", "sequence")
@@ -277,20 +291,22 @@ class PreviewStopRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., trial: _Optional[int] = ...) -> None: ...
 
 class StopLoss(_message.Message):
-    __slots__ = ("trial", "current_step", "snapshot_step", "snapshot_id", "lost_steps", "lost_time")
+    __slots__ = ("trial", "current_step", "snapshot_step", "snapshot_id", "lost_steps", "lost_time", "graceful_saves")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     CURRENT_STEP_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_STEP_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     LOST_STEPS_FIELD_NUMBER: _ClassVar[int]
     LOST_TIME_FIELD_NUMBER: _ClassVar[int]
+    GRACEFUL_SAVES_FIELD_NUMBER: _ClassVar[int]
     trial: int
     current_step: int
     snapshot_step: int
     snapshot_id: str
     lost_steps: int
     lost_time: _duration_pb2.Duration
-    def __init__(self, trial: _Optional[int] = ..., current_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., lost_steps: _Optional[int] = ..., lost_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    graceful_saves: bool
+    def __init__(self, trial: _Optional[int] = ..., current_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., lost_steps: _Optional[int] = ..., lost_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., graceful_saves: bool = ...) -> None: ...
 
 class PreviewStopResponse(_message.Message):
     __slots__ = ("losses", "abrupt_message", "graceful_message", "stoppable")
@@ -385,7 +401,7 @@ class DeleteRuntimeResponse(_message.Message):
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded")
+    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded", "receive_time")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -408,6 +424,7 @@ class Snapshot(_message.Message):
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     snapshot_id: str
     trial: int
@@ -423,25 +440,32 @@ class Snapshot(_message.Message):
     manifest_sha256: str
     metrics: _containers.ScalarMap[str, float]
     superseded: bool
-    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ...) -> None: ...
+    receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListSnapshotsRequest(_message.Message):
-    __slots__ = ("parent", "show_deleted", "as_of")
+    __slots__ = ("parent", "show_deleted", "as_of", "page_size", "page_token")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     SHOW_DELETED_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     parent: str
     show_deleted: bool
     as_of: _recorded_event_pb2.AsOf
-    def __init__(self, parent: _Optional[str] = ..., show_deleted: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., show_deleted: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListSnapshotsResponse(_message.Message):
-    __slots__ = ("snapshots", "sequence")
+    __slots__ = ("snapshots", "sequence", "next_page_token")
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
     sequence: int
-    def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., sequence: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class EventFilter(_message.Message):
     __slots__ = ("scope", "categories", "trial", "start_time", "end_time", "actor", "types")

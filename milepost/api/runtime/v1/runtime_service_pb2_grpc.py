@@ -26,8 +26,11 @@ if _version_not_supported:
 
 
 class RuntimeServiceStub(object):
-    """Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
+    """A page has fewer items than `page_size` where more would not fit into the 4 MiB that clients take: what says that there
+    are more is `next_page_token`. Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
     violation at once. Every command is idempotent: given again it decides nothing and answers with the state.
+    Positions are from 0 to 2^53 - 1. One behind the end of the log is OUT_OF_RANGE: an older backup was restored; forget what
+    was read, and begin again without a position.
     """
 
     def __init__(self, channel):
@@ -109,8 +112,11 @@ class RuntimeServiceStub(object):
 
 
 class RuntimeServiceServicer(object):
-    """Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
+    """A page has fewer items than `page_size` where more would not fit into the 4 MiB that clients take: what says that there
+    are more is `next_page_token`. Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
     violation at once. Every command is idempotent: given again it decides nothing and answers with the state.
+    Positions are from 0 to 2^53 - 1. One behind the end of the log is OUT_OF_RANGE: an older backup was restored; forget what
+    was read, and begin again without a position.
     """
 
     def StartRuntime(self, request, context):
@@ -294,8 +300,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RuntimeService(object):
-    """Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
+    """A page has fewer items than `page_size` where more would not fit into the 4 MiB that clients take: what says that there
+    are more is `next_page_token`. Errors of all methods carry `google.rpc.ErrorInfo`; INVALID_ARGUMENT carries `google.rpc.BadRequest` with every
     violation at once. Every command is idempotent: given again it decides nothing and answers with the state.
+    Positions are from 0 to 2^53 - 1. One behind the end of the log is OUT_OF_RANGE: an older backup was restored; forget what
+    was read, and begin again without a position.
     """
 
     @staticmethod

@@ -48,16 +48,18 @@ class Sender(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
 
 class StepBatch(_message.Message):
-    __slots__ = ("sender", "number", "groups", "tombstone")
+    __slots__ = ("sender", "number", "groups", "tombstone", "last")
     SENDER_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     sender: Sender
     number: int
     groups: _containers.RepeatedCompositeFieldContainer[StepGroup]
     tombstone: Tombstone
-    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[StepGroup, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ...) -> None: ...
+    last: bool
+    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[StepGroup, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ..., last: bool = ...) -> None: ...
 
 class StepGroup(_message.Message):
     __slots__ = ("steps", "times_ms", "columns")
@@ -108,16 +110,18 @@ class LogLine(_message.Message):
     def __init__(self, time_ms: _Optional[int] = ..., level: _Optional[_Union[LogLevel, str]] = ..., rank: _Optional[int] = ..., stream: _Optional[_Union[LogStream, str]] = ..., step: _Optional[int] = ..., text: _Optional[str] = ..., logger: _Optional[str] = ...) -> None: ...
 
 class LogBatch(_message.Message):
-    __slots__ = ("sender", "number", "lines", "tombstone")
+    __slots__ = ("sender", "number", "lines", "tombstone", "last")
     SENDER_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     sender: Sender
     number: int
     lines: _containers.RepeatedCompositeFieldContainer[LogLine]
     tombstone: Tombstone
-    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ...) -> None: ...
+    last: bool
+    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ..., last: bool = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("rank", "step", "next_beat_ms", "process_id", "idle_ms", "phase", "step_ms", "spooled_batches", "spooled_bytes")

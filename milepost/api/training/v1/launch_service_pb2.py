@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from milepost.api.event.v1 import common_pb2 as milepost_dot_api_dot_event_dot_v1_dot_common__pb2
 from milepost.api.training.v1 import training_pb2 as milepost_dot_api_dot_training_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-milepost/api/training/v1/launch_service.proto\x12\x18milepost.api.training.v1\x1a\'milepost/api/training/v1/training.proto\"4\n\x12\x43laimLaunchRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"\xf1\x01\n\x13\x43laimLaunchResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12S\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32>.milepost.api.training.v1.ClaimLaunchResponse.EnvironmentEntry\x12\x18\n\x10nats_credentials\x18\x03 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x14TakeUpAttemptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"j\n\x15TakeUpAttemptResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12\x18\n\x10nats_credentials\x18\x02 \x01(\t2\xed\x01\n\rLaunchService\x12j\n\x0b\x43laimLaunch\x12,.milepost.api.training.v1.ClaimLaunchRequest\x1a-.milepost.api.training.v1.ClaimLaunchResponse\x12p\n\rTakeUpAttempt\x12..milepost.api.training.v1.TakeUpAttemptRequest\x1a/.milepost.api.training.v1.TakeUpAttemptResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-milepost/api/training/v1/launch_service.proto\x12\x18milepost.api.training.v1\x1a\"milepost/api/event/v1/common.proto\x1a\'milepost/api/training/v1/training.proto\"4\n\x12\x43laimLaunchRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"\xf1\x01\n\x13\x43laimLaunchResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12S\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32>.milepost.api.training.v1.ClaimLaunchResponse.EnvironmentEntry\x12\x18\n\x10nats_credentials\x18\x03 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x14TakeUpAttemptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"j\n\x15TakeUpAttemptResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12\x18\n\x10nats_credentials\x18\x02 \x01(\t\"\xa6\x02\n\x13\x42\x65ginAttemptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x37\n\x07process\x18\x03 \x01(\x0b\x32&.milepost.api.event.v1.ProcessIdentity\x12\x14\n\x0c\x64\x65\x61\x64_attempt\x18\x04 \x01(\x05\x12\x13\n\x0b\x64\x65\x61\x64_detail\x18\x05 \x01(\t\x12\x11\n\x04step\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btotal_steps\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0bsnapshot_id\x18\x08 \x01(\t\x12\x1d\n\x15rejected_snapshot_ids\x18\t \x03(\t\x12\x0f\n\x07\x61ppends\x18\n \x01(\x08\x42\x07\n\x05_stepB\x0e\n\x0c_total_steps\"i\n\x14\x42\x65ginAttemptResponse\x12\x37\n\x06launch\x18\x01 \x01(\x0b\x32\'.milepost.api.training.v1.AttemptLaunch\x12\x18\n\x10nats_credentials\x18\x02 \x01(\t2\xdc\x02\n\rLaunchService\x12j\n\x0b\x43laimLaunch\x12,.milepost.api.training.v1.ClaimLaunchRequest\x1a-.milepost.api.training.v1.ClaimLaunchResponse\x12p\n\rTakeUpAttempt\x12..milepost.api.training.v1.TakeUpAttemptRequest\x1a/.milepost.api.training.v1.TakeUpAttemptResponse\x12m\n\x0c\x42\x65ginAttempt\x12-.milepost.api.training.v1.BeginAttemptRequest\x1a..milepost.api.training.v1.BeginAttemptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_CLAIMLAUNCHREQUEST']._serialized_start=116
-  _globals['_CLAIMLAUNCHREQUEST']._serialized_end=168
-  _globals['_CLAIMLAUNCHRESPONSE']._serialized_start=171
-  _globals['_CLAIMLAUNCHRESPONSE']._serialized_end=412
-  _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_start=362
-  _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_end=412
-  _globals['_TAKEUPATTEMPTREQUEST']._serialized_start=414
-  _globals['_TAKEUPATTEMPTREQUEST']._serialized_end=467
-  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_start=469
-  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_end=575
-  _globals['_LAUNCHSERVICE']._serialized_start=578
-  _globals['_LAUNCHSERVICE']._serialized_end=815
+  _globals['_CLAIMLAUNCHREQUEST']._serialized_start=152
+  _globals['_CLAIMLAUNCHREQUEST']._serialized_end=204
+  _globals['_CLAIMLAUNCHRESPONSE']._serialized_start=207
+  _globals['_CLAIMLAUNCHRESPONSE']._serialized_end=448
+  _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_start=398
+  _globals['_CLAIMLAUNCHRESPONSE_ENVIRONMENTENTRY']._serialized_end=448
+  _globals['_TAKEUPATTEMPTREQUEST']._serialized_start=450
+  _globals['_TAKEUPATTEMPTREQUEST']._serialized_end=503
+  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_start=505
+  _globals['_TAKEUPATTEMPTRESPONSE']._serialized_end=611
+  _globals['_BEGINATTEMPTREQUEST']._serialized_start=614
+  _globals['_BEGINATTEMPTREQUEST']._serialized_end=908
+  _globals['_BEGINATTEMPTRESPONSE']._serialized_start=910
+  _globals['_BEGINATTEMPTRESPONSE']._serialized_end=1015
+  _globals['_LAUNCHSERVICE']._serialized_start=1018
+  _globals['_LAUNCHSERVICE']._serialized_end=1366
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class LaunchServiceStub(object):
                 request_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.FromString,
                 _registered_method=True)
+        self.BeginAttempt = channel.unary_unary(
+                '/milepost.api.training.v1.LaunchService/BeginAttempt',
+                request_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptResponse.FromString,
+                _registered_method=True)
 
 
 class LaunchServiceServicer(object):
@@ -70,6 +75,18 @@ class LaunchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginAttempt(self, request, context):
+        """Goes on with a runtime of the launcher `external` in the process that asks: fences the attempt before, if that had
+        no end, and launches the next one. A repeat with the same `request_id` gets the same attempt again.
+        PERMISSION_DENIED: somebody else started it. FAILED_PRECONDITION, and nothing changes: ATTEMPT_RUNNING, the attempt
+        before is not known to be dead (metadata: `attempt`, who runs it as `host`, `process_id`, `boot_id`, `process_start`
+        and `pid_namespace`, the `contact_time` of the last contact, and `gone_after_seconds`, after which further silence
+        counts as its end); RUNTIME_COMPLETED, without a larger total. ABORTED: there are newer snapshots; look at them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LaunchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +99,11 @@ def add_LaunchServiceServicer_to_server(servicer, server):
                     servicer.TakeUpAttempt,
                     request_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.FromString,
                     response_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.SerializeToString,
+            ),
+            'BeginAttempt': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginAttempt,
+                    request_deserializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -139,6 +161,33 @@ class LaunchService(object):
             '/milepost.api.training.v1.LaunchService/TakeUpAttempt',
             milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptRequest.SerializeToString,
             milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.TakeUpAttemptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginAttempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.training.v1.LaunchService/BeginAttempt',
+            milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptRequest.SerializeToString,
+            milepost_dot_api_dot_training_dot_v1_dot_launch__service__pb2.BeginAttemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

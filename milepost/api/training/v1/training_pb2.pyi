@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttemptLaunch(_message.Message):
-    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id")
+    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class AttemptLaunch(_message.Message):
     SNAPSHOT_URI_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     INITIALIZE_FROM_URI_FIELD_NUMBER: _ClassVar[int]
+    INITIALIZE_FROM_MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     NATS_URL_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_STORAGE_URI_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +48,7 @@ class AttemptLaunch(_message.Message):
     snapshot_uri: str
     manifest_sha256: str
     initialize_from_uri: str
+    initialize_from_manifest_sha256: str
     nats_url: str
     attempt_directory: str
     snapshot_storage_uri: str
@@ -56,7 +58,7 @@ class AttemptLaunch(_message.Message):
     nats_credentials_file: str
     ray_address: str
     launch_event_id: str
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ...) -> None: ...
 
 class InstanceReport(_message.Message):
     __slots__ = ("rank", "number", "time_ms", "event", "hello", "stop_proposal", "finished", "snapshot_wanted", "snapshot_part", "values", "group_ended")
@@ -143,20 +145,24 @@ class GroupEnded(_message.Message):
     def __init__(self, cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("outcome", "detail", "last_step", "deterministic", "unsent_batch_count", "cause")
+    __slots__ = ("outcome", "detail", "last_step", "deterministic", "unsent_batch_count", "cause", "exit_code", "signal")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     DETERMINISTIC_FIELD_NUMBER: _ClassVar[int]
     UNSENT_BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     outcome: _trial_events_pb2.AttemptOutcome
     detail: str
     last_step: int
     deterministic: bool
     unsent_batch_count: int
     cause: _common_pb2.ExitCause
-    def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ...) -> None: ...
+    exit_code: int
+    signal: int
+    def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ...) -> None: ...
 
 class InstanceInstruction(_message.Message):
     __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values")

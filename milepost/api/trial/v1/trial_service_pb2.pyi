@@ -66,7 +66,7 @@ MARKER_KIND_EPOCH_END: MarkerKind
 MARKER_KIND_SNAPSHOT: MarkerKind
 
 class Marker(_message.Message):
-    __slots__ = ("kind", "step", "planned", "sequence", "time", "values", "epoch", "snapshot_id")
+    __slots__ = ("kind", "step", "planned", "sequence", "time", "values", "epoch", "snapshot_id", "receive_time")
     class ValuesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class Marker(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     kind: MarkerKind
     step: int
     planned: bool
@@ -90,7 +91,8 @@ class Marker(_message.Message):
     values: _containers.ScalarMap[str, float]
     epoch: int
     snapshot_id: str
-    def __init__(self, kind: _Optional[_Union[MarkerKind, str]] = ..., step: _Optional[int] = ..., planned: bool = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., values: _Optional[_Mapping[str, float]] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[str] = ...) -> None: ...
+    receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[_Union[MarkerKind, str]] = ..., step: _Optional[int] = ..., planned: bool = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., values: _Optional[_Mapping[str, float]] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RedoneRange(_message.Message):
     __slots__ = ("attempt", "first_step", "last_step")
@@ -213,7 +215,7 @@ class InstanceState(_message.Message):
     def __init__(self, rank: _Optional[int] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., process_id: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., ready: bool = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., exit_cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., software: _Optional[str] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted", "labels")
+    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted", "labels", "start_receive_time", "end_receive_time")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +276,8 @@ class Trial(_message.Message):
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_DELETED_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    START_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     trial: int
@@ -306,7 +310,9 @@ class Trial(_message.Message):
     change_time: _timestamp_pb2.Timestamp
     runtime_deleted: bool
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    start_receive_time: _timestamp_pb2.Timestamp
+    end_receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GetTrialRequest(_message.Message):
     __slots__ = ("name", "min_sequence", "as_of")
@@ -347,7 +353,7 @@ class ListTrialsRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ..., min_sequence: _Optional[int] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., brief: bool = ..., from_log: bool = ...) -> None: ...
 
 class ListTrialsResponse(_message.Message):
-    __slots__ = ("trials", "next_page_token", "total_size", "estimate", "elapsed", "events_sequence", "telemetry_sequence")
+    __slots__ = ("trials", "next_page_token", "total_size", "estimate", "elapsed", "events_sequence", "telemetry_sequence", "set_aside")
     TRIALS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -355,6 +361,7 @@ class ListTrialsResponse(_message.Message):
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
     EVENTS_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     trials: _containers.RepeatedCompositeFieldContainer[Trial]
     next_page_token: str
     total_size: int
@@ -362,7 +369,8 @@ class ListTrialsResponse(_message.Message):
     elapsed: _duration_pb2.Duration
     events_sequence: int
     telemetry_sequence: int
-    def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
+    set_aside: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., set_aside: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchTrialsRequest(_message.Message):
     __slots__ = ("parent", "after_events_sequence", "after_telemetry_sequence", "brief")
@@ -393,7 +401,7 @@ class WatchTrialsResponse(_message.Message):
     def __init__(self, trial: _Optional[_Union[Trial, _Mapping]] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., caught_up: bool = ..., runtime_estimate: _Optional[_Union[Estimate, _Mapping]] = ..., runtime_elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("attempt", "launch_time", "start_time", "end_time", "restored_snapshot_id", "restored_step", "last_step", "cause", "detail", "fenced", "instances", "world_size")
+    __slots__ = ("attempt", "launch_time", "start_time", "end_time", "restored_snapshot_id", "restored_step", "last_step", "cause", "detail", "fenced", "instances", "world_size", "start_receive_time", "end_receive_time")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -406,6 +414,8 @@ class Attempt(_message.Message):
     FENCED_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     WORLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    START_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     launch_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
@@ -418,7 +428,9 @@ class Attempt(_message.Message):
     fenced: bool
     instances: _containers.RepeatedCompositeFieldContainer[InstanceState]
     world_size: int
-    def __init__(self, attempt: _Optional[int] = ..., launch_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restored_snapshot_id: _Optional[str] = ..., restored_step: _Optional[int] = ..., last_step: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., fenced: bool = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., world_size: _Optional[int] = ...) -> None: ...
+    start_receive_time: _timestamp_pb2.Timestamp
+    end_receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, attempt: _Optional[int] = ..., launch_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restored_snapshot_id: _Optional[str] = ..., restored_step: _Optional[int] = ..., last_step: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., fenced: bool = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., world_size: _Optional[int] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListAttemptsRequest(_message.Message):
     __slots__ = ("parent", "as_of")
@@ -435,12 +447,14 @@ class ListAttemptsResponse(_message.Message):
     def __init__(self, attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
 
 class CompareTrialsRequest(_message.Message):
-    __slots__ = ("names", "as_of")
+    __slots__ = ("names", "as_of", "brief")
     NAMES_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     names: _containers.RepeatedScalarFieldContainer[str]
     as_of: _recorded_event_pb2.AsOf
-    def __init__(self, names: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ...) -> None: ...
+    brief: bool
+    def __init__(self, names: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., brief: bool = ...) -> None: ...
 
 class CompareTrialsResponse(_message.Message):
     __slots__ = ("trials", "differing_parameters")

@@ -82,7 +82,8 @@ class TrialServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchTrials(self, request, context):
-        """First the trials as they are, then each change, at most ten a second for one trial.
+        """First the trials as they are, then each change, at most ten a second for one trial. OUT_OF_RANGE: a position lies
+        behind the end of its stream, because an older backup was restored: forget what was read, and begin again without one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

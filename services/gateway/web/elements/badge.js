@@ -1,6 +1,10 @@
+// @ts-check
 // Whether what one sees is live.
 import { html } from '../html.js'
 
+/** @import { ReadonlySignal } from '../vendor/signals.js' */
+
+/** @type {Record<string, string[]>} */
 const texts = {
   live: ['Live', 'Changes are shown as they happen'],
   connecting: ['Connecting', 'Opening the live stream'],
@@ -9,8 +13,11 @@ const texts = {
   past: ['Past', 'You look at a past moment'],
 }
 
+/** @param {{ connection: ReadonlySignal<string> }} properties */
 export function Badge({ connection }) {
   const state = connection.value
   const [word, explanation] = texts[state] ?? [state, '']
-  return html`<span class="badge" data-state=${state} title=${explanation} role="status"><span class="dot"></span>${word}</span>`
+  return html`<span class="badge" data-state=${state} title=${explanation} role="status">
+    <span class="dot"></span>${word}
+  </span>`
 }

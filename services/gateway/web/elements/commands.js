@@ -1,3 +1,4 @@
+// @ts-check
 // Dialogs that change something: each says what it will do.
 import { html, useEffect, useSignal } from '../html.js'
 import { get, post, remove, requestId } from '../api.js'
@@ -6,12 +7,28 @@ import { navigate } from '../state/location.js'
 import { Dialog, Problem } from './dialog.js'
 import { Ago } from './live_time.js'
 
-/** Runs a command once at a time and keeps the server's answer to it. */
+/** @import { Signal } from '../vendor/signals.js' */
+/** @typedef {ReturnType<typeof useCommand>} Command */
+/** @typedef {(runtime: Api.Runtime | null) => void} OnDone */
+/** @typedef {'stop' | 'resume' | 'clone' | 'delete'} Kind */
+/** @typedef {(kind: Kind, more?: { trial?: number, snapshot?: string }) => void} Open */
+
+const allTrialsGoOn =
+  'All waiting and failed trials go on, each from its newest valid snapshot; ' +
+  'one that has none begins again at step 1.'
+
+/**
+ * Runs a command once at a time and keeps the server's answer to it.
+ *
+ * @param {(answer: any) => void} onDone
+ */
 function useCommand(onDone) {
   const busy = useSignal(false)
+  /** @type {Signal<Error | null>} */
   const error = useSignal(null)
   // The same id for every try of one dialog: a second click, or a repeat after a lost answer, decides nothing new.
   const id = useSignal(requestId())
+  /** @param {(id: string) => Promise<unknown>} command */
   const run = async (command) => {
     busy.value = true
     error.value = null
@@ -27,19 +44,44 @@ function useCommand(onDone) {
   return { busy, error, run }
 }
 
+/**
+ * @param {{
+ *   onClose: () => void,
+ *   command: Command,
+ *   label: string,
+ *   working: string,
+ *   tone?: string,
+ *   disabled?: boolean,
+ * }} properties
+ */
 function Footer({ onClose, command, label, working, tone = 'primary', disabled }) {
-  return html`<${Problem} error=${command.error.value} />
+  return html`
+    <${Problem} error=${command.error.value} />
     <footer>
       <button type="button" class="button" onClick=${onClose}>Cancel</button>
-      <button type="submit" class="button ${tone}" disabled=${disabled || command.busy.value} aria-busy=${command.busy.value}>${command.busy.value ? working : label}</button>
-    </footer>`
+      <button
+        type="submit"
+        class="button ${tone}"
+        disabled=${disabled || command.busy.value}
+        aria-busy=${command.busy.value}
+      >
+        ${command.busy.value ? working : label}
+      </button>
+    </footer>
+  `
 }
 
-/** Stop a runtime, or with `trial` one of its trials. */
+/**
+ * Stop a runtime, or with `trial` one of its trials.
+ *
+ * @param {{ runtime: Api.Runtime, trial?: number, onClose: () => void, onDone?: OnDone }} properties
+ */
 export function StopDialog({ runtime, trial, onClose, onDone = () => {} }) {
   const mode = useSignal('GRACEFUL')
   const reason = useSignal('')
+  /** @type {Signal<Api.PreviewStopResponse | null>} */
   const preview = useSignal(null)
+  /** @type {Signal<Error | null>} */
   const previewError = useSignal(null)
   const command = useCommand((answer) => {
     onDone(answer.runtime)
@@ -60,39 +102,112 @@ export function StopDialog({ runtime, trial, onClose, onDone = () => {} }) {
       clearInterval(timer)
     }
   }, [])
+  /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
-    command.run((id) => post(trial ? `${path}/trials/${trial}:stop` : `${path}:stop`, { mode: mode.value, reason: reason.value, request_id: id }))
+    command.run((id) =>
+      post(trial ? `${path}/trials/${trial}:stop` : `${path}:stop`, {
+        mode: mode.value,
+        reason: reason.value,
+        request_id: id,
+      }),
+    )
   }
-  const external = runtime.configuration?.launcher === 'EXTERNAL'
+  const external = runtime.configuration?.launcher === 'external'
   const losses = preview.value?.losses ?? []
+  const saves = losses.every((loss) => loss.graceful_saves)
   const deadline = runtime.configuration?.limits?.stop_deadline_seconds
-  return html`<${Dialog} title=${trial ? `Stop trial ${trial} of ${runtime.display_name}` : `Stop ${runtime.display_name}`} onClose=${onClose}>
+  return html`<${Dialog}
+    title=${trial ? `Stop trial ${trial} of ${runtime.display_name}` : `Stop ${runtime.display_name}`}
+    onClose=${onClose}
+  >
     <form onSubmit=${submit} class="dialog-form">
       <fieldset class="modes">
         <legend class="off-screen">How</legend>
         <label class="mode" data-chosen=${mode.value === 'GRACEFUL'}>
-          <input type="radio" name="mode" value="GRACEFUL" checked=${mode.value === 'GRACEFUL'} onChange=${() => (mode.value = 'GRACEFUL')} />
-          <span><strong>Graceful</strong><span>The training code takes a snapshot at the next step, sends everything and leaves.${deadline ? ` Killed after ${duration(deadline)} if it has not.` : ''}</span>
-          <span class="loss-text good">${sentence(preview.value?.graceful_message) || 'Nothing is lost.'}</span></span>
+          <input
+            type="radio"
+            name="mode"
+            value="GRACEFUL"
+            checked=${mode.value === 'GRACEFUL'}
+            onChange=${() => (mode.value = 'GRACEFUL')}
+          />
+          <span>
+            <strong>Graceful</strong>
+            <span>
+              ${
+                saves
+                  ? 'The training code takes a snapshot at the next step, sends everything and leaves.'
+                  : 'The training code is asked to leave after its step.'
+              }
+              ${deadline ? ` Killed after ${duration(deadline)} if it has not.` : ''}
+            </span>
+            <span class="loss-text ${losses.some(loseGracefully) ? 'bad' : 'good'}" data-testid="graceful-loss">
+              ${sentence(preview.value?.graceful_message) || 'Working out what would be lost…'}
+            </span>
+          </span>
         </label>
         <label class="mode" data-chosen=${mode.value === 'ABRUPT'}>
-          <input type="radio" name="mode" value="ABRUPT" checked=${mode.value === 'ABRUPT'} disabled=${external} onChange=${() => (mode.value = 'ABRUPT')} />
-          <span><strong>Abrupt</strong><span>${external ? 'Not possible: Milepost did not start this script.' : 'Killed at once. Everything since the last snapshot is done again on resume.'}</span>
-          <span class="loss-text bad" data-testid="loss">${lossText(preview.value, previewError.value)}</span></span>
+          <input
+            type="radio"
+            name="mode"
+            value="ABRUPT"
+            checked=${mode.value === 'ABRUPT'}
+            disabled=${external}
+            onChange=${() => (mode.value = 'ABRUPT')}
+          />
+          <span>
+            <strong>Abrupt</strong>
+            <span>
+              ${
+                external
+                  ? 'Not possible: Milepost did not start this script.'
+                  : 'Killed at once. Everything since the last snapshot is done again on resume.'
+              }
+            </span>
+            <span class="loss-text bad" data-testid="loss">${lossText(preview.value, previewError.value)}</span>
+          </span>
         </label>
       </fieldset>
-      ${losses.length > 1 && mode.value === 'ABRUPT' && html`<ul class="losses">${losses.map((loss) => html`<li>Trial ${loss.trial}: ${oneLoss(loss)}</li>`)}</ul>`}
-      <label class="field"><span>Reason, for the log (optional)</span><input type="text" maxlength="500" value=${reason.value} onInput=${(event) => (reason.value = event.target.value)} /></label>
-      <${Footer} onClose=${onClose} command=${command} label=${mode.value === 'GRACEFUL' ? 'Stop gracefully' : 'Stop at once'} working="Stopping…" tone="danger" />
+      ${
+        losses.length > 1 &&
+        mode.value === 'ABRUPT' &&
+        html`<ul class="losses">${losses.map((loss) => html`<li>Trial ${loss.trial}: ${oneLoss(loss)}</li>`)}</ul>`
+      }
+      <label class="field">
+        <span>Reason, for the log (optional)</span>
+        <input
+          type="text"
+          maxlength="500"
+          value=${reason.value}
+          onInput=${(event) => (reason.value = event.target.value)}
+        />
+      </label>
+      <${Footer}
+        onClose=${onClose}
+        command=${command}
+        label=${mode.value === 'GRACEFUL' ? 'Stop gracefully' : 'Stop at once'}
+        working="Stopping…"
+        tone="danger"
+      />
     </form>
   <//>`
 }
 
+/** @param {Api.StopLoss} loss */
+function loseGracefully(loss) {
+  return !loss.graceful_saves && Number(loss.lost_steps ?? 0) > 0
+}
+
+/** @param {string | undefined} words */
 function sentence(words) {
   return words && words.charAt(0).toUpperCase() + words.slice(1)
 }
 
+/**
+ * @param {Api.PreviewStopResponse | null} preview
+ * @param {Error | null} error
+ */
 function lossText(preview, error) {
   if (error) return error.message
   if (!preview) return 'Working out what would be lost…'
@@ -100,14 +215,29 @@ function lossText(preview, error) {
   return words ? `Would be lost: ${words}` : 'Nothing would be lost.'
 }
 
+/** @param {Api.StopLoss} loss */
 function oneLoss(loss) {
-  const since = loss.snapshot_step ? `since the snapshot at step ${count(loss.snapshot_step)}` : 'since the start: there is no snapshot'
+  const since = loss.snapshot_step
+    ? `since the snapshot at step ${count(loss.snapshot_step)}`
+    : 'since the start: there is no snapshot'
   return `${plural(loss.lost_steps ?? 0, 'step')}, ${duration(loss.lost_time ?? 0)} ${since}`
 }
 
-/** Resume a runtime or one trial, from the newest valid snapshot or a chosen one. */
+/**
+ * Resume a runtime or one trial, from the newest valid snapshot or a chosen one.
+ *
+ * @param {{
+ *   runtime: Api.Runtime,
+ *   trial?: number,
+ *   snapshot?: string,
+ *   onClose: () => void,
+ *   onDone?: OnDone,
+ * }} properties
+ */
 export function ResumeDialog({ runtime, trial, snapshot = '', onClose, onDone = () => {} }) {
+  /** @type {Signal<Api.Snapshot[] | null>} */
   const snapshots = useSignal(null)
+  /** @type {Signal<Error | null>} */
   const listError = useSignal(null)
   const chosen = useSignal(snapshot)
   const changes = useSignal('')
@@ -119,51 +249,142 @@ export function ResumeDialog({ runtime, trial, snapshot = '', onClose, onDone = 
   const oneTrial = trial || (runtime.trial_count ?? 1) === 1
   useEffect(() => {
     get(`${trial ? `${path}/trials/${trial}` : path}/snapshots`).then(
-      (answer) => (snapshots.value = (answer.snapshots ?? []).filter((one) => one.state === 'COMMITTED' && !one.superseded)),
+      (answer) =>
+        (snapshots.value = (answer.snapshots ?? []).filter((one) => one.state === 'COMMITTED' && !one.superseded)),
       (error) => (listError.value = error),
     )
   }, [])
+  /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
     const body = { snapshot_id: chosen.value, configuration_changes_text: trial ? undefined : changes.value }
     command.run((id) => post(trial ? `${path}/trials/${trial}:resume` : `${path}:resume`, { ...body, request_id: id }))
   }
   const newest = snapshots.value?.[0]
-  return html`<${Dialog} title=${trial ? `Resume trial ${trial} of ${runtime.display_name}` : `Resume ${runtime.display_name}`} onClose=${onClose}>
+  // What has completed goes on with more to do than it had.
+  const word = runtime.status === 'Completed' ? 'Continue' : 'Resume'
+  return html`<${Dialog}
+    title=${trial ? `Resume trial ${trial} of ${runtime.display_name}` : `${word} ${runtime.display_name}`}
+    onClose=${onClose}
+  >
     <form onSubmit=${submit} class="dialog-form">
-      <p>${oneTrial ? 'The trial goes on as its next attempt, under the same number and on the same curve.' : 'All waiting and failed trials go on, each from its newest valid snapshot.'}</p>
+      <p>
+        ${
+          oneTrial
+            ? 'The trial goes on as its next attempt, under the same number and on the same curve.'
+            : allTrialsGoOn
+        }
+      </p>
       <${Problem} error=${listError.value} />
-      ${oneTrial && snapshots.value && html`<label class="field"><span>From</span>
-        <select value=${chosen.value} onChange=${(event) => (chosen.value = event.target.value)}>
-          <option value="">${newest ? `Newest valid snapshot (step ${count(newest.step)})` : 'Newest valid snapshot: there is none, it starts from step 1 if the server allows it'}</option>
-          ${snapshots.value.map((one) => html`<option value=${one.snapshot_id}>Step ${count(one.step)} · ${bytes(one.byte_count)} · ${one.snapshot_id}</option>`)}
-        </select></label>
-        ${(chosen.value || newest) && html`<p class="hint">That snapshot was committed <${Ago} time=${(snapshots.value.find((one) => one.snapshot_id === chosen.value) ?? newest)?.commit_time} />.</p>`}`}
-      ${!trial && html`<details><summary>Change the configuration (length of training, limits, retries, snapshots, priority)</summary>
-        <label class="field"><span>Only what changes, as YAML or JSON</span><textarea rows="4" spellcheck="false" placeholder="parameters: {epochs: 6}" value=${changes.value} onInput=${(event) => (changes.value = event.target.value)}></textarea></label></details>`}
-      <${Footer} onClose=${onClose} command=${command} label="Resume" working="Resuming…" />
+      ${
+        oneTrial &&
+        snapshots.value &&
+        html`
+          <label class="field">
+            <span>From</span>
+            <select value=${chosen.value} onChange=${(event) => (chosen.value = event.target.value)}>
+              <option value="">
+                ${
+                  newest
+                    ? `Newest valid snapshot (step ${count(newest.step)})`
+                    : 'The beginning: there is no snapshot yet'
+                }
+              </option>
+              ${snapshots.value.map(
+                (one) => html`<option value=${one.snapshot_id}>
+                  Step ${count(one.step)} · ${bytes(one.byte_count)} · ${one.snapshot_id}
+                </option>`,
+              )}
+            </select>
+          </label>
+          ${
+            !newest &&
+            html`<p class="hint" data-testid="from-the-beginning">
+              It starts at step 1 again, or where the training code finds a checkpoint of its own. What it did before
+              stays, as an abandoned attempt.
+            </p>`
+          }
+          ${
+            (chosen.value || newest) &&
+            html`<p class="hint">
+              That snapshot was committed <${Ago}
+                time=${(snapshots.value.find((one) => one.snapshot_id === chosen.value) ?? newest)?.commit_time}
+              />.
+            </p>`
+          }
+        `
+      }
+      ${
+        !trial &&
+        html`<details open=${word === 'Continue'}>
+          <summary>Change the configuration (length of training, limits, retries, snapshots, priority)</summary>
+          <label class="field">
+            <span>Only what changes, as YAML or JSON</span>
+            <textarea
+              rows="4"
+              spellcheck="false"
+              placeholder="parameters: {epochs: 6}"
+              value=${changes.value}
+              onInput=${(event) => (changes.value = event.target.value)}
+            ></textarea>
+          </label>
+        </details>`
+      }
+      <${Footer}
+        onClose=${onClose}
+        command=${command}
+        label=${word}
+        working=${word === 'Resume' ? 'Resuming…' : 'Continuing…'}
+      />
     </form>
   <//>`
 }
 
+/** @param {{ runtime: Api.Runtime, onClose: () => void }} properties */
 export function CloneDialog({ runtime, onClose }) {
   const name = useSignal(`${runtime.display_name} (copy)`)
   const changes = useSignal('')
   const command = useCommand((answer) => navigate(`/runtimes/${answer.runtime.runtime_id}`))
+  /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
-    command.run((id) => post(`/runtimes/${runtime.runtime_id}:clone`, { display_name: name.value, configuration_changes_text: changes.value, request_id: id }))
+    command.run((id) =>
+      post(`/runtimes/${runtime.runtime_id}:clone`, {
+        display_name: name.value,
+        configuration_changes_text: changes.value,
+        request_id: id,
+      }),
+    )
   }
   return html`<${Dialog} title=${`Clone ${runtime.display_name}`} onClose=${onClose}>
     <form onSubmit=${submit} class="dialog-form">
       <p>Starts a new runtime with the same configuration, from step 1. This one stays as it is.</p>
-      <label class="field"><span>Name</span><input type="text" required maxlength="200" value=${name.value} onInput=${(event) => (name.value = event.target.value)} /></label>
-      <label class="field"><span>Changes to the configuration, as YAML or JSON (optional)</span><textarea rows="4" spellcheck="false" placeholder="parameters: {learning_rate: 0.001}" value=${changes.value} onInput=${(event) => (changes.value = event.target.value)}></textarea></label>
+      <label class="field">
+        <span>Name</span>
+        <input
+          type="text"
+          required
+          maxlength="200"
+          value=${name.value}
+          onInput=${(event) => (name.value = event.target.value)}
+        />
+      </label>
+      <label class="field">
+        <span>Changes to the configuration, as YAML or JSON (optional)</span>
+        <textarea
+          rows="4"
+          spellcheck="false"
+          placeholder="parameters: {learning_rate: 0.001}"
+          value=${changes.value}
+          onInput=${(event) => (changes.value = event.target.value)}
+        ></textarea>
+      </label>
       <${Footer} onClose=${onClose} command=${command} label="Start the clone" working="Starting…" />
     </form>
   <//>`
 }
 
+/** @param {{ runtime: Api.Runtime, onClose: () => void }} properties */
 export function DeleteDialog({ runtime, onClose }) {
   const typed = useSignal('')
   const wanted = runtime.display_name || runtime.runtime_id
@@ -172,20 +393,44 @@ export function DeleteDialog({ runtime, onClose }) {
     onClose()
     navigate('/')
   })
+  /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
     command.run((id) => remove(`/runtimes/${runtime.runtime_id}`, { force: started || undefined, request_id: id }))
   }
   return html`<${Dialog} title=${`Delete ${wanted}`} onClose=${onClose}>
     <form onSubmit=${submit} class="dialog-form">
-      <p>${started ? html`<strong>It is running: it is stopped abruptly first. </strong>` : ''}Its snapshots, metrics and logs are removed for good. The events stay, so that what happened can still be proved.</p>
-      <label class="field"><span>Type <code>${wanted}</code> to confirm</span><input type="text" autocomplete="off" spellcheck="false" value=${typed.value} onInput=${(event) => (typed.value = event.target.value)} /></label>
-      <${Footer} onClose=${onClose} command=${command} label="Delete for good" working="Deleting…" tone="danger" disabled=${typed.value.trim() !== wanted} />
+      <p>
+        ${started ? html`<strong>It is running: it is stopped abruptly first. </strong>` : ''}Its snapshots, metrics and
+        logs are removed for good. The events stay, so that what happened can still be proved.
+      </p>
+      <label class="field">
+        <span>Type <code>${wanted}</code> to confirm</span>
+        <input
+          type="text"
+          autocomplete="off"
+          spellcheck="false"
+          value=${typed.value}
+          onInput=${(event) => (typed.value = event.target.value)}
+        />
+      </label>
+      <${Footer}
+        onClose=${onClose}
+        command=${command}
+        label="Delete for good"
+        working="Deleting…"
+        tone="danger"
+        disabled=${typed.value.trim() !== wanted}
+      />
     </form>
   <//>`
 }
 
-/** The dialog of a command by its name. */
+/**
+ * The dialog of a command by its name.
+ *
+ * @param {{ kind: Kind } & Record<string, unknown>} properties
+ */
 export function Commands({ kind, ...rest }) {
   const dialogs = { stop: StopDialog, resume: ResumeDialog, clone: CloneDialog, delete: DeleteDialog }
   return html`<${dialogs[kind]} ...${rest} />`

@@ -1,16 +1,27 @@
+// @ts-check
 // The configuration as resolved, as given, and against that of another runtime.
 import { html, useEffect, useSignal } from '../html.js'
 import { get } from '../api.js'
-import { compare, flatten, inline } from '../functions/configuration.js'
+import { compare, flatten, inlineScalar, nearest, resolvedOf, stripped } from '../functions/configuration.js'
 import { parameter, setParameters } from '../state/location.js'
 import { Copy } from './button.js'
 import { Problem } from './dialog.js'
+import { Environment } from './environment.js'
 
+/**
+ * @import { RuntimeState } from '../state/runtime.js'
+ * @import { Signal } from '../vendor/signals.js'
+ */
+
+/** @param {{ state: RuntimeState }} properties */
 export function Configuration({ state }) {
   const runtime = state.runtime.value
   const against = parameter('against')
+  /** @type {Signal<Api.Runtime[]>} */
   const others = useSignal([])
+  /** @type {Signal<Api.Runtime | null>} */
   const other = useSignal(null)
+  /** @type {Signal<Error | null>} */
   const error = useSignal(null)
   const onlyDifferent = useSignal(true)
   useEffect(() => {
@@ -21,43 +32,114 @@ export function Configuration({ state }) {
   }, [])
   useEffect(() => {
     other.value = null
-    if (against) get(`/runtimes/${encodeURIComponent(against)}`).then((answer) => (other.value = answer.runtime), (failure) => (error.value = failure))
+    if (against)
+      get(`/runtimes/${encodeURIComponent(against)}`).then(
+        (answer) => (other.value = answer.runtime),
+        (failure) => (error.value = failure),
+      )
   }, [against])
+  if (!runtime) return null
   return html`<div class="configuration">
     <div class="events-bar">
-      <label class="field inline"><span>Compare with</span>
+      <label class="field inline">
+        <span>Compare with</span>
         <select value=${against} onChange=${(event) => setParameters({ against: event.target.value })}>
           <option value="">nothing</option>
-          ${against && !others.value.some((one) => one.runtime_id === against) && html`<option value=${against}>${against}</option>`}
-          ${others.value.map((one) => html`<option value=${one.runtime_id}>${one.display_name} · ${one.runtime_id}</option>`)}
-        </select></label>
-      ${other.value && html`<label class="check"><input type="checkbox" checked=${onlyDifferent.value} onChange=${() => (onlyDifferent.value = !onlyDifferent.value)} /> Only what differs</label>`}
-      <span class="faint digest">${runtime.configuration_digest}<${Copy} text=${runtime.configuration_digest} title="Copy the digest" /></span>
+          ${
+            against &&
+            !others.value.some((one) => one.runtime_id === against) &&
+            html`<option value=${against}>${against}</option>`
+          }
+          ${others.value.map(
+            (one) => html`<option value=${one.runtime_id}>${one.display_name} · ${one.runtime_id}</option>`,
+          )}
+        </select>
+      </label>
+      <span class="facet" role="group" aria-label="Newest runtimes">
+        ${nearest(runtime, others.value).map(
+          (one) => html`<button
+            type="button"
+            class="chip"
+            key=${one.runtime_id}
+            aria-pressed=${one.runtime_id === against}
+            title=${one.runtime_id}
+            onClick=${() => setParameters({ against: one.runtime_id === against ? '' : one.runtime_id })}
+          >
+            ${one.display_name}
+          </button>`,
+        )}
+      </span>
+      ${
+        other.value &&
+        html`<label class="check">
+          <input
+            type="checkbox"
+            checked=${onlyDifferent.value}
+            onChange=${() => (onlyDifferent.value = !onlyDifferent.value)}
+          /> Only what differs
+        </label>`
+      }
+      <span class="faint digest">
+        ${runtime.configuration_digest}<${Copy} text=${runtime.configuration_digest} title="Copy the digest" />
+      </span>
     </div>
     <${Problem} error=${error.value} />
-    ${other.value ? html`<${Difference} left=${runtime} right=${other.value} onlyDifferent=${onlyDifferent.value} />` : html`<${Single} runtime=${runtime} />`}
+    ${
+      other.value
+        ? html`<${Difference} left=${runtime} right=${other.value} onlyDifferent=${onlyDifferent.value} />`
+        : html`<${Single} runtime=${runtime} /><${Environment} state=${state} />`
+    }
   </div>`
 }
 
+/** @param {{ runtime: Api.Runtime }} properties */
 function Single({ runtime }) {
   return html`<div class="configuration-single">
-    <div class="table-frame"><table class="plain paths"><tbody>${flatten(stripped(runtime.configuration)).map(([path, value]) => html`<tr key=${path}><th scope="row"><code>${path}</code></th><td><code>${inline(value)}</code></td></tr>`)}</tbody></table></div>
-    ${runtime.configuration_text && html`<details><summary>As given</summary><pre tabindex="0">${runtime.configuration_text}</pre></details>`}
+    <div class="table-frame">
+      <table class="plain paths">
+        <tbody>
+          ${flatten(stripped(resolvedOf(runtime))).map(
+            ([path, value]) => html`<tr key=${path}>
+              <th scope="row"><code>${path}</code></th><td><code>${inlineScalar(value)}</code></td>
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+    ${
+      runtime.resolved_text &&
+      html`<details>
+        <summary>As resolved</summary><pre tabindex="0" class="resolved">${runtime.resolved_text}</pre>
+      </details>`
+    }
+    ${
+      runtime.configuration_text &&
+      html`<details><summary>As given</summary><pre tabindex="0">${runtime.configuration_text}</pre></details>`
+    }
   </div>`
 }
 
+/** @param {{ left: Api.Runtime, right: Api.Runtime, onlyDifferent: boolean }} properties */
 export function Difference({ left, right, onlyDifferent }) {
-  const rows = compare(stripped(left.configuration), stripped(right.configuration))
+  const rows = compare(stripped(resolvedOf(left)), stripped(resolvedOf(right)))
   const shown = onlyDifferent ? rows.filter((row) => row.differs) : rows
   if (shown.length === 0) return html`<p class="faint">The two configurations are the same.</p>`
-  return html`<div class="table-frame"><table class="plain paths difference">
-    <thead><tr><th scope="col">Field</th><th scope="col">${left.display_name}</th><th scope="col">${right.display_name}</th></tr></thead>
-    <tbody>${shown.map((row) => html`<tr key=${row.path} data-differs=${row.differs}><th scope="row"><code>${row.path}</code></th><td><code>${inline(row.left)}</code></td><td><code>${inline(row.right)}</code></td></tr>`)}</tbody>
-  </table></div>`
-}
-
-/** Without what is not set: it says nothing. */
-function stripped(value) {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value
-  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== null && inner !== '' && !(typeof inner === 'object' && !Array.isArray(inner) && Object.keys(inner).length === 0)).map(([key, inner]) => [key, stripped(inner)]))
+  return html`<div class="table-frame">
+    <table class="plain paths difference">
+      <thead>
+        <tr>
+          <th scope="col">Field</th><th scope="col">${left.display_name}</th><th scope="col">${right.display_name}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${shown.map(
+          (row) => html`<tr key=${row.path} data-differs=${row.differs}>
+            <th scope="row"><code>${row.path}</code></th>
+            <td><code>${inlineScalar(row.left)}</code></td>
+            <td><code>${inlineScalar(row.right)}</code></td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // What every page has: the bar at the top, the theme, the help.
 import { html, useSignal } from '../html.js'
 import { theme } from '../state/preferences.js'
@@ -8,7 +9,17 @@ import { Dialog } from './dialog.js'
 import { Icon, Mark } from './icon.js'
 import { Menu } from './menu.js'
 
-const themes = { system: ['light', 'system', 'System colours'], light: ['dark', 'sun', 'Light'], dark: ['system', 'moon', 'Dark'] }
+/**
+ * @import { ComponentChildren } from '../vendor/preact.js'
+ * @import { ReadonlySignal } from '../vendor/signals.js'
+ */
+
+/** @type {Record<string, string[]>} */
+const themes = {
+  system: ['light', 'system', 'System colours'],
+  light: ['dark', 'sun', 'Light'],
+  dark: ['system', 'moon', 'Dark'],
+}
 
 const keys = [
   ['?', 'this help'],
@@ -26,28 +37,67 @@ const keys = [
   ['drag', 'zoom a chart; double click goes back; Ctrl + wheel zooms; Shift + drag pans'],
 ]
 
+/**
+ * @param {{
+ *   page: string,
+ *   connection?: ReadonlySignal<string>,
+ *   crumbs?: ComponentChildren,
+ *   children?: ComponentChildren,
+ * }} properties
+ */
 export function Shell({ page, connection, crumbs, children }) {
   const help = useSignal(false)
   useKeys({ '?': () => (help.value = true) })
   const [nextTheme, themeIcon, themeName] = themes[theme.value] ?? themes.system
-  return html`<a class="skip" href="#main">Skip to content</a>
+  return html`
+    <a class="skip" href="#main">Skip to content</a>
     <header class="bar">
       <a class="brand" href="/" aria-label="Milepost, all runtimes"><${Mark} /><span>Milepost</span></a>
       <nav aria-label="Main">
         <a href="/" aria-current=${page === 'runtimes' ? 'page' : undefined}>Runtimes</a>
         <a href="/trials" aria-current=${page === 'trials' ? 'page' : undefined}>Trials</a>
+        <a href="/rules" aria-current=${page === 'rules' ? 'page' : undefined}>Rules</a>
       </nav>
       <div class="crumbs">${crumbs}</div>
       ${connection && html`<${Badge} connection=${connection} />`}
-      <button type="button" class="quiet round" onClick=${() => (theme.value = nextTheme)} title=${`${themeName}. Click: ${nextTheme}`} aria-label=${`Theme: ${themeName}`}>
+      <button
+        type="button"
+        class="quiet round"
+        onClick=${() => (theme.value = nextTheme)}
+        title=${`${themeName}. Click: ${nextTheme}`}
+        aria-label=${`Theme: ${themeName}`}
+      >
         <${Icon} name=${themeIcon} />
       </button>
-      ${session.value?.verified && html`<${Menu} label=${`Signed in as ${session.value.actor}`} items=${[[`Sign out ${session.value.actor} (${session.value.role})`, signOut]]}><${Icon} name="person" /><//>`}
-      <button type="button" class="quiet round" onClick=${() => (help.value = true)} title="Keyboard (?)" aria-label="Help"><${Icon} name="help" /></button>
+      ${
+        session.value?.verified &&
+        html`<${Menu}
+          label=${`Signed in as ${session.value.actor}`}
+          items=${[[`Sign out ${session.value.actor} (${session.value.role})`, signOut]]}
+        >
+          <${Icon} name="person" />
+        <//>`
+      }
+      <button
+        type="button"
+        class="quiet round"
+        onClick=${() => (help.value = true)}
+        title="Keyboard (?)"
+        aria-label="Help"
+      >
+        <${Icon} name="help" />
+      </button>
     </header>
     <main id="main" tabindex="-1">${children}</main>
-    ${help.value &&
-    html`<${Dialog} title="Keyboard" onClose=${() => (help.value = false)}>
-      <dl class="keys">${keys.map(([key, text]) => html`<dt>${key.split(' ').map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${text}</dd>`)}</dl>
-    <//>`}`
+    ${
+      help.value &&
+      html`<${Dialog} title="Keyboard" onClose=${() => (help.value = false)}>
+        <dl class="keys">
+          ${keys.map(
+            ([key, text]) => html`<dt>${key.split(' ').map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${text}</dd>`,
+          )}
+        </dl>
+      <//>`
+    }
+  `
 }

@@ -1,7 +1,9 @@
+// @ts-check
 // Saved states: which of them one can go on from.
 import { html, useEffect, useSignal } from '../html.js'
 import { get } from '../api.js'
 import { bytes, count, title, value as number, words } from '../functions/format.js'
+import { spelled } from '../functions/names.js'
 import { numbers } from '../functions/wire.js'
 import { Copy } from './button.js'
 import { Problem } from './dialog.js'
@@ -9,10 +11,23 @@ import { Empty } from './empty.js'
 import { At } from './live_time.js'
 import { Tag } from './status.js'
 
+/**
+ * @import { RuntimeState } from '../state/runtime.js'
+ * @import { Signal } from '../vendor/signals.js'
+ * @import { Open } from './commands.js'
+ */
+
+/** @type {Record<string, string>} */
 const tones = { COMMITTED: 'good', CORRUPT: 'bad', DELETED: 'neutral' }
 
+// Of a search with many trials the table has the rest.
+const foldersShown = 3
+
+/** @param {{ state: RuntimeState, open?: Open }} properties */
 export function Snapshots({ state, open }) {
+  /** @type {Signal<Api.Snapshot[] | null>} */
   const snapshots = useSignal(null)
+  /** @type {Signal<Error | null>} */
   const error = useSignal(null)
   const deleted = useSignal(false)
   const trial = state.trial.value
@@ -27,23 +42,97 @@ export function Snapshots({ state, open }) {
     )
   }, [newest, deleted.value])
   const runtime = state.runtime.value
-  const resumable = open && ['Aborted', 'Failed'].includes(runtime.status) && (runtime.trial_count ?? 1) === 1
+  const resumable = open && ['Aborted', 'Failed'].includes(runtime?.status ?? '') && runtime?.trial_count === 1
   return html`<div class="snapshots">
-    <div class="events-bar"><label class="check"><input type="checkbox" checked=${deleted.value} onChange=${() => (deleted.value = !deleted.value)} /> Deleted ones too</label></div>
+    <div class="events-bar">
+      <label class="check">
+        <input type="checkbox" checked=${deleted.value} onChange=${() => (deleted.value = !deleted.value)} /> Deleted
+        ones too
+      </label>
+    </div>
     <${Problem} error=${error.value} />
-    ${snapshots.value?.length === 0 && html`<${Empty} title="No snapshots">A snapshot is taken as the configuration says (<code>snapshots</code>), on a graceful stop and at the end.<//>`}
-    ${snapshots.value?.length > 0 && html`<div class="table-frame" tabindex="0" role="region" aria-label="Snapshots"><table class="plain wide">
-      <thead><tr><th scope="col">Step</th><th scope="col">State</th><th scope="col">Trial</th><th scope="col">Attempt</th><th scope="col">Epoch</th><th scope="col">Committed</th><th scope="col">Why</th><th scope="col">Size</th><th scope="col">Metrics</th><th scope="col">Where</th><th scope="col"></th></tr></thead>
-      <tbody>${snapshots.value.map(
-        (one) => html`<tr key=${one.name} data-superseded=${one.superseded}>
-          <td class="number">${count(one.step)}</td>
-          <td><${Tag} tone=${tones[one.state]}>${title(one.state)}<//>${one.superseded ? html` <${Tag}>Superseded<//>` : ''}</td>
-          <td class="number">${one.trial}</td><td class="number">${one.attempt}</td><td class="number">${one.epoch}</td>
-          <td><${At} time=${one.commit_time} /></td><td>${words(one.reason ?? '')}</td><td class="number">${bytes(one.byte_count)}</td>
-          <td>${Object.entries(numbers(one.metrics)).map(([key, value]) => `${key} ${number(value)}`).join(', ')}</td>
-          <td class="uri"><code title=${one.uri}>${one.snapshot_id}</code><${Copy} text=${one.uri} title="Copy the address" /></td>
-          <td>${resumable && one.state === 'COMMITTED' && !one.superseded && html`<button type="button" class="button small" onClick=${() => open('resume', { snapshot: one.snapshot_id })}>Resume here</button>`}</td>
-        </tr>`,
-      )}</tbody></table></div>`}
+    ${
+      snapshots.value?.length === 0 &&
+      html`<${Empty} title="No snapshots">
+        A snapshot is taken as the configuration says (<code>snapshots</code>), on a graceful stop and at the end.
+      <//>`
+    }
+    ${folders(snapshots.value).map(
+      (folder) => html`<p class="snapshot-folder" key=${folder}>
+        <span class="faint">In </span><code>${folder}</code><${Copy} text=${folder} title="Copy the address" />
+      </p>`,
+    )}
+    ${
+      snapshots.value &&
+      snapshots.value.length > 0 &&
+      html`<div class="table-frame" tabindex="0" role="region" aria-label="Snapshots">
+        <table class="plain wide">
+          <thead>
+            <tr>
+              <th scope="col">Step</th>
+              <th scope="col">State</th>
+              <th scope="col">Trial</th>
+              <th scope="col">Attempt</th>
+              <th scope="col">Epoch</th>
+              <th scope="col">Committed</th>
+              <th scope="col">Why</th>
+              <th scope="col">Size</th>
+              <th scope="col">Metrics</th>
+              <th scope="col">Where</th>
+              <th scope="col"></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${snapshots.value.map(
+              (one) => html`<tr key=${one.name} data-superseded=${one.superseded}>
+                <td class="number">${count(one.step)}</td>
+                <td>
+                  <${Tag} tone=${tones[one.state ?? '']}>${title(one.state)}<//>
+                  ${one.superseded ? html` <${Tag}>Superseded<//>` : ''}
+                </td>
+                <td class="number">${one.trial}</td>
+                <td class="number">${one.attempt}</td>
+                <td class="number">${one.epoch}</td>
+                <td><${At} time=${one.commit_time} /></td>
+                <td>${words(one.reason ?? '')}</td>
+                <td class="number">${bytes(one.byte_count)}</td>
+                <td>
+                  ${Object.entries(numbers(one.metrics))
+                    .map(([key, value]) => `${spelled(key)} ${number(value)}`)
+                    .join(', ')}
+                </td>
+                <td class="uri">
+                  <code title=${one.uri}>${one.snapshot_id}</code><${Copy} text=${one.uri} title="Copy the address" />
+                </td>
+                <td>
+                  ${
+                    resumable &&
+                    one.state === 'COMMITTED' &&
+                    !one.superseded &&
+                    html`<button
+                      type="button"
+                      class="button small"
+                      onClick=${() => open('resume', { snapshot: one.snapshot_id })}
+                    >
+                      Resume here
+                    </button>`
+                  }
+                </td>
+              </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>`
+    }
   </div>`
+}
+
+/**
+ * The folders that the snapshots which are still there lie in: one per trial.
+ *
+ * @param {Api.Snapshot[] | null} snapshots
+ */
+function folders(snapshots) {
+  const there = (snapshots ?? []).filter((one) => one.state === 'COMMITTED' && one.uri)
+  return [...new Set(there.map((one) => one.uri.replace(/\/[^/]*\/?$/, '')))].slice(0, foldersShown)
 }

@@ -1,11 +1,24 @@
+// @ts-check
 // Text with ANSI colours as pieces of text with class names. Everything that is not a colour is dropped. Pure.
 
-const escapes = /\u001b\[([0-9;?]*)([A-Za-z])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Za-z0-9]|\u001b[=>78cDEHM]/g
+/** @typedef {{ text: string, className: string }} Piece */
+/** @typedef {{ colour: string, bold: boolean, dim: boolean, italic: boolean, underline: boolean }} Look */
+
+const escapes =
+  /\u001b\[([0-9;?]*)([A-Za-z])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Za-z0-9]|\u001b[=>78cDEHM]/g
+/** @type {('bold' | 'dim' | 'italic' | 'underline')[]} */
+const looks = ['bold', 'dim', 'italic', 'underline']
 const names = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white']
 
-/** [{text, className}] */
+/**
+ * [{text, className}]
+ *
+ * @param {string} text
+ * @returns {Piece[]}
+ */
 export function pieces(text) {
   if (!text.includes('\u001b')) return [{ text, className: '' }]
+  /** @type {Piece[]} */
   const found = []
   const state = { colour: '', bold: false, dim: false, italic: false, underline: false }
   let from = 0
@@ -18,19 +31,32 @@ export function pieces(text) {
   return found
 }
 
-/** The text alone. */
+/**
+ * The text alone.
+ *
+ * @param {string} text
+ */
 export function plain(text) {
   return text.includes('\u001b') ? text.replace(escapes, '') : text
 }
 
+/**
+ * @param {Piece[]} found
+ * @param {string} text
+ * @param {Look} state
+ */
 function push(found, text, state) {
   if (text === '') return
   const classes = []
   if (state.colour) classes.push(`ansi-${state.colour}`)
-  for (const name of ['bold', 'dim', 'italic', 'underline']) if (state[name]) classes.push(`ansi-${name}`)
+  for (const name of looks) if (state[name]) classes.push(`ansi-${name}`)
   found.push({ text, className: classes.join(' ') })
 }
 
+/**
+ * @param {Look} state
+ * @param {string} parameters
+ */
 function apply(state, parameters) {
   const codes = parameters === '' ? [0] : parameters.split(';').map(Number)
   for (let i = 0; i < codes.length; i += 1) {

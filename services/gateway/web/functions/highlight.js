@@ -1,7 +1,17 @@
+// @ts-check
 // Where a search matches a text. Pure.
 
-/** A function of text -> [[from, to]], for a plain text (case ignored) or a regular expression. */
+/** @typedef {[from: number, to: number]} Mark */
+
+/**
+ * A function of text -> [[from, to]], for a plain text (case ignored) or a regular expression.
+ *
+ * @param {string} text
+ * @param {string} expression
+ * @returns {(line: string) => Mark[]}
+ */
 export function matcher(text, expression) {
+  /** @type {RegExp | undefined} */
   let pattern
   try {
     if (expression) pattern = new RegExp(expression, 'g')
@@ -10,7 +20,9 @@ export function matcher(text, expression) {
     // The server reads RE2, which is not quite what a browser reads; then nothing is marked.
   }
   if (!pattern) return () => []
+  /** @param {string} line */
   return (line) => {
+    /** @type {Mark[]} */
     const found = []
     for (const match of line.matchAll(pattern)) {
       if (match[0].length > 0) found.push([match.index, match.index + match[0].length])
@@ -20,7 +32,12 @@ export function matcher(text, expression) {
   }
 }
 
-/** Text cut at the marks: [{text, marked}]. */
+/**
+ * Text cut at the marks: [{text, marked}].
+ *
+ * @param {string} text
+ * @param {Mark[]} marks
+ */
 export function cut(text, marks) {
   const parts = []
   let at = 0

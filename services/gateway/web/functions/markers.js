@@ -1,15 +1,39 @@
+// @ts-check
 // Where the markers of the step monitor stand. Pure.
+
+/** @typedef {'EVALUATION' | 'EPOCH_END' | 'SNAPSHOT' | 'FIRING'} MarkerKind */
+/** @typedef {Partial<Api.Marker> & { step: number, sentence?: string }} Marker */
+/**
+ * @typedef {{
+ *   x: number,
+ *   first: number,
+ *   last: number,
+ *   count: number,
+ *   planned: boolean,
+ *   markers: Marker[],
+ * }} MarkerGroup
+ */
 
 export const MINIMUM_GAP = 4
 
-/** The step at the right end of the bar: the plan's total, or some room beyond what is done. */
+/**
+ * The step at the right end of the bar: the plan's total, or some room beyond what is done.
+ *
+ * @param {Partial<Api.Progress> | null | undefined} progress
+ */
 export function barEnd(progress) {
   const done = progress?.step ?? 0
   if (progress?.total_steps) return Math.max(progress.total_steps, done)
   return Math.max(1, Math.ceil(done * 1.15))
 }
 
-/** Pixels from the left end of a bar of `width` that ends with step `end`. */
+/**
+ * Pixels from the left end of a bar of `width` that ends with step `end`.
+ *
+ * @param {number} step
+ * @param {number} end
+ * @param {number} width
+ */
 export function position(step, end, width) {
   return Math.min(width, Math.max(0, (step / end) * width))
 }
@@ -18,9 +42,15 @@ export function position(step, end, width) {
  * Markers of one kind, in pixels; neighbours closer than 4 px and of the same tense become one group.
  *
  * Returns [{x, first, last, count, planned, markers}], left to right. A group stands where its first marker does.
+ *
+ * @param {Marker[]} markers
+ * @param {number} end
+ * @param {number} width
+ * @param {number} [gap]
  */
 export function layout(markers, end, width, gap = MINIMUM_GAP) {
   const sorted = markers.slice().sort((a, b) => a.step - b.step)
+  /** @type {MarkerGroup[]} */
   const groups = []
   for (const marker of sorted) {
     const x = position(marker.step, end, width)
@@ -37,17 +67,52 @@ export function layout(markers, end, width, gap = MINIMUM_GAP) {
   return groups
 }
 
-/** Markers split by kind: {EVALUATION: [...], EPOCH_END: [...], SNAPSHOT: [...]}. */
+/**
+ * Markers split by kind: {EVALUATION: [...], EPOCH_END: [...], SNAPSHOT: [...]}.
+ *
+ * @param {Api.Marker[] | null | undefined} markers
+ */
 export function byKind(markers) {
-  const kinds = { EVALUATION: [], EPOCH_END: [], SNAPSHOT: [] }
-  for (const marker of markers ?? []) kinds[marker.kind]?.push(marker)
+  /** @type {Record<MarkerKind, Api.Marker[]>} */
+  const kinds = { EVALUATION: [], EPOCH_END: [], SNAPSHOT: [], FIRING: [] }
+  for (const marker of markers ?? []) if (marker.kind) kinds[marker.kind]?.push(marker)
   return kinds
 }
 
-/** Stretches that were done twice, in steps, joined where they touch. */
+/**
+ * What rules found at a step of a trial, as markers. Those of an abandoned stretch are left out, and with `past`, of an
+ * audit, those that came later.
+ *
+ * @param {Api.Firing[]} firings
+ * @param {number} trial
+ * @param {{ as_of?: string }} [past]
+ */
+export function firingMarkers(firings, trial, past) {
+  const asOf = past?.as_of
+  /** @param {Api.Firing} one */
+  const known = ({ sequence, record_time }) =>
+    !asOf || (/^[0-9]+$/.test(asOf) ? sequence <= Number(asOf) : Date.parse(record_time ?? '') <= Date.parse(asOf))
+  /** @type {Marker[]} */
+  const markers = []
+  for (const one of firings) {
+    const { fired, cleared } = one
+    if (!fired?.step || fired.trial !== trial || cleared?.reason === 'SUPERSEDED' || !known(one)) continue
+    markers.push({ step: fired.step, time: fired.occur_time, sentence: `${fired.rule_name}: ${fired.message}` })
+  }
+  return markers
+}
+
+/**
+ * Stretches that were done twice, in steps, joined where they touch.
+ *
+ * @param {Api.RedoneRange[] | null | undefined} redone
+ */
 export function redoneStretches(redone) {
-  const sorted = (redone ?? []).map(({ first_step = 0, last_step = 0 }) => [first_step, last_step]).filter(([a, b]) => b > a)
+  const sorted = (redone ?? [])
+    .map(({ first_step = 0, last_step = 0 }) => [first_step, last_step])
+    .filter(([a, b]) => b > a)
   sorted.sort((a, b) => a[0] - b[0])
+  /** @type {[number, number][]} */
   const joined = []
   for (const [first, last] of sorted) {
     const before = joined.at(-1)

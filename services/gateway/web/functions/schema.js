@@ -1,16 +1,58 @@
-// The configuration of a runtime as a form: fields with their kind, and what makes a configuration of what was typed. Pure.
-import { scalar } from './configuration.js'
+// @ts-check
+// The configuration of a runtime as a form: fields with their kind, and what makes a configuration of what was typed.
+// Pure.
+import { Digits, typedScalar } from './configuration.js'
 
-/** Groups of fields. `path` is that of `RuntimeConfiguration`; a test compares it with the contract. `whole`: takes a line. */
+/**
+ * @import { Violation } from '../api.js'
+ * @import { Tree, Value } from './configuration.js'
+ */
+/**
+ * @typedef {{
+ *   path: string,
+ *   label: string,
+ *   kind: string,
+ *   whole?: boolean,
+ *   required?: boolean,
+ *   hint?: string,
+ *   choices?: string[],
+ * }} Field
+ */
+/** @typedef {{ title: string, open?: boolean, fields: Field[] }} FieldGroup */
+
+/**
+ * Groups of fields. `path` is that of `RuntimeConfiguration`; a test compares it with the contract. `whole`: takes a
+ * line.
+ *
+ * @type {FieldGroup[]}
+ */
 export const groups = [
   {
     title: 'What',
     open: true,
     fields: [
       { path: 'name', label: 'Name', kind: 'text', whole: true, required: true, hint: 'Free text, shown in lists' },
-      { path: 'entrypoint', label: 'Entrypoint', kind: 'text', whole: true, required: true, hint: 'package.module:function or file.py:function' },
-      { path: 'working_directory', label: 'Working directory', kind: 'text', whole: true, hint: 'Where file.py:function is found' },
-      { path: 'parameters', label: 'Parameters', kind: 'pairs', hint: 'Handed to the entrypoint: numbers, true, false, null or text' },
+      {
+        path: 'entrypoint',
+        label: 'Entrypoint',
+        kind: 'text',
+        whole: true,
+        required: true,
+        hint: 'package.module:function or file.py:function',
+      },
+      {
+        path: 'working_directory',
+        label: 'Working directory',
+        kind: 'text',
+        whole: true,
+        hint: 'Where file.py:function is found',
+      },
+      {
+        path: 'parameters',
+        label: 'Parameters',
+        kind: 'pairs',
+        hint: 'Handed to the entrypoint: numbers, true, false, null or text',
+      },
       { path: 'labels', label: 'Labels', kind: 'pairs', hint: 'team = nlp' },
     ],
   },
@@ -21,12 +63,24 @@ export const groups = [
       { path: 'code.digest', label: 'Digest of the archive', kind: 'text', hint: 'sha256:…' },
       { path: 'initialize_from', label: 'Weights from', kind: 'text', hint: 'runtimes/…/trials/1/snapshots/…' },
       { path: 'environment', label: 'Environment', kind: 'pairs', hint: 'NAME = value; a secret as secret:NAME' },
+      {
+        path: 'not_secret',
+        label: 'Not secret',
+        kind: 'names',
+        hint: 'Names that look like secrets and are none, with commas',
+      },
     ],
   },
   {
     title: 'Resources',
     fields: [
-      { path: 'launcher', label: 'Launcher', kind: 'choice', choices: ['local', 'ray'], hint: 'This machine, or a Ray cluster' },
+      {
+        path: 'launcher',
+        label: 'Launcher',
+        kind: 'choice',
+        choices: ['local', 'ray'],
+        hint: 'This machine, or a Ray cluster',
+      },
       { path: 'resources.workers', label: 'Workers', kind: 'integer', hint: '0: one process without a group' },
       { path: 'resources.cpus_per_worker', label: 'CPUs per worker', kind: 'number' },
       { path: 'resources.gpus_per_worker', label: 'GPUs per worker', kind: 'number' },
@@ -43,7 +97,12 @@ export const groups = [
       { path: 'snapshots.keep_last', label: 'Keep the last', kind: 'integer' },
       { path: 'snapshots.keep_best.metric', label: 'Keep the best by', kind: 'text', hint: 'eval/loss' },
       { path: 'snapshots.keep_best.mode', label: 'Best is', kind: 'choice', choices: ['', 'min', 'max'] },
-      { path: 'snapshots.storage', label: 'Storage', kind: 'text', hint: 'file: or s3: address; empty: the data directory' },
+      {
+        path: 'snapshots.storage',
+        label: 'Storage',
+        kind: 'text',
+        hint: 'file: or s3: address; empty: the data directory',
+      },
     ],
   },
   {
@@ -70,7 +129,12 @@ export const groups = [
   },
 ]
 
-/** Pairs typed one a line, "name = value" or "name: value": [[name, text]]. */
+/**
+ * Pairs typed one a line, "name = value" or "name: value": [[name, text]].
+ *
+ * @param {string} text
+ * @returns {[string, string][]}
+ */
 export function pairs(text) {
   return text
     .split('\n')
@@ -82,8 +146,14 @@ export function pairs(text) {
     })
 }
 
-/** What was typed, {path: text}, as a configuration: only what was given; the server fills in the rest. */
+/**
+ * What was typed, {path: text}, as a configuration: only what was given; the server fills in the rest.
+ *
+ * @param {Record<string, string>} typed
+ * @returns {Tree}
+ */
 export function configurationOf(typed) {
+  /** @type {Tree} */
   const configuration = {}
   for (const { fields } of groups) {
     for (const field of fields) {
@@ -94,24 +164,52 @@ export function configurationOf(typed) {
   return configuration
 }
 
+/**
+ * @param {Field} field
+ * @param {string} text
+ * @returns {Value}
+ */
 function valueOf(field, text) {
+  if (field.kind === 'integer' && /^-?[0-9]+$/.test(text) && !Number.isSafeInteger(Number(text)))
+    return new Digits(text)
   if (field.kind === 'integer' || field.kind === 'number') return Number.isFinite(Number(text)) ? Number(text) : text
-  if (field.kind === 'lists') return Object.fromEntries(pairs(text).map(([name, values]) => [name, values.split(',').map((one) => scalar(one.trim()))]))
+  if (field.kind === 'lists')
+    return Object.fromEntries(
+      pairs(text).map(([name, values]) => [name, values.split(',').map((one) => typedScalar(one.trim()))]),
+    )
+  if (field.kind === 'names')
+    return text
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '')
   if (field.kind !== 'pairs') return text
-  if (field.path === 'environment') return Object.fromEntries(pairs(text).map(([name, value]) => [name, value.startsWith('secret:') ? { secret: value.slice(7) } : value]))
+  if (field.path === 'environment')
+    return Object.fromEntries(
+      pairs(text).map(([name, value]) => [name, value.startsWith('secret:') ? { secret: value.slice(7) } : value]),
+    )
   if (field.path === 'labels') return Object.fromEntries(pairs(text))
-  return Object.fromEntries(pairs(text).map(([name, value]) => [name, scalar(value)]))
+  return Object.fromEntries(pairs(text).map(([name, value]) => [name, typedScalar(value)]))
 }
 
+/**
+ * @param {Tree} target
+ * @param {string} path
+ * @param {Value} value
+ */
 function put(target, path, value) {
   const parts = path.split('.')
-  const last = parts.pop()
+  const last = parts.pop() ?? ''
   let inner = target
-  for (const part of parts) inner = inner[part] ??= {}
+  for (const part of parts) inner = /** @type {Tree} */ (inner[part] ??= {})
   inner[last] = value
 }
 
-/** The violations that belong to a field: its own path and what lies inside it. */
+/**
+ * The violations that belong to a field: its own path and what lies inside it.
+ *
+ * @param {Violation[] | undefined} violations
+ * @param {string} path
+ */
 export function violationsOf(violations, path) {
   return (violations ?? []).filter(({ field }) => {
     const plain = field.replace(/^configuration(_text)?\.?/, '')

@@ -1,12 +1,16 @@
+// @ts-check
 // Which rows of a long list are in sight. Pure.
 
-// Browsers stop at some 17 million pixels; beyond that one pixel of the scroll bar stands for more than one of the list.
+// Browsers stop at some 17 million pixels; beyond that one pixel of the scroll bar stands for more than one of the
+// list.
 export const spaceLimit = 15_000_000
 const overscan = 12
 
 /**
- * `top` is the scroll position in pixels. Returns {space, first, last, offset, scrollTo}: the height to scroll over, the
- * rows to draw (last excluded), where the first of them stands, and the scroll position that has a row at the top.
+ * `top` is the scroll position in pixels. Returns {space, first, last, offset, scrollTo}: the height to scroll over,
+ * the rows to draw (last excluded), where the first of them stands, and the scroll position that has a row at the top.
+ *
+ * @param {{ total: number, rowHeight: number, top: number, height: number }} parts
  */
 export function visibleRows({ total, rowHeight, top, height }) {
   const wanted = total * rowHeight
@@ -22,6 +26,6 @@ export function visibleRows({ total, rowHeight, top, height }) {
     last,
     // Rows keep their distance to the upper edge of what is in sight.
     offset: first * rowHeight - position + Math.min(Math.max(0, top), reach),
-    scrollTo: (row) => Math.min(reach, (row * rowHeight) / scale),
+    scrollTo: (/** @type {number} */ row) => Math.min(reach, (row * rowHeight) / scale),
   }
 }

@@ -1,11 +1,33 @@
+// @ts-check
 // Columns of one series as a chart holds them: buckets that are aligned to powers of two, so that live points fold
 // into the same buckets the server would answer with.
 import { column } from './wire.js'
 
-/** Columns of a `SeriesData` message. */
+/** @typedef {'step' | 'time' | 'wall' | 'epoch'} Axis */
+/**
+ * @typedef {'firstSteps' | 'lastSteps' | 'mins' | 'maxs' | 'means' | 'lasts' | 'counts' | 'nans' | 'positives' |
+ * 'negatives' | 'times' | 'attempts'} ColumnName
+ */
+/**
+ * @typedef {{ parent: string, key: string, attempt: number, superseded: boolean, raw: boolean, width: number } &
+ * Record<ColumnName, number[]>} Series
+ */
+/** @typedef {Pick<Api.SeriesData, 'parent' | 'key'> & Partial<Api.SeriesData>} SeriesMessage */
+/** @typedef {{ step: number, index: number, kind: 'nan' | 'positive' | 'negative', count: number }} Odd */
+
+/**
+ * Columns of a `SeriesData` message.
+ *
+ * @param {SeriesMessage} message
+ * @returns {Series}
+ */
 export function decode(message) {
   const length = (message.first_steps ?? []).length
   const zeros = () => new Array(length).fill(0)
+  /**
+   * @param {'counts' | 'nan_counts' | 'positive_infinity_counts' | 'negative_infinity_counts' | 'last_times_ms' |
+   * 'attempts'} name
+   */
   const counted = (name) => (message[name]?.length ? message[name].slice() : zeros())
   return {
     parent: message.parent,
@@ -29,25 +51,57 @@ export function decode(message) {
   }
 }
 
-/** A series without points yet. */
+/**
+ * A series without points yet.
+ *
+ * @param {string} parent
+ * @param {string} key
+ */
 export function empty(parent, key) {
   return decode({ parent, key, raw: true, bucket_width: 1 })
 }
 
 const merged = {
-  min: (a, b) => (Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.min(a, b)),
-  max: (a, b) => (Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.max(a, b)),
+  min: (/** @type {number} */ a, /** @type {number} */ b) =>
+    Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.min(a, b),
+  max: (/** @type {number} */ a, /** @type {number} */ b) =>
+    Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.max(a, b),
 }
 
+/**
+ * @param {Series} series
+ * @param {number} i
+ */
 function finiteCount(series, i) {
   return series.counts[i] - series.nans[i] - series.positives[i] - series.negatives[i]
 }
 
-/** Fold one point into the last bucket, or begin a new one. Steps must not go back. Changes `series`. */
+/**
+ * Whether a point belongs before the last one of a series: its step, or at the same step its time, is earlier.
+ *
+ * @param {Series} series
+ * @param {number} step
+ * @param {number} time
+ */
+export function isLate(series, step, time) {
+  const last = series.lastSteps.length - 1
+  return last >= 0 && (step < series.lastSteps[last] || (step === series.lastSteps[last] && time < series.times[last]))
+}
+
+/**
+ * Fold one point into the last bucket, or begin a new one. It must not be late. Changes `series`.
+ *
+ * @param {Series} series
+ * @param {number} step
+ * @param {number} value
+ * @param {number} time
+ * @param {number} attempt
+ */
 export function addPoint(series, step, value, time, attempt) {
   const last = series.firstSteps.length - 1
   const isFinite = Number.isFinite(value)
-  const sameBucket = last >= 0 && !series.raw && Math.floor(series.lastSteps[last] / series.width) === Math.floor(step / series.width)
+  const sameBucket =
+    last >= 0 && !series.raw && Math.floor(series.lastSteps[last] / series.width) === Math.floor(step / series.width)
   if (!sameBucket) {
     series.firstSteps.push(step)
     series.lastSteps.push(step)
@@ -79,39 +133,91 @@ export function addPoint(series, step, value, time, attempt) {
   series.attempts[last] = attempt
 }
 
-/** The width that the server would choose for a range of steps: the least power of two that needs no more than `limit` buckets. */
+/**
+ * The width that the server would choose for a range of steps: the least power of two that needs no more than `limit`
+ * buckets.
+ *
+ * @param {number} first
+ * @param {number} last
+ * @param {number} limit
+ */
 export function bucketWidth(first, last, limit) {
   let width = 1
   while (Math.floor(last / width) - Math.floor(first / width) + 1 > limit) width *= 2
   return width
 }
 
-/** Make the buckets of a series that has more than `limit` of them wider. Returns a new series, or the same one. */
+/**
+ * Make the buckets of a series that has more than `limit` of them wider. Returns a new series, or the same one.
+ *
+ * @param {Series} series
+ * @param {number} limit
+ */
 export function widen(series, limit) {
   if (series.firstSteps.length <= limit) return series
-  const wanted = bucketWidth(series.firstSteps[0], series.lastSteps.at(-1), limit)
-  let current = series
-  while (current.width < wanted) current = twiceAsWide(current)
+  const wanted = bucketWidth(series.firstSteps[0], series.lastSteps[series.lastSteps.length - 1], limit)
+  // As many values at one step are one bucket, as the server has it.
+  let current = series.raw ? atWidth(series, series.width) : series
+  while (current.width < wanted) current = atWidth(current, current.width * 2)
   return current
 }
 
-function twiceAsWide(series) {
-  const width = series.width * 2
-  const wide = { ...empty(series.parent, series.key), attempt: series.attempt, superseded: series.superseded, raw: false, width }
+/**
+ * @param {Series} series
+ * @param {number} width
+ */
+function atWidth(series, width) {
+  const wide = {
+    ...empty(series.parent, series.key),
+    attempt: series.attempt,
+    superseded: series.superseded,
+    raw: false,
+    width,
+  }
   for (let i = 0; i < series.firstSteps.length; i += 1) {
     const last = wide.firstSteps.length - 1
-    if (last >= 0 && Math.floor(wide.firstSteps[last] / width) === Math.floor(series.firstSteps[i] / width)) mergeInto(wide, last, series, i)
+    if (last >= 0 && Math.floor(wide.firstSteps[last] / width) === Math.floor(series.firstSteps[i] / width))
+      mergeInto(wide, last, series, i)
     else copyBucket(wide, series, i)
   }
   return wide
 }
 
-const columnNames = ['firstSteps', 'lastSteps', 'mins', 'maxs', 'means', 'lasts', 'counts', 'nans', 'positives', 'negatives', 'times', 'attempts']
+/** @type {ColumnName[]} */
+const summedNames = ['counts', 'nans', 'positives', 'negatives']
+/** @type {ColumnName[]} */
+const newestNames = ['lasts', 'lastSteps', 'times', 'attempts']
+/** @type {ColumnName[]} */
+const columnNames = [
+  'firstSteps',
+  'lastSteps',
+  'mins',
+  'maxs',
+  'means',
+  'lasts',
+  'counts',
+  'nans',
+  'positives',
+  'negatives',
+  'times',
+  'attempts',
+]
 
+/**
+ * @param {Series} wide
+ * @param {Series} series
+ * @param {number} i
+ */
 function copyBucket(wide, series, i) {
   for (const name of columnNames) wide[name].push(series[name][i])
 }
 
+/**
+ * @param {Series} wide
+ * @param {number} last
+ * @param {Series} series
+ * @param {number} i
+ */
 function mergeInto(wide, last, series, i) {
   const before = finiteCount(wide, last)
   const more = finiteCount(series, i)
@@ -119,11 +225,17 @@ function mergeInto(wide, last, series, i) {
   wide.maxs[last] = merged.max(wide.maxs[last], series.maxs[i])
   if (before === 0) wide.means[last] = series.means[i]
   else if (more > 0) wide.means[last] = (wide.means[last] * before + series.means[i] * more) / (before + more)
-  for (const name of ['counts', 'nans', 'positives', 'negatives']) wide[name][last] += series[name][i]
-  for (const name of ['lasts', 'lastSteps', 'times', 'attempts']) wide[name][last] = series[name][i]
+  for (const name of summedNames) wide[name][last] += series[name][i]
+  for (const name of newestNames) wide[name][last] = series[name][i]
 }
 
-/** What attempts before `attempt` did after `step` away: it went on from there. Returns a new series, or the same one. */
+/**
+ * What attempts before `attempt` did after `step` away: it went on from there. Returns a new series, or the same one.
+ *
+ * @param {Series} series
+ * @param {number} step
+ * @param {number} attempt
+ */
 export function cutAfter(series, step, attempt) {
   let keep = series.lastSteps.length
   while (keep > 0 && series.lastSteps[keep - 1] > step && series.attempts[keep - 1] < attempt) keep -= 1
@@ -133,7 +245,25 @@ export function cutAfter(series, step, attempt) {
   return cut
 }
 
-/** Index of the bucket whose last step is nearest to `step`; -1 if there is none. */
+/**
+ * The last index with the value that `values`, which are in order, have at `index`: of several values of a step the
+ * newest.
+ *
+ * @param {ArrayLike<number>} values
+ * @param {number} index
+ */
+export function lastOfEqual(values, index) {
+  let last = index
+  while (last + 1 < values.length && values[last + 1] === values[index]) last += 1
+  return last
+}
+
+/**
+ * Index of the bucket whose last step is nearest to `step`; -1 if there is none.
+ *
+ * @param {Series} series
+ * @param {number} step
+ */
 export function nearest(series, step) {
   const steps = series.lastSteps
   if (steps.length === 0) return -1
@@ -144,11 +274,16 @@ export function nearest(series, step) {
     if (steps[middle] < step) low = middle + 1
     else high = middle
   }
-  if (low > 0 && step - steps[low - 1] <= steps[low] - step) return low - 1
-  return low
+  return lastOfEqual(steps, low > 0 && step - steps[low - 1] <= steps[low] - step ? low - 1 : low)
 }
 
-/** Values against what: one number per bucket. `origin` is ms since 1970 of the first point, `perEpoch` steps. */
+/**
+ * Values against what: one number per bucket. `origin` is ms since 1970 of the first point, `perEpoch` steps.
+ *
+ * @param {Series} series
+ * @param {Axis} axis
+ * @param {{ origin?: number, perEpoch?: number }} [parts]
+ */
 export function positions(series, axis, { origin = 0, perEpoch = 0 } = {}) {
   if (axis === 'time') return series.times.map((time) => (time - origin) / 1000)
   if (axis === 'wall') return series.times.map((time) => time / 1000)
@@ -156,13 +291,21 @@ export function positions(series, axis, { origin = 0, perEpoch = 0 } = {}) {
   return series.lastSteps
 }
 
-/** Points that are not finite: [{step, index, kind}], kind one of nan, positive, negative. */
+/**
+ * Points that are not finite: [{step, index, kind}], kind one of nan, positive, negative.
+ *
+ * @param {Series} series
+ * @returns {Odd[]}
+ */
 export function nonFinite(series) {
+  /** @type {Odd[]} */
   const found = []
   for (let i = 0; i < series.counts.length; i += 1) {
     if (series.nans[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'nan', count: series.nans[i] })
-    if (series.positives[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'positive', count: series.positives[i] })
-    if (series.negatives[i]) found.push({ step: series.lastSteps[i], index: i, kind: 'negative', count: series.negatives[i] })
+    if (series.positives[i])
+      found.push({ step: series.lastSteps[i], index: i, kind: 'positive', count: series.positives[i] })
+    if (series.negatives[i])
+      found.push({ step: series.lastSteps[i], index: i, kind: 'negative', count: series.negatives[i] })
   }
   return found
 }

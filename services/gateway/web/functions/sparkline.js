@@ -1,6 +1,13 @@
+// @ts-check
 // A few values as the path of a small line. Pure.
 
-/** SVG path over `width` x `height`; values that are not finite are gaps. */
+/**
+ * SVG path over `width` x `height`; values that are not finite are gaps.
+ *
+ * @param {number[]} values
+ * @param {number} width
+ * @param {number} height
+ */
 export function sparkPath(values, width, height) {
   const finite = values.filter((value) => Number.isFinite(value))
   if (finite.length < 2) return ''

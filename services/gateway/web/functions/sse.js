@@ -1,12 +1,21 @@
+// @ts-check
 // The text/event-stream format. Pure.
+
+/** @typedef {{ event: string, data: string, id: string | undefined }} ServerEvent */
 
 /** A parser: feed it text, it returns the messages that are complete: [{event, data, id}]. */
 export function parser() {
   let rest = ''
   let event = ''
+  /** @type {string[]} */
   let data = []
+  /** @type {string | undefined} */
   let id
 
+  /**
+   * @param {string} text
+   * @param {ServerEvent[]} messages
+   */
   function line(text, messages) {
     if (text === '') {
       if (data.length > 0) messages.push({ event: event || 'message', data: data.join('\n'), id })
@@ -23,7 +32,9 @@ export function parser() {
     else if (field === 'id' && !value.includes('\0')) id = value
   }
 
+  /** @param {string} chunk */
   return function feed(chunk) {
+    /** @type {ServerEvent[]} */
     const messages = []
     rest += chunk
     // A carriage return at the very end may be half of a CR LF.

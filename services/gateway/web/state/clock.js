@@ -1,3 +1,4 @@
+// @ts-check
 // The time, once a second, while somebody looks.
 import { signal } from '../vendor/signals.js'
 

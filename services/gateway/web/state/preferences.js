@@ -1,6 +1,11 @@
+// @ts-check
 // What a person chose for this browser: kept in local storage, never needed.
 import { effect, signal } from '../vendor/signals.js'
 
+/**
+ * @param {string} name
+ * @param {string} fallback
+ */
 function stored(name, fallback) {
   const key = `milepost.${name}`
   let value = fallback

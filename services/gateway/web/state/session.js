@@ -1,8 +1,15 @@
+// @ts-check
 // Who looks at the page, and what they may do.
 import { signal } from '../vendor/signals.js'
 import { get } from '../api.js'
 
-/** {actor, role, verified}, or null while it is not known. */
+/** @import { Signal } from '../vendor/signals.js' */
+
+/**
+ * {actor, role, verified}, or null while it is not known.
+ *
+ * @type {Signal<Api.Session | null>}
+ */
 export const session = signal(null)
 
 /** Ask once. A server that asks nobody for tokens may not know the question: then everything is allowed. */

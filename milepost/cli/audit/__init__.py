@@ -1,0 +1,1 @@
+"""`milepost audit`: `commands`, and what they do on the host of the services: `acceptance`, `bundles`, `importing`."""

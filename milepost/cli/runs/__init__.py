@@ -1,0 +1,5 @@
+"""Commands about runs: `runtimes`, `trials`, `metrics`, `command` (`milepost run`), `sync`, `exchange` (import and export),
+`rules` and `notifications` (`milepost rule`).
+
+`following` and `monitor` show one as it goes; `log_context` shows lines around a line.
+"""

@@ -1,0 +1,5 @@
+"""Proof that the log is whole. `milepost.eventlog.verify` is the program that checks all of it.
+
+- `chain`: links, versions and the digest over all. `chain_service`: chains on request, for attempts.
+- `anchor`, `witness`: where the log stood, written outside of it.
+"""

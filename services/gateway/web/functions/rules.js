@@ -1,0 +1,162 @@
+// @ts-check
+// Rules as people read and write them. Pure.
+import { duration, value as number, words } from './format.js'
+
+/** @typedef {Record<string, unknown>} Values */
+
+// What the server says of a rule, and takes from nobody.
+const said = ['name', 'disabled', 'owner', 'create_time', 'update_time', 'revision', 'etag', 'sequence']
+const saidOfBaseline = ['steps', 'values', 'values_non_finite']
+const dayMilliseconds = 86_400_000
+const plain = /^[A-Za-z][\w./-]*( [\w./-]+)*$/
+const notText = /^(true|false|yes|no|on|off|null|y|n)$/i
+
+/** @param {{ name: string }} rule */
+export function ruleId({ name }) {
+  return name.replace(/^rules\//, '')
+}
+
+/** @type {Record<string, string>} */
+const sides = { UP: 'above', DOWN: 'below' }
+/** @type {Record<string, (detector: any) => string>} */
+const sentences = {
+  threshold: ({ series, comparison, value }) => `${series} ${words(comparison)} ${number(value)}`,
+  change: ({ series, window, deviations, direction }) =>
+    `${series} ${deviations} deviations ${sides[direction] ?? 'from'} ` + `the median of ${window} points`,
+  baseline: ({ series, trial, tolerance, direction }) =>
+    `${series} ${direction === 'DOWN' ? 'below' : 'above'} that of ${trial} by more than ${share(tolerance)}`,
+  plateau: ({ series, window, direction, min_improvement: by }) =>
+    `${series} not ${direction === 'UP' ? 'larger' : 'smaller'}${by ? ` by ${share(by)}` : ''} for ${window} points`,
+  exploding_gradient: ({ series, factor, window }) => `${series} above ${factor} times the median of ${window} points`,
+  vanishing_gradient: ({ series, below, points }) => `${series} below ${number(below)} for ${points} points`,
+  not_finite: ({ series }) => `${series || 'any series'} is NaN or infinite`,
+  silence: ({ factor, min_seconds: least }) => `no step for ${factor} times the usual, at least ${duration(least)}`,
+  throughput_drop: ({ series, share: part, window }) =>
+    `${series} below ${share(part)} of the median of ${window} points`,
+  log_pattern: ({ pattern }) => `a line of the log with ${pattern}`,
+  event: ({ type }) => `an event ${type}`,
+  state: ({ states }) => `the run is ${states.map(words).join(' or ')}`,
+  retries: ({ count }) => `retry number ${count} of a trial`,
+  estimated_end: ({ time, after_seconds: after }) =>
+    time ? `an estimated end after ${time}` : `an estimated end beyond ${duration(after)}`,
+  gpu_idle: ({ below_percent: below }) => `a GPU busy below ${number(below)} %`,
+  disk_filling: ({ above_percent: above }) => `a disk filled above ${number(above)} %, or a full spool`,
+}
+
+/** @param {number} part */
+function share(part) {
+  return `${number(part * 100)} %`
+}
+
+/**
+ * What a rule looks for, in words.
+ *
+ * @param {Pick<Api.Rule, 'detector' | 'hold_seconds'>} rule
+ */
+export function lookedFor({ detector, hold_seconds: held }) {
+  const [kind, given] = Object.entries(detector ?? {})[0] ?? ['', {}]
+  const text = sentences[kind]?.(given) ?? words(kind)
+  return Number(held) > 0 ? `${text}, for ${duration(Number(held))}` : text
+}
+
+/**
+ * What follows a firing, in words.
+ *
+ * @param {Pick<Api.Rule, 'actions' | 'disabled' | 'watching_only'>} rule
+ */
+export function followed({ actions, disabled, watching_only: watching }) {
+  if (disabled) return 'disabled'
+  const told = (actions ?? []).flatMap((action) => action.notify?.destination ?? [])
+  if (watching !== false || told.length === 0) return 'watches only'
+  return `tells ${told.join(', ')}`
+}
+
+/**
+ * How many of `times` fell on each of the last `days`, oldest day first; a day ends `now`.
+ *
+ * @param {(number | undefined)[]} times
+ * @param {number} now
+ * @param {number} [days]
+ */
+export function daily(times, now, days = 14) {
+  const counts = new Array(days).fill(0)
+  for (const one of times) {
+    const ago = one === undefined ? NaN : Math.floor(Math.max(0, now - one) / dayMilliseconds)
+    if (ago < days) counts[days - 1 - ago] += 1
+  }
+  return counts
+}
+
+/**
+ * Whether a firing has an end that has not come.
+ *
+ * @param {Api.Firing} firing
+ */
+export function isOpen({ fired, cleared }) {
+  return !cleared && !fired?.momentary
+}
+
+/**
+ * The open ones first, each kind newest first.
+ *
+ * @param {Api.Firing[]} firings
+ */
+export function openFirst(firings) {
+  return [...firings].sort((a, b) => Number(isOpen(b)) - Number(isOpen(a)) || b.sequence - a.sequence)
+}
+
+/**
+ * A rule as the file that `milepost rule update` takes: YAML, without what the server says of it.
+ *
+ * @param {Api.Rule} rule
+ */
+export function ruleFile(rule) {
+  const given = Object.entries(rule).filter(([key, value]) => !said.includes(key) && !isNothing(value))
+  const detector = Object.fromEntries(
+    Object.entries(rule.detector ?? {}).map(([kind, values]) => [kind, detectorValues(/** @type {Values} */ (values))]),
+  )
+  const values = { id: ruleId(rule), ...Object.fromEntries(given), detector }
+  return `${block(values, '').join('\n')}\n`
+}
+
+/** @param {Values} values */
+function detectorValues(values) {
+  const given = Object.entries(values).filter(([key, value]) => !saidOfBaseline.includes(key) && !isNothing(value))
+  return Object.fromEntries(given)
+}
+
+/** @param {unknown} value */
+function isNothing(value) {
+  return value === null || value === undefined || value === '' || value === 0 || (Array.isArray(value) && !value.length)
+}
+
+/**
+ * @param {Values} values
+ * @param {string} indentation
+ * @returns {string[]}
+ */
+function block(values, indentation) {
+  return Object.entries(values).flatMap(([key, value]) => {
+    if (Array.isArray(value)) return [`${indentation}${key}: [${value.map(flow).join(', ')}]`]
+    if (typeof value !== 'object' || value === null) return [`${indentation}${key}: ${scalar(value)}`]
+    const inner = block(/** @type {Values} */ (value), `${indentation}  `)
+    return inner.length > 0 ? [`${indentation}${key}:`, ...inner] : [`${indentation}${key}: {}`]
+  })
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ */
+function flow(value) {
+  if (typeof value !== 'object' || value === null) return scalar(value)
+  return `{${Object.entries(value)
+    .map(([key, one]) => `${key}: ${flow(one)}`)
+    .join(', ')}}`
+}
+
+/** @param {unknown} value */
+function scalar(value) {
+  if (typeof value === 'string') return plain.test(value) && !notText.test(value) ? value : JSON.stringify(value)
+  return String(value)
+}

@@ -1,0 +1,6 @@
+"""What can be asked of points and lines.
+
+- `series`, `buckets`, `best`: curves, thinned so that a spike stays visible. `names`: of resources. `exports`, `rows`: all.
+- `log_queries`: lines by word, level and place.
+- `completeness`, `determinism`: is all there, and did steps that ran twice give the same.
+"""

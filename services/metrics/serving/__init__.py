@@ -1,0 +1,4 @@
+"""MetricService and LogService over gRPC: they only translate.
+
+- `service`: series; start here. `series_stream`: live. `logs`: lines. `imported`: runs that came as bundles.
+"""

@@ -1,0 +1,237 @@
+"""Which rows a query is about: ranges of steps by attempt, positions of the log, and their SQL.
+
+Pure. SQL is put together from constant text and numbers of ours; whatever came from outside is a bound parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from milepost.domain.trial import Segment
+from milepost.names import trial_name
+from milepost.numbers import MAX_NUMBER
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TrialRef:
+    """A trial of a runtime."""
+
+    runtime_id: str
+    trial: int
+
+    @property
+    def name(self) -> str:
+        return trial_name(self.runtime_id, self.trial)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRange:
+    """The steps first..last, both included, that one attempt of a trial logged.
+
+    Attributes:
+        yields_to: attempts that went on from this one step (`first` is `last`), and whose points there count instead,
+            series by series.
+        yielded: the piece is what gave way to them; else it is what did not.
+    """
+
+    trial: TrialRef
+    attempt: int
+    first: int = 0
+    last: int = MAX_NUMBER
+    yields_to: tuple[int, ...] = ()
+    yielded: bool = False
+
+    def clipped(self, first: int, last: int) -> StepRange | None:
+        """Return the part within a range of steps; None: there is none."""
+        clipped = replace(self, first=max(self.first, first), last=min(self.last, last))
+        return clipped if clipped.first <= clipped.last else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pin:
+    """A position of TELEMETRY: rows of earlier streams, and of this stream up to the sequence, are before it."""
+
+    stream_id: int
+    sequence: int
+
+
+def owned_pieces(
+    trial: TrialRef, lineage: Sequence[Segment], restarts: Mapping[int, Sequence[int]] | None = None
+) -> list[StepRange]:
+    """List what the attempts of a lineage own. A value logged at step 0 belongs to whoever did step 1.
+
+    Args:
+        restarts: step -> attempts that went on from it, oldest first. Such an attempt may log at that step again (an
+            evaluation that was interrupted runs anew): of each series, the points of the last one that has any count.
+    """
+    restarts = restarts or {}
+    pieces: list[StepRange] = []
+    for segment in lineage:
+        if segment.last_step is not None and segment.last_step < segment.first_step:
+            continue
+        first = 0 if segment.first_step == 1 else segment.first_step
+        if restarts.get(first - 1, ())[-1:] == (segment.attempt,):
+            first -= 1
+        last = MAX_NUMBER if segment.last_step is None else segment.last_step
+        later = tuple(restarts.get(last, ()))
+        if not later:
+            pieces.append(StepRange(trial, segment.attempt, first, last))
+            continue
+        if first < last:
+            pieces.append(StepRange(trial, segment.attempt, first, last - 1))
+        for index, attempt in enumerate((segment.attempt, *later[:-1])):
+            pieces.append(StepRange(trial, attempt, last, last, later[index:]))
+    return pieces
+
+
+def superseded_pieces(
+    trial: TrialRef,
+    lineage: Sequence[Segment],
+    attempts: Iterable[int],
+    restarts: Mapping[int, Sequence[int]] | None = None,
+) -> list[StepRange]:
+    """List what attempts did that the lineage does not take from them."""
+    owned: dict[int, list[StepRange]] = {}
+    for piece in owned_pieces(trial, lineage, restarts):
+        owned.setdefault(piece.attempt, []).append(piece)
+    found = []
+    for attempt in attempts:
+        start = 0
+        for piece in sorted(owned.get(attempt, []), key=lambda p: p.first):
+            if piece.first > start:
+                found.append(StepRange(trial, attempt, start, piece.first - 1))
+            if piece.yields_to:
+                found.append(replace(piece, yielded=True))
+            start = piece.last + 1
+        if start <= MAX_NUMBER:
+            found.append(StepRange(trial, attempt, start))
+    return found
+
+
+def clip(pieces: Iterable[StepRange], first: int, last: int) -> list[StepRange]:
+    """Keep what lies within a range of steps."""
+    return [clipped for piece in pieces if (clipped := piece.clipped(first, last)) is not None]
+
+
+def split(pieces: Iterable[StepRange], shift: int) -> tuple[list[StepRange], list[StepRange]]:
+    """Split pieces into whole units of `2**shift` steps and the rest at their ends."""
+    whole, rest = [], []
+    for piece in pieces:
+        first_unit = -(-piece.first >> shift)
+        last_unit = ((piece.last + 1) >> shift) - 1
+        if last_unit < first_unit:
+            rest.append(piece)
+            continue
+        whole.append(replace(piece, first=first_unit << shift, last=((last_unit + 1) << shift) - 1))
+        if piece.first < first_unit << shift:
+            rest.append(replace(piece, last=(first_unit << shift) - 1))
+        if piece.last >= (last_unit + 1) << shift:
+            rest.append(replace(piece, first=(last_unit + 1) << shift))
+    return whole, rest
+
+
+@dataclass(slots=True)
+class Condition:
+    """SQL of a condition with its parameters."""
+
+    sql: str = "1"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def in_pieces(pieces: Sequence[StepRange], shift: int = 0, pin: Pin | None = None) -> Condition:
+    """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch.
+
+    Args:
+        pin: what an attempt has logged at a step that an earlier one yields to it is looked up as of this position.
+    """
+    column = "step" if shift == 0 else f"bitShiftRight(step, {shift})"
+    together: dict[StepRange, list[int]] = {}
+    for piece in pieces:
+        together.setdefault(replace(piece, trial=TrialRef(piece.trial.runtime_id, 0)), []).append(piece.trial.trial)
+    alternatives = []
+    parameters: dict[str, Any] = {}
+    for index, (piece, trials) in enumerate(together.items()):
+        name = f"p{index}"
+        parameters |= {f"{name}r": piece.trial.runtime_id, f"{name}t": sorted(set(trials)), f"{name}a": piece.attempt}
+        of_trials = f"runtime = {{{name}r:String}} AND trial IN {{{name}t:Array(UInt32)}}"
+        alternative = f"{of_trials} AND attempt = {{{name}a:UInt32}}"
+        if piece.first > 0:
+            alternative += f" AND {column} >= {piece.first >> shift}"
+        if piece.last < MAX_NUMBER:
+            alternative += f" AND {column} <= {piece.last >> shift}"
+        if piece.yields_to and shift == 0:
+            parameters[f"{name}y"] = list(piece.yields_to)
+            known = before(pin)
+            parameters |= known.parameters
+            alternative += (
+                f" AND (trial, key) {'' if piece.yielded else 'NOT '}IN (SELECT trial, key FROM points "
+                f"WHERE {of_trials} AND step = {piece.first} AND attempt IN {{{name}y:Array(UInt32)}} AND ({known.sql}))"
+            )
+        alternatives.append(f"({alternative})")
+    return Condition(" OR ".join(alternatives) or "0", parameters)
+
+
+def in_trials(trials: Iterable[TrialRef]) -> Condition:
+    """Select the rows of trials, whatever the attempt; trial 0: of the whole runtime."""
+    numbers: dict[str, set[int]] = {}
+    for trial in trials:
+        numbers.setdefault(trial.runtime_id, set()).add(trial.trial)
+    alternatives = []
+    parameters: dict[str, Any] = {}
+    for index, (runtime_id, of_runtime) in enumerate(numbers.items()):
+        parameters[f"r{index}"] = runtime_id
+        alternative = f"runtime = {{r{index}:String}}"
+        if 0 not in of_runtime:
+            parameters[f"t{index}"] = sorted(of_runtime)
+            alternative += f" AND trial IN {{t{index}:Array(UInt32)}}"
+        alternatives.append(f"({alternative})")
+    return Condition(" OR ".join(alternatives) or "0", parameters)
+
+
+def in_keys(keys: Sequence[str]) -> Condition:
+    """Select the rows of series; without keys, of all series."""
+    return Condition("key IN {keys:Array(String)}", {"keys": list(keys)}) if keys else Condition("key != ''")
+
+
+def before(pin: Pin | None) -> Condition:
+    """Select the rows up to a position; None: all."""
+    if pin is None:
+        return Condition()
+    return Condition(
+        "stream_id < {pin_stream:UInt64} OR (stream_id = {pin_stream:UInt64} AND log_seq <= {pin_sequence:UInt64})",
+        {"pin_stream": pin.stream_id, "pin_sequence": pin.sequence},
+    )
+
+
+def after(pin: Pin) -> Condition:
+    """Select the rows behind a position."""
+    return Condition(
+        "stream_id > {after_stream:UInt64} "
+        "OR (stream_id = {after_stream:UInt64} AND log_seq > {after_sequence:UInt64})",
+        {"after_stream": pin.stream_id, "after_sequence": pin.sequence},
+    )
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """Select the rows that meet every condition."""
+    parts = [c for c in conditions if c.sql != "1"]
+    parameters: dict[str, Any] = {}
+    for part in parts:
+        parameters |= part.parameters
+    return Condition(" AND ".join(f"({part.sql})" for part in parts) or "1", parameters)
+
+
+def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Join neighbouring numbers into ranges."""
+    first = last = None
+    for number in sorted(set(numbers)):
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = number
+    if first is not None and last is not None:
+        yield first, last

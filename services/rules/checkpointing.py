@@ -1,0 +1,60 @@
+"""Checkpoints of the fold: a restart goes on from the last one, and says again what it has said since."""
+
+from __future__ import annotations
+
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.config.v1.rule_pb2 import Rule
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.event.v1.common_pb2 import ProcessIdentity
+from milepost.domain import runtime, trial
+from services.readmodel.checkpoints import Codec, compress, decompress
+from services.rules.detectors.changes import Best, Spread
+from services.rules.detectors.levels import Row
+from services.rules.detectors.paces import Rhythm, Steps
+from services.rules.detectors.verdicts import Nothing
+from services.rules.detectors.windows import Window
+from services.rules.evaluation.fold import Evaluation
+from services.rules.evaluation.inputs import Column, Points
+from services.rules.evaluation.states import RunFold, SetRule, TrialFold, Watch
+from services.rules.selection import Selectable
+
+CODEC = Codec(
+    [
+        *(RunFold, TrialFold, Watch, SetRule, Rule, Selectable, Points, Column),
+        *(Nothing, Window, Row, Spread, Best, Rhythm, Steps),
+        *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
+        *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
+        *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
+        *(RuntimeConfiguration, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
+    ]
+)
+
+
+class Records:
+    """The fold as records of a checkpoint. A run that did not change is not written down anew."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, bytes] = {}
+
+    def of(self, evaluation: Evaluation) -> list[bytes]:
+        """Write down the rules, and each run."""
+        for runtime_id in evaluation.changed:
+            self._runs.pop(runtime_id, None)
+        evaluation.changed.clear()
+        for runtime_id in self._runs.keys() - evaluation.runs.keys():
+            del self._runs[runtime_id]
+        for runtime_id, run in evaluation.runs.items():
+            if runtime_id not in self._runs:
+                self._runs[runtime_id] = compress(CODEC.encode(run))
+        return [compress(CODEC.encode(list(evaluation.rules.values()))), *self._runs.values()]
+
+
+def evaluation_of(records: list[bytes]) -> Evaluation:
+    """Read what `Records` wrote."""
+    evaluation = Evaluation()
+    for rule in CODEC.decode(decompress(records[0])):
+        evaluation.set_rule(rule)
+    for record in records[1:]:
+        run: RunFold = CODEC.decode(decompress(record))
+        evaluation.runs[run.runtime_id] = run
+    return evaluation

@@ -1,0 +1,304 @@
+"""Rules and firings as the log has them, and the one way by which this service appends to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+
+from milepost.api.config.v1.rule_pb2 import Rule
+from milepost.api.event.v1 import rule_events_pb2 as facts
+from milepost.api.rule.v1 import rule_service_pb2 as api
+from milepost.domain import firings, rules
+from milepost.domain.decider import Fact, fold
+from milepost.domain.firings import Firings
+from milepost.errors import Aborted, FailedPrecondition
+from milepost.eventlog import (
+    RULES_SUBJECT,
+    Appended,
+    EventLog,
+    Head,
+    LogMessage,
+    LogUnavailable,
+    NewEvent,
+    RecordedEvent,
+    WrongExpectedSequence,
+    codec,
+    firings_subject,
+    parse_subject,
+)
+from milepost.ids import new_event_id
+from milepost.installation import observability
+from services.rules.deliveries.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+# Both kinds of chain: that of the rules is one of `platform`.
+SUBJECTS = ("events.*.rules",)
+SOURCE = "/services/rules"
+# Who evaluates.
+EVALUATOR = "service:rules"
+# Firings that can be listed, the newest ones; all of them are in the log.
+MAX_LISTED = 20_000
+# Chains of firings that are kept folded.
+MAX_CHAINS = 256
+# Tries to win against another writer, and of an append without an answer.
+MAX_ROUNDS = 8
+MAX_SENDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who wrote a rule last, and when."""
+
+    owner: str
+    create_time: datetime
+    update_time: datetime
+    sequence: int
+    # Of the event `RuleSet`.
+    event_id: str
+
+
+class Ledger:
+    """What the log says about rules, and what is appended about them.
+
+    `follow` folds both kinds of chain for ever. Commands are decided on the fold and appended against its head, again where
+    somebody was faster.
+    """
+
+    def __init__(self, event_log: EventLog, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._log = event_log
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._moved = asyncio.Condition()
+        self._head = Head(RULES_SUBJECT)
+        # Where the fold stands in the log.
+        self.sequence = 0
+        self.rules = rules.initial
+        self.provenance: dict[str, Provenance] = {}
+        # A newer version wrote to the chain of the rules: this one cannot decide on it.
+        self._undecidable = ""
+        # Subject -> the head of a chain of firings and its fold, those used last at the end.
+        self._chains: OrderedDict[str, tuple[Head, Firings]] = OrderedDict()
+        # By id of the firing, oldest first.
+        self._firings: OrderedDict[str, api.Firing] = OrderedDict()
+        self.outbox = Outbox()
+
+    # --- folding
+
+    async def catch_up(self) -> None:
+        """Fold what is in the log now."""
+        async for message in self._log.read(after=self.sequence, subjects=SUBJECTS):
+            self._apply(message)
+
+    async def follow(self) -> None:
+        """Fold everything after what is folded, then each new event, for ever."""
+        async for message in self._log.follow(after=self.sequence, subjects=SUBJECTS):
+            self._apply(message)
+            async with self._moved:
+                self._moved.notify_all()
+
+    def _apply(self, message: LogMessage) -> None:
+        self.sequence = message.sequence
+        subject = parse_subject(message.subject)
+        if not isinstance(message, RecordedEvent):
+            if subject.is_platform:
+                self._head = Head(RULES_SUBJECT, message.sequence, self._head.version, self._head.hash)
+            return
+        if subject.is_platform:
+            self._head = message.head
+        try:
+            payload = codec.decode(message.type, message.body)
+        except codec.UnknownEventType as error:
+            if subject.is_platform:
+                self._undecidable = str(error)
+            log.warning("event.skipped", extra={"sequence": message.sequence, "type": message.type[:200]})
+            return
+        if subject.is_platform:
+            self._apply_to_rules(payload, message)
+        else:
+            self._apply_to_firings(subject.runtime_id, payload, message)
+
+    def _apply_to_rules(self, payload: Message, event: RecordedEvent) -> None:
+        self.rules = rules.evolve(self.rules, Fact(payload))
+        if isinstance(payload, facts.RuleSet):
+            known = self.provenance.get(payload.rule_id)
+            before = known if known is not None and payload.revision > 1 else None
+            created = before.create_time if before is not None else event.recorded_time
+            self.provenance[payload.rule_id] = Provenance(
+                event.actor, created, event.recorded_time, event.sequence, event.id
+            )
+
+    def _apply_to_outbox(self, runtime_id: str, payload: Message, event: RecordedEvent) -> None:
+        outbox, time = self.outbox, event.recorded_time
+        match payload:
+            case facts.RuleFired():
+                kept = self.rules.get(payload.rule_id)
+                rule = kept.rule if kept is not None else None
+                outbox.fired(runtime_id, payload, rule, time, event.id, event.sequence)
+            case facts.RuleCleared():
+                outbox.cleared(payload, time, event.id, event.sequence)
+            case facts.NotificationDelivered():
+                outbox.delivered(payload, time, event.sequence)
+            case facts.NotificationFailed():
+                outbox.failed(payload, time, event.sequence)
+            case facts.NotificationRetried():
+                outbox.retried(payload, time, event.id, event.sequence)
+
+    def _apply_to_firings(self, runtime_id: str, payload: Message, event: RecordedEvent) -> None:
+        self._apply_to_outbox(runtime_id, payload, event)
+        if isinstance(payload, facts.RuleFired) and payload.firing_id not in self._firings:
+            firing = api.Firing(
+                runtime=f"runtimes/{runtime_id}", fired=payload, event_id=event.id, sequence=event.sequence
+            )
+            firing.record_time.FromDatetime(event.recorded_time)
+            self._firings[payload.firing_id] = firing
+            if len(self._firings) > MAX_LISTED:
+                self._firings.popitem(last=False)
+        elif isinstance(payload, facts.RuleCleared) and payload.firing_id in self._firings:
+            self._firings[payload.firing_id].cleared.CopyFrom(payload)
+
+    async def wait_for(self, sequence: int) -> None:
+        """Return when everything of the chains up to a position is folded."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.sequence >= sequence)
+
+    async def settled(self, runtime_id: str) -> None:
+        """Return when everything is folded that was found in a runtime until now."""
+        await self.wait_for((await self._log.head(firings_subject(runtime_id))).sequence)
+
+    # --- reading
+
+    def rule(self, rule_id: str) -> Rule | None:
+        """Describe a rule; None: there is none, or it was deleted."""
+        kept = self.rules.get(rule_id)
+        if kept is None:
+            return None
+        known = self.provenance[rule_id]
+        rule = Rule()
+        rule.CopyFrom(kept.rule)
+        rule.name = f"rules/{rule_id}"
+        rule.display_name = rule.display_name or rule_id
+        rule.disabled, rule.revision, rule.etag = kept.disabled, kept.revision, kept.etag
+        rule.owner, rule.sequence = known.owner, known.sequence
+        rule.create_time.FromDatetime(known.create_time)
+        rule.update_time.FromDatetime(known.update_time)
+        return rule
+
+    def rule_ids(self) -> list[str]:
+        """List the rules that are not deleted, by id."""
+        return sorted(rule_id for rule_id, kept in self.rules.by_id.items() if not kept.deleted)
+
+    def firings(self) -> Iterable[api.Firing]:
+        """Yield firings, newest first."""
+        return reversed(self._firings.values())
+
+    # --- appending
+
+    async def decide(self, command: object, actor: str) -> None:
+        """Decide a command on the rules. Returns once the fold has what it brought about.
+
+        Raises:
+            MilepostError: what the decider raises; nothing was appended.
+            Aborted: another writer was faster every time.
+            LogUnavailable: the log did not answer; the events may be stored.
+        """
+        async with self._lock:
+            for _ in range(MAX_ROUNDS):
+                if self._undecidable:
+                    raise FailedPrecondition(
+                        f"a newer version of Milepost wrote to the rules ({self._undecidable})",
+                        reason="UNKNOWN_EVENT_TYPE",
+                    )
+                decided = rules.decide(self.rules, command)
+                if not decided:
+                    return
+                try:
+                    appended = await self._append(RULES_SUBJECT, decided, actor, "", self._head)
+                    await self.wait_for(appended.sequences[-1])
+                    return
+                except WrongExpectedSequence as error:
+                    await self.wait_for((await self._log.head(error.chain)).sequence)
+        raise Aborted(f"others changed the rules faster, {MAX_ROUNDS} times; try again")
+
+    async def record(self, runtime_id: str, command: object, cause: str = "", actor: str = EVALUATOR) -> bool:
+        """Append a fact about rules in a runtime, once, whoever has said it before. Returns whether it was new.
+
+        Raises:
+            Aborted: another writer was faster every time.
+            LogUnavailable: the log did not answer; say it again.
+        """
+        subject = firings_subject(runtime_id)
+        for _ in range(MAX_ROUNDS):
+            # What is kept is right only if the append says so.
+            known = self._chains.pop(subject) if subject in self._chains else None
+            head, state = known if known is not None else await self._read(subject)
+            decided = firings.decide(state, command)
+            if decided:
+                try:
+                    appended = await self._append(subject, decided, actor, cause, head)
+                except WrongExpectedSequence as error:
+                    log.info("firing.conflict", extra={"chain": error.chain, "expected": error.expected})
+                    continue
+                head, state = appended.heads[subject], fold(firings.evolve, state, map(Fact, decided))
+            elif (await self._log.head(subject)).sequence != head.sequence:
+                # Somebody else has written since it was folded.
+                continue
+            self._chains[subject] = (head, state)
+            if len(self._chains) > MAX_CHAINS:
+                self._chains.popitem(last=False)
+            return bool(decided)
+        raise Aborted(f"others wrote on {subject} faster, {MAX_ROUNDS} times")
+
+    async def _read(self, subject: str) -> tuple[Head, Firings]:
+        head = await self._log.head(subject)
+        return head, fold(firings.evolve, firings.initial, _facts(await self._log.read_chain(subject)))
+
+    async def first_of_live_rules(self) -> int:
+        """Return the position from which the rules that there are watch, of all of them the first; 0: there are none."""
+        state, last = rules.initial, dict[str, int]()
+        for event in await self._log.read_chain(RULES_SUBJECT):
+            for fact in _facts([event]):
+                state = rules.evolve(state, fact)
+                if isinstance(fact.payload, facts.RuleSet):
+                    last[fact.payload.rule_id] = event.sequence
+        return min((last[rule_id] for rule_id, kept in state.by_id.items() if not kept.deleted), default=0)
+
+    async def _append(self, subject: str, payloads: Sequence[Message], actor: str, cause: str, head: Head) -> Appended:
+        events = [self._event(subject, payload, actor, cause) for payload in payloads]
+        for send in range(1, MAX_SENDS + 1):
+            try:
+                return await self._log.append(events, [head])
+            except LogUnavailable:
+                if send == MAX_SENDS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _event(self, subject: str, payload: Message, actor: str, cause: str) -> NewEvent:
+        ce_type, body = codec.encode(payload)
+        return NewEvent(
+            subject=subject,
+            type=ce_type,
+            body=body,
+            id=new_event_id(),
+            time=self._clock(),
+            source=SOURCE,
+            actor=actor,
+            cause=cause,
+            traceparent=observability.current_traceparent(),
+        )
+
+
+def _facts(events: Iterable[RecordedEvent]) -> list[Fact]:
+    found: list[Fact] = []
+    for event in events:
+        try:
+            found.append(Fact(codec.decode(event.type, event.body)))
+        except codec.UnknownEventType:
+            continue
+    return found

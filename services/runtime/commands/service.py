@@ -1,0 +1,501 @@
+"""RuntimeService: translates requests into commands and views into answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from milepost import configuration as configurations
+from milepost import ids, names
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.configuration import Plain
+from milepost.domain import runtime, trial
+from milepost.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidArgument,
+    MilepostError,
+    NotFound,
+    ResourceExhausted,
+    Violation,
+)
+from milepost.installation import observability
+from milepost.security.redaction import Redactor
+from services.access.authentication import COMMAND_RATE, current_caller
+from services.rpc.limits import RateLimiter
+from services.runtime.commands.owners import check_owner
+from services.runtime.commands.preflight import Preflight, more_violations
+from services.runtime.commands.previews import preview
+from services.runtime.commands.requests import Requests
+from services.runtime.commands.requests import check as check_request_id
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.readmodel.events import Events
+from services.runtime.readmodel.messages import runtime_message
+from services.runtime.readmodel.queries import RuntimeQueries
+from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.scheduling.scheduler import create_commands
+from services.runtime.scheduling.steps import Steps
+from services.runtime.snapshots import Place, SnapshotStorage
+
+# Trials that are created together with their runtime; the scheduler creates the others.
+CREATED_WITH_RUNTIME = 500
+MAX_STOP_SECONDS = 86_400.0
+# Configurations that are checked and start nothing count as so many more commands: ten a second of one caller, in the end.
+# They cost others as much as commands do, and nothing else holds back who sends them.
+COST_IN_VAIN = 49.0
+
+
+class RuntimeService(RuntimeQueries):
+    """The commands on runtimes, and what can be asked of them."""
+
+    def __init__(
+        self,
+        views: Views,
+        decisions: Decisions,
+        requests: Requests,
+        preflight: Preflight,
+        storage: SnapshotStorage,
+        events: Events,
+        steps: Steps,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(views, events, views.queue.position)
+        self._decisions = decisions
+        self._requests = requests
+        self._preflight = preflight
+        self._storage = storage
+        self._steps = steps
+        self._clock = clock
+        self._checks = RateLimiter(COMMAND_RATE)
+
+    # --- start, clone
+
+    async def StartRuntime(
+        self, request: api.StartRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.StartRuntimeResponse:
+        async with self._charging(request.validate_only):
+            check_request_id(request.request_id)
+            text, configuration = await self._preflight.read(_asked_for, request)
+            if request.runtime_id and not ids.is_runtime_id(request.runtime_id):
+                raise InvalidArgument([Violation("runtime_id", "must be rt- and 26 characters of base32 (0-9, a-v)")])
+            await self._preflight.check(configuration)
+        if request.validate_only:
+            return api.StartRuntimeResponse(runtime=_dry(configuration), sequence=self._views.sequence)
+        view = await self._start(request, request.runtime_id, text, configuration, "")
+        return api.StartRuntimeResponse(runtime=runtime_message(view), sequence=view.sequence)
+
+    async def CloneRuntime(
+        self, request: api.CloneRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.CloneRuntimeResponse:
+        old = self._known(names.parse_runtime(request.name), show_deleted=True)
+        async with self._charging(request.validate_only):
+            check_request_id(request.request_id)
+            text, configuration = await self._preflight.read(_changed, _configuration(old), request)
+            await self._preflight.check(configuration)
+        if request.validate_only:
+            return api.CloneRuntimeResponse(runtime=_dry(configuration))
+        view = await self._start(request, "", text, configuration, old.runtime_id)
+        return api.CloneRuntimeResponse(runtime=runtime_message(view))
+
+    @asynccontextmanager
+    async def _charging(self, validates_only: bool) -> AsyncIterator[None]:
+        """Check something in a block, in the caller's turn. What starts nothing counts for more than a start."""
+        actor = current_caller().actor
+        await self._checks.wait_turn(actor)
+        try:
+            yield
+        except MilepostError:
+            self._checks.charge(actor, COST_IN_VAIN)
+            raise
+        if validates_only:
+            self._checks.charge(actor, COST_IN_VAIN)
+
+    async def _start(
+        self, request: Any, wanted_id: str, text: str, configuration: RuntimeConfiguration, cloned_from: str
+    ) -> RuntimeView:
+        self._check_quota()
+        command = runtime.RequestRuntime(
+            runtime_id="",
+            configuration_text=text,
+            configuration=configuration,
+            configuration_digest=configurations.digest(configuration),
+            trial_count=len(configurations.expand(configuration)),
+            request_id=request.request_id,
+            cloned_from=cloned_from,
+        )
+
+        process = (
+            request.process if isinstance(request, api.StartRuntimeRequest) and request.HasField("process") else None
+        )
+
+        async def act(runtime_id: str) -> int:
+            return await self._request(runtime_id, command, _behind(request), process)
+
+        done = await self._requests.once(request, current_caller().actor, wanted_id or ids.new_runtime_id(), act)
+        return self._known(done.runtime_id, show_deleted=True)
+
+    async def _request(
+        self,
+        runtime_id: str,
+        command: runtime.RequestRuntime,
+        behind: Cause,
+        process: common.ProcessIdentity | None,
+    ) -> int:
+        configuration = command.configuration
+        known = self._views.runtimes.get(runtime_id)
+        if known is not None and known.state.exists:
+            # Its trials may exist already; what is missing the scheduler creates.
+            decided = await self._decisions.decide(runtime_id, {None: [_with_id(command, runtime_id)]}, behind)
+            return decided.sequence or known.sequence
+        numbers = tuple(range(1, min(command.trial_count, CREATED_WITH_RUNTIME) + 1))
+        commands: dict[int | None, list[object]] = {None: [_with_id(command, runtime_id)]}
+        commands |= create_commands(runtime_id, configuration, numbers)
+        if configuration.launcher == config.LAUNCHER_EXTERNAL:
+            # Its process runs already: it gets its attempt with the answer.
+            commands[None].append(runtime.AllocateResources(runtime.Allocation(0.0, 0.0, (), "", 0.0)))
+            commands[1].append(trial.LaunchAttempt(1, None, process=process, request_id=command.request_id))
+        return (await self._decisions.decide(runtime_id, commands, behind)).sequence
+
+    def _check_quota(self) -> None:
+        caller = current_caller()
+        mine = self._views.count_active(caller.actor)
+        if mine >= caller.max_active_runtimes:
+            raise ResourceExhausted(
+                f"{caller.actor} has {mine} active runtimes, the most it may have", reason="RUNTIME_QUOTA"
+            )
+
+    # --- stop, resume, delete
+
+    async def PreviewStop(
+        self, request: api.PreviewStopRequest, context: grpc.aio.ServicerContext
+    ) -> api.PreviewStopResponse:
+        view = self._known(names.parse_runtime(request.name))
+        if request.trial < 0 or (request.trial and request.trial not in view.trials):
+            raise NotFound(f"{view.runtime_id} has no trial {request.trial}", reason="TRIAL_NOT_FOUND")
+        return preview(view, request.trial, self._steps.last, self._clock())
+
+    async def StopRuntime(
+        self, request: api.StopRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.StopRuntimeResponse:
+        runtime_id = names.parse_runtime(request.name)
+        view = self._known(runtime_id)
+        _check_etag(view, request.etag)
+        mode = _stop_mode(view, request.mode)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.StopRuntime(mode, self._deadline(view, request), _reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.StopRuntimeResponse(runtime=runtime_message(view))
+
+    async def StopTrial(
+        self, request: api.StopTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.StopTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+        mode = _stop_mode(view, request.mode)
+
+        async def act(runtime_id: str) -> int:
+            command = trial.StopTrial(mode, self._deadline(view, request), _reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.StopTrialResponse(runtime=runtime_message(view))
+
+    def _deadline(self, view: RuntimeView, request: Any) -> datetime:
+        seconds = _configuration(view).limits.stop_deadline_seconds
+        if request.HasField("deadline"):
+            seconds = _seconds(request.deadline, "deadline")
+        return self._clock() + timedelta(seconds=seconds)
+
+    async def ResumeRuntime(
+        self, request: api.ResumeRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.ResumeRuntimeResponse:
+        runtime_id = names.parse_runtime(request.name)
+        view = self._known(runtime_id)
+        _check_etag(view, request.etag)
+        _check_resumer(view)
+        continuation = await self._preflight.read(_continuation, view, request.configuration_changes_text)
+
+        async def act(runtime_id: str) -> int:
+            trials = self._resumable(view, continuation)
+            command = _resume_command(trials, request.snapshot_id, continuation)
+            # What the state does not allow is refused before files are read.
+            runtime.decide(view.state, command)
+            if not view.state.in_progress:
+                await self._check_snapshots(view, trials, request.snapshot_id)
+            return await self._resume(view, command, _behind(request))
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.ResumeRuntimeResponse(runtime=runtime_message(view))
+
+    async def _resume(self, view: RuntimeView, command: runtime.ResumeRuntime, behind: Cause) -> int:
+        commands: dict[int | None, list[object]] = {None: [command]}
+        if _configuration(view).launcher == config.LAUNCHER_EXTERNAL and not view.state.in_progress:
+            one = view.trials[1].state
+            choice = await self._storage.choose(_configuration(view), one)
+            commands[None].append(runtime.AllocateResources(runtime.Allocation(0.0, 0.0, (), "", 0.0)))
+            commands[1] = [trial.ResumeTrial(extends=True), trial.LaunchAttempt(one.attempt + 1, choice.snapshot)]
+        return (await self._decisions.decide(view.runtime_id, commands, behind)).sequence
+
+    def _resumable(self, view: RuntimeView, continuation: configurations.Continuation | None) -> tuple[int, ...]:
+        """Choose the trials that a resume of the runtime takes up again."""
+        kinds: tuple[type, ...] = (trial.Stopped, trial.Queued, trial.Retrying)
+        if view.state.status is runtime.Status.FAILED:
+            kinds += (trial.Failed,)
+        if continuation is not None and continuation.extends:
+            kinds += (trial.Completed,)
+        chosen = tuple(number for number, one in sorted(view.trials.items()) if isinstance(one.state.situation, kinds))
+        if not chosen and not view.state.in_progress and view.state.status is not runtime.Status.COMPLETED:
+            raise FailedPrecondition(
+                f"runtime {view.runtime_id} has no trial that could be resumed", reason="NOTHING_TO_RESUME"
+            )
+        return chosen
+
+    async def _check_snapshots(self, view: RuntimeView, trials: tuple[int, ...], snapshot_id: str) -> None:
+        """Refuse a resume in which no trial could go on, with the cause."""
+        if snapshot_id and len(trials) != 1:
+            raise InvalidArgument(
+                [Violation("snapshot_id", f"names one snapshot for {len(trials)} trials; resume the trial")]
+            )
+        causes = []
+        for number in trials:
+            cause = await self._why_not(view, number, snapshot_id)
+            if not cause:
+                return
+            causes.append(cause)
+        if causes:
+            raise FailedPrecondition("; ".join(causes), reason="NO_VALID_SNAPSHOT")
+
+    async def _why_not(self, view: RuntimeView, number: int, snapshot_id: str) -> str:
+        """Say why a trial cannot go on. Empty: it can."""
+        state = view.trials[number].state
+        trial.decide(state, trial.ResumeTrial(snapshot_id, extends=True))
+        candidates = trial.restorable_snapshots(state)
+        if snapshot_id:
+            candidates = [record for record in candidates if record.snapshot_id == snapshot_id]
+        elif not candidates:
+            # Nothing that was saved is passed over by starting at the beginning.
+            return ""
+        problems = []
+        for record in candidates:
+            problem = await self._storage.verify(_configuration(view), Place.of(view.runtime_id, number, record))
+            if not problem:
+                return ""
+            problems.append(problem)
+        return f"trial {number} has no valid snapshot: {'; '.join(problems)}"
+
+    async def ResumeTrial(
+        self, request: api.ResumeTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.ResumeTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+        _check_resumer(view)
+
+        async def act(runtime_id: str) -> int:
+            commands: dict[int | None, list[object]] = {number: [trial.ResumeTrial(request.snapshot_id)]}
+            trial.decide(view.trials[number].state, commands[number][0])
+            if isinstance(view.trials[number].state.situation, trial.Stopped | trial.Failed):
+                await self._check_snapshots(view, (number,), request.snapshot_id)
+            if not view.state.in_progress:
+                commands = {None: [runtime.ResumeRuntime((number,), request.snapshot_id)]}
+            elif view.state.stop is not None:
+                raise FailedPrecondition(f"runtime {runtime_id} is stopping", reason="RUNTIME_STOPPING")
+            return (await self._decisions.decide(runtime_id, commands, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.ResumeTrialResponse(runtime=runtime_message(view))
+
+    async def DeleteRuntime(
+        self, request: api.DeleteRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.DeleteRuntimeResponse:
+        runtime_id = names.parse_runtime(request.name)
+        view = self._known(runtime_id, show_deleted=True)
+        if not view.state.deleting:
+            _check_etag(view, request.etag)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.DeleteRuntime(self._clock(), request.force)
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.DeleteRuntimeResponse(runtime=runtime_message(view))
+
+
+def _given(request: api.StartRuntimeRequest) -> tuple[str, RuntimeConfiguration]:
+    """Return the configuration as given, as text, and as resolved."""
+    match request.WhichOneof("source"):
+        case "configuration_text":
+            plain = configurations.parse_text(request.configuration_text)
+            with _naming_files(plain):
+                return request.configuration_text, configurations.resolve(plain)
+        case "configuration":
+            with _naming_files(configurations.given_plain(request.configuration, [])):
+                configuration = configurations.resolve_message(request.configuration)
+            return configurations.canonical_json(configuration), configuration
+        case _:
+            raise InvalidArgument([Violation("configuration_text", "is required, or configuration")])
+
+
+@contextmanager
+def _naming_files(plain: Plain) -> Iterator[None]:
+    """Have what is refused in a block told with every mistake at once, those in the code's files too."""
+    try:
+        yield
+    except InvalidArgument as error:
+        said = {violation.field for violation in error.violations}
+        more = [violation for violation in more_violations(plain) if violation.field not in said]
+        raise InvalidArgument([*error.violations, *more]) from error
+
+
+def _asked_for(request: api.StartRuntimeRequest) -> tuple[str, RuntimeConfiguration]:
+    """Return text and configuration of a start as they may be recorded. Raises InvalidArgument."""
+    text, configuration = _given(request)
+    with _naming_files(configurations.to_plain(configuration)):
+        return _without_secrets(text, configuration)
+
+
+def _changed(old: RuntimeConfiguration, request: api.CloneRuntimeRequest) -> tuple[str, RuntimeConfiguration]:
+    """Return text and configuration of a clone as they may be recorded. Raises InvalidArgument."""
+    plain = configurations.to_plain(old)
+    if request.display_name:
+        plain["name"] = request.display_name
+    if request.configuration_changes_text:
+        plain = configurations.merge(plain, _changes(request.configuration_changes_text))
+    with _naming_files(plain):
+        configuration = configurations.resolve(plain)
+        return _without_secrets(configurations.canonical_json(configuration), configuration)
+
+
+def _without_secrets(text: str, configuration: RuntimeConfiguration) -> tuple[str, RuntimeConfiguration]:
+    """Return text and configuration as they may be recorded.
+
+    Raises:
+        InvalidArgument: something in it looks like a secret, and the training code would need it.
+    """
+    if configuration.launcher != config.LAUNCHER_EXTERNAL:
+        violations = configurations.secret_violations(configuration)
+        if violations:
+            raise InvalidArgument(violations)
+        told = configurations.comments_are_secret(text, configuration)
+        return (configurations.canonical_json(configuration) if told else text), configuration
+    redactor = Redactor(configuration.not_secret)
+    left = configurations.redact(configuration, redactor)
+    told = bool(redactor.found) or configurations.comments_are_secret(text, left)
+    return (configurations.canonical_json(left), left) if told else (text, configuration)
+
+
+def _dry(configuration: RuntimeConfiguration) -> api.Runtime:
+    """Answer a request that is only to be judged."""
+    return api.Runtime(
+        display_name=configuration.name,
+        configuration=configuration,
+        configuration_digest=configurations.digest(configuration),
+        resolved_text=configurations.to_text(configuration),
+        trial_count=len(configurations.expand(configuration)),
+        left_out_trial_count=configurations.left_out(configuration),
+    )
+
+
+def _behind(request: Any) -> Cause:
+    cause = f"request:{request.request_id}" if request.request_id else ""
+    return Cause(current_caller().actor, cause, observability.current_traceparent())
+
+
+def _with_id(command: runtime.RequestRuntime, runtime_id: str) -> runtime.RequestRuntime:
+    return runtime.RequestRuntime(
+        runtime_id,
+        command.configuration_text,
+        command.configuration,
+        command.configuration_digest,
+        command.trial_count,
+        command.request_id,
+        command.cloned_from,
+    )
+
+
+def _configuration(view: RuntimeView) -> RuntimeConfiguration:
+    assert view.state.configuration is not None, "an existing runtime has a configuration"
+    return view.state.configuration
+
+
+def _check_resumer(view: RuntimeView) -> None:
+    """Refuse an attempt that would wait for a script whose caller is refused the credentials."""
+    if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+        check_owner(view)
+
+
+def _changes(text: str) -> dict[str, Any]:
+    try:
+        return configurations.parse_text(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            [Violation("configuration_changes_text", v.description) for v in error.violations]
+        ) from error
+
+
+def _continuation(view: RuntimeView, text: str) -> configurations.Continuation | None:
+    if not text.strip():
+        return None
+    continuation = configurations.continue_with(_configuration(view), _changes(text))
+    violations = configurations.secret_violations(continuation.configuration)
+    # What was recorded by an earlier version stays, and does not stand in the way.
+    new = [violation for violation in violations if violation.field in continuation.changed_fields]
+    if new:
+        raise InvalidArgument(new)
+    return continuation
+
+
+def _resume_command(
+    trials: tuple[int, ...], snapshot_id: str, continuation: configurations.Continuation | None
+) -> runtime.ResumeRuntime:
+    if continuation is None or not continuation.changed_fields:
+        return runtime.ResumeRuntime(trials, snapshot_id)
+    return runtime.ResumeRuntime(
+        trials,
+        snapshot_id,
+        continuation.configuration,
+        configurations.digest(continuation.configuration),
+        continuation.changed_fields,
+        continuation.extends,
+    )
+
+
+def _check_etag(view: RuntimeView, etag: str) -> None:
+    if etag and etag != str(view.head.sequence):
+        raise Aborted(f"runtime {view.runtime_id} has changed since it was read", reason="ETAG_MISMATCH")
+
+
+def _stop_mode(view: RuntimeView, mode: common.StopMode) -> common.StopMode:
+    if mode not in common.StopMode.values():
+        raise InvalidArgument([Violation("mode", f"{mode} is not a known value")])
+    if mode == common.STOP_MODE_ABRUPT and _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+        raise FailedPrecondition(
+            "Milepost did not start this process and cannot kill it; ask for a graceful stop",
+            reason="EXTERNAL_LAUNCHER",
+        )
+    return mode or common.STOP_MODE_GRACEFUL
+
+
+def _reason(text: str) -> str:
+    if len(text) > 1_000 or any(ord(c) < 32 and c not in "\n\t" for c in text):
+        raise InvalidArgument(
+            [Violation("reason", "must be text of at most 1,000 characters without control characters")]
+        )
+    return Redactor().text(text)
+
+
+def _seconds(value: Duration, field: str) -> float:
+    seconds = value.seconds + value.nanos / 1e9
+    if not 0 < seconds <= MAX_STOP_SECONDS:
+        raise InvalidArgument([Violation(field, f"must be above 0 and at most {MAX_STOP_SECONDS:,.0f} seconds")])
+    return seconds

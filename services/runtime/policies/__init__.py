@@ -1,0 +1,5 @@
+"""What is to be done, decided from facts alone: no clock, no chance, no I/O. `scheduling` carries it out.
+
+- `control`: the next step for a runtime. `retry`: what follows the end of an attempt.
+- `placement`: who gets the resources of a host. `liveness`: who is alive, seen from heartbeats.
+"""

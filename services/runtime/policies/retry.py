@@ -1,0 +1,103 @@
+"""What follows the end of an attempt. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from milepost.api.config.v1.configuration_pb2 import RetryPolicy
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain import trial
+
+MAX_BACKOFF_SECONDS = 600.0
+
+# Causes after which the same would happen again.
+_NOT_RETRIED = frozenset({common.EXIT_CAUSE_DETERMINISTIC})
+
+_FAILURES = {
+    common.EXIT_CAUSE_EXCEPTION: common.FAILURE_REASON_TRAINING_ERROR,
+    common.EXIT_CAUSE_DETERMINISTIC: common.FAILURE_REASON_DETERMINISTIC_ERROR,
+    common.EXIT_CAUSE_OUT_OF_MEMORY: common.FAILURE_REASON_OUT_OF_MEMORY,
+    common.EXIT_CAUSE_LOST: common.FAILURE_REASON_LOST,
+    common.EXIT_CAUSE_LAUNCH_FAILED: common.FAILURE_REASON_LAUNCH_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    not_before_time: datetime
+    cause: common.ExitCause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    reason: common.FailureReason
+    detail: str
+
+
+Conclusion = Complete | Stop | Retry | Fail
+
+
+def conclude(active: trial.Active, retries: int, policy: RetryPolicy, retryable: bool, now: datetime) -> Conclusion:
+    """Decide what follows an attempt that ended or was fenced.
+
+    An accepted stop wins over a crash. A completed attempt is completed, stop or not.
+
+    Args:
+        active: the attempt, ended or fenced.
+        retries: retries since the request or the last resume.
+        retryable: the launcher can launch it again.
+    """
+    cause, detail = _cause(active)
+    if active.ending is not None and active.fence is None and active.ending.outcome == facts.ATTEMPT_OUTCOME_COMPLETED:
+        return Complete()
+    if active.stop is not None:
+        return Stop(_stop_reason(active, active.stop))
+    if active.ending is not None and active.ending.outcome == facts.ATTEMPT_OUTCOME_STOPPED:
+        return Stop(detail or "the training code stopped by itself")
+    if cause in _NOT_RETRIED or not retryable or retries >= policy.max_retries:
+        return Fail(failure_reason(cause), _with_count(detail, retries))
+    return Retry(now + backoff(policy, retries), cause, detail)
+
+
+def backoff(policy: RetryPolicy, retries: int) -> timedelta:
+    """Wait before the next retry: doubled at each, at most ten minutes."""
+    return timedelta(seconds=min(policy.backoff_seconds * 2.0 ** min(retries, 30), MAX_BACKOFF_SECONDS))
+
+
+def failure_reason(cause: common.ExitCause) -> common.FailureReason:
+    return _FAILURES.get(cause, common.FAILURE_REASON_CRASHED)
+
+
+def _cause(active: trial.Active) -> tuple[common.ExitCause, str]:
+    if active.ending is not None:
+        return active.ending.cause, active.ending.detail
+    if active.fence is not None:
+        return active.fence.cause, active.fence.detail
+    raise ValueError(f"attempt {active.attempt} has not ended")
+
+
+def _stop_reason(active: trial.Active, stop: trial.StopOrder) -> str:
+    reason = stop.reason or "on request"
+    if active.fence is not None and active.fence.reason == facts.FENCE_REASON_STOP_DEADLINE:
+        return f"{reason}: {active.fence.detail}"
+    return reason
+
+
+def _with_count(detail: str, retries: int) -> str:
+    if not retries:
+        return detail
+    times = "1 retry" if retries == 1 else f"{retries} retries"
+    return f"{detail}, after {times}" if detail else f"after {times}"

@@ -1,0 +1,8 @@
+"""Every runtime as the log says it is.
+
+In: recorded events. Out: messages of the contract.
+
+- `views`: the fold; start here. `shelf`: those at rest stay written until asked for. `checkpointing`: restarts.
+- `queries`, `listing`, `events`: what can be asked, as one, as lists, as history. `causes`: what is behind an event.
+- `queue`: who waits for resources. `messages`: from views to messages.
+"""

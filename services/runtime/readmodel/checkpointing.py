@@ -1,0 +1,174 @@
+"""Checkpoints of the views: a restart replays only what came after the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+import orjson
+
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.event.v1.common_pb2 import ProcessIdentity
+from milepost.api.runtime.v1.runtime_service_pb2 import Snapshot
+from milepost.domain import runtime, trial
+from milepost.eventlog import Head
+from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
+from services.runtime.readmodel.shelf import Summary, Written
+from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views, summarize
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 30.0
+EVERY_EVENTS = 1_000
+# But not more often than this: the tail that a restart replays stays short either way.
+MIN_SECONDS = 5.0
+# Views that are encoded before others get their turn.
+SLICE = 16
+
+CODEC = Codec(
+    [
+        *(RuntimeView, TrialView, Reference, Head, Summary),
+        *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
+        *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
+        *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
+        *(RuntimeConfiguration, Snapshot, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
+    ]
+)
+
+
+_SUMMARY_FIELDS = tuple(field.name for field in fields(Summary))
+
+
+def digest(views: Views) -> str:
+    """Hash all views: equal digests, equal views."""
+    total = hashlib.sha256()
+    for entry in views.runtimes.entries():
+        content = _content(entry.record) if isinstance(entry, Written) else CODEC.encode(entry)
+        total.update(len(content).to_bytes(8, "big"))
+        total.update(content)
+    return total.hexdigest()
+
+
+def to_record(view: RuntimeView) -> bytes:
+    """Write a view down: its summary, a tab, and all of it, compressed."""
+    summary = summarize(view)
+    head = orjson.dumps([getattr(summary, name) for name in _SUMMARY_FIELDS])
+    return head + b"\t" + compress(CODEC.encode(view))
+
+
+def open_record(record: bytes) -> RuntimeView:
+    """Read what `to_record` wrote."""
+    view: RuntimeView = CODEC.decode(_content(record))
+    return view
+
+
+def _content(record: bytes) -> bytes:
+    return decompress(record[record.index(b"\t") + 1 :])
+
+
+def _written(record: bytes) -> Written:
+    return Written(Summary(*orjson.loads(record[: record.index(b"\t")])), record)
+
+
+def restore(views: Views, checkpoint: Checkpoint) -> None:
+    """Fill empty views from a checkpoint."""
+    for record in checkpoint.records:
+        views.lay(_written(record), open_record)
+    views.ignored.update(checkpoint.position["ignored"])
+    views.sequence = checkpoint.sequence
+    views.skipped = int(checkpoint.position["skipped"])
+    views.unreadable = int(checkpoint.position["unreadable"])
+    views.set_aside.restore(checkpoint.position["set_aside"])
+
+
+class Checkpointing:
+    """Writes the views down while they change.
+
+    Args:
+        stream_created: identity of the stream; checkpoints of another one do not count.
+    """
+
+    def __init__(self, directory: Path, views: Views, stream_created: int) -> None:
+        self._store = CheckpointStore(directory, CODEC.form)
+        self._views = views
+        self._stream_created = stream_created
+        # What was written last of each runtime that is open, and where it stood then.
+        self._encoded: dict[str, tuple[int, bytes]] = {}
+        self._written = 0
+
+    async def restore(self, last_sequence: int) -> None:
+        """Begin from the newest checkpoint of this stream that verifies; from nothing where there is none."""
+        checkpoint = await asyncio.to_thread(self.newest, last_sequence)
+        if checkpoint is not None:
+            restore(self._views, checkpoint)
+            self._written = checkpoint.sequence
+            log.info(
+                "checkpoint.restored", extra={"sequence": checkpoint.sequence, "runtimes": len(checkpoint.records)}
+            )
+
+    def newest(self, at_most: int) -> Checkpoint | None:
+        """Read the newest checkpoint of this stream at or before a sequence."""
+        checkpoint = self._store.newest(at_most)
+        ours = checkpoint is not None and checkpoint.position.get("stream") == self._stream_created
+        return checkpoint if ours else None
+
+    async def run(self) -> None:
+        """Write for ever: when many events came, and after a while when some did."""
+        waited = 0.0
+        while True:
+            await asyncio.sleep(1.0)
+            waited += 1.0
+            grown = self._views.sequence - self._written
+            if (grown >= EVERY_EVENTS and waited >= MIN_SECONDS) or (grown and waited >= EVERY_SECONDS):
+                await self.write()
+                waited = 0.0
+
+    async def write(self) -> None:
+        """Write the views as they are. A disk that is full is logged; what was written before stays."""
+        if self._views.sequence == self._written:
+            return
+        await self._encode_ahead()
+        # From here to the thread nothing else runs: the records are the views at this sequence.
+        sequence = self._views.sequence
+        records = self._records()
+        position = {
+            "stream": self._stream_created,
+            "skipped": self._views.skipped,
+            "unreadable": self._views.unreadable,
+            "set_aside": self._views.set_aside.to_json(),
+            "ignored": sorted(self._views.ignored),
+        }
+        try:
+            await self._store.store(sequence, position, records)
+            self._written = sequence
+        except OSError as error:
+            log.warning("checkpoint.not_written", extra={"error": str(error)})
+
+    async def _encode_ahead(self) -> None:
+        """Encode what changed, a slice at a time. What changes meanwhile is little, and is encoded again at the end."""
+        stale = [view for view in self._views.runtimes.opened() if self._is_stale(view)]
+        for index, view in enumerate(stale, 1):
+            self._record(view)
+            if index % SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _is_stale(self, view: RuntimeView) -> bool:
+        known = self._encoded.get(view.runtime_id)
+        return known is None or known[0] != view.sequence
+
+    def _records(self) -> list[bytes]:
+        return [
+            entry.record if isinstance(entry, Written) else self._record(entry)
+            for entry in self._views.runtimes.entries()
+        ]
+
+    def _record(self, view: RuntimeView) -> bytes:
+        known = self._encoded.get(view.runtime_id)
+        if known is None or known[0] != view.sequence:
+            known = (view.sequence, to_record(view))
+            self._encoded[view.runtime_id] = known
+        return known[1]

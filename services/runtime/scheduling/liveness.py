@@ -1,0 +1,166 @@
+"""Listen to heartbeats and remember the last of each instance."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
+from milepost.domain import trial
+from milepost.names import AttemptKey
+from services.runtime.policies import liveness as policy
+
+SUBJECTS = "heartbeat.>"
+_SUBJECT = re.compile(
+    r"^heartbeat\.([a-z0-9][a-z0-9_-]{0,62})\.([1-9][0-9]{0,8})\.([1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
+)
+# Of one attempt; more are noise.
+MAX_RANKS = 10_000
+
+
+class Message(Protocol):
+    @property
+    def subject(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Liveness:
+    """The last beat of every instance of the attempts that are watched."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._clock = clock
+        self._time_of_day = time_of_day
+        self._attempts: dict[AttemptKey, dict[int, policy.Instance]] = {}
+        # When an instance was heard last, or, before that, when listening to it began.
+        self._contacts: dict[AttemptKey, dict[int, datetime]] = {}
+        self._of_runtime: dict[str, set[AttemptKey]] = {}
+
+    async def listen(self, messages: AsyncIterator[Message]) -> None:
+        """Take in beats for ever."""
+        async for message in messages:
+            self.receive(message.subject, message.body)
+
+    def receive(self, subject: str, body: bytes) -> None:
+        """Take in one beat. One of an attempt that is not watched, or that is no beat, changes nothing."""
+        match = _SUBJECT.match(subject)
+        if match is None:
+            return
+        key = AttemptKey(match[1], int(match[2]), int(match[3]))
+        instances = self._attempts.get(key)
+        rank = int(match[4])
+        if instances is None or (rank not in instances and len(instances) >= MAX_RANKS):
+            return
+        try:
+            beat = Heartbeat.FromString(body)
+        except DecodeError:
+            return
+        if not policy.is_plausible(beat):
+            return
+        instances[rank] = policy.hear(instances.get(rank), beat, self._clock())
+        self._contacts[key][rank] = self._time_of_day()
+
+    def watch(self, key: AttemptKey, wait: float = policy.FIRST_BEAT_SECONDS) -> None:
+        """Begin to watch an attempt, whose first beat may take so many seconds. Repeats do nothing."""
+        if key not in self._attempts:
+            self._attempts[key] = {0: policy.Instance(self._clock(), first_beat_seconds=wait)}
+            self._contacts[key] = {0: self._time_of_day()}
+            self._of_runtime.setdefault(key.runtime_id, set()).add(key)
+
+    def forget(self, key: AttemptKey) -> None:
+        if self._attempts.pop(key, None) is None:
+            return
+        del self._contacts[key]
+        keys = self._of_runtime[key.runtime_id]
+        keys.discard(key)
+        if not keys:
+            del self._of_runtime[key.runtime_id]
+
+    def watched(self) -> list[AttemptKey]:
+        return list(self._attempts)
+
+    def watched_of(self, runtime_id: str) -> list[AttemptKey]:
+        return list(self._of_runtime.get(runtime_id, ()))
+
+    def listen_anew(self) -> None:
+        """Give everybody a new grace: for a while nothing could be heard."""
+        now = self._clock()
+        for instances in self._attempts.values():
+            for rank, known in instances.items():
+                instances[rank] = policy.listen_anew(known, now)
+
+    def instances(self, key: AttemptKey) -> dict[int, policy.Instance]:
+        return self._attempts.get(key, {})
+
+    def step(self, key: AttemptKey) -> int:
+        """Return the last step that the beats of an attempt told; 0: none."""
+        return max((known.beat.step for known in self.instances(key).values() if known.beat is not None), default=0)
+
+    def contact(self, key: AttemptKey, rank: int = 0) -> datetime | None:
+        """Return when an instance was last heard; None: not since listening to it began."""
+        known = self.instances(key).get(rank)
+        return self._contacts[key][rank] if known is not None and known.beat is not None else None
+
+    def is_quiet(self, key: AttemptKey) -> bool:
+        """Tell whether a beat of an attempt is overdue, or none has come for a while since listening to it began."""
+        now = self._clock()
+        return any(policy.is_quiet(known, now) for known in self.instances(key).values())
+
+    def silence(self, key: AttemptKey) -> str:
+        """Say since when nothing was heard of an attempt. Empty: its beats are not late."""
+        now = self._clock()
+        silent = [rank for rank, known in self.instances(key).items() if policy.is_silent(known, now)]
+        return self.no_contact(key, min(silent)) if silent else ""
+
+    def no_contact(self, key: AttemptKey, rank: int = 0) -> str:
+        """Say since when nothing was heard of an instance that is watched."""
+        since = f"{policy.NO_CONTACT} since {self._contacts[key][rank]:%Y-%m-%d %H:%M:%S} UTC"
+        return since if self.contact(key, rank) is not None else f"{since}, when the runtime service began to listen"
+
+    def spooled(self) -> tuple[int, int]:
+        """Count what waits in the spools of all instances, as their last beats told: batches, bytes."""
+        beats = [known.beat for instances in self._attempts.values() for known in instances.values() if known.beat]
+        return sum(beat.spooled_batches for beat in beats), sum(beat.spooled_bytes for beat in beats)
+
+    def why_lost(self, key: AttemptKey, grace_seconds: float) -> str:
+        """Say why an attempt counts as lost. Empty: it does not."""
+        now = self._clock()
+        for rank, known in sorted(self.instances(key).items()):
+            if policy.is_lost(known, grace_seconds, now):
+                return f"instance {rank} was last heard {now - known.heard:.0f} s ago, the grace is {grace_seconds:g} s"
+        return ""
+
+    def seconds_to_loss(self, key: AttemptKey, grace_seconds: float) -> float:
+        """Return after how many more seconds of silence an attempt counts as lost."""
+        now = self._clock()
+        return max(0.0, *(grace_seconds - policy.overdue(known, now) for known in self.instances(key).values()))
+
+    def reports(self, key: AttemptKey, known: Iterable[tuple[int, common.Health]]) -> list[object]:
+        """Return the commands that say what changed in the health of an attempt's instances."""
+        now = self._clock()
+        declared = dict(known)
+        commands: list[object] = []
+        for rank, instance in sorted(self.instances(key).items()):
+            previous = declared.get(rank, common.HEALTH_UNSPECIFIED)
+            health, reason = policy.health(instance, previous, now)
+            if health != previous:
+                reason = self.no_contact(key, rank) if reason == policy.NO_CONTACT else reason
+                commands.append(trial.ReportInstanceHealth(key.attempt, rank, health, reason))
+            stalled = policy.stall(instance, now)
+            if stalled and instance.beat is not None:
+                alert = facts.AlertRaised(
+                    attempt=key.attempt, kind=facts.ALERT_KIND_NO_PROGRESS, step=instance.beat.step, message=stalled
+                )
+                commands.append(trial.RaiseAlert(alert))
+        return commands

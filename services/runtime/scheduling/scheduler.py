@@ -1,0 +1,586 @@
+"""The process manager: carries every runtime from request to end, and keeps nothing that the log does not have.
+
+It follows the views, asks `control_policy` for the next step of each runtime that changed, and carries it out. Killed at
+any instant and started again, it reads the same facts and goes on with the same step. Only the holder of the lease acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from milepost import configuration as configurations
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.backoff import Backoff
+from milepost.domain import runtime, trial
+from milepost.errors import MilepostError
+from milepost.eventlog import EventLogError
+from milepost.installation import observability
+from milepost.names import AttemptKey
+from services.lease import Lease
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.launchers import Launcher, LaunchFailed, Missing
+from services.runtime.policies import control, liveness, placement, retry
+from services.runtime.policies.control import Process
+from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views
+from services.runtime.scheduling.launching import Launches
+from services.runtime.scheduling.liveness import Liveness
+from services.runtime.scheduling.purge import Purger
+from services.runtime.scheduling.recovery import Recovery
+from services.runtime.scheduling.steps import Steps
+from services.runtime.snapshots import SnapshotChoice, SnapshotStorage
+from services.supervision import Supervision
+
+log = logging.getLogger(__name__)
+
+ACTOR = "service:scheduler"
+TICK_SECONDS = 1.0
+JUDGED_AT_ONCE = 200
+# After an error that is not the step's own, for example a log that does not answer.
+PAUSE_SECONDS = 1.0
+# Steps of one runtime in a row; more than any decision needs, so a loop without progress shows.
+MAX_STEPS = 5_000
+# Before the second try to remove what remains; each further pause is twice the one before.
+PURGE_RETRY_SECONDS = 30.0
+MAX_PURGE_RETRY_SECONDS = 3_600.0
+
+
+class Scheduler:
+    """Acts on runtimes while it holds the lease."""
+
+    def __init__(
+        self,
+        views: Views,
+        decisions: Decisions,
+        launchers: Mapping[config.Launcher, Launcher],
+        lease: Lease,
+        liveness: Liveness,
+        storage: SnapshotStorage,
+        purger: Purger,
+        leftovers: Recovery,
+        launches: Launches,
+        steps: Steps,
+        duties: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({}),
+        supervision: Supervision | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._views = views
+        self._decisions = decisions
+        # One that is missing must not stop the others' runs.
+        self._launchers: dict[config.Launcher, Launcher] = {
+            kind: launchers.get(kind) or Missing(config.Launcher.Name(kind).removeprefix("LAUNCHER_").lower())
+            for kind in (config.LAUNCHER_LOCAL, config.LAUNCHER_RAY, config.LAUNCHER_EXTERNAL)
+        }
+        self._lease = lease
+        self._liveness = liveness
+        self._storage = storage
+        self._purger = purger
+        self._leftovers = leftovers
+        # Work that only the leader does, for as long as it leads, by name.
+        self._duties = duties
+        self._supervision = supervision or Supervision()
+        self._launches = launches
+        self._steps = steps
+        self._clock = clock
+        self._leading = False
+        self._runtimes = observability.gauge("milepost.runtimes", "Runtimes, by phase; told by the leader alone")
+        self._spooled = observability.gauge(
+            "milepost.spool.batches", "Batches in the spools of running instances; told by the leader alone"
+        )
+        self._spooled_bytes = observability.gauge("milepost.spool.size", "Bytes in those spools", "By")
+        # Runtimes that something happened to and whose next step was not asked for yet.
+        self._due: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._purges: dict[str, datetime] = {}
+        self._purge_pauses: dict[str, Backoff] = {}
+        self._placement_due = asyncio.Event()
+        for launcher in launchers.values():
+            launcher.on_change(lambda key: self._mark(key.runtime_id))
+            launcher.on_room(self._on_room)
+
+    # --- leading
+
+    async def run(self) -> None:
+        """Wait for the lease, act while it is held, and again, for ever."""
+        try:
+            while True:
+                await self._lease.acquire()
+                await self._lead()
+        finally:
+            await self._lease.release()
+
+    async def _lead(self) -> None:
+        self._leading = True
+        self._liveness.listen_anew()
+        try:
+            with self._views.listening(self._on_event):
+                async with asyncio.TaskGroup() as group:
+                    duties = {"placement": self._place_for_ever, "ticks": self._tick_for_ever, **self._duties}
+                    keep = self._supervision.keep
+                    work = [group.create_task(keep(name, duty), name=name) for name, duty in duties.items()]
+                    for view in self._views.active():
+                        self._mark(view.runtime_id)
+                    self._placement_due.set()
+                    await self._lease.keep()
+                    for task in work:
+                        task.cancel()
+        finally:
+            self._leading = False
+            await self._stand_down()
+
+    async def _stand_down(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._due.clear()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def _on_event(self, view: RuntimeView, sequence: int) -> None:
+        self._mark(view.runtime_id)
+
+    def _on_room(self) -> None:
+        """Look again at whoever waits for room."""
+        self._placement_due.set()
+        for view in self._views.active():
+            if any(isinstance(t.state.situation, trial.Queued | trial.Retrying) for t in view.trials.values()):
+                self._mark(view.runtime_id)
+
+    def _mark(self, runtime_id: str) -> None:
+        """Ask for the next step of a runtime soon."""
+        view = self._views.runtimes.get(runtime_id)
+        if not self._leading or view is None or _is_at_rest(view):
+            return
+        self._due.add(runtime_id)
+        if runtime_id not in self._tasks:
+            task = asyncio.get_running_loop().create_task(self._work(runtime_id))
+            self._tasks[runtime_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(runtime_id, None))
+
+    async def _work(self, runtime_id: str) -> None:
+        """Carry out steps of one runtime until there is none."""
+        while runtime_id in self._due:
+            self._due.discard(runtime_id)
+            try:
+                await self._advance(self._views.runtimes[runtime_id])
+            except (MilepostError, EventLogError, OSError) as error:
+                log.warning("scheduler.step_failed", extra={"runtime": runtime_id, "error": str(error)})
+                await asyncio.sleep(PAUSE_SECONDS)
+                self._due.add(runtime_id)
+            except Exception:  # the outermost loop of one runtime: the others must go on
+                log.exception("scheduler.failed", extra={"runtime": runtime_id})
+                await asyncio.sleep(10 * PAUSE_SECONDS)
+                self._due.add(runtime_id)
+
+    async def _advance(self, view: RuntimeView) -> None:
+        for _ in range(MAX_STEPS):
+            picture = self._picture(view)
+            step = control.next_step(picture, self._clock())
+            if step is None:
+                break
+            await _EXECUTE[type(step)](self, view, step)
+        self._set_timer(view, control.wake_time(picture))
+        self._forget_ended(view)
+        if view.state.phase is runtime.Phase.QUEUED:
+            self._placement_due.set()
+
+    def _set_timer(self, view: RuntimeView, wake: datetime | None) -> None:
+        timer = self._timers.pop(view.runtime_id, None)
+        if timer is not None:
+            timer.cancel()
+        if wake is not None:
+            delay = max(0.05, (wake - self._clock()).total_seconds())
+            loop = asyncio.get_running_loop()
+            self._timers[view.runtime_id] = loop.call_later(delay, self._mark, view.runtime_id)
+
+    # --- what is
+
+    def _picture(self, view: RuntimeView) -> control.Picture:
+        state = view.state
+        slots = 1
+        if state.allocation is not None and state.configuration is not None:
+            need = placement.need_of(state.configuration)
+            room = placement.slots_of(state.allocation, need)
+            slots = min(room, placement.slots_wanted(state.configuration, state.trial_count))
+            if self._launcher(view).outage() is not None:
+                slots = 0
+        return control.Picture(
+            state=state,
+            trials={number: self._trial_picture(view, one) for number, one in view.trials.items()},
+            began=view.began,
+            running_since=view.running_since,
+            slots=slots,
+            purge_not_before=self._purges.get(view.runtime_id),
+        )
+
+    def _trial_picture(self, view: RuntimeView, one: TrialView) -> control.TrialPicture:
+        since = one.since.sequence if one.since is not None else 0
+        attempt = one.state.attempt
+        if attempt == 0:
+            return control.TrialPicture(one.state, since)
+        key = AttemptKey(view.runtime_id, one.number, attempt)
+        launcher = self._launcher(view)
+        process, exit_ = launcher.observe(key)
+        active = one.state.active
+        lost = silence = ""
+        if active is not None and active.may_write:
+            process, lost, silence = self._heard(view, key, process, launcher.takes_over)
+        over = None
+        if active is None or not active.may_write:
+            ended = [one.last[name] for name in ("AttemptEnded", "AttemptFenced") if name in one.last]
+            over = max(ended, key=lambda reference: reference.sequence).time if ended else None
+        last_step = max(self._liveness.step(key), active.last_step if active is not None else 0)
+        excess = control.excess(one.written_messages, one.written_bytes)
+        return control.TrialPicture(one.state, since, process, exit_, lost, last_step, over, silence, excess)
+
+    def _heard(
+        self, view: RuntimeView, key: AttemptKey, process: Process, takes_over: bool
+    ) -> tuple[Process, str, str]:
+        """Listen to an attempt. Returns its process, why it counts as lost, and since when it is not heard of."""
+        active = view.trials[key.trial].state.active
+        grace = view.state.configuration.limits.heartbeat_grace_seconds if view.state.configuration else 30.0
+        if process in (Process.RUNNING, Process.UNSEEN) or not takes_over:
+            trains = active is not None and active.started
+            self._liveness.watch(key, liveness.first_beat_seconds(trains=trains, grace_seconds=grace))
+        if takes_over:
+            return process, self._liveness.why_lost(key, grace), self._liveness.silence(key)
+        # What a script has left may just be being sent for it: it is over when that was silent too.
+        gone = process is Process.GONE and self._liveness.is_quiet(key)
+        return Process.GONE if gone else Process.UNSEEN, "", self._liveness.silence(key)
+
+    def _launcher(self, view: RuntimeView) -> Launcher:
+        launcher = view.state.configuration.launcher if view.state.configuration is not None else config.LAUNCHER_LOCAL
+        return self._launchers.get(launcher) or Missing(str(launcher))
+
+    def _forget_ended(self, view: RuntimeView) -> None:
+        for key in self._liveness.watched_of(view.runtime_id):
+            active = view.trials[key.trial].state.active if key.trial in view.trials else None
+            if active is None or active.attempt != key.attempt or not active.may_write:
+                self._liveness.forget(key)
+
+    # --- steps
+
+    async def _create_trials(self, view: RuntimeView, step: control.CreateTrials) -> None:
+        await self._decisions.decide(
+            view.runtime_id, creations(view, step.numbers), self._behind(view.last, "RuntimeRequested")
+        )
+
+    async def _order_stop(self, view: RuntimeView, step: control.OrderStop) -> None:
+        command = trial.StopTrial(step.mode, step.deadline_time, step.reason)
+        await self._decide_trial(view, step.trial, [command], self._behind(view.last, "StopRequested", "RuntimeFailed"))
+
+    async def _order_resume(self, view: RuntimeView, step: control.OrderResume) -> None:
+        command = trial.ResumeTrial(step.snapshot_id, extends=True)
+        await self._decide_trial(view, step.trial, [command], self._behind(view.last, "ResumeRequested"))
+
+    async def _end_attempt(self, view: RuntimeView, step: control.EndAttempt) -> None:
+        key = AttemptKey(view.runtime_id, step.trial, step.attempt)
+        launcher = self._launcher(view)
+        await launcher.kill(key)
+        await self._leftovers.take_events(key)
+        last_step = max(step.last_step, self._steps.last(key))
+        command = trial.FenceAttempt(step.attempt, step.reason, step.cause, step.detail, last_step)
+        last = view.trials[step.trial].last
+        await self._decide_trial(
+            view, step.trial, [command], self._behind(last, "TrialStopRequested", "AttemptLaunched")
+        )
+        log.info(
+            "attempt.fenced",
+            extra={"runtime": view.runtime_id, "trial": step.trial, "attempt": step.attempt, "detail": step.detail},
+        )
+
+    async def _conclude(self, view: RuntimeView, step: control.Conclude) -> None:
+        one = view.trials[step.trial]
+        active = one.state.active
+        if active is None or active.attempt != step.attempt or view.state.configuration is None:
+            return
+        retryable = self._launcher(view).takes_over and view.state.in_progress
+        policy = view.state.configuration.retries
+        conclusion = retry.conclude(active, one.state.retries, policy, retryable, self._clock())
+        command = _conclusion_command(step.attempt, conclusion, policy.max_retries)
+        await self._decide_trial(view, step.trial, [command], self._behind(one.last, "AttemptEnded", "AttemptFenced"))
+        key = AttemptKey(view.runtime_id, step.trial, step.attempt)
+        retried = isinstance(conclusion, retry.Retry)
+        launcher = self._launcher(view)
+        # A script's lock is gone once its events were taken in. One that lives lends what it has written.
+        if not retried and (launcher.observe(key)[0] is Process.GONE or not launcher.takes_over):
+            self._leftovers.send_telemetry(key)
+
+    async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
+        one = view.trials[step.trial]
+        behind = self._behind(one.last, "TrialCreated", "TrialResumeRequested", "RetryScheduled")
+        configuration = view.state.configuration
+        assert configuration is not None, "an existing runtime has a configuration"
+        choice = await self._storage.choose(configuration, one.state)
+        commands: list[object] = [
+            trial.DeleteSnapshot(rejected.snapshot_id, facts.SNAPSHOT_DELETE_REASON_CORRUPT, rejected.detail)
+            for rejected in choice.rejected
+        ]
+        if choice.refused:
+            commands.append(trial.FailTrial(0, common.FAILURE_REASON_NO_VALID_SNAPSHOT, choice.refused))
+        else:
+            commands.append(self._launch_command(view, one, choice))
+        with observability.span("scheduler.launch", behind.traceparent, "consumer", {"runtime": view.runtime_id}):
+            behind = replace(behind, traceparent=observability.current_traceparent() or behind.traceparent)
+            await self._decide_trial(view, step.trial, commands, behind)
+
+    def _launch_command(self, view: RuntimeView, one: TrialView, choice: SnapshotChoice) -> trial.LaunchAttempt:
+        return trial.LaunchAttempt(
+            attempt=one.state.attempt + 1,
+            snapshot=choice.snapshot,
+            host=view.state.allocation.host if view.state.allocation is not None else "",
+            gpus=_free_gpus(view),
+            rejected_snapshot_ids=tuple(rejected.snapshot_id for rejected in choice.rejected),
+        )
+
+    async def _spawn(self, view: RuntimeView, step: control.Spawn) -> None:
+        launcher = self._launcher(view)
+        for earlier in range(max(1, step.attempt - 2), step.attempt):
+            # Whatever the log says of them: nothing of an earlier attempt may still run.
+            await launcher.kill(AttemptKey(view.runtime_id, step.trial, earlier))
+        await self._leftovers.cancel(view.runtime_id, step.trial)
+        key = AttemptKey(view.runtime_id, step.trial, step.attempt)
+        try:
+            launch = await self._launches.launch(view, view.trials[step.trial])
+            with observability.span("launcher.launch", launch.traceparent, "producer", {"attempt": str(key)}):
+                launch.traceparent = observability.current_traceparent() or launch.traceparent
+                await launcher.launch(key, launch, self._launches.environment(launch))
+            if launcher.observe(key)[0] is Process.RUNNING:
+                self._liveness.watch(key)
+        except LaunchFailed as error:
+            cause = common.EXIT_CAUSE_DETERMINISTIC if error.deterministic else common.EXIT_CAUSE_LAUNCH_FAILED
+            log.warning(
+                "attempt.launch_failed", extra={"runtime": view.runtime_id, "trial": step.trial, "error": error.message}
+            )
+            fence = control.EndAttempt(step.trial, step.attempt, facts.FENCE_REASON_LAUNCH_FAILED, cause, error.message)
+            await self._end_attempt(view, fence)
+
+    async def _reap(self, view: RuntimeView, step: control.Reap) -> None:
+        log.warning(
+            "attempt.did_not_leave", extra={"runtime": view.runtime_id, "trial": step.trial, "attempt": step.attempt}
+        )
+        await self._launcher(view).kill(AttemptKey(view.runtime_id, step.trial, step.attempt))
+
+    async def _report_health(self, view: RuntimeView, step: control.ReportHealth) -> None:
+        changes = [t.last["InstanceHealthChanged"] for t in view.trials.values() if "InstanceHealthChanged" in t.last]
+        newest = max(changes, key=lambda reference: reference.sequence, default=None)
+        await self._decide_runtime(view, runtime.ReportHealth(step.health, step.reason), _because_of(newest))
+
+    async def _report_readiness(self, view: RuntimeView, step: control.ReportReadiness) -> None:
+        names = ("InstanceReadinessChanged", "InstanceExited", "AttemptFenced", "AttemptEnded")
+        changes = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
+        newest = max(changes, key=lambda reference: reference.sequence, default=None)
+        await self._decide_runtime(view, runtime.ReportReadiness(step.ready, step.reason), _because_of(newest))
+
+    async def _report_started(self, view: RuntimeView, step: control.ReportStarted) -> None:
+        started = [t.last["AttemptStarted"] for t in view.trials.values() if "AttemptStarted" in t.last]
+        first = min((r for r in started if r.sequence > view.began), key=lambda r: r.sequence, default=None)
+        await self._decide_runtime(view, runtime.ReportStarted(), _because_of(first))
+
+    async def _end_runtime(self, view: RuntimeView, step: control.EndRuntime) -> None:
+        names = ("TrialCompleted", "TrialFailed", "TrialStopped")
+        ends = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
+        last = max(ends, key=lambda r: r.sequence, default=view.last.get("StopRequested"))
+        await self._decide_runtime(view, step.command, _because_of(last))
+
+    async def _release(self, view: RuntimeView, step: control.Release) -> None:
+        behind = self._behind(view.last, "RuntimeAborted", "RuntimeFailed", "RuntimeCompleted")
+        await self._decide_runtime(view, runtime.ReleaseResources(), behind)
+        self._placement_due.set()
+
+    async def _purge(self, view: RuntimeView, step: control.Purge) -> None:
+        runtime_id = view.runtime_id
+        report = await self._purger.purge(view)
+        if report.remaining:
+            pauses = self._purge_pauses.setdefault(runtime_id, Backoff(PURGE_RETRY_SECONDS, MAX_PURGE_RETRY_SECONDS))
+            self._purges[runtime_id] = self._clock() + timedelta(seconds=next(pauses))
+        else:
+            self._purges.pop(runtime_id, None)
+            self._purge_pauses.pop(runtime_id, None)
+        await self._decide_runtime(view, report, self._behind(view.last, "DeleteRequested"))
+
+    # --- placement
+
+    async def _place_for_ever(self) -> None:
+        while True:
+            await self._placement_due.wait()
+            self._placement_due.clear()
+            try:
+                for kind, launcher in self._launchers.items():
+                    await self._place(kind, launcher)
+            except (MilepostError, EventLogError) as error:
+                log.warning("scheduler.placement_failed", extra={"error": str(error)})
+                await asyncio.sleep(PAUSE_SECONDS)
+                self._placement_due.set()
+
+    async def _place(self, kind: config.Launcher, launcher: Launcher) -> None:
+        of_kind = [
+            v
+            for v in self._views.active()
+            if v.state.configuration is not None and v.state.configuration.launcher == kind
+        ]
+        queue = [_candidate(v) for v in of_kind if v.state.phase is runtime.Phase.QUEUED and v.state.stop is None]
+        if not queue:
+            return
+        capacity, outage = launcher.capacity(), launcher.outage()
+        placements: list[placement.Placement]
+        if outage is not None and not outage.detail:
+            return
+        if outage is not None:
+            placements = placement.hold_back(queue, outage.detail)
+        elif capacity is None:
+            placements = [placement.Allocated(c.runtime_id, runtime.Allocation(0.0, 0.0, (), "", 0.0)) for c in queue]
+        else:
+            held = [v.state.allocation for v in of_kind if v.state.allocation is not None]
+            placements = placement.place(queue, capacity, held)
+        for one in placements:
+            view = self._views.runtimes[one.runtime_id]
+            behind = self._behind(view.last, "RuntimeRequested", "ResumeRequested")
+            if isinstance(one, placement.Allocated):
+                await self._decide_runtime(view, runtime.AllocateResources(one.allocation), behind)
+            else:
+                await self._decide_runtime(view, runtime.ReportPending(one.reason, one.detail), behind)
+
+    # --- liveness
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._measure()
+            for number, key in enumerate(self._liveness.watched()):
+                if number % JUDGED_AT_ONCE == 0:
+                    # Nothing below need wait for anything: with thousands of attempts, commands would wait for all of it.
+                    await asyncio.sleep(0)
+                try:
+                    await self._judge(key)
+                except (MilepostError, EventLogError) as error:
+                    log.warning("scheduler.judgement_failed", extra={"attempt": str(key), "error": str(error)})
+
+    async def _judge(self, key: AttemptKey) -> None:
+        """Say what changed in the health of the instances of an attempt; have it ended if it is lost."""
+        view = self._views.runtimes.get(key.runtime_id)
+        one = view.trials.get(key.trial) if view is not None else None
+        active = one.state.active if one is not None else None
+        if view is None or one is None or active is None or view.state.configuration is None:
+            return
+        if active.attempt != key.attempt or not active.may_write:
+            return
+        reports = self._liveness.reports(key, active.health)
+        if reports:
+            await self._decide_trial(view, key.trial, reports, self._behind(one.last, "AttemptLaunched"))
+        launcher = self._launcher(view)
+        if launcher.takes_over:
+            over = bool(self._liveness.why_lost(key, view.state.configuration.limits.heartbeat_grace_seconds))
+        else:
+            over = self._liveness.is_quiet(key) and launcher.observe(key)[0] is Process.GONE
+        if over:
+            self._mark(key.runtime_id)
+
+    def _measure(self) -> None:
+        counts = self._views.phase_counts()
+        for phase in runtime.Phase:
+            self._runtimes.set(counts[phase.value], {"phase": phase.value})
+        batches, size = self._liveness.spooled()
+        self._spooled.set(batches)
+        self._spooled_bytes.set(size)
+
+    # --- deciding
+
+    def _behind(self, last: Mapping[str, Reference], *names: str) -> Cause:
+        """Name the newest of some events as the cause."""
+        newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
+        return _because_of(newest)
+
+    async def _decide_trial(self, view: RuntimeView, number: int, commands: list[object], behind: Cause) -> None:
+        await self._decisions.decide(view.runtime_id, {number: commands}, behind)
+
+    async def _decide_runtime(self, view: RuntimeView, command: object, behind: Cause) -> None:
+        await self._decisions.decide(view.runtime_id, {None: [command]}, behind)
+
+
+def _because_of(reference: Reference | None) -> Cause:
+    """What the scheduler does because of an event belongs to the trace of that event."""
+    return Cause(ACTOR, reference.event_id, reference.traceparent) if reference is not None else Cause(ACTOR)
+
+
+_EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] = {
+    control.CreateTrials: Scheduler._create_trials,
+    control.OrderStop: Scheduler._order_stop,
+    control.OrderResume: Scheduler._order_resume,
+    control.EndAttempt: Scheduler._end_attempt,
+    control.Conclude: Scheduler._conclude,
+    control.Launch: Scheduler._launch,
+    control.Spawn: Scheduler._spawn,
+    control.Reap: Scheduler._reap,
+    control.ReportStarted: Scheduler._report_started,
+    control.ReportHealth: Scheduler._report_health,
+    control.ReportReadiness: Scheduler._report_readiness,
+    control.EndRuntime: Scheduler._end_runtime,
+    control.Release: Scheduler._release,
+    control.Purge: Scheduler._purge,
+}
+
+
+def creations(view: RuntimeView, numbers: tuple[int, ...]) -> dict[int | None, list[object]]:
+    """Return the commands that create trials of a runtime."""
+    if view.state.configuration is None:
+        return {}
+    return create_commands(view.runtime_id, view.state.configuration, numbers)
+
+
+def create_commands(
+    runtime_id: str, configuration: config.RuntimeConfiguration, numbers: tuple[int, ...]
+) -> dict[int | None, list[object]]:
+    """Return the commands that create trials with their parameters."""
+    expanded = configurations.expand(configuration)
+    return {
+        n: [trial.CreateTrial(runtime_id, n, expanded[n - 1].parameters, expanded[n - 1].searched)] for n in numbers
+    }
+
+
+def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries: int) -> object:
+    match conclusion:
+        case retry.Complete():
+            return trial.CompleteTrial(attempt)
+        case retry.Stop(reason):
+            return trial.MarkStopped(reason)
+        case retry.Retry(not_before_time, cause, detail):
+            return trial.ScheduleRetry(attempt, max_retries, not_before_time, cause, detail)
+        case retry.Fail(reason, detail):
+            return trial.FailTrial(attempt, reason, detail)
+
+
+def _candidate(view: RuntimeView) -> placement.Candidate:
+    configuration = view.state.configuration
+    assert configuration is not None
+    unfinished = sum(1 for one in view.trials.values() if not isinstance(one.state.situation, trial.Completed))
+    wanted = placement.slots_wanted(configuration, max(unfinished, 1))
+    return placement.Candidate(
+        view.runtime_id, configuration.priority, view.began, placement.need_of(configuration), wanted
+    )
+
+
+def _free_gpus(view: RuntimeView) -> tuple[int, ...]:
+    """Choose GPUs for the next attempt among those that the runtime holds and no other attempt uses."""
+    allocation, configuration = view.state.allocation, view.state.configuration
+    if allocation is None or configuration is None:
+        return ()
+    used = {gpu for one in view.trials.values() if one.state.active is not None for gpu in one.state.active.launch.gpus}
+    free = [gpu for gpu in allocation.gpus if gpu not in used]
+    return tuple(free[: placement.need_of(configuration).gpus])
+
+
+def _is_at_rest(view: RuntimeView) -> bool:
+    """Nothing can follow for this runtime without a command."""
+    return view.state.phase in (None, runtime.Phase.ENDED, runtime.Phase.DELETED)

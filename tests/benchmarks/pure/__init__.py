@@ -1,0 +1,1 @@
+"""What is measured without any server: `bench_rules` what rules cost."""

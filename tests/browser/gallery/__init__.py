@@ -1,0 +1,1 @@
+"""The pictures of the docs, taken from a real stack: `make pictures`."""

@@ -1,0 +1,186 @@
+"""What schemathesis is told of a stack beside its document: which things there are, and what a refusal may be for.
+
+It loads this module by the variable SCHEMATHESIS_HOOKS. What it may use it finds in the file of MILEPOST_TEST_THINGS, and
+it writes a line for each answer into the file of MILEPOST_TEST_ANSWERS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi import converter
+
+THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).read_text())
+ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
+# Commands change what they are given to, so they get what nobody else looks at.
+COMMANDS = (":stop", ":resume", ":clone")
+STARTING = ("/runtimes", ":clone")
+RUNTIME_ID = re.compile("rt-[0-9a-v]{26}")
+REAL_SHARE = 0.8
+# Answers that follow from what there is, in what state it is, and how much of it there may be.
+STATE_STATUSES = frozenset({404, 409, 429})
+STATE_CODES = frozenset({"OUT_OF_RANGE"})
+# What no JSON Schema can say, by how the field begins and by what the refusal says.
+NOT_IN_THE_DOCUMENT = (
+    # Given by an answer, to the same query.
+    ("page_token", "is not one that"),
+    # Grammars.
+    ("filter", ""),
+    ("regular_expression", ""),
+    # What the operator has listed, and what is stored.
+    ("rule.actions[", "there is no destination"),
+    ("rule.detector.baseline", ""),
+    ("configuration_text", ""),
+    ("configuration_changes_text", ""),
+    ("rule.selector", ""),
+    ("rule.detector.log_pattern.pattern", ""),
+    # Two parameters together: OpenAPI 3.1 describes each alone.
+    ("last_step", "must not be before first_step"),
+    ("skip", "must not be given without limit"),
+    ("limit", "must not be given with include_superseded"),
+    # Two numbers: JSON Schema compares with constants only.
+    ("search.space.", "must not be below the minimum"),
+    # What there is where it would run.
+    ("entrypoint", "there is no "),
+    ("working_directory", "there is no folder"),
+    ("snapshots.storage", ""),
+    ("rule.detector.baseline.", "there is no"),
+    ("rule.detector.baseline.", "has no finite value"),
+    # What looks like a secret, by its name or its text.
+    ("", "looks like a secret"),
+)
+
+# The longest text whose length is made a part of its pattern. One that counts to 262,144 takes seconds to compile, each time,
+# and says no more than the two of them apart.
+MAX_COUNTED = 10_000
+_count_in_pattern = converter.update_pattern_in_schema
+
+
+def _count_short_ones(schema: dict[str, Any]) -> None:
+    if schema.get("maxLength", 0) <= MAX_COUNTED:
+        _count_in_pattern(schema)
+
+
+converter.update_pattern_in_schema = _count_short_ones
+
+
+def _is_negative(case: Any) -> bool:
+    return bool(case.meta is not None and case.meta.generation.mode.is_negative)
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Let most requests be about things that there are, and none start what runs on for long.
+
+    What is drawn follows from the request, so that the same one is the same again.
+    """
+    if case.meta is None:
+        return
+    chance = random.Random(repr((case.operation.label, case.path_parameters, case.query, case.body)))
+    if isinstance(case.path_parameters, dict) and not case.meta.is_negative_at(ParameterLocation.PATH):
+        case.path_parameters = _real_path(chance, case)
+    if isinstance(case.query, dict):
+        case.query = _real_query(chance, case.query, case.meta.is_negative_at(ParameterLocation.QUERY))
+    if isinstance(case.body, dict) and case.operation.path.endswith(STARTING):
+        _only_check(chance, case)
+
+
+def _real_path(chance: random.Random, case: Any) -> dict[str, Any]:
+    given = dict(case.path_parameters)
+    # One that a start has made, in the steps before this one, is what this step is about.
+    if "runtime" in given and RUNTIME_ID.fullmatch(str(given["runtime"])) is None:
+        changed = case.operation.method.upper() == "DELETE" or case.operation.path.endswith(COMMANDS)
+        given["runtime"] = chance.choice(THINGS["sacrificed" if changed else "runtimes"])
+    if "trial" in given:
+        given["trial"] = 1
+    if "rule" in given:
+        given["rule"] = chance.choice(
+            THINGS["sacrificed_rules" if case.operation.method.upper() == "DELETE" else "rules"]
+        )
+    return given
+
+
+def _real_query(chance: random.Random, generated: dict[str, Any], negative: bool) -> dict[str, Any]:
+    query = dict(generated)
+    # It never ends.
+    if str(query.get("follow", "")).lower() == "true":
+        query["follow"] = "false"
+    for name, values in THINGS["query"].items():
+        if name in query and not negative and chance.random() < REAL_SHARE:
+            given = query[name]
+            several = isinstance(given, list)
+            query[name] = (
+                chance.sample(values, min(len(values), max(len(given), 2))) if several else chance.choice(values)
+            )
+    return query
+
+
+def _only_check(chance: random.Random, case: Any) -> None:
+    """Start nothing that is launched: a script of one's own is only written down."""
+    body = dict(case.body)
+    stateful = case.meta.phase.name.value == "stateful"
+    if stateful and "runtime" not in (case.path_parameters or {}):
+        body.update(configuration={"launcher": "external"}, configuration_text=None, validate_only=False)
+    configuration: Any = body.get("configuration")
+    named = isinstance(configuration, dict)
+    negative = case.meta.is_negative_at(ParameterLocation.BODY)
+    if named and not negative and configuration.get("launcher") != "external" and chance.random() < REAL_SHARE:
+        body["configuration"] = {
+            **configuration,
+            "entrypoint": THINGS["entrypoint"],
+            "working_directory": THINGS["folder"],
+        }
+        body["configuration"].pop("code", None)
+    launched = not (named and configuration.get("launcher") == "external")
+    if launched and body.get("validate_only", False) in (None, False):
+        body["validate_only"] = True
+    case.body = body
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Write down what was answered, for the test to count."""
+    line = {
+        "operation": case.operation.label,
+        "phase": case.meta.phase.name.value if case.meta is not None else "",
+        "negative": _is_negative(case),
+        "status": response.status_code,
+        "seconds": response.elapsed,
+        "refused": [] if response.status_code != 400 else _refusals(_problem(response)),
+    }
+    with ANSWERS.open("a") as file:
+        print(json.dumps(line), file=file)
+
+
+@schemathesis.check
+def what_the_document_allows_is_accepted(ctx: Any, response: Any, case: Any) -> None:
+    """A request that the document allows is refused for what there is, or for a rule that no schema can say."""
+    if case.meta is None or _is_negative(case) or response.status_code < 400 or response.status_code >= 500:
+        return
+    problem = _problem(response)
+    if response.status_code in STATE_STATUSES and problem.get("reason") != "NO_SUCH_PATH":
+        return
+    if problem.get("code") in STATE_CODES:
+        return
+    unexplained = [refusal for refusal in _refusals(problem) if not _is_explained(*refusal)]
+    assert problem.get("violations") and not unexplained, f"refused what the document allows: {unexplained or problem}"
+
+
+def _problem(response: Any) -> dict[str, Any]:
+    problem = response.json()
+    return problem if isinstance(problem, dict) else {}
+
+
+def _refusals(problem: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(violation["field"], violation["description"]) for violation in problem.get("violations", [])]
+
+
+def _is_explained(field: str, description: str) -> bool:
+    return any(field.startswith(start) and words in description for start, words in NOT_IN_THE_DOCUMENT)

@@ -1,0 +1,17 @@
+"""The rule service is killed a hundred times between points and what it makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.faults.rule_crashes import check_crashes
+from tests.support.servers.servers import running_nats
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+async def test_a_hundred_kills_lose_no_firing_and_say_none_twice(tmp_path: Path) -> None:
+    with running_nats(tmp_path / "nats") as nats:
+        await check_crashes(nats, tmp_path / "data", kills=100)

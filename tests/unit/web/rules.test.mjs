@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  daily,
+  followed,
+  isOpen,
+  lookedFor,
+  openFirst,
+  ruleFile,
+} from '../../../services/gateway/web/functions/rules.js'
+
+test('what a rule looks for is said in words', () => {
+  const said = (detector, hold_seconds = 0) => lookedFor({ detector, hold_seconds })
+  assert.equal(said({ threshold: { series: 'train/loss', comparison: 'ABOVE', value: 5 } }), 'train/loss above 5')
+  assert.equal(
+    said({ change: { series: 'train/loss', window: 100, deviations: 8, direction: 'UP' } }),
+    'train/loss 8 deviations above the median of 100 points',
+  )
+  assert.equal(said({ state: { states: ['Failed', 'QUEUED'] } }), 'the run is failed or queued')
+  assert.equal(said({ gpu_idle: { below_percent: 10 } }, 600), 'a GPU busy below 10 %, for 10 m 00 s')
+  assert.equal(said({ another_kind: {} }), 'another kind')
+})
+
+test('what follows is said only of a rule that acts', () => {
+  const actions = [{ notify: { destination: 'chat' } }, { notify: { destination: 'mail' } }]
+  assert.equal(followed({ actions, watching_only: false }), 'tells chat, mail')
+  assert.equal(followed({ actions, watching_only: true }), 'watches only')
+  assert.equal(followed({ actions, watching_only: false, disabled: true }), 'disabled')
+  assert.equal(followed({ actions: [], watching_only: false }), 'watches only')
+})
+
+test('firings are counted by day, and those that are open come first', () => {
+  const day = 86_400_000
+  assert.deepEqual(daily([0, day * 2.5, day * 3, undefined], day * 3, 3), [0, 0, 2])
+  assert.deepEqual(daily([day * 0.5], day * 2, 2), [1, 0])
+  const firing = (sequence, parts = {}) => ({ sequence, fired: { momentary: false }, cleared: null, ...parts })
+  const all = [firing(1), firing(2, { cleared: {} }), firing(3, { fired: { momentary: true } }), firing(4)]
+  assert.deepEqual(all.map(isOpen), [true, false, false, true])
+  assert.deepEqual(
+    openFirst(all).map((one) => one.sequence),
+    [4, 1, 3, 2],
+  )
+})
+
+test('the file of a rule has what one gives, and texts that YAML would take for something else in quotes', () => {
+  const rule = {
+    name: 'rules/spike',
+    display_name: 'Loss: spike',
+    selector: 'label.team=nlp',
+    detector: { baseline: { series: 'train/loss', trial: 'no', tolerance: 0.1, steps: [1], values: [2] } },
+    hold_seconds: 0,
+    severity: 'WARNING',
+    actions: [{ notify: { destination: 'chat' } }],
+    max_firings: 10,
+    watching_only: false,
+    revision: 3,
+    etag: '3',
+  }
+  assert.equal(
+    ruleFile(rule),
+    [
+      'id: spike',
+      'display_name: "Loss: spike"',
+      'selector: "label.team=nlp"',
+      'detector:',
+      '  baseline:',
+      '    series: train/loss',
+      '    trial: "no"',
+      '    tolerance: 0.1',
+      'severity: WARNING',
+      'actions: [{notify: {destination: chat}}]',
+      'max_firings: 10',
+      'watching_only: false',
+      '',
+    ].join('\n'),
+  )
+})
