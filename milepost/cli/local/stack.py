@@ -45,8 +45,8 @@ from milepost.security.transport import ClientTls, is_loopback_address
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SERVICES = ("runtime", "trials", "metrics", "gateway", "rules")
-# What nobody waits for comes last: the page serves before the rule service begins to start.
-NATS_LEVEL, SERVICE_LEVEL, GATEWAY_LEVEL, LAST_LEVEL = 0, 1, 2, 3
+# The rule service starts beside the gateway: the services that runs need have the processors first.
+NATS_LEVEL, SERVICE_LEVEL, LAST_LEVEL = 0, 1, 2
 # What stopping the trainers may take of the ten seconds in which everything ends.
 STOP_TRAINERS_SECONDS = 4.0
 PORT_TRIES = 3
@@ -239,12 +239,10 @@ class Stack:
             address = urlsplit(self.endpoints.gateway)
             assert address.port and address.hostname, "they were chosen"
             ready = checks.http_ok(address.hostname, address.port, "/livez", tls)
-            return Part(name, command, ready, GATEWAY_LEVEL, address.port)
+            return Part(name, command, ready, LAST_LEVEL, address.port)
         found = getattr(self.endpoints, name)
         ready = checks.grpc_serving(found, tls)
-        if name == "rules":
-            return Part(name, command, ready, LAST_LEVEL, _port_of(found), is_awaited=False)
-        return Part(name, command, ready, SERVICE_LEVEL, _port_of(found))
+        return Part(name, command, ready, LAST_LEVEL if name == "rules" else SERVICE_LEVEL, _port_of(found))
 
     def show(self, part: str, line: str) -> None:
         """Show a line of a part's log, marked with its name."""

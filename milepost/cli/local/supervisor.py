@@ -46,7 +46,6 @@ class Part:
         ready: tells whether it serves.
         port: where it listens; 0: not known. What answers there may be somebody else's.
         level: parts of a lower level are ready before this one starts, and end after it.
-        is_awaited: the start waits until it is ready. What nobody waits for is kept running all the same.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Part:
     ready: Check
     level: int
     port: int = 0
-    is_awaited: bool = True
     process: asyncio.subprocess.Process | None = None
     started_at: float = 0.0
     restarts: int = 0
@@ -119,7 +117,7 @@ class Supervisor:
             fresh = [part for part in self.parts if part.level == level and part.process is None]
             for part in fresh:
                 await self._spawn(part)
-            await asyncio.gather(*(self._wait_until_ready(part) for part in fresh if part.is_awaited))
+            await asyncio.gather(*(self._wait_until_ready(part) for part in fresh))
             self._keepers += [asyncio.create_task(self._keep(part), name=f"keep {part.name}") for part in fresh]
 
     async def stop(self) -> None:
