@@ -49,7 +49,7 @@ from milepost.training.spooling.journal import (
 from milepost.training.spooling.leftovers import send_leftovers
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
-from milepost.training.spooling.spool import Dropped, Spool
+from milepost.training.spooling.spool import Dropped, Filling, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.addresses import own_address
 from trainer.exits import Ending, memory_kills
@@ -83,7 +83,12 @@ class Driver:
         self._launch_file = launch_file
         self._directory = Path(launch.attempt_directory)
         self._key = AttemptKey(launch.runtime_id, launch.trial, launch.attempt)
-        self._spool = Spool(driver_spool_path(self._directory), driver_sender(self._key), on_drop=self._on_drop)
+        self._spool = Spool(
+            driver_spool_path(self._directory),
+            driver_sender(self._key),
+            on_drop=self._on_drop,
+            on_filling=self._on_filling,
+        )
         self._logs = LogBatcher(self._spool)
         self._sender = TelemetrySender(self._spool, logs=TokenBucket())
         self._instances = InstanceServer(self._on_report)
@@ -260,6 +265,9 @@ class Driver:
 
     def _on_drop(self, dropped: Dropped) -> None:
         self._record(dropped.fact(self._key.attempt))
+
+    def _on_filling(self, filling: Filling) -> None:
+        self._record(filling.fact(self._key.attempt, 0))
 
     # --- the log
 

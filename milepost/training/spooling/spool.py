@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from milepost import files
-from milepost.api.event.v1.trial_events_pb2 import TelemetryDropped
+from milepost.api.event.v1.trial_events_pb2 import ALERT_KIND_SPOOL_FILLING, AlertRaised, TelemetryDropped
 from milepost.api.telemetry.v1.telemetry_pb2 import LogBatch, Sender, StepBatch, Tombstone
 from milepost.eventlog import telemetry_headers
 from milepost.training.spooling.owner import Life, Owned, Owner, OwnerLock, look, owner_file
@@ -29,6 +29,8 @@ from milepost.training.spooling.salvage import SOUND, beside, damage, mend
 STEPS = "steps"
 LOGS = "logs"
 DEFAULT_LIMIT_BYTES = 512 << 20
+# Filled above this share it is said, once, until it is filled below the other one.
+FILLING_SHARE, EASED_SHARE = 0.8, 0.5
 # Held in memory while the file cannot be written.
 MEMORY_LIMIT_BYTES = 64 << 20
 
@@ -109,10 +111,29 @@ class Dropped:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A spool that will have to give up something before long: bytes in it, and how many may be."""
+
+    source: str
+    used: int
+    limit: int
+
+    def fact(self, attempt: int, step: int) -> AlertRaised:
+        """State it as an event of an attempt."""
+        share = 100 * self.used // self.limit
+        message = (
+            f"The spool of {self.source} is {share}% full ({self.used >> 20:,} of {self.limit >> 20:,} MiB):"
+            " what was sent is not stored"
+        )
+        return AlertRaised(attempt=attempt, kind=ALERT_KIND_SPOOL_FILLING, step=step, message=message)
+
+
 class Spool:
     """The spool of one sender, of which this process is the owner. Used by one thread at a time.
 
-    `on_drop` hears of what had to be given up. `lent_by`: who owns it, where that is another process (`open_left`).
+    `on_drop` hears of what had to be given up, `on_filling` before that. `lent_by`: who owns it, where that is another
+    process (`open_left`).
 
     Raises:
         Owned: another process is the owner.
@@ -125,6 +146,7 @@ class Spool:
         *,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         on_drop: Callable[[Dropped], None] | None = None,
+        on_filling: Callable[[Filling], None] | None = None,
         lent_by: Owner | None = None,
     ) -> None:
         self.path = path
@@ -134,6 +156,8 @@ class Spool:
         self._lock: OwnerLock | None = None
         self._limit = limit_bytes
         self._on_drop = on_drop or (lambda dropped: None)
+        self._on_filling = on_filling or (lambda filling: None)
+        self._is_filling = False
         self._index: dict[str, dict[int, Held]] = {STEPS: {}, LOGS: {}}
         self._last: dict[str, int] = {STEPS: 0, LOGS: 0}
         self._bytes = 0
@@ -237,6 +261,7 @@ class Spool:
         self._memory_bytes += held.size
         if not self.failure or time.monotonic() >= self._retry_file_at:
             self._write_to_file()
+        self._look_at_room()
         self._make_room()
 
     def _reopen(self) -> bool:
@@ -285,6 +310,14 @@ class Spool:
             except sqlite3.Error:
                 self._database.close()
                 self._database = None
+
+    def _look_at_room(self) -> None:
+        """Say it once when little is left."""
+        if not self._is_filling and self._bytes > FILLING_SHARE * self._limit:
+            self._is_filling = True
+            self._on_filling(Filling(self.sender.source, self._bytes, self._limit))
+        elif self._is_filling and self._bytes < EASED_SHARE * self._limit:
+            self._is_filling = False
 
     def _make_room(self) -> None:
         """Give up what is oldest until the rest fits: points before lines, unless lines take more than half of it."""
@@ -383,6 +416,7 @@ class Spool:
             self._bytes -= held.size
             if held.entry is not None:
                 self._memory_bytes -= held.size
+        self._look_at_room()
         if self.lent_by is None:
             self._run("DELETE FROM batches WHERE kind = ? AND number BETWEEN ? AND ?", (kind, first, last))
         return len(numbers)

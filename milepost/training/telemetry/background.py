@@ -28,7 +28,7 @@ from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
-from milepost.training.spooling.spool import STEPS, Dropped, Spool
+from milepost.training.spooling.spool import STEPS, Dropped, Filling, Spool
 from milepost.training.telemetry.alerts import NonFiniteWatch
 from milepost.training.telemetry.batches import (
     EVALUATING,
@@ -153,7 +153,9 @@ class Background:
         self._identity = sender
         self._addresses = addresses
         self._channel = channel
-        self._spool = Spool(directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop)
+        self._spool = Spool(
+            directory / f"spool-{sender.source}.sqlite", sender, on_drop=self._on_drop, on_filling=self._on_filling
+        )
         self._directory = directory
         self._system = SystemSampler(rank, directory)
         self._pace = StepPace()
@@ -547,6 +549,9 @@ class Background:
             f"{dropped.items} values of steps {dropped.first_step} to {dropped.last_step} were given up: {dropped.reason}",
         )
         self.report(dropped.fact(self._identity.attempt, self._rank))
+
+    def _on_filling(self, filling: Filling) -> None:
+        self.report(filling.fact(self._identity.attempt, self.position.step))
 
     async def _flush_and_wait_stored(self, seconds: float) -> bool:
         await self._server.while_answered(self._known_connection(), min(seconds, CONNECT_SECONDS))

@@ -8,7 +8,7 @@ import pytest
 
 from milepost.api.telemetry.v1.telemetry_pb2 import Sender, StepBatch
 from milepost.training.spooling.owner import Owned
-from milepost.training.spooling.spool import LOGS, STEPS, Dropped, Spool, SpooledEvent, open_left
+from milepost.training.spooling.spool import LOGS, STEPS, Dropped, Filling, Spool, SpooledEvent, open_left
 
 SENDER = Sender(runtime_id="rt-x", trial=1, attempt=1, source="rank-0")
 
@@ -49,6 +49,22 @@ def test_a_full_spool_gives_up_the_oldest_steps_by_name(tmp_path: Path) -> None:
     log = spool.get(LOGS, 1)
     assert log is not None
     assert not log.dropped
+    spool.close()
+
+
+def test_a_spool_that_fills_says_so_once_until_there_is_room_again(tmp_path: Path) -> None:
+    told: list[Filling] = []
+    spool = Spool(tmp_path / "spool.sqlite", SENDER, limit_bytes=10_000, on_filling=told.append)
+    for _ in range(9):
+        spool.put(STEPS, _build(1_000), 1)  # type: ignore[arg-type]
+    assert [filling.used for filling in told] == [9_000]
+    spool.remove(STEPS, 1, 2)
+    spool.put(STEPS, _build(2_000), 1)  # type: ignore[arg-type]
+    assert len(told) == 1
+    spool.remove(STEPS, 3, 9)
+    spool.put(STEPS, _build(7_000), 1)  # type: ignore[arg-type]
+    assert len(told) == 2
+    assert told[0].fact(3, 7).message.startswith("The spool of rank-0 is 90% full")
     spool.close()
 
 
