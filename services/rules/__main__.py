@@ -32,6 +32,7 @@ def options(settings: Settings) -> Options:
         keys_dir=settings.keys_dir,
         tls=ClientTls.of(settings),
         destinations=Path(settings["destinations_file"] or settings.data_dir / "destinations.yaml").expanduser(),
+        expects_destinations=bool(settings["destinations_file"]),
         egress=egress_of(settings),
         page=settings["page_url"] or _page(settings),
         own_metadata=service_metadata(settings.keys_dir, "rules"),

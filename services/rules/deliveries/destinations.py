@@ -63,10 +63,12 @@ class Destination:
 class Destinations:
     """The destinations of a file, as it is now. Without a file there are none.
 
-    A file that cannot be read any more keeps what it said before, and says why in `problem`.
+    A file that cannot be read any more keeps what it said before, and says why in `problem`. `is_expected`: somebody has
+    named the file, so that it is a problem too where it is not there.
     """
 
     path: Path | None
+    is_expected: bool = True
     problem: str = ""
     _seen: tuple[int, int] | None = None
     _known: dict[str, Destination] = field(default_factory=dict)
@@ -83,7 +85,8 @@ class Destinations:
                 self._known = parse(self.path.read_text(), str(self.path))
                 self.problem = ""
         except FileNotFoundError:
-            self._seen, self._known, self.problem = None, {}, f"{self.path} does not exist"
+            self._seen, self._known = None, {}
+            self.problem = f"{self.path} does not exist" if self.is_expected else ""
         except (OSError, UnicodeDecodeError, InvalidDestinations) as error:
             self.problem = str(error)
         return self._known

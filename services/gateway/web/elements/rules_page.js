@@ -31,6 +31,7 @@ import { Tag } from './status.js'
 const refreshPause = 5_000
 const firingsAsked = 1000
 const rowsAtFirst = 25
+const exampleDestinations = 'destinations: {chat: {url: env:CHAT_URL, format: slack}}'
 /** @type {Record<string, string>} */
 const severityTones = { INFO: 'neutral', WARNING: 'warning', CRITICAL: 'bad' }
 /** @type {Record<string, string>} */
@@ -283,7 +284,8 @@ function Destinations({ answer }) {
   return html`<p class="faint rule-destinations">
     ${
       destinations.length === 0
-        ? html`Rules may tell nobody: there is no destination in <code>destinations.yaml</code>.`
+        ? html`Rules may tell nobody yet. Whoever runs Milepost lists destinations in
+            <code>destinations.yaml</code> of the data directory, such as <code>${exampleDestinations}</code>`
         : 'Rules may tell '
     }
     ${destinations.map((one, i) => {
@@ -291,7 +293,7 @@ function Destinations({ answer }) {
       const name = one.name.replace(/^destinations\//, '')
       return html`${i > 0 ? ', ' : ''}<code>${name}</code> (${one.kind}${one.signed ? ', signed' : ''}${waiting})`
     })}
-    ${problem && html` <span class="bad">${problem}</span>`}
+    ${problem && html` <span class="rule-problem">${problem}</span>`}
   </p>`
 }
 

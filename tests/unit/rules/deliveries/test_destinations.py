@@ -74,6 +74,14 @@ def test_a_file_is_read_again_and_a_broken_one_keeps_what_it_said(tmp_path: Path
     assert Destinations(None).read() == {}
 
 
+def test_a_file_that_nobody_has_named_may_be_absent(tmp_path: Path) -> None:
+    destinations = Destinations(tmp_path / "destinations.yaml", is_expected=False)
+    assert (destinations.read(), destinations.problem) == ({}, "")
+    destinations.path.write_text("destinations: 5, and more text")  # type: ignore[union-attr]
+    destinations.read()
+    assert "expected names" in destinations.problem
+
+
 def test_secrets_are_read_where_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONCALL", "whsec_" + "QUJD" * 8)
     (tmp_path / "secret").write_text("  http://h/\nsecond line\n")
