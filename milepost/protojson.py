@@ -336,7 +336,7 @@ class _Reader:
         if field.cpp_type in _FLOATS:
             decimal = self._float(value)
             if decimal is None:
-                self.refuse(path, "must be a number, or one of the strings NaN, Infinity, -Infinity")
+                self.refuse(path, f"must be a number, not {str(value)[:40]!r}")
             return decimal
         if field.type == FieldDescriptor.TYPE_BOOL:
             if self.from_text:

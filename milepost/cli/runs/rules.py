@@ -43,14 +43,17 @@ def read_rules(text: str) -> list[tuple[str, Rule]]:
         raise InvalidArgument([Violation("rule", f"is not YAML: {error}")]) from error
     several = isinstance(content, dict) and set(content) == {"rules"} and isinstance(content["rules"], list)
     found, violations = [], []
+    first: dict[str, int] = {}
     for number, values in enumerate(content["rules"] if several else [content]):
         path = f"rules[{number}]" if several else "rule"
         if not isinstance(values, dict):
             violations.append(Violation(path, "must be a mapping with a detector"))
             continue
-        rule_id = values.pop("id", "")
+        rule_id = str(values.pop("id", "") or "")
+        if rule_id and first.setdefault(rule_id, number) != number:
+            violations.append(Violation(f"{path}.id", f"is that of rules[{first[rule_id]}] too: {rule_id[:80]!r}"))
         try:
-            found.append((str(rule_id), from_json(values, Rule)))
+            found.append((rule_id, from_json(values, Rule)))
         except InvalidArgument as error:
             violations += [Violation(f"{path}.{one.field}", one.description) for one in error.violations]
     if violations:

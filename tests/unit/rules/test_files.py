@@ -36,6 +36,7 @@ def test_a_file_has_one_rule_or_several() -> None:
         ("detector: {thresold: {}}", "rule.detector.thresold"),
         ("rules: [{detector: {silence: {factor: many}}}]", "rules[0].detector.silence.factor"),
         ("severity: LOUD", "rule.severity"),
+        ("rules: [{id: a, detector: {silence: {}}}, {id: a, detector: {not_finite: {}}}]", "rules[1].id"),
         ("- 1", "rule"),
         ("a: [", "rule"),
         ("detector: {silence: {}, retries: {count: 1}}", "rule.detector"),
@@ -45,6 +46,11 @@ def test_what_is_wrong_in_a_file_is_named_by_its_field(text: str, field: str) ->
     with pytest.raises(InvalidArgument) as refused:
         read_rules(text)
     assert [violation.field for violation in refused.value.violations] == [field]
+
+
+def test_a_word_where_a_number_belongs_is_said_as_it_stands() -> None:
+    with pytest.raises(InvalidArgument, match="must be a number, not 'five'"):
+        read_rules("detector: {threshold: {series: train/loss, comparison: ABOVE, value: five}}")
 
 
 def test_since_is_so_long_ago_or_a_time() -> None:
