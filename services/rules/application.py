@@ -61,6 +61,8 @@ class Options:
     tls: ClientTls = field(default_factory=ClientTls)
     # The operator's file of destinations. None: nobody can be told.
     destinations: Path | None = None
+    # Somebody has named that file: it should be there.
+    expects_destinations: bool = True
     egress: Egress = field(default_factory=Egress)
     # Address of the page, for links; empty: none.
     page: str = ""
@@ -102,8 +104,9 @@ class Application(Assembled):
         curves = StoredCurves(channel, options.own_metadata)
         runtimes = open_aio_channel(options.runtime_address, options.tls, CHANNEL_OPTIONS)
         parts.push_async_callback(runtimes.close, None)
-        trial = Trial(event_log, StoredRuns(runtimes, channel, options.own_metadata))
-        destinations = Destinations(options.destinations)
+        telemetry = Telemetry(connection)
+        trial = Trial(event_log, StoredRuns(runtimes, channel, telemetry, options.own_metadata))
+        destinations = Destinations(options.destinations, options.expects_destinations)
         transports = Transports(options.egress, options.page)
         dispatcher = Dispatcher(self.ledger.outbox, destinations.read, transports.send, self._settle)
         notifications = Notifications(self.ledger, destinations, transports.send, dispatcher.tried)
@@ -112,7 +115,7 @@ class Application(Assembled):
         await parts.enter_async_context(guarded(event_log, options.data_dir, tasks))
         checkpoints = CheckpointStore(options.data_dir / "checkpoints" / "rules", CODEC.form, KEEP_EVERY)
         lease = Lease(JetStreamKeyValue(connection), "rules")
-        self.evaluator = Evaluator(event_log, Telemetry(connection), self.ledger, checkpoints, lease)
+        self.evaluator = Evaluator(event_log, telemetry, self.ledger, checkpoints, lease)
         running = (
             ("ledger", self.ledger.follow),
             ("evaluator", self.evaluator.run),

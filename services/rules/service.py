@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Protocol
 
 import grpc.aio
@@ -16,7 +18,7 @@ from milepost.api.config.v1.rule_pb2 import Rule
 from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.api.rule.v1 import rule_service_pb2_grpc as rpc
 from milepost.domain import rules
-from milepost.errors import InvalidArgument, NotFound, Violation
+from milepost.errors import InvalidArgument, NotFound, Unavailable, Violation
 from milepost.ids import TOKEN, uuid7
 from services.access.authentication import current_caller
 from services.pages import page_size, read_token, write_token
@@ -30,6 +32,9 @@ from services.rules.past.trying import Trial
 # Runs that a rule is tried on, and how old they are unless somebody says otherwise.
 DEFAULT_TESTED, MAX_TESTED = 200, 10_000
 TESTED_TIME = timedelta(days=90)
+# Runs whose series are looked at for a warning, how long at most, and how near a name is that may have been meant.
+KNOWN_RUNS, KNOWN_SECONDS, NEAR = 20, 2.0, 0.8
+USUAL = ("train/", "eval/", "system/")
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 MAX_REQUEST_ID = 128
@@ -73,7 +78,7 @@ class RuleService(rpc.RuleServiceServicer):
         if len(request.request_id) > MAX_REQUEST_ID:
             violations.append(Violation("request_id", f"must have at most {MAX_REQUEST_ID} characters"))
         rule = await self._checked(request.rule, violations)
-        warnings = self._warnings(rule)
+        warnings = await self._warnings(rule)
         if request.validate_only:
             return api.CreateRuleResponse(rule=rule, warnings=warnings)
         await self._ledger.decide(rules.CreateRule(rule_id, rule, request.request_id), current_caller().actor)
@@ -85,7 +90,7 @@ class RuleService(rpc.RuleServiceServicer):
         rule_id = parse_rule(request.name)
         rule = await self._checked(request.rule, [])
         await self._ledger.decide(rules.UpdateRule(rule_id, rule, request.etag), current_caller().actor)
-        return api.UpdateRuleResponse(rule=self._found(rule_id), warnings=self._warnings(rule))
+        return api.UpdateRuleResponse(rule=self._found(rule_id), warnings=await self._warnings(rule))
 
     async def DisableRule(
         self, request: api.DisableRuleRequest, context: grpc.aio.ServicerContext
@@ -116,13 +121,32 @@ class RuleService(rpc.RuleServiceServicer):
             baseline.values.extend(values)
         return rule
 
-    def _warnings(self, rule: Rule) -> list[str]:
+    async def _warnings(self, rule: Rule) -> list[str]:
+        """Say what is allowed and may be a mistake."""
         series = series_of(rule)
-        if series and not series.startswith(("train/", "eval/", "system/")):
-            return [
-                f"{series} is none of the usual series (train/, eval/, system/): the rule is silent until a run has it"
-            ]
+        if not series:
+            return []
+        count, keys = await self._known_series(rule.selector)
+        if series in keys:
+            return []
+        near = get_close_matches(series, sorted(keys), 1, NEAR)
+        silent = "the rule is silent until a run has it"
+        if near or (keys and not series.startswith(USUAL)):
+            lacks = f"none of the {count} newest runs that it selects has"
+            if count == 1:
+                lacks = "the newest run that it selects has no"
+            return [f"{lacks} {series}" + (f"; did you mean {near[0]}?" if near else f": {silent}")]
+        if not series.startswith(USUAL):
+            return [f"{series} is none of the usual series ({', '.join(USUAL)}): {silent}"]
         return []
+
+    async def _known_series(self, selector: str) -> tuple[int, set[str]]:
+        """Look which series the newest runs have. Where nobody answers in time there are none."""
+        try:
+            async with asyncio.timeout(KNOWN_SECONDS):
+                return await self._trial.known_series(selector, datetime.now(UTC) - TESTED_TIME, KNOWN_RUNS)
+        except (Unavailable, TimeoutError):
+            return 0, set()
 
     # --- the past
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from itertools import groupby
@@ -13,6 +14,7 @@ import numpy as np
 from milepost.api.config.v1.configuration_pb2 import METRIC_MODE_MAX, METRIC_MODE_MIN, KeepBest
 from milepost.api.metric.v1 import metric_service_pb2 as pb
 from milepost.api.metric.v1 import metric_service_pb2_grpc as pb_grpc
+from milepost.errors import Unavailable
 from milepost.numbers import MAX_NUMBER
 from services.metrics.engine import Engine, Moment
 from services.metrics.ingest.records import read_records
@@ -41,6 +43,8 @@ SERIES_BYTES = 3_800_000
 # Of an element: its values, its count, its time, its attempt; and what a series has beside its name.
 ELEMENT_BYTES = 4 * 8 + 3 + 6 + 2
 FRAME_BYTES = 60
+# How long rows that are exported are waited for.
+STORED_SECONDS = 20.0
 # Series that a page may have.
 MAX_LIST = 10_000
 # Points that a part of an export may have.
@@ -227,7 +231,15 @@ class MetricService(pb_grpc.MetricServiceServicer):
         runtime_id = check.runtime("name", request.name)
         if request.table not in TABLES:
             check.refuse("table", f"must be one of {', '.join(TABLES)}")
+        check.number("min_telemetry_sequence", request.min_telemetry_sequence, 0, MAX_NUMBER)
         check.finish()
+        writer = self._engine.writer
+        try:
+            async with asyncio.timeout(STORED_SECONDS):
+                pipeline = writer.steps if request.table == "points" else writer.logs
+                await self._engine.wait_stored(pipeline, request.min_telemetry_sequence)
+        except TimeoutError as error:
+            raise Unavailable("what was sent last is not stored yet; try again") from error
         async for piece in export_rows(self._engine.store, runtime_id, request.table):
             yield pb.ExportRowsResponse(arrow=piece)
 

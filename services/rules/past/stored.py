@@ -17,6 +17,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import Unavailable
 from milepost.eventlog.codec import format_time
+from milepost.eventlog.telemetry import Telemetry
 from services.rpc.telemetry import trace_metadata
 from services.rules.evaluation.inputs import Lines, Points
 
@@ -32,9 +33,12 @@ class StoredRuns:
     All raise `Unavailable` when one does not answer.
     """
 
-    def __init__(self, runtimes: grpc.aio.Channel, metrics: grpc.aio.Channel, metadata: Metadata) -> None:
+    def __init__(
+        self, runtimes: grpc.aio.Channel, metrics: grpc.aio.Channel, telemetry: Telemetry, metadata: Metadata
+    ) -> None:
         self._runtimes = runtime_service_pb2_grpc.RuntimeServiceStub(runtimes)
         self._metrics = metric_service_pb2_grpc.MetricServiceStub(metrics)
+        self._telemetry = telemetry
         self._metadata = metadata
 
     async def since(self, start: datetime) -> AsyncIterator[runtime_api.Runtime]:
@@ -53,6 +57,17 @@ class StoredRuns:
                 return
             request.page_token = answer.next_page_token
 
+    async def series(self, runtime_id: str) -> list[str]:
+        """List the keys of the series of a run, of its first trial."""
+        request = metric_api.ListSeriesRequest(parent=f"runtimes/{runtime_id}/trials/1")
+        try:
+            answer = await self._metrics.ListSeries(request, timeout=TIMEOUT_SECONDS, metadata=self._shown)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return []
+            raise Unavailable(f"the metric service did not answer: {error.code().name}") from error
+        return [one.key for one in answer.series]
+
     async def points(self, runtime_id: str, wants: Callable[[str], bool]) -> Iterator[Points]:
         """Read the messages with points of a run, in the order in which they came; of the series that are wanted."""
         content = await self._content(runtime_id, "points")
@@ -64,13 +79,15 @@ class StoredRuns:
         return await asyncio.to_thread(_rows().lines_of, content)
 
     async def _content(self, runtime_id: str, table: str) -> bytes:
-        request = metric_api.ExportRowsRequest(name=f"runtimes/{runtime_id}", table=table)
+        # A run that has just ended counts whole.
+        sent = (await self._telemetry.state()).last_sequence
+        request = metric_api.ExportRowsRequest(name=f"runtimes/{runtime_id}", table=table, min_telemetry_sequence=sent)
         content = io.BytesIO()
         try:
             async for piece in self._metrics.ExportRows(request, timeout=EXPORT_SECONDS, metadata=self._shown):
                 content.write(piece.arrow)
         except grpc.aio.AioRpcError as error:
-            raise Unavailable(f"the metric service did not answer: {error.code().name}") from error
+            raise Unavailable(f"the metric service did not answer: {error.details() or error.code().name}") from error
         return content.getvalue()
 
     @property

@@ -79,6 +79,22 @@ class Trial:
             tally.summary.median_lead_seconds = median(tally.leads)
         yield api.TestRuleResponse(summary=tally.summary)
 
+    async def known_series(self, selector: str, start: datetime, max_runs: int) -> tuple[int, set[str]]:
+        """Read which series the newest runs have that a selector chooses. Returns how many runs have any, and the keys."""
+        selects = parse_selector(selector)
+        looked = count = 0
+        keys: set[str] = set()
+        async for runtime in self._stored.since(start):
+            if runtime.HasField("imported") or not _may_select(selects, runtime):
+                continue
+            found = await self._stored.series(runtime.runtime_id)
+            keys.update(found)
+            count += bool(found)
+            looked += 1
+            if looked == max_runs:
+                break
+        return count, keys
+
     async def play(self, rule: SetRule, runtime_id: str) -> api.TestedRun:
         """Play a rule over one run, from its beginning."""
         events = [event async for event in events_of(self._log.read(0, None, (f"events.{runtime_id}.>",)))]

@@ -88,6 +88,20 @@ async def test_what_was_logged_is_answered_bit_for_bit(connection: Connection, c
     assert (series.nan_counts[3], series.positive_infinity_counts[4], series.negative_infinity_counts[5]) == (1, 1, 1)
 
 
+async def test_rows_that_were_sent_just_before_are_exported(connection: Connection, client: MetricsClient) -> None:
+    """Whoever tries a rule on a run that has just ended sees it whole."""
+    runtime_id = unique_id()
+    sequence = await send(connection, step_batch(runtime_id, 1, range(1, 301), {"train/loss": np.ones(300)}))
+    request = pb.ExportRowsRequest(name=f"runtimes/{runtime_id}", table="points", min_telemetry_sequence=sequence)
+    content = b"".join([piece.arrow async for piece in client.metrics.ExportRows(request)])
+    with pa.ipc.open_stream(content) as reader:
+        assert reader.read_all()["kind"].to_pylist().count("point") == 300
+    request.min_telemetry_sequence = sequence + 1_000
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.metrics.ExportRows(request).read()
+    assert refused.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
 async def test_a_spike_is_in_the_buckets_at_every_zoom(connection: Connection, client: MetricsClient) -> None:
     runtime_id = unique_id()
     values = np.zeros(20_000)

@@ -360,12 +360,14 @@ class ExportTablesResponse(_message.Message):
     def __init__(self, table: _Optional[str] = ..., arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., stream_id: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
 
 class ExportRowsRequest(_message.Message):
-    __slots__ = ("name", "table")
+    __slots__ = ("name", "table", "min_telemetry_sequence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
+    MIN_TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     table: str
-    def __init__(self, name: _Optional[str] = ..., table: _Optional[str] = ...) -> None: ...
+    min_telemetry_sequence: int
+    def __init__(self, name: _Optional[str] = ..., table: _Optional[str] = ..., min_telemetry_sequence: _Optional[int] = ...) -> None: ...
 
 class ExportRowsResponse(_message.Message):
     __slots__ = ("arrow",)
