@@ -28,6 +28,7 @@ resources: {workers: 0, cpus_per_worker: 0.5}
 limits: {max_duration_seconds: 3600}
 environment: {HF_HOME: /data/hub, API_KEY: {secret: api-key}}
 labels: {team: nlp}
+rules: [{id: diverges, detector: {change: {series: train/loss, direction: UP}}}]
 ```
 
 | field | what it is | takes | default |

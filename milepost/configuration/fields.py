@@ -19,6 +19,7 @@ from milepost.configuration.specs import (
     Text,
     Variable,
 )
+from milepost.configuration.watching import RunRules
 from milepost.numbers import MAX_NUMBER
 
 MAX_NAME = 200
@@ -215,6 +216,9 @@ CONFIGURATION = Section(
             Entries(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", "1 to 63 letters, digits, _ . / -", Text(256), 64),
             {},
             "free text by key, to find runtimes by",
+        ),
+        "rules": Field(
+            RunRules(), [], "[rules](rules.md) that watch this run alone: those of a file, each with an id, no selector"
         ),
     },
     {

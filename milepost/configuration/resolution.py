@@ -87,6 +87,7 @@ def _message(read: Plain) -> RuntimeConfiguration:
         labels=read["labels"],
         working_directory=read["working_directory"],
         not_secret=read["not_secret"],
+        rules=read["rules"],
     )
     if read["code"] is not None:
         message.code.CopyFrom(config.Code(**read["code"]))

@@ -12,6 +12,7 @@ from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.configuration.plain import Plain
 from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
+from milepost.configuration.watching import rules_plain
 from milepost.configuration.words import KINDS, LAUNCHERS, MODES, ON_FAILURE
 from milepost.errors import Violation
 
@@ -53,6 +54,8 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
     if configuration.not_secret:
         # Not named when it is empty: the digests of configurations from before there was this field stay what they are.
         plain["not_secret"] = list(configuration.not_secret)
+    if configuration.rules:
+        plain["rules"] = rules_plain(configuration.rules)
     return plain
 
 
@@ -111,6 +114,7 @@ def given_plain(configuration: RuntimeConfiguration, violations: list[Violation]
     plain["launcher"] = _given_word(LAUNCHERS, configuration.launcher, "launcher", violations)
     plain["labels"] = dict(configuration.labels)
     plain["not_secret"] = list(configuration.not_secret)
+    plain["rules"] = rules_plain(configuration.rules)
     plain["environment"] = {
         name: {"secret": entry.secret} if entry.WhichOneof("kind") == "secret" else entry.value
         for name, entry in configuration.environment.items()

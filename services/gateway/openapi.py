@@ -103,6 +103,7 @@ def document(version: str) -> dict[str, Any]:
     for route in routes.ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     _add_streams(paths, schemas)
+    _describe_own_rules(schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -162,6 +163,14 @@ def _configuration_schema() -> dict[str, Any]:
     return schema
 
 
+def _describe_own_rules(schemas: dict[str, Any]) -> None:
+    """Say of the rules of a configuration what is said of those that are sent: with an id, without a choice of runs."""
+    rules = schemas[CONFIGURATION_NAME]["properties"]["rules"]["anyOf"][0]
+    sent = schemas["config.v1.RuleSent"]["properties"]
+    properties = {**rules["items"]["properties"], **{name: sent[name] for name in sent if name != "selector"}}
+    rules["items"] = {**rules["items"], "properties": properties, "additionalProperties": False}
+
+
 def _drop_empty_defaults(schema: Any) -> None:
     if isinstance(schema, list):
         for part in schema:
@@ -178,6 +187,12 @@ def _path_parameter(name: str, wildcard: bool = False) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_TRIAL}
     elif name == "notification":
         schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+    elif name == "rule":
+        # Of a run's configuration: with the id of the run before it.
+        schema = {
+            "type": "string",
+            "pattern": rf"^(?:{TOKEN.pattern}(?:\.{TOKEN.pattern})?{'|-' if wildcard else ''})$",
+        }
     else:
         schema = {"type": "string", "pattern": f"^(?:{TOKEN.pattern}{'|-' if wildcard else ''})$"}
     return {"name": name, "in": "path", "required": True, "schema": schema}

@@ -1,4 +1,4 @@
-"""What a rule may say, for the document: as `services/rules/checks.py` has it, which judges what no schema can say.
+"""What a rule may say, for the document: as `milepost/rules/checks.py` has it, which judges what no schema can say.
 
 A number that is 0 is its default, so most may be 0 beside what they are from and to.
 """

@@ -37,7 +37,7 @@ class Records:
         self._runs: dict[str, bytes] = {}
 
     def of(self, evaluation: Evaluation) -> list[bytes]:
-        """Write down the rules, and each run."""
+        """Write down the rules and which runs have some of their own, and each run."""
         for runtime_id in evaluation.changed:
             self._runs.pop(runtime_id, None)
         evaluation.changed.clear()
@@ -46,14 +46,18 @@ class Records:
         for runtime_id, run in evaluation.runs.items():
             if runtime_id not in self._runs:
                 self._runs[runtime_id] = compress(CODEC.encode(run))
-        return [compress(CODEC.encode(list(evaluation.rules.values()))), *self._runs.values()]
+        watching = [*evaluation.rules.values(), *sorted(evaluation.owning)]
+        return [compress(CODEC.encode(watching)), *self._runs.values()]
 
 
 def evaluation_of(records: list[bytes]) -> Evaluation:
     """Read what `Records` wrote."""
     evaluation = Evaluation()
-    for rule in CODEC.decode(decompress(records[0])):
-        evaluation.set_rule(rule)
+    for watching in CODEC.decode(decompress(records[0])):
+        if isinstance(watching, str):
+            evaluation.owning.add(watching)
+        else:
+            evaluation.set_rule(watching)
     for record in records[1:]:
         run: RunFold = CODEC.decode(decompress(record))
         evaluation.runs[run.runtime_id] = run

@@ -135,7 +135,7 @@ class Evaluator:
             known = checkpoint.position.get("stream_id") == state.created
             self.telemetry_sequence = int(checkpoint.position["telemetry"]) if known else 0
             return
-        set_at = await self._ledger.first_of_live_rules()
+        set_at = await self._ledger.first_of_rules()
         if set_at:
             self.player = self._player(Evaluation(), set_at - 1)
             self.telemetry_sequence = 0
@@ -227,11 +227,11 @@ class Evaluator:
     def _is_watched(self, message: StoredMessage) -> bool:
         """Tell, before it is decoded, whether any rule looks at a message."""
         evaluation = self.player.evaluation
-        if not evaluation.rules:
-            return False
         try:
             runtime_id, _, _, kind = parse_telemetry_subject(message.subject)
         except ValueError:
+            return False
+        if not evaluation.watches(runtime_id):
             return False
         run = evaluation.runs.get(runtime_id)
         if run is None:

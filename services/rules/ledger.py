@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from milepost.api.config.v1.rule_pb2 import Rule
 from milepost.api.event.v1 import rule_events_pb2 as facts
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.domain import firings, rules
 from milepost.domain.decider import Fact, fold
@@ -31,12 +32,18 @@ from milepost.eventlog import (
     codec,
     firings_subject,
     parse_subject,
+    runtime_subject,
 )
 from milepost.ids import new_event_id
 from milepost.installation import observability
+from milepost.rules import of_runs
 from services.rules.deliveries.outbox import Outbox
+from services.rules.evaluation.own import own_rules
 
 log = logging.getLogger(__name__)
+
+FIRED = codec.type_of(facts.RuleFired())
+REQUESTED = codec.type_of(runtime_facts.RuntimeRequested())
 
 # Both kinds of chain: that of the rules is one of `platform`.
 SUBJECTS = ("events.*.rules",)
@@ -45,6 +52,8 @@ SOURCE = "/services/rules"
 EVALUATOR = "service:rules"
 # Firings that can be listed, the newest ones; all of them are in the log.
 MAX_LISTED = 20_000
+# Runs whose own rules are kept at hand.
+MAX_OWN = 1_000
 # Chains of firings that are kept folded.
 MAX_CHAINS = 256
 # Tries to win against another writer, and of an append without an answer.
@@ -81,6 +90,8 @@ class Ledger:
         self.sequence = 0
         self.rules = rules.initial
         self.provenance: dict[str, Provenance] = {}
+        # Runtime -> the rules that its configuration has, by id.
+        self._own: OrderedDict[str, dict[str, Rule]] = OrderedDict()
         # A newer version wrote to the chain of the rules: this one cannot decide on it.
         self._undecidable = ""
         # Subject -> the head of a chain of firings and its fold, those used last at the end.
@@ -94,14 +105,23 @@ class Ledger:
     async def catch_up(self) -> None:
         """Fold what is in the log now."""
         async for message in self._log.read(after=self.sequence, subjects=SUBJECTS):
+            await self._learn_of(message)
             self._apply(message)
 
     async def follow(self) -> None:
         """Fold everything after what is folded, then each new event, for ever."""
         async for message in self._log.follow(after=self.sequence, subjects=SUBJECTS):
+            await self._learn_of(message)
             self._apply(message)
             async with self._moved:
                 self._moved.notify_all()
+
+    async def _learn_of(self, message: LogMessage) -> None:
+        """Have the rules of a run at hand, where one of them has fired."""
+        if isinstance(message, RecordedEvent) and message.type == FIRED:
+            fired = codec.decode(message.type, message.body)
+            if isinstance(fired, facts.RuleFired):
+                await self.learn(of_runs.runtime_of(fired.rule_id))
 
     def _apply(self, message: LogMessage) -> None:
         self.sequence = message.sequence
@@ -138,9 +158,7 @@ class Ledger:
         outbox, time = self.outbox, event.recorded_time
         match payload:
             case facts.RuleFired():
-                kept = self.rules.get(payload.rule_id)
-                rule = kept.rule if kept is not None else None
-                outbox.fired(runtime_id, payload, rule, time, event.id, event.sequence)
+                outbox.fired(runtime_id, payload, self.rule(payload.rule_id), time, event.id, event.sequence)
             case facts.RuleCleared():
                 outbox.cleared(payload, time, event.id, event.sequence)
             case facts.NotificationDelivered():
@@ -175,7 +193,10 @@ class Ledger:
     # --- reading
 
     def rule(self, rule_id: str) -> Rule | None:
-        """Describe a rule; None: there is none, or it was deleted."""
+        """Describe a rule; None: there is none, or it was deleted. One of a run is known once `learn` was called."""
+        runtime_id = of_runs.runtime_of(rule_id)
+        if runtime_id:
+            return self._own.get(runtime_id, {}).get(rule_id)
         kept = self.rules.get(rule_id)
         if kept is None:
             return None
@@ -193,6 +214,23 @@ class Ledger:
     def rule_ids(self) -> list[str]:
         """List the rules that are not deleted, by id."""
         return sorted(rule_id for rule_id, kept in self.rules.by_id.items() if not kept.deleted)
+
+    async def learn(self, runtime_id: str) -> list[Rule]:
+        """Return the rules that a run has brought with its configuration; of none (`runtime_id` empty) there are none.
+
+        Raises:
+            LogUnavailable: the log did not answer.
+        """
+        if not runtime_id:
+            return []
+        if runtime_id not in self._own:
+            async for message in self._log.read(0, None, (runtime_subject(runtime_id),)):
+                if isinstance(message, RecordedEvent) and message.type == REQUESTED:
+                    self._own[runtime_id] = _own_of(runtime_id, message)
+                break
+            if len(self._own) > MAX_OWN:
+                self._own.popitem(last=False)
+        return list(self._own.get(runtime_id, {}).values())
 
     def firings(self) -> Iterable[api.Firing]:
         """Yield firings, newest first."""
@@ -259,8 +297,17 @@ class Ledger:
         head = await self._log.head(subject)
         return head, fold(firings.evolve, firings.initial, _facts(await self._log.read_chain(subject)))
 
-    async def first_of_live_rules(self) -> int:
-        """Return the position from which the rules that there are watch, of all of them the first; 0: there are none."""
+    async def first_of_rules(self) -> int:
+        """Return the position from which any rule that there is watches, also one of a run; 0: there is none."""
+        first = await self._first_of_live_rules()
+        async for message in self._log.read(0, None, (runtime_subject("*"),)):
+            if first and message.sequence >= first:
+                break
+            if isinstance(message, RecordedEvent) and message.type == REQUESTED and _own_of("any", message):
+                return message.sequence
+        return first
+
+    async def _first_of_live_rules(self) -> int:
         state, last = rules.initial, dict[str, int]()
         for event in await self._log.read_chain(RULES_SUBJECT):
             for fact in _facts([event]):
@@ -292,6 +339,20 @@ class Ledger:
             cause=cause,
             traceparent=observability.current_traceparent(),
         )
+
+
+def _own_of(runtime_id: str, event: RecordedEvent) -> dict[str, Rule]:
+    """Describe the rules that a run has brought, by id."""
+    requested = codec.decode(event.type, event.body)
+    assert isinstance(requested, runtime_facts.RuntimeRequested), "its type says so"
+    found = {}
+    for rule_id, own in own_rules(runtime_id, requested.configuration).items():
+        rule = found[rule_id] = own.rule
+        rule.name, rule.revision, rule.etag = f"rules/{rule_id}", own.revision, str(own.revision)
+        rule.owner, rule.sequence = event.actor, event.sequence
+        rule.create_time.FromDatetime(event.recorded_time)
+        rule.update_time.FromDatetime(event.recorded_time)
+    return found
 
 
 def _facts(events: Iterable[RecordedEvent]) -> list[Fact]:

@@ -35,18 +35,23 @@ class Player:
         if isinstance(message, UnreadableMessage):
             return []
         subject = parse_subject(message.subject)
-        if not subject.is_platform and not subject.is_of_rules:
-            if not self.evaluation.rules:
-                # Nothing watches: whoever does later asks for the history.
-                self.evaluation.runs.pop(subject.runtime_id, None)
-                return []
-            if message.type != REQUESTED:
-                await self._know(subject.runtime_id, before)
-        return self.evaluation.apply_event(message)
+        if subject.is_platform or subject.is_of_rules:
+            return self.evaluation.apply_event(message)
+        if message.type != REQUESTED and self.evaluation.watches(subject.runtime_id):
+            await self._know(subject.runtime_id, before)
+        found = self.evaluation.apply_event(message) if self._may_watch(message, subject.runtime_id) else []
+        if not self.evaluation.watches(subject.runtime_id):
+            # Nothing watches: whoever does later asks for the history.
+            self.evaluation.runs.pop(subject.runtime_id, None)
+        return found
+
+    def _may_watch(self, message: RecordedEvent, runtime_id: str) -> bool:
+        """Tell whether any rule may watch a run, also one that is only just made."""
+        return message.type == REQUESTED or self.evaluation.watches(runtime_id)
 
     async def message(self, message: Points | Lines) -> list[Occurrence]:
         """Apply the next message of TELEMETRY."""
-        if not self.evaluation.rules:
+        if not self.evaluation.watches(message.runtime_id):
             return []
         await self._know(message.runtime_id, self.events_sequence)
         if isinstance(message, Points):

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from milepost.api.config.v1 import configuration_pb2 as config
-from milepost.domain.runtime import Phase, Status
 from services.readmodel.filters import Term, parse_filter
-
-# Words of a status or a phase, as a rule may name them.
-STATES = tuple(word.value for word in (*Status, *Phase))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,18 @@ from milepost.api.config.v1.rule_pb2 import Rule
 from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.api.rule.v1 import rule_service_pb2_grpc as rpc
 from milepost.domain import rules
-from milepost.errors import InvalidArgument, NotFound, Unavailable, Violation
+from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
 from milepost.ids import TOKEN, uuid7
+from milepost.rules import of_runs
+from milepost.rules.checks import checked, series_of
 from services.access.authentication import current_caller
 from services.pages import page_size, read_token, write_token
 from services.rpc.limits import fitting
-from services.rules.checks import checked, series_of
 from services.rules.evaluation.states import SetRule
 from services.rules.ledger import Ledger
 from services.rules.notifications import Notifications
 from services.rules.past.trying import Trial
+from services.rules.selection import parse_selector
 
 # Runs that a rule is tried on, and how old they are unless somebody says otherwise.
 DEFAULT_TESTED, MAX_TESTED = 200, 10_000
@@ -40,7 +42,7 @@ MAX_PAGE = 1_000
 MAX_REQUEST_ID = 128
 FORM = "rules/{rule_id}"
 ALL = "rules/-"
-_NAME = re.compile(rf"rules/({TOKEN.pattern})")
+_NAME = re.compile(rf"rules/({TOKEN.pattern}(?:\.{TOKEN.pattern})?)")
 
 
 class Curves(Protocol):
@@ -87,7 +89,7 @@ class RuleService(rpc.RuleServiceServicer):
     async def UpdateRule(
         self, request: api.UpdateRuleRequest, context: grpc.aio.ServicerContext
     ) -> api.UpdateRuleResponse:
-        rule_id = parse_rule(request.name)
+        rule_id = _changeable(request.name)
         rule = await self._checked(request.rule, [])
         await self._ledger.decide(rules.UpdateRule(rule_id, rule, request.etag), current_caller().actor)
         return api.UpdateRuleResponse(rule=self._found(rule_id), warnings=await self._warnings(rule))
@@ -95,20 +97,20 @@ class RuleService(rpc.RuleServiceServicer):
     async def DisableRule(
         self, request: api.DisableRuleRequest, context: grpc.aio.ServicerContext
     ) -> api.DisableRuleResponse:
-        rule_id = parse_rule(request.name)
+        rule_id = _changeable(request.name)
         await self._ledger.decide(rules.DisableRule(rule_id, request.etag), current_caller().actor)
         return api.DisableRuleResponse(rule=self._found(rule_id))
 
     async def DeleteRule(
         self, request: api.DeleteRuleRequest, context: grpc.aio.ServicerContext
     ) -> api.DeleteRuleResponse:
-        rule_id = parse_rule(request.name)
+        rule_id = _changeable(request.name)
         await self._ledger.decide(rules.DeleteRule(rule_id, request.etag), current_caller().actor)
         return api.DeleteRuleResponse()
 
     async def _checked(self, given: Rule, violations: list[Violation]) -> Rule:
         try:
-            rule = checked(given)
+            rule = checked(given, parse_selector)
         except InvalidArgument as error:
             raise InvalidArgument([*violations, *error.violations]) from error
         violations += self._notifications.unknown(rule)
@@ -173,34 +175,44 @@ class RuleService(rpc.RuleServiceServicer):
         if violations:
             raise InvalidArgument(violations)
         rule_id = parse_rule(request.name)
-        self._found(rule_id)
-        kept = self._ledger.rules.by_id[rule_id]
-        return SetRule(rule_id, kept.revision, kept.rule)
+        await self._ledger.learn(of_runs.runtime_of(rule_id))
+        known = self._found(rule_id)
+        kept = self._ledger.rules.get(rule_id)
+        return SetRule(rule_id, known.revision, kept.rule if kept is not None else known)
 
     # --- reads
 
     async def GetRule(self, request: api.GetRuleRequest, context: grpc.aio.ServicerContext) -> api.GetRuleResponse:
-        return api.GetRuleResponse(rule=self._found(parse_rule(request.name)))
+        rule_id = parse_rule(request.name)
+        await self._ledger.learn(of_runs.runtime_of(rule_id))
+        return api.GetRuleResponse(rule=self._found(rule_id))
 
     async def ListRules(
         self, request: api.ListRulesRequest, context: grpc.aio.ServicerContext
     ) -> api.ListRulesResponse:
         violations: list[Violation] = []
         size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE, violations)
-        token = read_token(request.page_token, [], violations)
+        runtime = names.match_runtime(request.runtime) if request.runtime else None
+        if request.runtime and runtime is None:
+            violations.append(Violation("runtime", names.refused(request.runtime, names.RUNTIME_FORM)))
+        token = read_token(request.page_token, [request.runtime], violations)
         if violations:
             raise InvalidArgument(violations)
-        ids = self._ledger.rule_ids()
+        ids = self._ledger.rule_ids() if runtime is None else await self._ids_of(runtime)
         behind = [rule_id for rule_id in ids if token is None or rule_id > str(token[0])]
         shown = fitting([self._found(rule_id) for rule_id in behind[:size]])
         more = len(shown) < len(behind)
-        next_token = write_token([], [shown[-1].name.removeprefix("rules/")]) if more else ""
+        next_token = write_token([request.runtime], [shown[-1].name.removeprefix("rules/")]) if more else ""
         return api.ListRulesResponse(rules=shown, next_page_token=next_token, total_size=len(ids))
+
+    async def _ids_of(self, runtime_id: str) -> list[str]:
+        """List the rules of the configuration of a run, by id."""
+        return sorted(rule.name.removeprefix("rules/") for rule in await self._ledger.learn(runtime_id))
 
     async def ListFirings(
         self, request: api.ListFiringsRequest, context: grpc.aio.ServicerContext
     ) -> api.ListFiringsResponse:
-        rule_id = self._parent(request.parent)
+        rule_id = await self._parent(request.parent)
         violations: list[Violation] = []
         if request.runtime and names.match_runtime(request.runtime) is None:
             violations.append(Violation("runtime", names.refused(request.runtime, names.RUNTIME_FORM)))
@@ -226,7 +238,7 @@ class RuleService(rpc.RuleServiceServicer):
     async def ListNotifications(
         self, request: api.ListNotificationsRequest, context: grpc.aio.ServicerContext
     ) -> api.ListNotificationsResponse:
-        rule_id = self._parent(request.parent)
+        rule_id = await self._parent(request.parent)
         return self._notifications.list(request, rule_id)
 
     async def RetryNotification(
@@ -244,7 +256,7 @@ class RuleService(rpc.RuleServiceServicer):
     ) -> api.TestDestinationResponse:
         return await self._notifications.test(request)
 
-    def _parent(self, name: str) -> str:
+    async def _parent(self, name: str) -> str:
         """Return the id of a rule that there is or was; empty: all.
 
         Raises:
@@ -252,7 +264,8 @@ class RuleService(rpc.RuleServiceServicer):
             NotFound: there never was such a rule.
         """
         rule_id = "" if name == ALL else parse_rule(name, "parent", ALL)
-        if rule_id and rule_id not in self._ledger.provenance:
+        await self._ledger.learn(of_runs.runtime_of(rule_id))
+        if rule_id and rule_id not in self._ledger.provenance and self._ledger.rule(rule_id) is None:
             raise NotFound(f"there is no rule {rule_id}, and never was", reason="RULE_NOT_FOUND")
         return rule_id
 
@@ -273,6 +286,22 @@ def parse_rule(name: str, field: str = "name", *other_forms: str) -> str:
     if found is None:
         raise names.refusal(field, name, FORM, *other_forms)
     return found[1]
+
+
+def _changeable(name: str) -> str:
+    """Return the id of a rule that can be changed.
+
+    Raises:
+        FailedPrecondition: it is one of the configuration of a run.
+    """
+    rule_id = parse_rule(name)
+    runtime_id = of_runs.runtime_of(rule_id)
+    if runtime_id:
+        raise FailedPrecondition(
+            f"rule {rule_id} is part of the configuration of {runtime_id}, which does not change; clone the runtime",
+            reason="RULE_OF_RUN",
+        )
+    return rule_id
 
 
 def _new_id(request_id: str) -> str:

@@ -123,11 +123,12 @@ def _check(client: Client, rules: Sequence[tuple[str, Rule]]) -> None:
 
 
 @rule.command("list")
+@click.option("--runtime", default="", help="Those of the configuration of this run.")
 @output_option
 @connected
-def list_rules(client: Client, form: str) -> None:
+def list_rules(client: Client, runtime: str, form: str) -> None:
     """List the rules, by id."""
-    request = rule_api.ListRulesRequest(page_size=1_000)
+    request = rule_api.ListRulesRequest(page_size=1_000, runtime=runtime_name(client, runtime) if runtime else "")
     rules: list[Rule] = []
     while True:
         answer = client.rules.ListRules(request)

@@ -26,6 +26,7 @@ from services.rules.evaluation.happenings import (
 )
 from services.rules.evaluation.inputs import Lines, Points
 from services.rules.evaluation.occurrences import Occurrence, clear
+from services.rules.evaluation.own import own_rules
 from services.rules.evaluation.points import watch_lines, watch_points
 from services.rules.evaluation.states import MAX_WAITING_POINTS, RunFold, SetRule, TrialFold, Watch
 from services.rules.selection import Selectable, parse_selector
@@ -39,15 +40,21 @@ class Evaluation:
     """Rules, and the runs that they watch. Methods return what happened, in order.
 
     A run that is long at rest is let go of. Before a message of one that it does not know (`knows`), other than the event
-    that made it, its history is to be given back by `restore`.
+    that made it, its history is to be given back by `restore`. `with_own`: runs are watched by the rules of their
+    configurations too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, with_own: bool = True) -> None:
         self.rules: dict[str, SetRule] = {}
         self.runs: dict[str, RunFold] = {}
         # Runs that changed since this was emptied.
         self.changed: set[str] = set()
+        # Runs that have rules of their own, also those that were let go of.
+        self.owning: set[str] = set()
+        self._with_own = with_own
         self._compiled: dict[str, Compiled] = {}
+        # Runtime -> its own rules.
+        self._own: dict[str, dict[str, Compiled]] = {}
         self._clocked: list[Compiled] = []
         # Runtime -> what it was selected by, and the rules that watch it.
         self._selected: dict[str, tuple[Selectable, Selected]] = {}
@@ -90,15 +97,44 @@ class Evaluation:
 
     def selected(self, run: RunFold) -> Selected:
         """Return the rules that watch a run."""
-        if run.selectable is None or not self.rules:
+        if run.selectable is None or not self.watches(run.runtime_id):
             return NOTHING
         known = self._selected.get(run.runtime_id)
         if known is not None and known[0] is run.selectable:
             return known[1]
         rules = [self._compiled[rule_id] for rule_id in sorted(self.rules)]
-        chosen = Selected.of(rule for rule in rules if parse_selector(rule.rule.rule.selector)(run.selectable))
+        chosen = Selected.of(
+            [
+                *(rule for rule in rules if parse_selector(rule.rule.rule.selector)(run.selectable)),
+                *self._own_of(run).values(),
+            ]
+        )
         self._selected[run.runtime_id] = (run.selectable, chosen)
         return chosen
+
+    # --- rules of runs
+
+    def watches(self, runtime_id: str) -> bool:
+        """Tell whether any rule may watch a run."""
+        return bool(self.rules) or runtime_id in self.owning
+
+    def _own_of(self, run: RunFold) -> dict[str, Compiled]:
+        if run.runtime_id not in self.owning:
+            return {}
+        known = self._own.get(run.runtime_id)
+        if known is None:
+            rules = own_rules(run.runtime_id, run.state.configuration)
+            known = self._own[run.runtime_id] = {rule_id: Compiled.of(rule) for rule_id, rule in rules.items()}
+        return known
+
+    def _rule(self, run: RunFold, rule_id: str) -> Compiled | None:
+        """Find a rule that may watch a run."""
+        return self._compiled[rule_id] if rule_id in self.rules else self._own_of(run).get(rule_id)
+
+    def _clocked_of(self, run: RunFold) -> list[Compiled]:
+        """List the rules that may fire in a run because time passes."""
+        own = [rule for rule in self._own_of(run).values() if rule.is_clocked]
+        return [*self._clocked, *own] if own else self._clocked
 
     # --- runs that were let go of
 
@@ -124,14 +160,17 @@ class Evaluation:
             one.waiting.clear()
             one.watches = {
                 rule_id: {
-                    name: Watch(watch.revision, self._compiled[rule_id].fresh(), watch.last_step, fired=watch.fired)
+                    name: Watch(watch.revision, rule.fresh(), watch.last_step, fired=watch.fired)
                     for name, watch in watches.items()
                     if watch.fired
                 }
                 for rule_id, watches in one.watches.items()
-                if rule_id in self.rules
+                if (rule := self._rule(run, rule_id)) is not None
             }
             kept = kept or any(one.watches.values())
+        self._own.pop(run.runtime_id, None)
+        if run.state.purged:
+            self.owning.discard(run.runtime_id)
         if not kept:
             del self.runs[run.runtime_id]
 
@@ -146,7 +185,7 @@ class Evaluation:
 
     def _advance(self, run: RunFold, now_ms: int) -> list[Occurrence]:
         due: list[tuple[int, str, int, str]] = []
-        for rule in self._clocked:
+        for rule in self._clocked_of(run):
             for one in run.trials.values():
                 for name, watch in one.watches.get(rule.rule_id, {}).items():
                     at = _due_ms(rule, one, watch)
@@ -155,11 +194,12 @@ class Evaluation:
         found: list[Occurrence] = []
         for at, rule_id, number, name in sorted(due):
             self.changed.add(run.runtime_id)
-            rule = self._compiled[rule_id]
-            if rule.silence is not None:
-                found += went_silent(run, run.trials[number], rule, at)
+            due_rule = self._rule(run, rule_id)
+            assert due_rule is not None, "it is due"
+            if due_rule.silence is not None:
+                found += went_silent(run, run.trials[number], due_rule, at)
             else:
-                found += state_held(run, rule, name, at)
+                found += state_held(run, due_rule, name, at)
         if run.rest_ms is not None and now_ms - run.rest_ms > LINGER_MS:
             self._let_go(run)
         return found
@@ -184,7 +224,7 @@ class Evaluation:
             return found
         if isinstance(payload, trial_facts.AttemptStarted):
             found += self._begin(run, one, before, payload, event)
-        found += signs_of_life(run, one, self._clocked, event)
+        found += signs_of_life(run, one, self._clocked_of(run), event)
         found += came_to_rest(run, one, before, event)
         now = words_of(run.state)
         for rule in self.selected(run).events:
@@ -201,6 +241,8 @@ class Evaluation:
             run.state = runtime.evolve(run.state, Fact(payload, subject.attempt))
             if isinstance(payload, runtime_facts.RuntimeRequested) and run.selectable is None:
                 run.selectable = Selectable.of(run.runtime_id, payload.configuration, event.actor)
+                if payload.configuration.rules and self._with_own:
+                    self.owning.add(run.runtime_id)
             taken = run.state.ignored == ignored
         else:
             one = run.trial(subject.trial)
@@ -235,8 +277,9 @@ class Evaluation:
     def _cut(
         self, run: RunFold, one: TrialFold, rule_id: str, watch: Watch, step: int, event: RecordedEvent
     ) -> list[Occurrence]:
-        if rule_id in self.rules:
-            watch.detector = self._compiled[rule_id].cut(watch.detector, step)
+        rule = self._rule(run, rule_id)
+        if rule is not None:
+            watch.detector = rule.cut(watch.detector, step)
         watch.last_step = min(watch.last_step, step)
         if watch.onset_ms is not None and watch.onset_step > step:
             watch.onset_ms = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from milepost.api.event.v1 import rule_events_pb2 as facts
-from services.rules import patterns
+from milepost.rules import patterns
 from services.rules.evaluation.compiling import Compiled, Selected
 from services.rules.evaluation.inputs import Column, Lines, Points
 from services.rules.evaluation.occurrences import Happening, Occurrence, clear, fire

@@ -99,7 +99,7 @@ class Trial:
         """Play a rule over one run, from its beginning."""
         events = [event async for event in events_of(self._log.read(0, None, (f"events.{runtime_id}.>",)))]
         messages = await self._messages(Compiled.of(rule), runtime_id)
-        evaluation = Evaluation()
+        evaluation = Evaluation(with_own=False)
         evaluation.set_rule(rule)
         player = Player(evaluation, self._history)
         tested = api.TestedRun(runtime=f"runtimes/{runtime_id}")

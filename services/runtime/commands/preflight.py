@@ -11,6 +11,7 @@ from typing import Any
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.configuration import Plain
+from milepost.configuration.watching import RunRules
 from milepost.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -19,6 +20,7 @@ from milepost.errors import (
     ResourceExhausted,
     Violation,
 )
+from milepost.rules import of_runs
 from milepost.security.egress import AddressRefused
 from milepost.storage import StorageUnavailable, StorageUnsupported
 from services.access.authentication import current_caller
@@ -165,7 +167,14 @@ def file_violations(entrypoint: str, folder: str, given: Iterable[str]) -> list[
 
 
 def more_violations(plain: Plain) -> list[Violation]:
-    """List what `file_violations` finds in a configuration that is wrong in other ways too, as far as it can be read."""
+    """List what is wrong with the files and rules of a configuration that is wrong in other ways too, where it can be read."""
+    return [
+        *_violations_in_files(plain),
+        *of_runs.violations_of(RunRules().read(plain.get("rules") or [], "rules", [])),
+    ]
+
+
+def _violations_in_files(plain: Plain) -> list[Violation]:
     entrypoint, folder = plain.get("entrypoint"), plain.get("working_directory") or ""
     launcher, code = plain.get("launcher") or "local", plain.get("code")
     if not isinstance(entrypoint, str) or ":" not in entrypoint or not isinstance(folder, str):

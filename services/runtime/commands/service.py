@@ -28,6 +28,7 @@ from milepost.errors import (
     Violation,
 )
 from milepost.installation import observability
+from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
@@ -337,10 +338,10 @@ def _given(request: api.StartRuntimeRequest) -> tuple[str, RuntimeConfiguration]
         case "configuration_text":
             plain = configurations.parse_text(request.configuration_text)
             with _naming_files(plain):
-                return request.configuration_text, configurations.resolve(plain)
+                return request.configuration_text, with_rules_checked(configurations.resolve(plain))
         case "configuration":
             with _naming_files(configurations.given_plain(request.configuration, [])):
-                configuration = configurations.resolve_message(request.configuration)
+                configuration = with_rules_checked(configurations.resolve_message(request.configuration))
             return configurations.canonical_json(configuration), configuration
         case _:
             raise InvalidArgument([Violation("configuration_text", "is required, or configuration")])
@@ -372,7 +373,7 @@ def _changed(old: RuntimeConfiguration, request: api.CloneRuntimeRequest) -> tup
     if request.configuration_changes_text:
         plain = configurations.merge(plain, _changes(request.configuration_changes_text))
     with _naming_files(plain):
-        configuration = configurations.resolve(plain)
+        configuration = with_rules_checked(configurations.resolve(plain))
         return _without_secrets(configurations.canonical_json(configuration), configuration)
 
 

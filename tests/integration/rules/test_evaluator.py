@@ -7,17 +7,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc.aio
+import pytest
+
+from milepost import configuration as configurations
 from milepost.api.config.v1 import rule_pb2 as rules
 from milepost.api.event.v1 import rule_events_pb2 as facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
+from milepost.api.rule.v1 import rule_service_pb2 as api
+from milepost.api.rule.v1.rule_service_pb2_grpc import RuleServiceStub
 from milepost.domain.rules import CreateRule, DisableRule
 from milepost.eventlog import RecordedEvent, codec, firings_subject
 from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
 from milepost.ids import new_runtime_id
+from milepost.rules.checks import checked
+from milepost.rules.of_runs import with_rules_checked
 from services.rules.application import Application, Options
-from services.rules.checks import checked
+from services.rules.selection import parse_selector
 from tests.support.faults.rule_crashes import check_crashes
 from tests.support.servers.servers import NatsServer
 from tests.support.trainers.writer import Writer
@@ -56,7 +64,7 @@ async def until(connection: Connection, runtime_id: str, meets: Callable[[list[s
 def watching(runtime_id: str, **detector: object) -> rules.Rule:
     """A rule for one run: the server is shared."""
     given = rules.Rule(detector=rules.Detector(**detector), selector=f"id={runtime_id}")  # type: ignore[arg-type]
-    return checked(given)
+    return checked(given, parse_selector)
 
 
 ABOVE_5 = rules.Threshold(series="train/loss", comparison=rules.COMPARISON_ABOVE, value=5.0)
@@ -95,6 +103,40 @@ async def test_a_rule_fires_once_across_resumes_and_restarts(
         assert [(firing.fired.step, firing.HasField("cleared")) for firing in listed] == [(4, False), (2, True)]
         await application.ledger.decide(DisableRule(one), "ada")
         await until(connection, one, lambda types: types[-1:] == ["rule_cleared"])
+
+
+async def test_a_run_is_watched_by_the_rules_of_its_configuration(
+    connection: Connection, shared_nats: NatsServer, tmp_path: Path
+) -> None:
+    """From its first event, also where nobody evaluated when it was asked for."""
+    writer = Writer(connection, new_runtime_id())
+    one = writer.runtime_id
+    threshold = {"series": "train/loss", "comparison": "ABOVE", "value": 5}
+    plain = {"entrypoint": "a.b:c", "rules": [{"id": "high", "detector": {"threshold": threshold}}]}
+    await writer.request(configuration=with_rules_checked(configurations.resolve(plain)))
+    await writer.run()
+    await writer.points({1: 1.0, 2: 9.0})
+    async with evaluating(shared_nats, tmp_path) as application:
+        (fired,) = await until(connection, one, lambda types: types == ["rule_fired"])
+        payload = codec.decode(fired.type, fired.body)
+        assert isinstance(payload, facts.RuleFired)
+        assert (payload.rule_id, payload.rule_name, payload.step) == (f"{one}.high", "high", 2)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+            stub = RuleServiceStub(channel)
+            (listed,) = (await stub.ListRules(api.ListRulesRequest(runtime=f"runtimes/{one}"), timeout=WAIT)).rules
+            assert (listed.name, listed.selector, listed.owner) == (f"rules/{one}.high", f"id={one}", "tester")
+            assert (await stub.GetRule(api.GetRuleRequest(name=listed.name), timeout=WAIT)).rule == listed
+            everywhere = await stub.ListRules(api.ListRulesRequest(), timeout=WAIT)
+            assert listed not in everywhere.rules
+            found = await stub.ListFirings(api.ListFiringsRequest(parent=listed.name), timeout=WAIT)
+            assert [firing.fired.step for firing in found.firings] == [2]
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.DeleteRule(api.DeleteRuleRequest(name=listed.name), timeout=WAIT)
+            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    # Another process goes on from the checkpoint, and no other rule need be there.
+    await writer.points({3: 1.0, 4: 9.0})
+    async with evaluating(shared_nats, tmp_path):
+        await until(connection, one, lambda types: types == ["rule_fired", "rule_cleared", "rule_fired"])
 
 
 async def test_a_run_that_is_in_progress_is_watched_from_the_rule_on(

@@ -14,7 +14,7 @@ from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
 from milepost.ids import new_runtime_id
-from services.rules.checks import checked
+from milepost.rules.checks import checked
 from services.rules.ledger import Ledger
 from tests.support.servers.processes import ServiceProcess
 from tests.support.servers.servers import NatsServer

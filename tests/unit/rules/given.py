@@ -16,7 +16,7 @@ from milepost.api.event.v1 import rule_events_pb2 as facts
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 from milepost.eventlog import RecordedEvent, attempt_subject, codec, control_subject, runtime_subject
-from services.rules.checks import checked
+from milepost.rules.checks import checked
 from services.rules.decoding import lines, points
 from services.rules.evaluation.fold import Evaluation
 from services.rules.evaluation.inputs import Lines, Points

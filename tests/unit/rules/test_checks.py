@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1 import rule_pb2 as rules
 from milepost.errors import InvalidArgument
 from milepost.ids import new_runtime_id
-from services.rules.checks import CHECKS, checked
+from milepost.rules import checks
+from milepost.rules.checks import CHECKS
 from services.rules.selection import Selectable, parse_selector
+
+checked = partial(checks.checked, parse_selector=parse_selector)
 
 ABOVE = rules.COMPARISON_ABOVE
 

@@ -10,7 +10,7 @@ import pytest
 
 from milepost.cli.runs.rules import read_rules, start_of
 from milepost.errors import InvalidArgument
-from services.rules.checks import checked
+from milepost.rules.checks import checked
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from milepost import protojson
 from milepost.api.config.v1 import rule_pb2 as config
 from milepost.errors import InvalidArgument
+from milepost.rules.checks import CHECKS, checked
 from services.gateway.openapi import document
-from services.rules.checks import CHECKS, checked
 
 DOCUMENT = document("0")
 SENT = {"$ref": "#/components/schemas/config.v1.RuleSent", "components": DOCUMENT["components"]}

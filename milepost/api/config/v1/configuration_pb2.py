@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from milepost.api.config.v1 import rule_pb2 as milepost_dot_api_dot_config_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/config/v1/configuration.proto\x12\x16milepost.api.config.v1\"\xa9\x07\n\x14RuntimeConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12*\n\x04\x63ode\x18\x03 \x01(\x0b\x32\x1c.milepost.api.config.v1.Code\x12\x17\n\x0finitialize_from\x18\x04 \x01(\t\x12P\n\nparameters\x18\x05 \x03(\x0b\x32<.milepost.api.config.v1.RuntimeConfiguration.ParametersEntry\x12.\n\x06search\x18\x06 \x01(\x0b\x32\x1e.milepost.api.config.v1.Search\x12\x32\n\x08launcher\x18\x07 \x01(\x0e\x32 .milepost.api.config.v1.Launcher\x12\x34\n\tresources\x18\x08 \x01(\x0b\x32!.milepost.api.config.v1.Resources\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x39\n\tsnapshots\x18\n \x01(\x0b\x32&.milepost.api.config.v1.SnapshotPolicy\x12\x34\n\x07retries\x18\x0b \x01(\x0b\x32#.milepost.api.config.v1.RetryPolicy\x12.\n\x06limits\x18\x0c \x01(\x0b\x32\x1e.milepost.api.config.v1.Limits\x12R\n\x0b\x65nvironment\x18\r \x03(\x0b\x32=.milepost.api.config.v1.RuntimeConfiguration.EnvironmentEntry\x12H\n\x06labels\x18\x0e \x03(\x0b\x32\x38.milepost.api.config.v1.RuntimeConfiguration.LabelsEntry\x12\x19\n\x11working_directory\x18\x0f \x01(\t\x12\x12\n\nnot_secret\x18\x10 \x03(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\\\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.milepost.api.config.v1.EnvironmentValue:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"#\n\x04\x43ode\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xce\x02\n\x06Search\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.SearchKind\x12\x38\n\x05space\x18\x02 \x03(\x0b\x32).milepost.api.config.v1.Search.SpaceEntry\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x12\n\nmax_trials\x18\x04 \x01(\x05\x12\x1d\n\x15max_concurrent_trials\x18\x05 \x01(\x05\x12@\n\x10on_trial_failure\x18\x06 \x01(\x0e\x32&.milepost.api.config.v1.OnTrialFailure\x1aU\n\nSpaceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.milepost.api.config.v1.SearchDimension:\x02\x38\x01\"\x89\x01\n\x0fSearchDimension\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x14\n\x07minimum\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tlog_scale\x18\x04 \x01(\x08\x12\x0f\n\x07integer\x18\x05 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x98\x01\n\tResources\x12\x0f\n\x07workers\x18\x01 \x01(\x05\x12\x17\n\x0f\x63pus_per_worker\x18\x02 \x01(\x01\x12\x17\n\x0fgpus_per_worker\x18\x03 \x01(\x01\x12(\n\x1bmemory_gigabytes_per_worker\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1e\n\x1c_memory_gigabytes_per_worker\"\xed\x01\n\x0eSnapshotPolicy\x12\x18\n\x0b\x65very_steps\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x65very_epochs\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\revery_minutes\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tkeep_last\x18\x04 \x01(\x05\x12\x33\n\tkeep_best\x18\x05 \x01(\x0b\x32 .milepost.api.config.v1.KeepBest\x12\x0f\n\x07storage\x18\x06 \x01(\tB\x0e\n\x0c_every_stepsB\x0f\n\r_every_epochsB\x10\n\x0e_every_minutes\"L\n\x08KeepBest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\";\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12\x17\n\x0f\x62\x61\x63koff_seconds\x18\x02 \x01(\x01\"\x9b\x01\n\x06Limits\x12!\n\x14max_duration_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x17heartbeat_grace_seconds\x18\x02 \x01(\x01\x12\x1d\n\x15stop_deadline_seconds\x18\x03 \x01(\x01\x12\x15\n\rlog_megabytes\x18\x04 \x01(\x03\x42\x17\n\x15_max_duration_seconds\"=\n\x10\x45nvironmentValue\x12\x0f\n\x05value\x18\x01 \x01(\tH\x00\x12\x10\n\x06secret\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind*a\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x12\x15\n\x11LAUNCHER_EXTERNAL\x10\x03*W\n\nSearchKind\x12\x1b\n\x17SEARCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_KIND_GRID\x10\x01\x12\x16\n\x12SEARCH_KIND_RANDOM\x10\x02*l\n\x0eOnTrialFailure\x12 \n\x1cON_TRIAL_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_TRIAL_FAILURE_CONTINUE\x10\x01\x12\x19\n\x15ON_TRIAL_FAILURE_STOP\x10\x02*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_MIN\x10\x01\x12\x13\n\x0fMETRIC_MODE_MAX\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/config/v1/configuration.proto\x12\x16milepost.api.config.v1\x1a!milepost/api/config/v1/rule.proto\"\xd9\x07\n\x14RuntimeConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12*\n\x04\x63ode\x18\x03 \x01(\x0b\x32\x1c.milepost.api.config.v1.Code\x12\x17\n\x0finitialize_from\x18\x04 \x01(\t\x12P\n\nparameters\x18\x05 \x03(\x0b\x32<.milepost.api.config.v1.RuntimeConfiguration.ParametersEntry\x12.\n\x06search\x18\x06 \x01(\x0b\x32\x1e.milepost.api.config.v1.Search\x12\x32\n\x08launcher\x18\x07 \x01(\x0e\x32 .milepost.api.config.v1.Launcher\x12\x34\n\tresources\x18\x08 \x01(\x0b\x32!.milepost.api.config.v1.Resources\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x39\n\tsnapshots\x18\n \x01(\x0b\x32&.milepost.api.config.v1.SnapshotPolicy\x12\x34\n\x07retries\x18\x0b \x01(\x0b\x32#.milepost.api.config.v1.RetryPolicy\x12.\n\x06limits\x18\x0c \x01(\x0b\x32\x1e.milepost.api.config.v1.Limits\x12R\n\x0b\x65nvironment\x18\r \x03(\x0b\x32=.milepost.api.config.v1.RuntimeConfiguration.EnvironmentEntry\x12H\n\x06labels\x18\x0e \x03(\x0b\x32\x38.milepost.api.config.v1.RuntimeConfiguration.LabelsEntry\x12\x19\n\x11working_directory\x18\x0f \x01(\t\x12\x12\n\nnot_secret\x18\x10 \x03(\t\x12.\n\x05rules\x18\x11 \x03(\x0b\x32\x1f.milepost.api.config.v1.RunRule\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\\\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.milepost.api.config.v1.EnvironmentValue:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x07RunRule\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"#\n\x04\x43ode\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xce\x02\n\x06Search\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.SearchKind\x12\x38\n\x05space\x18\x02 \x03(\x0b\x32).milepost.api.config.v1.Search.SpaceEntry\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x12\n\nmax_trials\x18\x04 \x01(\x05\x12\x1d\n\x15max_concurrent_trials\x18\x05 \x01(\x05\x12@\n\x10on_trial_failure\x18\x06 \x01(\x0e\x32&.milepost.api.config.v1.OnTrialFailure\x1aU\n\nSpaceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.milepost.api.config.v1.SearchDimension:\x02\x38\x01\"\x89\x01\n\x0fSearchDimension\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x14\n\x07minimum\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tlog_scale\x18\x04 \x01(\x08\x12\x0f\n\x07integer\x18\x05 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x98\x01\n\tResources\x12\x0f\n\x07workers\x18\x01 \x01(\x05\x12\x17\n\x0f\x63pus_per_worker\x18\x02 \x01(\x01\x12\x17\n\x0fgpus_per_worker\x18\x03 \x01(\x01\x12(\n\x1bmemory_gigabytes_per_worker\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1e\n\x1c_memory_gigabytes_per_worker\"\xed\x01\n\x0eSnapshotPolicy\x12\x18\n\x0b\x65very_steps\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x65very_epochs\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\revery_minutes\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tkeep_last\x18\x04 \x01(\x05\x12\x33\n\tkeep_best\x18\x05 \x01(\x0b\x32 .milepost.api.config.v1.KeepBest\x12\x0f\n\x07storage\x18\x06 \x01(\tB\x0e\n\x0c_every_stepsB\x0f\n\r_every_epochsB\x10\n\x0e_every_minutes\"L\n\x08KeepBest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\";\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12\x17\n\x0f\x62\x61\x63koff_seconds\x18\x02 \x01(\x01\"\x9b\x01\n\x06Limits\x12!\n\x14max_duration_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x17heartbeat_grace_seconds\x18\x02 \x01(\x01\x12\x1d\n\x15stop_deadline_seconds\x18\x03 \x01(\x01\x12\x15\n\rlog_megabytes\x18\x04 \x01(\x03\x42\x17\n\x15_max_duration_seconds\"=\n\x10\x45nvironmentValue\x12\x0f\n\x05value\x18\x01 \x01(\tH\x00\x12\x10\n\x06secret\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind*a\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x12\x15\n\x11LAUNCHER_EXTERNAL\x10\x03*W\n\nSearchKind\x12\x1b\n\x17SEARCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_KIND_GRID\x10\x01\x12\x16\n\x12SEARCH_KIND_RANDOM\x10\x02*l\n\x0eOnTrialFailure\x12 \n\x1cON_TRIAL_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_TRIAL_FAILURE_CONTINUE\x10\x01\x12\x19\n\x15ON_TRIAL_FAILURE_STOP\x10\x02*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_MIN\x10\x01\x12\x13\n\x0fMETRIC_MODE_MAX\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,40 +40,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNTIMECONFIGURATION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SEARCH_SPACEENTRY']._loaded_options = None
   _globals['_SEARCH_SPACEENTRY']._serialized_options = b'8\001'
-  _globals['_LAUNCHER']._serialized_start=2279
-  _globals['_LAUNCHER']._serialized_end=2376
-  _globals['_SEARCHKIND']._serialized_start=2378
-  _globals['_SEARCHKIND']._serialized_end=2465
-  _globals['_ONTRIALFAILURE']._serialized_start=2467
-  _globals['_ONTRIALFAILURE']._serialized_end=2575
-  _globals['_METRICMODE']._serialized_start=2577
-  _globals['_METRICMODE']._serialized_end=2660
-  _globals['_RUNTIMECONFIGURATION']._serialized_start=71
-  _globals['_RUNTIMECONFIGURATION']._serialized_end=1008
-  _globals['_RUNTIMECONFIGURATION_PARAMETERSENTRY']._serialized_start=818
-  _globals['_RUNTIMECONFIGURATION_PARAMETERSENTRY']._serialized_end=867
-  _globals['_RUNTIMECONFIGURATION_ENVIRONMENTENTRY']._serialized_start=869
-  _globals['_RUNTIMECONFIGURATION_ENVIRONMENTENTRY']._serialized_end=961
-  _globals['_RUNTIMECONFIGURATION_LABELSENTRY']._serialized_start=963
-  _globals['_RUNTIMECONFIGURATION_LABELSENTRY']._serialized_end=1008
-  _globals['_CODE']._serialized_start=1010
-  _globals['_CODE']._serialized_end=1045
-  _globals['_SEARCH']._serialized_start=1048
-  _globals['_SEARCH']._serialized_end=1382
-  _globals['_SEARCH_SPACEENTRY']._serialized_start=1297
-  _globals['_SEARCH_SPACEENTRY']._serialized_end=1382
-  _globals['_SEARCHDIMENSION']._serialized_start=1385
-  _globals['_SEARCHDIMENSION']._serialized_end=1522
-  _globals['_RESOURCES']._serialized_start=1525
-  _globals['_RESOURCES']._serialized_end=1677
-  _globals['_SNAPSHOTPOLICY']._serialized_start=1680
-  _globals['_SNAPSHOTPOLICY']._serialized_end=1917
-  _globals['_KEEPBEST']._serialized_start=1919
-  _globals['_KEEPBEST']._serialized_end=1995
-  _globals['_RETRYPOLICY']._serialized_start=1997
-  _globals['_RETRYPOLICY']._serialized_end=2056
-  _globals['_LIMITS']._serialized_start=2059
-  _globals['_LIMITS']._serialized_end=2214
-  _globals['_ENVIRONMENTVALUE']._serialized_start=2216
-  _globals['_ENVIRONMENTVALUE']._serialized_end=2277
+  _globals['_LAUNCHER']._serialized_start=2429
+  _globals['_LAUNCHER']._serialized_end=2526
+  _globals['_SEARCHKIND']._serialized_start=2528
+  _globals['_SEARCHKIND']._serialized_end=2615
+  _globals['_ONTRIALFAILURE']._serialized_start=2617
+  _globals['_ONTRIALFAILURE']._serialized_end=2725
+  _globals['_METRICMODE']._serialized_start=2727
+  _globals['_METRICMODE']._serialized_end=2810
+  _globals['_RUNTIMECONFIGURATION']._serialized_start=106
+  _globals['_RUNTIMECONFIGURATION']._serialized_end=1091
+  _globals['_RUNTIMECONFIGURATION_PARAMETERSENTRY']._serialized_start=901
+  _globals['_RUNTIMECONFIGURATION_PARAMETERSENTRY']._serialized_end=950
+  _globals['_RUNTIMECONFIGURATION_ENVIRONMENTENTRY']._serialized_start=952
+  _globals['_RUNTIMECONFIGURATION_ENVIRONMENTENTRY']._serialized_end=1044
+  _globals['_RUNTIMECONFIGURATION_LABELSENTRY']._serialized_start=1046
+  _globals['_RUNTIMECONFIGURATION_LABELSENTRY']._serialized_end=1091
+  _globals['_RUNRULE']._serialized_start=1093
+  _globals['_RUNRULE']._serialized_end=1158
+  _globals['_CODE']._serialized_start=1160
+  _globals['_CODE']._serialized_end=1195
+  _globals['_SEARCH']._serialized_start=1198
+  _globals['_SEARCH']._serialized_end=1532
+  _globals['_SEARCH_SPACEENTRY']._serialized_start=1447
+  _globals['_SEARCH_SPACEENTRY']._serialized_end=1532
+  _globals['_SEARCHDIMENSION']._serialized_start=1535
+  _globals['_SEARCHDIMENSION']._serialized_end=1672
+  _globals['_RESOURCES']._serialized_start=1675
+  _globals['_RESOURCES']._serialized_end=1827
+  _globals['_SNAPSHOTPOLICY']._serialized_start=1830
+  _globals['_SNAPSHOTPOLICY']._serialized_end=2067
+  _globals['_KEEPBEST']._serialized_start=2069
+  _globals['_KEEPBEST']._serialized_end=2145
+  _globals['_RETRYPOLICY']._serialized_start=2147
+  _globals['_RETRYPOLICY']._serialized_end=2206
+  _globals['_LIMITS']._serialized_start=2209
+  _globals['_LIMITS']._serialized_end=2364
+  _globals['_ENVIRONMENTVALUE']._serialized_start=2366
+  _globals['_ENVIRONMENTVALUE']._serialized_end=2427
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from milepost.api.config.v1 import rule_pb2 as _rule_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -46,7 +47,7 @@ METRIC_MODE_MIN: MetricMode
 METRIC_MODE_MAX: MetricMode
 
 class RuntimeConfiguration(_message.Message):
-    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret")
+    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret", "rules")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +85,7 @@ class RuntimeConfiguration(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     WORKING_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     NOT_SECRET_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     name: str
     entrypoint: str
     code: Code
@@ -100,7 +102,16 @@ class RuntimeConfiguration(_message.Message):
     labels: _containers.ScalarMap[str, str]
     working_directory: str
     not_secret: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ..., not_secret: _Optional[_Iterable[str]] = ...) -> None: ...
+    rules: _containers.RepeatedCompositeFieldContainer[RunRule]
+    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ..., not_secret: _Optional[_Iterable[str]] = ..., rules: _Optional[_Iterable[_Union[RunRule, _Mapping]]] = ...) -> None: ...
+
+class RunRule(_message.Message):
+    __slots__ = ("id", "rule")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    rule: _rule_pb2.Rule
+    def __init__(self, id: _Optional[str] = ..., rule: _Optional[_Union[_rule_pb2.Rule, _Mapping]] = ...) -> None: ...
 
 class Code(_message.Message):
     __slots__ = ("uri", "digest")

@@ -27,15 +27,15 @@ from milepost.api.event.v1 import rule_events_pb2 as milepost_dot_api_dot_event_
 from milepost.api.config.v1 import rule_pb2 as milepost_dot_api_dot_config_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'milepost/api/rule/v1/rule_service.proto\x12\x14milepost.api.rule.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'milepost/api/event/v1/rule_events.proto\x1a!milepost/api/config/v1/rule.proto\"{\n\x11\x43reateRuleRequest\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"R\n\x12\x43reateRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\x1e\n\x0eGetRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x0fGetRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"9\n\x10ListRulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x11ListRulesResponse\x12+\n\x05rules\x18\x01 \x03(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"[\n\x11UpdateRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"R\n\x12UpdateRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x10\n\x08warnings\x18\x02 \x03(\t\"0\n\x12\x44isableRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"A\n\x13\x44isableRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"/\n\x11\x44\x65leteRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteRuleResponse\"\x9b\x01\n\x0fTestRuleRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12,\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.RuleH\x00\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08max_runs\x18\x04 \x01(\x05\x42\x08\n\x06target\"\xb6\x01\n\tTestedRun\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x31\n\x07\x66irings\x18\x03 \x03(\x0b\x32 .milepost.api.event.v1.RuleFired\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\x12\x19\n\x0clead_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bpoint_count\x18\x06 \x01(\x03\x42\x0f\n\r_lead_seconds\"\x94\x02\n\x0bTestSummary\x12\x11\n\trun_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x66ired_run_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x66iring_count\x18\x03 \x01(\x05\x12\x18\n\x10\x66\x61iled_run_count\x18\x04 \x01(\x05\x12\x16\n\x0e\x66oreseen_count\x18\x05 \x01(\x05\x12\x14\n\x0cmissed_count\x18\x06 \x01(\x05\x12\x19\n\x11\x66\x61lse_alarm_count\x18\x07 \x01(\x05\x12 \n\x13median_lead_seconds\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bpoint_count\x18\t \x01(\x03\x12\x11\n\ttruncated\x18\n \x01(\x08\x42\x16\n\x14_median_lead_seconds\"\x82\x01\n\x10TestRuleResponse\x12.\n\x03run\x18\x01 \x01(\x0b\x32\x1f.milepost.api.rule.v1.TestedRunH\x00\x12\x34\n\x07summary\x18\x02 \x01(\x0b\x32!.milepost.api.rule.v1.TestSummaryH\x00\x42\x08\n\x06result\"o\n\x12ListFiringsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12\x11\n\topen_only\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xd4\x01\n\x06\x46iring\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12/\n\x05\x66ired\x18\x02 \x01(\x0b\x32 .milepost.api.event.v1.RuleFired\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\x33\n\x07\x63leared\x18\x06 \x01(\x0b\x32\".milepost.api.event.v1.RuleCleared\"o\n\x13ListFiringsResponse\x12-\n\x07\x66irings\x18\x01 \x03(\x0b\x32\x1c.milepost.api.rule.v1.Firing\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xeb\x02\n\x0cNotification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.milepost.api.rule.v1.NotificationState\x12\x0f\n\x07runtime\x18\x03 \x01(\t\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x11\n\tfiring_id\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x06 \x01(\t\x12\x0f\n\x07\x63leared\x18\x07 \x01(\x08\x12\r\n\x05title\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x0b \x01(\x05\x12\x13\n\x0bstatus_code\x18\x0c \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\r \x01(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x03\"\x89\x01\n\x18ListNotificationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.milepost.api.rule.v1.NotificationState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x81\x01\n\x19ListNotificationsResponse\x12\x39\n\rnotifications\x18\x01 \x03(\x0b\x32\".milepost.api.rule.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"(\n\x18RetryNotificationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x19RetryNotificationResponse\x12\x38\n\x0cnotification\x18\x01 \x01(\x0b\x32\".milepost.api.rule.v1.Notification\"P\n\x0b\x44\x65stination\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06signed\x18\x03 \x01(\x08\x12\x15\n\rpending_count\x18\x04 \x01(\x05\"\x19\n\x17ListDestinationsRequest\"d\n\x18ListDestinationsResponse\x12\x37\n\x0c\x64\x65stinations\x18\x01 \x03(\x0b\x32!.milepost.api.rule.v1.Destination\x12\x0f\n\x07problem\x18\x02 \x01(\t\"&\n\x16TestDestinationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x17TestDestinationResponse\x12\x11\n\tdelivered\x18\x01 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x02 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*\x98\x01\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x01\x12 \n\x1cNOTIFICATION_STATE_DELIVERED\x10\x02\x12\x1d\n\x19NOTIFICATION_STATE_FAILED\x10\x03\x32\xda\t\n\x0bRuleService\x12_\n\nCreateRule\x12\'.milepost.api.rule.v1.CreateRuleRequest\x1a(.milepost.api.rule.v1.CreateRuleResponse\x12V\n\x07GetRule\x12$.milepost.api.rule.v1.GetRuleRequest\x1a%.milepost.api.rule.v1.GetRuleResponse\x12\\\n\tListRules\x12&.milepost.api.rule.v1.ListRulesRequest\x1a\'.milepost.api.rule.v1.ListRulesResponse\x12_\n\nUpdateRule\x12\'.milepost.api.rule.v1.UpdateRuleRequest\x1a(.milepost.api.rule.v1.UpdateRuleResponse\x12\x62\n\x0b\x44isableRule\x12(.milepost.api.rule.v1.DisableRuleRequest\x1a).milepost.api.rule.v1.DisableRuleResponse\x12_\n\nDeleteRule\x12\'.milepost.api.rule.v1.DeleteRuleRequest\x1a(.milepost.api.rule.v1.DeleteRuleResponse\x12[\n\x08TestRule\x12%.milepost.api.rule.v1.TestRuleRequest\x1a&.milepost.api.rule.v1.TestRuleResponse0\x01\x12\x62\n\x0bListFirings\x12(.milepost.api.rule.v1.ListFiringsRequest\x1a).milepost.api.rule.v1.ListFiringsResponse\x12t\n\x11ListNotifications\x12..milepost.api.rule.v1.ListNotificationsRequest\x1a/.milepost.api.rule.v1.ListNotificationsResponse\x12t\n\x11RetryNotification\x12..milepost.api.rule.v1.RetryNotificationRequest\x1a/.milepost.api.rule.v1.RetryNotificationResponse\x12q\n\x10ListDestinations\x12-.milepost.api.rule.v1.ListDestinationsRequest\x1a..milepost.api.rule.v1.ListDestinationsResponse\x12n\n\x0fTestDestination\x12,.milepost.api.rule.v1.TestDestinationRequest\x1a-.milepost.api.rule.v1.TestDestinationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'milepost/api/rule/v1/rule_service.proto\x12\x14milepost.api.rule.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'milepost/api/event/v1/rule_events.proto\x1a!milepost/api/config/v1/rule.proto\"{\n\x11\x43reateRuleRequest\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"R\n\x12\x43reateRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\x1e\n\x0eGetRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x0fGetRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"J\n\x10ListRulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07runtime\x18\x03 \x01(\t\"m\n\x11ListRulesResponse\x12+\n\x05rules\x18\x01 \x03(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"[\n\x11UpdateRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"R\n\x12UpdateRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\x12\x10\n\x08warnings\x18\x02 \x03(\t\"0\n\x12\x44isableRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"A\n\x13\x44isableRuleResponse\x12*\n\x04rule\x18\x01 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"/\n\x11\x44\x65leteRuleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteRuleResponse\"\x9b\x01\n\x0fTestRuleRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12,\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.RuleH\x00\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08max_runs\x18\x04 \x01(\x05\x42\x08\n\x06target\"\xb6\x01\n\tTestedRun\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x31\n\x07\x66irings\x18\x03 \x03(\x0b\x32 .milepost.api.event.v1.RuleFired\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\x12\x19\n\x0clead_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bpoint_count\x18\x06 \x01(\x03\x42\x0f\n\r_lead_seconds\"\x94\x02\n\x0bTestSummary\x12\x11\n\trun_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x66ired_run_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x66iring_count\x18\x03 \x01(\x05\x12\x18\n\x10\x66\x61iled_run_count\x18\x04 \x01(\x05\x12\x16\n\x0e\x66oreseen_count\x18\x05 \x01(\x05\x12\x14\n\x0cmissed_count\x18\x06 \x01(\x05\x12\x19\n\x11\x66\x61lse_alarm_count\x18\x07 \x01(\x05\x12 \n\x13median_lead_seconds\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bpoint_count\x18\t \x01(\x03\x12\x11\n\ttruncated\x18\n \x01(\x08\x42\x16\n\x14_median_lead_seconds\"\x82\x01\n\x10TestRuleResponse\x12.\n\x03run\x18\x01 \x01(\x0b\x32\x1f.milepost.api.rule.v1.TestedRunH\x00\x12\x34\n\x07summary\x18\x02 \x01(\x0b\x32!.milepost.api.rule.v1.TestSummaryH\x00\x42\x08\n\x06result\"o\n\x12ListFiringsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12\x11\n\topen_only\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xd4\x01\n\x06\x46iring\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12/\n\x05\x66ired\x18\x02 \x01(\x0b\x32 .milepost.api.event.v1.RuleFired\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\x33\n\x07\x63leared\x18\x06 \x01(\x0b\x32\".milepost.api.event.v1.RuleCleared\"o\n\x13ListFiringsResponse\x12-\n\x07\x66irings\x18\x01 \x03(\x0b\x32\x1c.milepost.api.rule.v1.Firing\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xeb\x02\n\x0cNotification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.milepost.api.rule.v1.NotificationState\x12\x0f\n\x07runtime\x18\x03 \x01(\t\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x11\n\tfiring_id\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x06 \x01(\t\x12\x0f\n\x07\x63leared\x18\x07 \x01(\x08\x12\r\n\x05title\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x0b \x01(\x05\x12\x13\n\x0bstatus_code\x18\x0c \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\r \x01(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x03\"\x89\x01\n\x18ListNotificationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.milepost.api.rule.v1.NotificationState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x81\x01\n\x19ListNotificationsResponse\x12\x39\n\rnotifications\x18\x01 \x03(\x0b\x32\".milepost.api.rule.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"(\n\x18RetryNotificationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x19RetryNotificationResponse\x12\x38\n\x0cnotification\x18\x01 \x01(\x0b\x32\".milepost.api.rule.v1.Notification\"P\n\x0b\x44\x65stination\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06signed\x18\x03 \x01(\x08\x12\x15\n\rpending_count\x18\x04 \x01(\x05\"\x19\n\x17ListDestinationsRequest\"d\n\x18ListDestinationsResponse\x12\x37\n\x0c\x64\x65stinations\x18\x01 \x03(\x0b\x32!.milepost.api.rule.v1.Destination\x12\x0f\n\x07problem\x18\x02 \x01(\t\"&\n\x16TestDestinationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x17TestDestinationResponse\x12\x11\n\tdelivered\x18\x01 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x02 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*\x98\x01\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x01\x12 \n\x1cNOTIFICATION_STATE_DELIVERED\x10\x02\x12\x1d\n\x19NOTIFICATION_STATE_FAILED\x10\x03\x32\xda\t\n\x0bRuleService\x12_\n\nCreateRule\x12\'.milepost.api.rule.v1.CreateRuleRequest\x1a(.milepost.api.rule.v1.CreateRuleResponse\x12V\n\x07GetRule\x12$.milepost.api.rule.v1.GetRuleRequest\x1a%.milepost.api.rule.v1.GetRuleResponse\x12\\\n\tListRules\x12&.milepost.api.rule.v1.ListRulesRequest\x1a\'.milepost.api.rule.v1.ListRulesResponse\x12_\n\nUpdateRule\x12\'.milepost.api.rule.v1.UpdateRuleRequest\x1a(.milepost.api.rule.v1.UpdateRuleResponse\x12\x62\n\x0b\x44isableRule\x12(.milepost.api.rule.v1.DisableRuleRequest\x1a).milepost.api.rule.v1.DisableRuleResponse\x12_\n\nDeleteRule\x12\'.milepost.api.rule.v1.DeleteRuleRequest\x1a(.milepost.api.rule.v1.DeleteRuleResponse\x12[\n\x08TestRule\x12%.milepost.api.rule.v1.TestRuleRequest\x1a&.milepost.api.rule.v1.TestRuleResponse0\x01\x12\x62\n\x0bListFirings\x12(.milepost.api.rule.v1.ListFiringsRequest\x1a).milepost.api.rule.v1.ListFiringsResponse\x12t\n\x11ListNotifications\x12..milepost.api.rule.v1.ListNotificationsRequest\x1a/.milepost.api.rule.v1.ListNotificationsResponse\x12t\n\x11RetryNotification\x12..milepost.api.rule.v1.RetryNotificationRequest\x1a/.milepost.api.rule.v1.RetryNotificationResponse\x12q\n\x10ListDestinations\x12-.milepost.api.rule.v1.ListDestinationsRequest\x1a..milepost.api.rule.v1.ListDestinationsResponse\x12n\n\x0fTestDestination\x12,.milepost.api.rule.v1.TestDestinationRequest\x1a-.milepost.api.rule.v1.TestDestinationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.rule.v1.rule_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NOTIFICATIONSTATE']._serialized_start=3311
-  _globals['_NOTIFICATIONSTATE']._serialized_end=3463
+  _globals['_NOTIFICATIONSTATE']._serialized_start=3328
+  _globals['_NOTIFICATIONSTATE']._serialized_end=3480
   _globals['_CREATERULEREQUEST']._serialized_start=174
   _globals['_CREATERULEREQUEST']._serialized_end=297
   _globals['_CREATERULERESPONSE']._serialized_start=299
@@ -45,55 +45,55 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRULERESPONSE']._serialized_start=415
   _globals['_GETRULERESPONSE']._serialized_end=476
   _globals['_LISTRULESREQUEST']._serialized_start=478
-  _globals['_LISTRULESREQUEST']._serialized_end=535
-  _globals['_LISTRULESRESPONSE']._serialized_start=537
-  _globals['_LISTRULESRESPONSE']._serialized_end=646
-  _globals['_UPDATERULEREQUEST']._serialized_start=648
-  _globals['_UPDATERULEREQUEST']._serialized_end=739
-  _globals['_UPDATERULERESPONSE']._serialized_start=741
-  _globals['_UPDATERULERESPONSE']._serialized_end=823
-  _globals['_DISABLERULEREQUEST']._serialized_start=825
-  _globals['_DISABLERULEREQUEST']._serialized_end=873
-  _globals['_DISABLERULERESPONSE']._serialized_start=875
-  _globals['_DISABLERULERESPONSE']._serialized_end=940
-  _globals['_DELETERULEREQUEST']._serialized_start=942
-  _globals['_DELETERULEREQUEST']._serialized_end=989
-  _globals['_DELETERULERESPONSE']._serialized_start=991
-  _globals['_DELETERULERESPONSE']._serialized_end=1011
-  _globals['_TESTRULEREQUEST']._serialized_start=1014
-  _globals['_TESTRULEREQUEST']._serialized_end=1169
-  _globals['_TESTEDRUN']._serialized_start=1172
-  _globals['_TESTEDRUN']._serialized_end=1354
-  _globals['_TESTSUMMARY']._serialized_start=1357
-  _globals['_TESTSUMMARY']._serialized_end=1633
-  _globals['_TESTRULERESPONSE']._serialized_start=1636
-  _globals['_TESTRULERESPONSE']._serialized_end=1766
-  _globals['_LISTFIRINGSREQUEST']._serialized_start=1768
-  _globals['_LISTFIRINGSREQUEST']._serialized_end=1879
-  _globals['_FIRING']._serialized_start=1882
-  _globals['_FIRING']._serialized_end=2094
-  _globals['_LISTFIRINGSRESPONSE']._serialized_start=2096
-  _globals['_LISTFIRINGSRESPONSE']._serialized_end=2207
-  _globals['_NOTIFICATION']._serialized_start=2210
-  _globals['_NOTIFICATION']._serialized_end=2573
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=2576
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=2713
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=2716
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=2845
-  _globals['_RETRYNOTIFICATIONREQUEST']._serialized_start=2847
-  _globals['_RETRYNOTIFICATIONREQUEST']._serialized_end=2887
-  _globals['_RETRYNOTIFICATIONRESPONSE']._serialized_start=2889
-  _globals['_RETRYNOTIFICATIONRESPONSE']._serialized_end=2974
-  _globals['_DESTINATION']._serialized_start=2976
-  _globals['_DESTINATION']._serialized_end=3056
-  _globals['_LISTDESTINATIONSREQUEST']._serialized_start=3058
-  _globals['_LISTDESTINATIONSREQUEST']._serialized_end=3083
-  _globals['_LISTDESTINATIONSRESPONSE']._serialized_start=3085
-  _globals['_LISTDESTINATIONSRESPONSE']._serialized_end=3185
-  _globals['_TESTDESTINATIONREQUEST']._serialized_start=3187
-  _globals['_TESTDESTINATIONREQUEST']._serialized_end=3225
-  _globals['_TESTDESTINATIONRESPONSE']._serialized_start=3227
-  _globals['_TESTDESTINATIONRESPONSE']._serialized_end=3308
-  _globals['_RULESERVICE']._serialized_start=3466
-  _globals['_RULESERVICE']._serialized_end=4708
+  _globals['_LISTRULESREQUEST']._serialized_end=552
+  _globals['_LISTRULESRESPONSE']._serialized_start=554
+  _globals['_LISTRULESRESPONSE']._serialized_end=663
+  _globals['_UPDATERULEREQUEST']._serialized_start=665
+  _globals['_UPDATERULEREQUEST']._serialized_end=756
+  _globals['_UPDATERULERESPONSE']._serialized_start=758
+  _globals['_UPDATERULERESPONSE']._serialized_end=840
+  _globals['_DISABLERULEREQUEST']._serialized_start=842
+  _globals['_DISABLERULEREQUEST']._serialized_end=890
+  _globals['_DISABLERULERESPONSE']._serialized_start=892
+  _globals['_DISABLERULERESPONSE']._serialized_end=957
+  _globals['_DELETERULEREQUEST']._serialized_start=959
+  _globals['_DELETERULEREQUEST']._serialized_end=1006
+  _globals['_DELETERULERESPONSE']._serialized_start=1008
+  _globals['_DELETERULERESPONSE']._serialized_end=1028
+  _globals['_TESTRULEREQUEST']._serialized_start=1031
+  _globals['_TESTRULEREQUEST']._serialized_end=1186
+  _globals['_TESTEDRUN']._serialized_start=1189
+  _globals['_TESTEDRUN']._serialized_end=1371
+  _globals['_TESTSUMMARY']._serialized_start=1374
+  _globals['_TESTSUMMARY']._serialized_end=1650
+  _globals['_TESTRULERESPONSE']._serialized_start=1653
+  _globals['_TESTRULERESPONSE']._serialized_end=1783
+  _globals['_LISTFIRINGSREQUEST']._serialized_start=1785
+  _globals['_LISTFIRINGSREQUEST']._serialized_end=1896
+  _globals['_FIRING']._serialized_start=1899
+  _globals['_FIRING']._serialized_end=2111
+  _globals['_LISTFIRINGSRESPONSE']._serialized_start=2113
+  _globals['_LISTFIRINGSRESPONSE']._serialized_end=2224
+  _globals['_NOTIFICATION']._serialized_start=2227
+  _globals['_NOTIFICATION']._serialized_end=2590
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=2593
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=2730
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=2733
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=2862
+  _globals['_RETRYNOTIFICATIONREQUEST']._serialized_start=2864
+  _globals['_RETRYNOTIFICATIONREQUEST']._serialized_end=2904
+  _globals['_RETRYNOTIFICATIONRESPONSE']._serialized_start=2906
+  _globals['_RETRYNOTIFICATIONRESPONSE']._serialized_end=2991
+  _globals['_DESTINATION']._serialized_start=2993
+  _globals['_DESTINATION']._serialized_end=3073
+  _globals['_LISTDESTINATIONSREQUEST']._serialized_start=3075
+  _globals['_LISTDESTINATIONSREQUEST']._serialized_end=3100
+  _globals['_LISTDESTINATIONSRESPONSE']._serialized_start=3102
+  _globals['_LISTDESTINATIONSRESPONSE']._serialized_end=3202
+  _globals['_TESTDESTINATIONREQUEST']._serialized_start=3204
+  _globals['_TESTDESTINATIONREQUEST']._serialized_end=3242
+  _globals['_TESTDESTINATIONRESPONSE']._serialized_start=3244
+  _globals['_TESTDESTINATIONRESPONSE']._serialized_end=3325
+  _globals['_RULESERVICE']._serialized_start=3483
+  _globals['_RULESERVICE']._serialized_end=4725
 # @@protoc_insertion_point(module_scope)

@@ -112,7 +112,8 @@ class RuleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRule(self, request, context):
-        """NOT_FOUND: there is no such rule, or it was deleted.
+        """NOT_FOUND: there is no such rule, or it was deleted. One of the configuration of a run is
+        `rules/{runtime_id}.{rule_id}`: it can be read and tried, and is never changed (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

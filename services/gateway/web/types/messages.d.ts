@@ -57,6 +57,24 @@ declare namespace Api {
     }> | null
     not_secret?: string[] | null
     labels?: Record<string, string> | null
+    rules?: ({
+      id: string
+      name?: string | null
+      display_name?: string | null
+      detector: DetectorSent
+      hold_seconds?: number | null
+      severity?: 'INFO' | 'WARNING' | 'CRITICAL' | null
+      actions?: ActionSent[] | null
+      max_firings?: number | null
+      watching_only?: boolean | null
+      disabled?: boolean | null
+      owner?: string | null
+      create_time?: string | null
+      update_time?: string | null
+      revision?: number | null
+      etag?: string | null
+      sequence?: number | null
+    })[] | null
   }
 
   interface Problem {

@@ -8,12 +8,12 @@ from typing import Any
 
 from milepost import names, series_names
 from milepost.api.config.v1 import rule_pb2 as rules
+from milepost.domain.runtime import Phase, Status
 from milepost.errors import InvalidArgument, Violation
 from milepost.eventlog import codec
 from milepost.protojson import enum_words
+from milepost.rules import patterns
 from milepost.series_names import BadName
-from services.rules import patterns
-from services.rules.selection import STATES, parse_selector
 
 MAX_NAME = 200
 MAX_ACTIONS = 10
@@ -25,6 +25,8 @@ SMALLEST_WINDOW = 8
 MAX_POINTS = 1_000_000
 GRADIENT = "train/grad_norm"
 PACE = "system/steps_per_second"
+# Words of a status or a phase, as a rule may name them.
+STATES = tuple(word.value for word in (*Status, *Phase))
 # What the server says of a rule, and whoever sends it cannot.
 SAID_BY_SERVER = ("name", "disabled", "owner", "create_time", "update_time", "revision", "etag", "sequence")
 
@@ -73,8 +75,14 @@ class Fields:
             self.refuse(field, f"must be one of {', '.join(words)}")
 
 
-def checked(given: rules.Rule) -> rules.Rule:
+def checked(
+    given: rules.Rule, parse_selector: Callable[[str], object] | None = None, path: str = "rule."
+) -> rules.Rule:
     """Return a rule with every default filled in, without what the server says of it.
+
+    Args:
+        parse_selector: raises `InvalidArgument` where a selector is none. None: the rule has no choice of runs.
+        path: of its fields.
 
     Raises:
         InvalidArgument: with all that is wrong, by field; `rule.detector.threshold.value` is one.
@@ -84,13 +92,17 @@ def checked(given: rules.Rule) -> rules.Rule:
     for field in SAID_BY_SERVER:
         rule.ClearField(field)
     violations: list[Violation] = []
-    fields = Fields(rule, "rule.", violations)
+    fields = Fields(rule, path, violations)
     if len(rule.display_name) > MAX_NAME or not series_names.is_printable(rule.display_name):
         fields.refuse("display_name", f"must be at most {MAX_NAME} characters without control characters")
-    try:
-        parse_selector(rule.selector)
-    except InvalidArgument as error:
-        violations += [Violation("rule.selector", violation.description) for violation in error.violations]
+    if parse_selector is None:
+        if rule.selector:
+            fields.refuse("selector", "must be empty: the rules of a configuration watch its run alone")
+    else:
+        try:
+            parse_selector(rule.selector)
+        except InvalidArgument as error:
+            violations += [Violation(f"{path}selector", violation.description) for violation in error.violations]
     fields.number("hold_seconds", 0.0, 0.0, MAX_HOLD_SECONDS)
     fields.number("max_firings", DEFAULT_FIRINGS, 1, MAX_FIRINGS)
     fields.choice("severity", rules.SEVERITY_WARNING)
@@ -101,13 +113,13 @@ def checked(given: rules.Rule) -> rules.Rule:
     for at, action in enumerate(rule.actions):
         if action.WhichOneof("kind") is None:
             fields.refuse(f"actions[{at}]", "must be notify; this version carries out no other action")
-    _check_detector(rule.detector, fields, violations)
+    _check_detector(rule.detector, fields, violations, path)
     if violations:
         raise InvalidArgument(violations)
     return rule
 
 
-def _check_detector(detector: rules.Detector, fields: Fields, violations: list[Violation]) -> None:
+def _check_detector(detector: rules.Detector, fields: Fields, violations: list[Violation], path: str) -> None:
     kind = detector.WhichOneof("kind")
     if kind is None:
         known = ", ".join(field.name for field in rules.Detector.DESCRIPTOR.oneofs_by_name["kind"].fields)
@@ -116,7 +128,7 @@ def _check_detector(detector: rules.Detector, fields: Fields, violations: list[V
     message = getattr(detector, kind)
     # An empty one must still select its field.
     message.SetInParent()
-    CHECKS[kind](Fields(message, f"rule.detector.{kind}.", violations))
+    CHECKS[kind](Fields(message, f"{path}detector.{kind}.", violations))
 
 
 def _window(fields: Fields, default: int) -> None:
