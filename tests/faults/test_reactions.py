@@ -30,7 +30,7 @@ DIVERGES_AT, STEPS = 30, 45
 PARTS = ("rules", "runtime", "nats")
 AT_ONCE = 4
 # Between two kills of a part; the supervisor waits before it starts one again.
-PAUSE_SECONDS = (1.0, 4.0)
+PAUSE_SECONDS = (2.0, 6.0)
 SETTLE_SECONDS = 300.0
 RULES = {
     "far": rules.Detector(change=rules.Change(series="train/loss", window=20, direction=rules.DIRECTION_UP)),

@@ -42,24 +42,29 @@ WARM_SECONDS, MEASURED_SECONDS = 5.0, max(5.0, 30 * SCALE)
 
 
 class Load:
-    """What is sent and what is seen, with the milliseconds between."""
+    """What is sent and what is seen, with the milliseconds between.
 
-    def __init__(self, connection: Connection, runtime_id: str) -> None:
-        self.runtime_id = runtime_id
+    Attributes:
+        trials: runtime and number of each trial; the first ones are watched, those after them asked for.
+    """
+
+    def __init__(self, connection: Connection, trials: list[tuple[str, int]]) -> None:
+        self.trials = trials
         self.on_page: list[float] = []
         self.in_query: list[float] = []
         self.sent = 0
         self.counts = False
         self._telemetry = Telemetry(connection)
 
-    async def send(self, trial: int) -> None:
+    async def send(self, index: int) -> None:
         """Log steady steps of one trial for ever."""
-        interval = SENT_EVERY_WATCHED if trial <= WATCHED else SENT_EVERY
+        runtime_id, trial = self.trials[index]
+        interval = SENT_EVERY_WATCHED if index < WATCHED else SENT_EVERY
         count = round(STEPS_PER_SECOND * interval)
         # Trials did not begin together.
-        await asyncio.sleep(interval * trial / TRIALS)
+        await asyncio.sleep(interval * index / TRIALS)
         begin, number = time.time(), 0
-        values = np.random.default_rng(trial).normal(size=(len(KEYS), count))
+        values = np.random.default_rng(index).normal(size=(len(KEYS), count))
         while True:
             number += 1
             end = begin + number * interval
@@ -67,23 +72,24 @@ class Load:
             first = (number - 1) * count + 1
             logged_ms = np.round(1_000 * (end - interval + (np.arange(count) + 1) / STEPS_PER_SECOND)).astype("<i8")
             batch = step_batch(
-                self.runtime_id,
+                runtime_id,
                 number,
                 np.arange(first, first + count),
                 dict(zip(KEYS, values, strict=True)),
                 trial=trial,
                 times_ms=logged_ms,
             )
-            subject = steps_subject(self.runtime_id, trial, 1)
+            subject = steps_subject(runtime_id, trial, 1)
             await self._telemetry.publish(subject, batch.SerializeToString(), _headers(number, first + count - 1))
             self.sent += count * len(KEYS) if self.counts else 0
 
-    async def watch(self, base: str, trial: int) -> None:
+    async def watch(self, base: str, index: int) -> None:
         """Be the page of a trial: its progress and its charts, live."""
+        runtime_id, trial = self.trials[index]
         query = {"topics": "trial,metrics", "trial": str(trial), "keys": list(KEYS[:3])}
         async with (
             httpx.AsyncClient(base_url=base, timeout=httpx.Timeout(60.0)) as client,
-            client.stream("GET", f"/api/v1/runtimes/{self.runtime_id}/stream", params=query) as response,
+            client.stream("GET", f"/api/v1/runtimes/{runtime_id}/stream", params=query) as response,
         ):
             assert response.status_code == 200, response.status_code
             async for event in read_events(response):
@@ -91,12 +97,13 @@ class Load:
                 if event.topic == "metrics" and self.counts:
                     self.on_page += [now - at for block in event.data["blocks"] for at in block["times_ms"]]
 
-    async def ask(self, stub: metric_service_pb2_grpc.MetricServiceStub, trial: int) -> None:
+    async def ask(self, stub: metric_service_pb2_grpc.MetricServiceStub, index: int) -> None:
         """Ask again and again for what came after the last step known."""
+        runtime_id, trial = self.trials[index]
         known = 0
         while True:
             request = pb.QuerySeriesRequest(
-                parents=[f"runtimes/{self.runtime_id}/trials/{trial}"],
+                parents=[f"runtimes/{runtime_id}/trials/{trial}"],
                 keys=[KEYS[0]],
                 first_step=known + 1,
                 bucket_count=10_000,
@@ -122,18 +129,23 @@ def _headers(number: int, step: int) -> dict[str, str]:
     }
 
 
-async def measure(connection: Connection, gateway: str, metrics: str) -> Load:
+async def trials_of_one_runtime(connection: Connection) -> list[tuple[str, int]]:
+    """Begin trials of one search."""
     writer = Writer(connection, new_runtime_id())
     await writer.request(trials=TRIALS)
     for trial in range(1, TRIALS + 1):
         await writer.run(trial=trial, total_steps=1_000_000)
-    load = Load(connection, writer.runtime_id)
+    return [(writer.runtime_id, trial) for trial in range(1, TRIALS + 1)]
+
+
+async def measure(load: Load, gateway: str, metrics: str) -> None:
+    """Send, watch and ask for as long as is measured."""
     async with grpc.aio.insecure_channel(metrics) as channel:
         stub = metric_service_pb2_grpc.MetricServiceStub(channel)
         tasks = [
-            *(load.send(trial) for trial in range(1, TRIALS + 1)),
-            *(load.watch(gateway, trial) for trial in range(1, WATCHED + 1)),
-            *(load.ask(stub, trial) for trial in range(WATCHED + 1, WATCHED + 1 + ASKED)),
+            *(load.send(index) for index in range(TRIALS)),
+            *(load.watch(gateway, index) for index in range(WATCHED)),
+            *(load.ask(stub, index) for index in range(WATCHED, WATCHED + ASKED)),
         ]
         running = [asyncio.ensure_future(task) for task in tasks]
         await asyncio.sleep(WARM_SECONDS)
@@ -145,7 +157,6 @@ async def measure(connection: Connection, gateway: str, metrics: str) -> Load:
         await asyncio.gather(*running, return_exceptions=True)
         for task in done:
             task.result()
-    return load
 
 
 async def main() -> None:
@@ -155,7 +166,8 @@ async def main() -> None:
             names = ("runtime", "trials", "metrics", "gateway")
             with running_services(Path(folder) / "data", nats.url, names) as services:
                 gateway = f"http://{services['gateway'].address}"
-                load = await measure(connection, gateway, services["metrics"].address)
+                load = Load(connection, await trials_of_one_runtime(connection))
+                await measure(load, gateway, services["metrics"].address)
     report("5.points sent", load.sent / MEASURED_SECONDS, "points/s", ">= 50000")
     for name, taken, target in (
         ("5.log to an SSE client of a watched trial", load.on_page, "<= 600"),

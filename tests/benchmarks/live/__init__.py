@@ -1,0 +1,1 @@
+"""Benchmarks of points on their way, through all services, as they come."""
