@@ -203,6 +203,13 @@ test('a form becomes a configuration of only what was typed', () => {
   ])
 })
 
+test('rules of a run are objects, and numbers in them keep their digits', () => {
+  const { rules } = configurationOf({ rules: '{"id": "a", "detector": {"threshold": {"value": 5}}}\nno object' })
+  assert.equal(rules.length, 2)
+  assert.equal(yaml({ rules }), 'rules: [{"id": "a", "detector": {"threshold": {"value": 5}}}, "no object"]\n')
+  assert.equal(inline([{ value: new Digits('5.0') }]), '[{"value": 5.0}]')
+})
+
 test('violations are shown at the field they are about', () => {
   const violations = [
     { field: 'configuration.parameters.lr', description: 'x' },

@@ -167,7 +167,9 @@ function Field({ field, value, change, wrong }) {
   /** @param {Happening<HTMLInputElement>} event */
   const onInput = (event) => change(field.path, event.target.value)
   const rows = field.path === 'parameters' ? 4 : 2
-  const many = field.kind === 'pairs' || field.kind === 'lists'
+  const many = ['pairs', 'lists', 'objects'].includes(field.kind)
+  /** @param {Violation} one */
+  const said = (one) => (field.kind === 'objects' ? `${one.field} ${one.description}` : one.description)
   const hintId = `hint-${field.path}`
   const attributes = { 'aria-describedby': hintId, 'aria-invalid': wrong.length > 0, name: field.path, onInput }
   return html`<label class="field ${many || field.whole ? 'whole' : ''}">
@@ -189,9 +191,7 @@ function Field({ field, value, change, wrong }) {
           />`
     }
     <small id=${hintId}>
-      ${
-        wrong.length > 0 ? html`<span class="bad">${wrong.map((one) => one.description).join('; ')}</span>` : field.hint
-      }
+      ${wrong.length > 0 ? html`<span class="bad">${wrong.map(said).join('; ')}</span>` : field.hint}
     </small>
   </label>`
 }

@@ -165,6 +165,7 @@ function ComparePage({ names }) {
   const alike = useLookAlikes(useMemo(() => [...new Set([...fixedKeys, ...keys.value])], [keys.value])).value
   return html`<${Shell}
     page="compare"
+    alone
     crumbs=${html`<span aria-hidden="true">/</span><h1 class="crumb">Compare ${names.length} trials</h1>`}
   >
     <div class="runtime-page">
@@ -321,7 +322,7 @@ function Differences({ trials, runtimes, environments }) {
   if (trials.length < 2) return null
   const columns = trials.map((trial, i) => {
     const { parameters, ...configuration } = runtimes.get(trial.runtime_id)?.configuration ?? {}
-    const set = /** @type {Tree} */ (stripped(configuration))
+    const set = /** @type {Tree} */ (stripped(/** @type {Tree} */ (/** @type {unknown} */ (configuration))))
     return { parameters: trial.parameters ?? {}, ...set, ...fields(environments[i]) }
   })
   /** @type {Set<string>} */

@@ -2,7 +2,7 @@
 // Configurations as flat paths, their differences, and as YAML. Pure.
 import { count } from './format.js'
 
-/** @typedef {string | number | boolean | null | undefined | Digits | Scalar[]} Leaf */
+/** @typedef {string | number | boolean | null | undefined | Digits | (Scalar | Tree)[]} Leaf */
 /** @typedef {string | number | boolean | null | Digits} Scalar */
 /** @typedef {{ [name: string]: Value }} Tree */
 /** @typedef {Leaf | Tree} Value */
@@ -43,7 +43,7 @@ export function keepDigits(key, value, context) {
 export function resolvedOf(runtime) {
   return runtime.resolved_text
     ? JSON.parse(runtime.resolved_text, /** @type {(key: string, value: unknown) => unknown} */ (keepDigits))
-    : { ...runtime.configuration }
+    : /** @type {Tree} */ (/** @type {unknown} */ ({ ...runtime.configuration }))
 }
 
 /**
@@ -128,9 +128,22 @@ export function compare(left, right) {
  */
 export function inline(value) {
   if (value === undefined) return '–'
-  if (value instanceof Digits) return value.text
   if (typeof value === 'string') return value === '' ? '""' : value
-  return JSON.stringify(value)
+  return flow(value)
+}
+
+/**
+ * A value as one line of YAML, which JSON is too.
+ *
+ * @param {Value} value
+ * @returns {string}
+ */
+function flow(value) {
+  if (value instanceof Digits) return value.text
+  if (Array.isArray(value)) return `[${value.map(flow).join(', ')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const entries = Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)}: ${flow(inner)}`)
+  return `{${entries.join(', ')}}`
 }
 
 /**
@@ -169,7 +182,7 @@ export function typedScalar(text) {
 /**
  * YAML of plain objects, lists and scalars. Strings that YAML would read as something else are quoted.
  *
- * @param {Tree | Scalar[]} value
+ * @param {Tree | (Scalar | Tree)[]} value
  * @param {number} [indent]
  * @returns {string}
  */
@@ -194,8 +207,7 @@ const escaped = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g
  * @returns {string}
  */
 function yamlScalar(value) {
-  if (value instanceof Digits) return value.text
-  if (typeof value !== 'string') return JSON.stringify(value)
+  if (typeof value !== 'string') return flow(value)
   const plain = /^[A-Za-z_/][A-Za-z0-9_./:-]*$/.test(value) && !/:$|^(true|false|null|yes|no|on|off|~)$/i.test(value)
   return plain
     ? value

@@ -1,7 +1,7 @@
 // @ts-check
 // The configuration of a runtime as a form: fields with their kind, and what makes a configuration of what was typed.
 // Pure.
-import { Digits, typedScalar } from './configuration.js'
+import { Digits, keepDigits, typedScalar } from './configuration.js'
 
 /**
  * @import { Violation } from '../api.js'
@@ -127,6 +127,18 @@ export const groups = [
       { path: 'limits.log_megabytes', label: 'Log quota, MB', kind: 'integer' },
     ],
   },
+  {
+    title: 'Rules',
+    fields: [
+      {
+        path: 'rules',
+        label: 'Rules of this run',
+        kind: 'objects',
+        whole: true,
+        hint: 'One a line, as JSON: {"id": "nan", "detector": {"not_finite": {}}}',
+      },
+    ],
+  },
 ]
 
 /**
@@ -177,6 +189,7 @@ function valueOf(field, text) {
     return Object.fromEntries(
       pairs(text).map(([name, values]) => [name, values.split(',').map((one) => typedScalar(one.trim()))]),
     )
+  if (field.kind === 'objects') return objects(text)
   if (field.kind === 'names')
     return text
       .split(',')
@@ -189,6 +202,22 @@ function valueOf(field, text) {
     )
   if (field.path === 'labels') return Object.fromEntries(pairs(text))
   return Object.fromEntries(pairs(text).map(([name, value]) => [name, typedScalar(value)]))
+}
+
+/**
+ * Objects, one a line; what is none stays the text that it is, for the server to refuse by its place.
+ *
+ * @param {string} text
+ */
+function objects(text) {
+  const lines = text.split('\n').filter((line) => line.trim() !== '')
+  return lines.map((line) => {
+    try {
+      return JSON.parse(line, /** @type {(key: string, value: unknown) => unknown} */ (keepDigits))
+    } catch {
+      return line
+    }
+  })
 }
 
 /**
