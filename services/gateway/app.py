@@ -310,7 +310,10 @@ def _check_path(parameters: Mapping[str, str], wildcard: bool = False) -> None:
     trial = parameters.get("trial")
     for name in ("runtime", "rule"):
         token = parameters.get(name)
-        if token is not None and not is_token(token) and not (wildcard and token == "-"):
+        if token is None or (wildcard and token == "-"):
+            continue
+        # A rule of the configuration of a run has the id of that before its own.
+        if not all(map(is_token, token.split(".", 1) if name == "rule" else [token])):
             violations.append(Violation(name, "must be 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"))
     if trial is not None and not _is_trial(trial):
         violations.append(Violation("trial", f"must be a whole number from 1 to {routes.MAX_TRIAL}"))
