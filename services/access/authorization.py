@@ -116,6 +116,7 @@ RULES: dict[str, Rule] = {
     # It reads all that is stored of many runs.
     RULE_BOOK + "TestRule": Rule(Role.VIEWER, Kind.EXPORT, ("name",)),
     RULE_BOOK + "ListFirings": Rule(Role.VIEWER, resources=("parent",)),
+    RULE_BOOK + "WatchFirings": _read(),
     RULE_BOOK + "ListNotifications": Rule(Role.VIEWER, resources=("parent",)),
     RULE_BOOK + "RetryNotification": _command(Role.OPERATOR),
     RULE_BOOK + "ListDestinations": _read(),

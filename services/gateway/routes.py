@@ -294,6 +294,9 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
+# What rules have open, in all runs: every page shows it.
+FIRINGS = Topic("RuleService.WatchFirings", {}, ("after_sequence",), ("sequence",), snapshot=True, state="open")
+
 # Topics of `/api/v1/runtimes/{runtime}/stream`.
 RUNTIME_TOPICS: dict[str, Topic] = {
     "runtime": Topic(
@@ -332,6 +335,7 @@ RUNTIME_TOPICS: dict[str, Topic] = {
         needs_trial=True,
     ),
     "logs": Topic("LogService.StreamLogs", {"parent": TRIAL}, ("cursor",), ("cursor",), needs_trial=True),
+    "firings": FIRINGS,
 }
 
 # Topics of `/api/v1/stream`.
@@ -357,6 +361,7 @@ PLATFORM_TOPICS: dict[str, Topic] = {
         hidden="runtime_deleted",
     ),
     "events": Topic("RuntimeService.WatchEvents", {"parent": "runtimes/-"}, ("after_sequence",), ("sequence",)),
+    "firings": FIRINGS,
 }
 
 RUNTIME_STREAM = API + "/runtimes/{runtime}/stream"

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from google.protobuf.message import Message
 
@@ -98,6 +99,8 @@ class Ledger:
         self._chains: OrderedDict[str, tuple[Head, Firings]] = OrderedDict()
         # By id of the firing, oldest first.
         self._firings: OrderedDict[str, api.Firing] = OrderedDict()
+        # Those of them, and of older ones, that are not over.
+        self._open: OrderedDict[str, api.Firing] = OrderedDict()
         self.outbox = Outbox()
 
     # --- folding
@@ -176,10 +179,14 @@ class Ledger:
             )
             firing.record_time.FromDatetime(event.recorded_time)
             self._firings[payload.firing_id] = firing
+            if not payload.momentary:
+                self._open[payload.firing_id] = firing
             if len(self._firings) > MAX_LISTED:
                 self._firings.popitem(last=False)
-        elif isinstance(payload, facts.RuleCleared) and payload.firing_id in self._firings:
-            self._firings[payload.firing_id].cleared.CopyFrom(payload)
+        elif isinstance(payload, facts.RuleCleared):
+            self._open.pop(payload.firing_id, None)
+            if payload.firing_id in self._firings:
+                self._firings[payload.firing_id].cleared.CopyFrom(payload)
 
     async def wait_for(self, sequence: int) -> None:
         """Return when everything of the chains up to a position is folded."""
@@ -235,6 +242,11 @@ class Ledger:
     def firings(self) -> Iterable[api.Firing]:
         """Yield firings, newest first."""
         return reversed(self._firings.values())
+
+    def open_firings(self, most: int) -> api.OpenFirings:
+        """Describe what is open: how much, and the newest of it."""
+        newest = islice(reversed(self._open.values()), most)
+        return api.OpenFirings(name="firings/-", count=len(self._open), firings=newest, sequence=self.sequence)
 
     # --- appending
 

@@ -37,6 +37,8 @@ TESTED_TIME = timedelta(days=90)
 # Runs whose series are looked at for a warning, how long at most, and how near a name is that may have been meant.
 KNOWN_RUNS, KNOWN_SECONDS, NEAR = 20, 2.0, 0.8
 USUAL = ("train/", "eval/", "system/")
+# Firings that a watcher is told of at once, and how often it is told.
+MAX_OPEN, WATCH_SECONDS = 50, 0.25
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 MAX_REQUEST_ID = 128
@@ -232,6 +234,26 @@ class RuleService(rpc.RuleServiceServicer):
         shown = fitting(matching[:size])
         next_token = write_token(query, [shown[-1].sequence]) if len(shown) < len(matching) else ""
         return api.ListFiringsResponse(firings=shown, next_page_token=next_token, sequence=self._ledger.sequence)
+
+    async def WatchFirings(
+        self, request: api.WatchFiringsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[api.WatchFiringsResponse]:
+        seen = request.after_sequence
+        if self._ledger.sequence > seen:
+            yield self._open()
+        seen = self._ledger.sequence
+        yield api.WatchFiringsResponse(caught_up=True, sequence=seen)
+        while True:
+            # They come in bursts.
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._ledger.sequence > seen:
+                response = self._open()
+                seen = response.sequence
+                yield response
+
+    def _open(self) -> api.WatchFiringsResponse:
+        found = self._ledger.open_firings(MAX_OPEN)
+        return api.WatchFiringsResponse(open=found, sequence=found.sequence)
 
     # --- who was told
 

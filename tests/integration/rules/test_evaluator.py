@@ -130,11 +130,20 @@ async def test_a_run_is_watched_by_the_rules_of_its_configuration(
             assert listed not in everywhere.rules
             found = await stub.ListFirings(api.ListFiringsRequest(parent=listed.name), timeout=WAIT)
             assert [firing.fired.step for firing in found.firings] == [2]
+            watching = stub.WatchFirings(api.WatchFiringsRequest(), timeout=WAIT)
+            shown = (await anext(aiter(watching))).open
+            assert listed.name in [f"rules/{firing.fired.rule_id}" for firing in shown.firings]
+            await writer.points({3: 1.0})
+            async for response in watching:
+                if response.sequence > shown.sequence:
+                    break
+            assert response.open.count == shown.count - 1
+            watching.cancel()
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await stub.DeleteRule(api.DeleteRuleRequest(name=listed.name), timeout=WAIT)
             assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     # Another process goes on from the checkpoint, and no other rule need be there.
-    await writer.points({3: 1.0, 4: 9.0})
+    await writer.points({4: 9.0})
     async with evaluating(shared_nats, tmp_path):
         await until(connection, one, lambda types: types == ["rule_fired", "rule_cleared", "rule_fired"])
 

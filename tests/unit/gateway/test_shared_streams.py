@@ -275,6 +275,7 @@ def test_states_are_shared_and_logs_are_not() -> None:
     shared = {name: subscribe(topic, path, []).is_shared for name, topic in RUNTIME_TOPICS.items()}
     assert shared == {
         "runtime": True, "trials": True, "trial": True, "events": False, "metrics": False, "logs": False,
+        "firings": True,
     }  # fmt: skip
 
 

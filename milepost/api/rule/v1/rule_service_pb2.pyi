@@ -219,6 +219,34 @@ class ListFiringsResponse(_message.Message):
     sequence: int
     def __init__(self, firings: _Optional[_Iterable[_Union[Firing, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
+class WatchFiringsRequest(_message.Message):
+    __slots__ = ("after_sequence",)
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    after_sequence: int
+    def __init__(self, after_sequence: _Optional[int] = ...) -> None: ...
+
+class OpenFirings(_message.Message):
+    __slots__ = ("name", "count", "firings", "sequence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRINGS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    count: int
+    firings: _containers.RepeatedCompositeFieldContainer[Firing]
+    sequence: int
+    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ..., firings: _Optional[_Iterable[_Union[Firing, _Mapping]]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class WatchFiringsResponse(_message.Message):
+    __slots__ = ("open", "sequence", "caught_up")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
+    open: OpenFirings
+    sequence: int
+    caught_up: bool
+    def __init__(self, open: _Optional[_Union[OpenFirings, _Mapping]] = ..., sequence: _Optional[int] = ..., caught_up: bool = ...) -> None: ...
+
 class Notification(_message.Message):
     __slots__ = ("name", "state", "runtime", "rule", "firing_id", "destination", "cleared", "title", "create_time", "update_time", "attempt_count", "status_code", "detail", "sequence")
     NAME_FIELD_NUMBER: _ClassVar[int]

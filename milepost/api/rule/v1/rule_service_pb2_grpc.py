@@ -76,6 +76,11 @@ class RuleServiceStub(object):
                 request_serializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsResponse.FromString,
                 _registered_method=True)
+        self.WatchFirings = channel.unary_stream(
+                '/milepost.api.rule.v1.RuleService/WatchFirings',
+                request_serializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsResponse.FromString,
+                _registered_method=True)
         self.ListNotifications = channel.unary_unary(
                 '/milepost.api.rule.v1.RuleService/ListNotifications',
                 request_serializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListNotificationsRequest.SerializeToString,
@@ -162,6 +167,13 @@ class RuleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchFirings(self, request, context):
+        """What is open, whenever it changes: all of it each time, so that who has missed something has it with the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNotifications(self, request, context):
         """Who was told of what, or could not be, newest first: of the newest 10,000 of each state. NOT_FOUND: as above.
         """
@@ -233,6 +245,11 @@ def add_RuleServiceServicer_to_server(servicer, server):
                     servicer.ListFirings,
                     request_deserializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsRequest.FromString,
                     response_serializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsResponse.SerializeToString,
+            ),
+            'WatchFirings': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFirings,
+                    request_deserializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsResponse.SerializeToString,
             ),
             'ListNotifications': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNotifications,
@@ -473,6 +490,33 @@ class RuleService(object):
             '/milepost.api.rule.v1.RuleService/ListFirings',
             milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsRequest.SerializeToString,
             milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.ListFiringsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFirings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/milepost.api.rule.v1.RuleService/WatchFirings',
+            milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsRequest.SerializeToString,
+            milepost_dot_api_dot_rule_dot_v1_dot_rule__service__pb2.WatchFiringsResponse.FromString,
             options,
             channel_credentials,
             insecure,

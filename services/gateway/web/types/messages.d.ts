@@ -1289,6 +1289,13 @@ declare namespace Api {
     sequence: number
   }
 
+  interface OpenFirings {
+    name: string
+    count: number
+    firings: Firing[]
+    sequence: number
+  }
+
   interface RetryNotificationResponse {
     notification: Notification | null
   }
@@ -1329,6 +1336,13 @@ declare namespace Api {
   interface UpdateRuleResponse {
     rule: Rule | null
     warnings: string[]
+  }
+
+  interface WatchFiringsResponse {
+    open: OpenFirings | null
+    sequence: number
+    caught_up: boolean
+    age_seconds?: number
   }
 
   interface CloneRuntimeResponse {
