@@ -29,7 +29,7 @@ function App() {
   if (page === 'audit') return html`<${AuditPage} key=${id} id=${id} />`
   if (page === 'trials') return html`<${TrialsPage} />`
   if (page === 'rules') return html`<${RulesPage} />`
-  return html`<${Shell} page=""><${Empty} title="There is no such page"><a href="/">All runtimes</a><//><//>`
+  return html`<${Shell} page="" alone><${Empty} title="There is no such page"><a href="/">All runtimes</a><//><//>`
 }
 
 const root = /** @type {HTMLElement} */ (document.getElementById('app'))

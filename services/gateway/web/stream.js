@@ -5,6 +5,7 @@ import { signIn } from './api.js'
 import { address } from './functions/query.js'
 import { parser } from './functions/sse.js'
 import { moveToken } from './functions/token.js'
+import { bellTopic, ring } from './state/bell.js'
 
 /**
  * @import { Query } from './functions/query.js'
@@ -61,13 +62,14 @@ export class Stream {
 
   /**
    * Ask for these topics. `positions` says where they begin ({metrics: [99120]}); those that were asked for before go
-   * on where they are.
+   * on where they are. What rules have open comes with every stream.
    *
-   * @param {string[]} topics
+   * @param {string[]} wanted
    * @param {Query} [query]
    * @param {Record<string, (string | number)[] | null>} [positions]
    */
-  subscribe(topics, query = {}, positions = {}) {
+  subscribe(wanted, query = {}, positions = {}) {
+    const topics = [...wanted, bellTopic]
     this.token = moveToken(this.token, positions)
     const same = topics.join() === this.topics.join() && JSON.stringify(query) === JSON.stringify(this.query)
     this.topics = topics
@@ -180,7 +182,10 @@ export class Stream {
   /** @param {ServerEvent} message */
   #deliver(message) {
     const content = JSON.parse(message.data)
-    if (message.event === 'feed') {
+    if (message.event === bellTopic) ring(content)
+    else if (content.topic === bellTopic) {
+      // Without the rule service the page is no worse.
+    } else if (message.event === 'feed') {
       if (content.state === 'live') this.#lost.delete(content.topic)
       else this.#lost.add(content.topic)
       this.#showLive()

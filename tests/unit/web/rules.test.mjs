@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   daily,
+  firingAddress,
+  firingPlace,
   followed,
   isOpen,
   lookedFor,
@@ -27,6 +29,15 @@ test('what follows is said only of a rule that acts', () => {
   assert.equal(followed({ actions, watching_only: true }), 'watches only')
   assert.equal(followed({ actions, watching_only: false, disabled: true }), 'disabled')
   assert.equal(followed({ actions: [], watching_only: false }), 'watches only')
+})
+
+test('a firing leads to its step, or else to its event', () => {
+  const firing = { runtime: 'runtimes/rt-1', sequence: 7, fired: { trial: 2, step: 1200 } }
+  assert.equal(firingAddress(firing), '/runtimes/rt-1?trial=2&pin=1200')
+  assert.equal(firingPlace(firing, new Map()), 'rt-1 · trial 2 · step 1,200')
+  const stepless = { ...firing, fired: { trial: 0, step: 0 } }
+  assert.equal(firingAddress(stepless), '/runtimes/rt-1?tab=events&event=7')
+  assert.equal(firingPlace(stepless, new Map([['runtimes/rt-1', 'llama']])), 'llama')
 })
 
 test('firings are counted by day, and those that are open come first', () => {

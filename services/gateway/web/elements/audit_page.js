@@ -60,6 +60,7 @@ export function AuditPage({ id }) {
   const events = walk.events.value
   return html`<${Shell}
     page="audit"
+    alone
     connection=${walk.state.connection}
     crumbs=${html`
       <span aria-hidden="true">/</span>

@@ -52,6 +52,14 @@ const paths = {
     stroke-linecap="round"
     stroke-linejoin="round"
   />`,
+  bell: html`<path
+    d="M8 2a3.8 3.8 0 0 0-3.8 3.8c0 3.4-1.4 4.6-1.4 5.4h10.4c0-.8-1.4-2-1.4-5.4A3.8 3.8 0 0 0 8 2zm-1.5 11.4h3"
+    fill="none"
+    stroke="currentColor"
+    stroke-width="1.4"
+    stroke-linejoin="round"
+    stroke-linecap="round"
+  />`,
   stop: html`<rect x="3.5" y="3.5" width="9" height="9" rx="1.6" fill="currentColor" />`,
   play: html`<path d="M5 3.2v9.6L13 8z" fill="currentColor" />`,
   pause: html`<path d="M5 3.5v9m6-9v9" stroke="currentColor" stroke-width="2.2" stroke-linecap="round" />`,

@@ -3,8 +3,17 @@
 import { html, useEffect, useMemo, useSignal } from '../html.js'
 import { ApiError, get, getAll, post } from '../api.js'
 import { count, duration, plural, words } from '../functions/format.js'
-import { address } from '../functions/query.js'
-import { daily, followed, isOpen, lookedFor, openFirst, ruleFile, ruleId } from '../functions/rules.js'
+import {
+  daily,
+  firingAddress,
+  firingPlace,
+  followed,
+  isOpen,
+  lookedFor,
+  openFirst,
+  ruleFile,
+  ruleId,
+} from '../functions/rules.js'
 import { time } from '../functions/wire.js'
 import { useKeys } from '../state/keyboard.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
@@ -66,7 +75,7 @@ export function RulesPage() {
   }, [])
   useKeys({ Escape: () => (parameter('rule') ? setParameters({ rule: '' }) : navigate('/')) })
   const all = found.value
-  return html`<${Shell} page="rules" crumbs=${html`<h1 class="off-screen">Rules</h1>`}>
+  return html`<${Shell} page="rules" alone crumbs=${html`<h1 class="off-screen">Rules</h1>`}>
     <div class="list-page rules-page">
       <${Problem} error=${error.value} />
       ${!all && !error.value && html`<div class="page-loading" aria-busy="true"></div>`}
@@ -249,21 +258,14 @@ function FiringList({ firings, names }) {
 
 /** @param {{ firing: Api.Firing, names: Map<string, string> }} properties */
 function FiringRow({ firing, names }) {
-  const { fired, runtime, sequence } = firing
+  const { fired } = firing
   if (!fired) return null
-  const place = [
-    names.get(runtime) || runtime.replace(/^runtimes\//, ''),
-    fired.trial && `trial ${fired.trial}`,
-    fired.step && `step ${count(fired.step)}`,
-  ].filter(Boolean)
-  // Where it is not at a step, its event says when it was.
-  const query = fired.step ? { trial: fired.trial, pin: fired.step } : { tab: 'events', event: sequence }
   return html`<li class="firing-row" data-open=${isOpen(firing)}>
     <span class="firing-severity">
       <${Tag} tone=${severityTones[fired.severity ?? 'WARNING']}>${words(fired.severity)}<//>
     </span>
     <span class="firing-what"><b>${fired.rule_name || fired.rule_id}</b> ${fired.message}</span>
-    <a class="firing-place" href=${address(`/${runtime}`, query)}>${place.join(' · ')}</a>
+    <a class="firing-place" href=${firingAddress(firing)}>${firingPlace(firing, names)}</a>
     <span class="firing-end">${ending(firing)}</span>
     <span class="firing-time"><${Ago} time=${firing.record_time} /></span>
   </li>`

@@ -5,6 +5,7 @@ import { theme } from '../state/preferences.js'
 import { session, signOut } from '../state/session.js'
 import { useKeys } from '../state/keyboard.js'
 import { Badge } from './badge.js'
+import { Bell } from './bell.js'
 import { Dialog } from './dialog.js'
 import { Icon, Mark } from './icon.js'
 import { Menu } from './menu.js'
@@ -38,14 +39,17 @@ const keys = [
 ]
 
 /**
+ * `alone`: the page has no live stream.
+ *
  * @param {{
  *   page: string,
+ *   alone?: boolean,
  *   connection?: ReadonlySignal<string>,
  *   crumbs?: ComponentChildren,
  *   children?: ComponentChildren,
  * }} properties
  */
-export function Shell({ page, connection, crumbs, children }) {
+export function Shell({ page, alone, connection, crumbs, children }) {
   const help = useSignal(false)
   useKeys({ '?': () => (help.value = true) })
   const [nextTheme, themeIcon, themeName] = themes[theme.value] ?? themes.system
@@ -60,6 +64,7 @@ export function Shell({ page, connection, crumbs, children }) {
       </nav>
       <div class="crumbs">${crumbs}</div>
       ${connection && html`<${Badge} connection=${connection} />`}
+      <${Bell} alone=${alone} />
       <button
         type="button"
         class="quiet round"

@@ -1,6 +1,7 @@
 // @ts-check
 // Rules as people read and write them. Pure.
-import { duration, value as number, words } from './format.js'
+import { count, duration, value as number, words } from './format.js'
+import { address } from './query.js'
 
 /** @typedef {Record<string, unknown>} Values */
 
@@ -94,6 +95,43 @@ export function daily(times, now, days = 14) {
  */
 export function isOpen({ fired, cleared }) {
   return !cleared && !fired?.momentary
+}
+
+/** @type {Record<string, string>} */
+const severityTones = { INFO: 'neutral', WARNING: 'warning', CRITICAL: 'bad' }
+
+/**
+ * How a firing is coloured.
+ *
+ * @param {Api.Firing} firing
+ */
+export function severityTone({ fired }) {
+  return severityTones[fired?.severity ?? 'WARNING']
+}
+
+/**
+ * Where a firing is seen best: the run with its step pinned, else its event, which says when it was.
+ *
+ * @param {Api.Firing} firing
+ */
+export function firingAddress({ fired, runtime, sequence }) {
+  const query = fired?.step ? { trial: fired.trial, pin: fired.step } : { tab: 'events', event: sequence }
+  return address(`/${runtime}`, query)
+}
+
+/**
+ * In which run, trial and step, in words. `names` are those of runs.
+ *
+ * @param {Api.Firing} firing
+ * @param {Map<string, string>} names
+ */
+export function firingPlace({ fired, runtime }, names) {
+  const parts = [
+    names.get(runtime) || runtime.replace(/^runtimes\//, ''),
+    fired?.trial && `trial ${fired.trial}`,
+    fired?.step && `step ${count(fired.step)}`,
+  ]
+  return parts.filter(Boolean).join(' · ')
 }
 
 /**
