@@ -168,6 +168,10 @@ def _describe_own_rules(schemas: dict[str, Any]) -> None:
     rules = schemas[CONFIGURATION_NAME]["properties"]["rules"]["anyOf"][0]
     sent = schemas["config.v1.RuleSent"]["properties"]
     properties = {**rules["items"]["properties"], **{name: sent[name] for name in sent if name != "selector"}}
+    # The curve of a baseline is read when a rule is made.
+    kinds = [kind for kind in schemas["config.v1.DetectorSent"]["oneOf"] if "baseline" not in kind["properties"]]
+    schemas["config.v1.RunDetectorSent"] = {"oneOf": kinds}
+    properties["detector"] = {"$ref": "#/components/schemas/config.v1.RunDetectorSent"}
     rules["items"] = {**rules["items"], "properties": properties, "additionalProperties": False}
 
 

@@ -40,6 +40,9 @@ NOT_IN_THE_DOCUMENT = (
     ("configuration_text", ""),
     ("configuration_changes_text", ""),
     ("rule.selector", ""),
+    # Ids of a list, each once.
+    ("rules[", "is that of rules["),
+    ("rules[", "is not a pattern of RE2"),
     ("rule.detector.log_pattern.pattern", ""),
     # Two parameters together: OpenAPI 3.1 describes each alone.
     ("last_step", "must not be before first_step"),

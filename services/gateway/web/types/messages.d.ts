@@ -61,7 +61,7 @@ declare namespace Api {
       id: string
       name?: string | null
       display_name?: string | null
-      detector: DetectorSent
+      detector: RunDetectorSent
       hold_seconds?: number | null
       severity?: 'INFO' | 'WARNING' | 'CRITICAL' | null
       actions?: ActionSent[] | null
