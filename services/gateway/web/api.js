@@ -6,6 +6,7 @@ import { address } from './functions/query.js'
 /** @typedef {{ field: string, description: string }} Violation */
 
 const timeoutMilliseconds = 30_000
+const unreachable = 'The server cannot be reached. Is `milepost up` running?'
 
 export class ApiError extends Error {
   /**
@@ -74,6 +75,43 @@ export function remove(path, query) {
   return request('DELETE', address(`/api/v1${path}`, query ?? {}))
 }
 
+/**
+ * Post, and read the answer line by line. `onMessage` gets each.
+ *
+ * @param {string} path
+ * @param {object} body
+ * @param {(message: any) => void} onMessage
+ * @param {{ signal?: AbortSignal }} [options]
+ */
+export async function postLines(path, body, onMessage, { signal } = {}) {
+  const response = await fetch(`/api/v1${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'x-milepost-csrf': '1' },
+    body: JSON.stringify(body),
+    signal,
+  }).catch((error) => {
+    if (error.name === 'AbortError') throw error
+    throw new ApiError(0, 'UNAVAILABLE', unreachable)
+  })
+  if (response.status === 401) signIn()
+  if (!response.ok) throw failureOf(response, parse(await response.text()))
+  const stream = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body)
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  for (;;) {
+    const { value, done } = await reader.read()
+    const lines = (rest + (value ?? '')).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines.filter(Boolean)) {
+      const message = JSON.parse(line)
+      const { problem } = message
+      if (problem) throw new ApiError(problem.status, problem.code, problem.detail, problem.violations)
+      onMessage(message)
+    }
+    if (done) return
+  }
+}
+
 /** Go and sign in, and come back here. */
 export function signIn() {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`)
@@ -109,17 +147,22 @@ async function request(method, url, body, { signal } = {}) {
     })
   } catch (error) {
     if (error.name === 'AbortError') throw error
-    const message =
-      error.name === 'TimeoutError'
-        ? 'The server did not answer within 30 s.'
-        : 'The server cannot be reached. Is `milepost up` running?'
+    const message = error.name === 'TimeoutError' ? 'The server did not answer within 30 s.' : unreachable
     throw new ApiError(0, 'UNAVAILABLE', message)
   }
   if (response.status === 401) signIn()
   const text = await response.text()
   const answer = parse(text)
   if (response.ok) return answer ?? {}
-  throw new ApiError(
+  throw failureOf(response, answer)
+}
+
+/**
+ * @param {Response} response
+ * @param {any} answer
+ */
+function failureOf(response, answer) {
+  return new ApiError(
     response.status,
     answer?.code ?? '',
     answer?.detail || answer?.title || `${response.status} ${response.statusText}`,

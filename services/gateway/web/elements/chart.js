@@ -13,9 +13,12 @@ import {
   titleOf,
 } from '../functions/plot.js'
 import { address } from '../functions/query.js'
+import { newRuleAddress } from '../functions/rules.js'
 import { formatOf } from '../functions/units.js'
 import { appearance } from '../state/preferences.js'
 import { settings } from '../state/chart_settings.js'
+import { navigate } from '../state/location.js'
+import { mayChange } from '../state/session.js'
 import { Canvas, axisWidth } from './canvas.js'
 import { Icon } from './icon.js'
 import { lazy } from './lazy.js'
@@ -457,6 +460,9 @@ function ChartMenu({ store, name, data, canvas, table, smoothThis, large, list, 
       'Copy as Python',
       () => files().then((to) => to.copyPython({ parents: store.parents, keys: [name], view: store.view.peek() })),
     ],
+    ...(store.parents.length === 1 && mayChange()
+      ? [['New rule', () => navigate(newRuleAddress(store.parents[0], name))]]
+      : []),
   ]
   return html`<${Menu} label=${`Options of ${titleOf(name)}`} items=${items}><${Icon} name="more" /><//>`
 }

@@ -3,6 +3,8 @@
 import { html, useEffect, useSignal } from '../html.js'
 import { get } from '../api.js'
 import { compare, flatten, inlineScalar, nearest, resolvedOf, stripped } from '../functions/configuration.js'
+import { address } from '../functions/query.js'
+import { lookedFor } from '../functions/rules.js'
 import { parameter, setParameters } from '../state/location.js'
 import { Copy } from './button.js'
 import { Problem } from './dialog.js'
@@ -12,6 +14,27 @@ import { Environment } from './environment.js'
  * @import { RuntimeState } from '../state/runtime.js'
  * @import { Signal } from '../vendor/signals.js'
  */
+
+/**
+ * The rules that it has brought, in words; each leads to what it found.
+ *
+ * @param {{ runtime: Api.Runtime }} properties
+ */
+function OwnRules({ runtime }) {
+  const rules = runtime.configuration?.rules ?? []
+  if (rules.length === 0) return null
+  return html`<section aria-label="Rules of this run">
+    <h3>Rules of this run</h3>
+    <ul class="own-rules">
+      ${rules.map(
+        (rule) => html`<li key=${rule.id}>
+          <a href=${address('/rules', { rule: `${runtime.runtime_id}.${rule.id}` })}>${rule.display_name || rule.id}</a>
+          ${' '}${lookedFor(/** @type {Api.Rule} */ (/** @type {unknown} */ (rule)))}
+        </li>`,
+      )}
+    </ul>
+  </section>`
+}
 
 /** @param {{ state: RuntimeState }} properties */
 export function Configuration({ state }) {
@@ -40,6 +63,7 @@ export function Configuration({ state }) {
   }, [against])
   if (!runtime) return null
   return html`<div class="configuration">
+    <${OwnRules} runtime=${runtime} />
     <div class="events-bar">
       <label class="field inline">
         <span>Compare with</span>

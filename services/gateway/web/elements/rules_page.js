@@ -8,6 +8,7 @@ import {
   firingAddress,
   firingPlace,
   followed,
+  isOfRun,
   isOpen,
   lookedFor,
   openFirst,
@@ -21,6 +22,7 @@ import { mayChange } from '../state/session.js'
 import { Action, Copy } from './button.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
+import { lazy, stylesheet } from './lazy.js'
 import { Ago } from './live_time.js'
 import { Shell } from './shell.js'
 import { Tag } from './status.js'
@@ -36,6 +38,10 @@ import { Tag } from './status.js'
  *   more: boolean,
  * }} Found
  */
+
+const formSheet = () => stylesheet('/static/css/rule_form.css')
+const RuleForm = lazy(() => Promise.all([import('./rule_form.js'), formSheet()]).then(([module]) => module.RuleForm))
+const RuleTrial = lazy(() => Promise.all([import('./rule_trial.js'), formSheet()]).then(([module]) => module.RuleTrial))
 
 const refreshPause = 5_000
 const firingsAsked = 1000
@@ -73,7 +79,7 @@ export function RulesPage() {
     const timer = setInterval(() => document.hidden || load(), refreshPause)
     return () => clearInterval(timer)
   }, [])
-  useKeys({ Escape: () => (parameter('rule') ? setParameters({ rule: '' }) : navigate('/')) })
+  useKeys({ Escape: leave })
   const all = found.value
   return html`<${Shell} page="rules" alone crumbs=${html`<h1 class="off-screen">Rules</h1>`}>
     <div class="list-page rules-page">
@@ -84,9 +90,19 @@ export function RulesPage() {
   <//>`
 }
 
+/** Close what is open, else the page. */
+function leave() {
+  if (parameter('new')) setParameters({ new: '', run: '', trial: '' })
+  else if (parameter('rule')) setParameters({ rule: '' })
+  else navigate('/')
+}
+
 /** @returns {Promise<Found>} */
 async function ask() {
-  const [rules, newest, open, notifications, destinations, runs] = await Promise.all([
+  const chosen = parameter('rule')
+  const [own, rules, newest, open, notifications, destinations, runs] = await Promise.all([
+    // Those of a run are on its page; one that is asked for is here too.
+    isOfRun(chosen) ? get(`/rules/${encodeURIComponent(chosen)}`) : null,
     getAll('/rules', 'rules', { page_size: 1000 }),
     get('/rules/-/firings', { page_size: firingsAsked }),
     // However long ago.
@@ -97,7 +113,7 @@ async function ask() {
   ])
   const firings = new Map([...open.firings, ...newest.firings].map((one) => [one.event_id, one]))
   return {
-    rules: rules.rules ?? [],
+    rules: [...(own?.rule ? [own.rule] : []), ...(rules.rules ?? [])],
     firings: openFirst([...firings.values()]),
     notifications: notifications.notifications ?? [],
     destinations,
@@ -112,10 +128,25 @@ function Sections({ found, load }) {
   const firings = found.firings.filter((one) => !chosen || one.fired?.rule_id === chosen)
   const told = found.notifications.filter((one) => !chosen || one.rule === `rules/${chosen}`)
   const open = firings.filter(isOpen).length
+  const making = parameter('new') !== ''
+  const made = (/** @type {string} */ id) => {
+    setParameters({ new: '', run: '', trial: '', rule: id })
+    load()
+  }
   const whose = chosen ? html` <span class="faint">of <code>${chosen}</code></span>` : ''
   return html`
     <section class="card padded" aria-label="Rules">
-      <h2>Rules <span class="faint">${count(found.rules.length)}</span></h2>
+      <div class="rules-head">
+        <h2>Rules <span class="faint">${count(found.rules.length)}</span></h2>
+        ${
+          mayChange() &&
+          !making &&
+          html`<button type="button" class="button small" onClick=${() => setParameters({ new: 'train/loss' })}>
+            New rule
+          </button>`
+        }
+      </div>
+      ${making && html`<${RuleForm} destinations=${destinationsOf(found)} onMade=${made} />`}
       <${RuleList} found=${found} chosen=${chosen} />
     </section>
     <section class="card padded" aria-label="Firings">
@@ -128,6 +159,11 @@ function Sections({ found, load }) {
       <${DeliveryList} told=${told} names=${found.names} load=${load} />
     </section>
   `
+}
+
+/** @param {Found} found */
+function destinationsOf({ destinations }) {
+  return (destinations.destinations ?? []).map((one) => one.name.replace(/^destinations\//, ''))
 }
 
 /** @param {{ found: Found, chosen: string }} properties */
@@ -214,9 +250,9 @@ function RuleDetail({ rule }) {
   const file = ruleFile(rule)
   const commands = [
     [`milepost rule test ${id} --since 30d`, 'where it would have fired'],
-    [`milepost rule update ${id} rule.yaml`, 'replace it by the file beside, changed'],
-    rule.disabled ? null : [`milepost rule disable ${id}`, 'have it fire no more'],
-    [`milepost rule delete ${id}`, 'what it found stays in the log'],
+    isOfRun(id) ? null : [`milepost rule update ${id} rule.yaml`, 'replace it by the file beside, changed'],
+    rule.disabled || isOfRun(id) ? null : [`milepost rule disable ${id}`, 'have it fire no more'],
+    isOfRun(id) ? null : [`milepost rule delete ${id}`, 'what it found stays in the log'],
   ]
   return html`<div class="rule-detail">
     <div>
@@ -225,7 +261,7 @@ function RuleDetail({ rule }) {
       <p class="faint">Revision ${rule.revision}, by ${rule.owner}, <${Ago} time=${rule.update_time} /></p>
     </div>
     <div>
-      <h3>To change it</h3>
+      <h3>${isOfRun(id) ? 'Part of the configuration of its run' : 'To change it'}</h3>
       <dl class="rule-commands">
         ${commands.flatMap((one) =>
           one
@@ -235,6 +271,7 @@ function RuleDetail({ rule }) {
         )}
       </dl>
     </div>
+    <${RuleTrial} rule=${rule} />
   </div>`
 }
 
@@ -286,7 +323,7 @@ function Destinations({ answer }) {
   return html`<p class="faint rule-destinations">
     ${
       destinations.length === 0
-        ? html`Rules may tell nobody yet. Whoever runs Milepost lists destinations in
+        ? html`Rules may tell nobody yet. Whoever runs Milepost lists destinations in${' '}
             <code>destinations.yaml</code> of the data directory, such as <code>${exampleDestinations}</code>`
         : 'Rules may tell '
     }

@@ -17,6 +17,26 @@ export function ruleId({ name }) {
   return name.replace(/^rules\//, '')
 }
 
+/**
+ * Where a new rule is made for a series.
+ *
+ * @param {string} trial `runtimes/{runtime}/trials/{trial}`
+ * @param {string} key
+ */
+export function newRuleAddress(trial, key) {
+  const [, run, , number] = trial.split('/')
+  return address('/rules', { new: key, run, trial: number === '1' ? '' : number })
+}
+
+/**
+ * Whether a rule is part of the configuration of a run, whose id is before its own.
+ *
+ * @param {string} id
+ */
+export function isOfRun(id) {
+  return id.includes('.')
+}
+
 /** @type {Record<string, string>} */
 const sides = { UP: 'above', DOWN: 'below' }
 /** @type {Record<string, (detector: any) => string>} */

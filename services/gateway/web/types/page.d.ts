@@ -52,7 +52,9 @@ type Listed<Path extends string> = {
 type Answer<Path extends string> = [Listed<Path>] extends [never]
   ? Path extends `/runtimes/${string}`
     ? Api.GetRuntimeResponse
-    : Api.GetTrialResponse
+    : Path extends `/rules/${string}`
+      ? Api.GetRuleResponse
+      : Api.GetTrialResponse
   : Listed<Path>
 
 /** The answer to a command: the runtime as it is then, or what would be lost. */
