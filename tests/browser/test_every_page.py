@@ -15,6 +15,7 @@ PAGES = (
     "/?new=1",
     "/trials",
     "/rules?rule=fell-fast",
+    "/rules?new=train/loss",
     "/trials?compare={search}/1,{search}/2,{search}/3",
     "/{run}",
     "/{fired}?tab=events",

@@ -147,4 +147,6 @@ def test_the_bell_rings_on_every_page_for_a_rule_that_a_run_has_brought(stack: S
         expect(page.get_by_role("region", name="Firings").locator(".firing-row")).to_contain_text("open")
     finally:
         stack.client.stop_runtime(name)
-    expect(page.get_by_role("region", name="Firings").locator(".firing-row")).to_contain_text("came to rest", timeout=PATIENCE)
+    expect(page.get_by_role("region", name="Firings").locator(".firing-row")).to_contain_text(
+        "came to rest", timeout=PATIENCE
+    )

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -14,11 +15,13 @@ from grpc_status import rpc_status
 from milepost.api.config.v1 import rule_pb2 as rules
 from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.api.rule.v1.rule_service_pb2_grpc import RuleServiceStub
+from milepost.domain import rules as rule_domain
 from milepost.eventlog import RULES_SUBJECT
 from milepost.eventlog.nats.connection import Connection
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.ids import new_runtime_id
 from services.rules.application import Application, Options
+from tests.support.servers.gateway import running_gateway
 from tests.support.servers.servers import NatsServer
 
 WAIT = 30.0
@@ -122,3 +125,41 @@ async def test_a_repeated_request_makes_one_rule(
                 break
         assert pages.count(first.rule.name) == 1
         assert len(pages) == page.total_size
+
+
+async def test_what_is_wrong_is_refused_at_the_door_of_http_too(
+    connection: Connection, shared_nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as parts:
+        application = Application(
+            Options("127.0.0.1:0", tmp_path, shared_nats.url, runtime_address=NOWHERE, metrics_address=NOWHERE)
+        )
+        await application.start()
+        parts.push_async_callback(application.stop)
+        base = await parts.enter_async_context(running_gateway({"rules": f"127.0.0.1:{application.port}"}))
+        headers = {"x-milepost-csrf": "1", "content-type": "application/json"}
+        client = await parts.enter_async_context(httpx.AsyncClient(base_url=base, headers=headers, timeout=WAIT))
+        channel = await parts.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{application.port}"))
+
+        async def refused(detector: str, field: str) -> None:
+            for path in ("/api/v1/rules", "/api/v1/rules:test"):
+                answer = await client.post(path, content=f'{{"rule": {{"detector": {detector}}}}}')
+                assert answer.status_code == 400, answer.text
+                assert [one["field"] for one in answer.json()["violations"]] == [f"rule.detector.{field}"]
+
+        await refused('{"log_pattern": {"pattern": "(?<=a)b"}}', "log_pattern.pattern")
+        nan = '{"threshold": {"series": "train/loss", "comparison": "ABOVE", "value": %s}}'
+        await refused(nan % '"NaN"', "threshold.value")
+        await refused(nan % '"Infinity"', "threshold.value")
+        await refused(nan % '"five"', "threshold.value")
+        broken = await client.post("/api/v1/rules", content='{"rule": {"detector": %s}}' % (nan % "NaN"))
+        assert broken.status_code == 400
+        # As many as there are, so that this is the one too many.
+        monkeypatch.setattr(rule_domain, "MAX_RULES", len(application.ledger.rule_ids()))
+        body: dict[str, object] = {"rule": {"detector": {"not_finite": {}}}}
+        too_many = await client.post("/api/v1/rules", json=body)
+        assert (too_many.status_code, too_many.json()["reason"]) == (429, "TOO_MANY_RULES")
+        assert (await client.post("/api/v1/rules", json={**body, "validate_only": True})).status_code == 200
+        with pytest.raises(grpc.aio.AioRpcError) as over_grpc:
+            await RuleServiceStub(channel).CreateRule(api.CreateRuleRequest(rule=loss_above(1.0)), timeout=WAIT)
+        assert over_grpc.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
