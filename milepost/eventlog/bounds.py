@@ -1,7 +1,7 @@
 """How much of what an attempt says is taken in: an event of one may be as large as a message, and be shown in every list.
 
-Our own trainers stay far below (see `milepost.training.loop.declared`). What is beyond is cut or left out wherever an event is
-read, the same in every reader; the event itself stays as it is in the log.
+Our own trainers stay far below (see `milepost.training.loop.said.declared`). What is beyond is cut or left out wherever an
+event is read, the same in every reader; the event itself stays as it is in the log.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.ids import is_runtime_id, new_event_id
-from milepost.training.loop.declared import Declared
+from milepost.training.loop.said.declared import Declared
 from milepost.training.spooling.journal import (
     ACTOR,
     AttemptJournal,

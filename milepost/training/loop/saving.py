@@ -10,8 +10,8 @@ from typing import Any
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import InstanceReport, SnapshotWanted
 from milepost.training.loop.host import Host
-from milepost.training.loop.plan import Plan
 from milepost.training.loop.progress import Progress
+from milepost.training.loop.said.plan import Plan
 from milepost.training.saving.adopted import Adopted
 from milepost.training.saving.snapshots import Boundary
 

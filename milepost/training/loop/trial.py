@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from milepost import series_names
-from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.training.v1.training_pb2 import InstanceInstruction
-from milepost.installation.endpoints import Endpoints
-from milepost.names import trial_name
-from milepost.numbers import MAX_NUMBER
-from milepost.training.loop import declared
-from milepost.training.loop.alerts import Alerts
-from milepost.training.loop.beginning import Beginning
-from milepost.training.loop.card import card
 from milepost.training.loop.data.tracked import TrackedLoader
-from milepost.training.loop.epochs import Epochs
-from milepost.training.loop.evaluation import Evaluation, Evaluations
-from milepost.training.loop.host import Host
-from milepost.training.loop.parameters import Parameters
-from milepost.training.loop.plan import Plan
-from milepost.training.loop.progress import Progress
-from milepost.training.loop.saving import Saving, State
-from milepost.training.loop.stop import StopOrder
-from milepost.training.loop.stopping import Stopping
-from milepost.training.loop.values.averages import Averages
-from milepost.training.loop.values.optimizer_watch import OptimizerWatches
-from milepost.training.loop.values.step_values import StepValues
+from milepost.training.loop.evaluation import Evaluation
+from milepost.training.loop.said import declared
+from milepost.training.loop.saving import State
+from milepost.training.loop.training_loop import TrainingLoop
+from milepost.training.loop.trial_info import TrialInfo
 from milepost.training.saving.keeper import COMMIT_SECONDS
-from milepost.training.telemetry.batches import FINISHING, HEADLINE_KEYS
-from milepost.training.user_code import given
 
 Batch = TypeVar("Batch")
 
@@ -42,114 +21,15 @@ Batch = TypeVar("Batch")
 _READ_SECONDS = 10.0
 
 
-class Trial:
+class Trial(TrialInfo):
     """One training run as its code sees it. Whoever runs it makes it, and hands it to the entrypoint or the script."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self.position = host.position
-        self._plan = Plan(host)
-        self._progress = Progress(host)
-        self._beginning = Beginning(host, self._progress)
-        self._values = StepValues(host, self._beginning)
-        self._pending = self._values.pending
-        self._averages = Averages()
-        self._watches = OptimizerWatches(self._pending.update, host.warn)
-        self._saving = Saving(host, self._progress, self._plan)
-        self._stopping = Stopping(host, self._progress, self._saving)
-        self._alerts = Alerts(host)
-        self._evaluations = Evaluations(host, self._progress, self._beginning, self._values, self._stopping)
-        self._epochs = Epochs(host, self._progress, self._beginning, self._evaluations, self._stopping)
+    def __init__(self, loop: TrainingLoop) -> None:
+        super().__init__(loop.host, loop.progress, loop.plan)
+        self._loop = loop
+        self._steps = loop.steps
 
-    # --- what the trial is
-
-    @property
-    def step(self) -> int:
-        """The last step that was done; 0 before the first."""
-        return self.position.step
-
-    @property
-    def epoch(self) -> int:
-        """The current epoch, from 0; between two epochs the next one."""
-        return self._progress.epoch
-
-    @property
-    def batch(self) -> int:
-        """The current batch of this epoch, from 1."""
-        return self.position.batch
-
-    @property
-    def runtime_id(self) -> str:
-        return self._host.launch.runtime_id
-
-    @property
-    def number(self) -> int:
-        """The number of this trial among those of its runtime, from 1."""
-        return self._host.launch.trial
-
-    @property
-    def attempt(self) -> int:
-        """Which execution of the trial this is, from 1."""
-        return self._host.launch.attempt
-
-    @property
-    def rank(self) -> int:
-        """Which of the worker processes this is, from 0."""
-        return self._host.rank.rank
-
-    @property
-    def world_size(self) -> int:
-        """How many worker processes there are."""
-        return self._host.rank.world_size
-
-    @property
-    def parameters(self) -> Parameters:
-        """What the run was given, by name."""
-        return self._host.parameters
-
-    @property
-    def page(self) -> str:
-        """Where it is looked at; empty: nowhere."""
-        return self._host.page
-
-    @property
-    def endpoints(self) -> Endpoints | None:
-        """Where it is read. None: the stack that is found."""
-        return self._host.endpoints
-
-    @property
-    def name(self) -> str:
-        return trial_name(self.runtime_id, self.number)
-
-    @property
-    def configuration(self) -> RuntimeConfiguration:
-        """The configuration of the runtime, as resolved."""
-        return self._host.launch.configuration
-
-    def __repr__(self) -> str:
-        return f"<milepost.Trial {self.name} attempt {self.attempt}, step {self.step:,}, rank {self.rank} of {self.world_size}>"
-
-    def _repr_html_(self) -> str:
-        last_values = self._host.last_values
-        values = {key: last_values[key] for key in HEADLINE_KEYS if key in last_values}
-        name = self._host.launch.configuration.name or self.runtime_id
-        return card(name, self.page, self.step, self._plan.total_steps, values)
-
-    def series(self, key: str, form: str = "arrow") -> Any:
-        """Read back a series of this trial, every point that was logged so far.
-
-        Returns an Arrow table with step, time and value, or with `form="pandas"` a data frame.
-
-        Raises:
-            Unavailable: no server answers.
-            FailedPrecondition: pyarrow, or pandas, is not installed.
-        """
-        from milepost.client import Client
-        from milepost.series import as_form, read_series
-
-        self._host.wait_stored(_READ_SECONDS)
-        with Client(self.endpoints) as client:
-            return as_form(read_series(client, self.name, [key]).select(["step", "time", "value"]), form)
+    # --- what its code says of it
 
     def plan(
         self,
@@ -174,7 +54,7 @@ class Trial:
             eval_every_epochs: where it is given, evaluations come in every so many-th epoch only, and `eval_every` is
                 counted from the start of that epoch.
         """
-        self._plan.say(total_steps, steps_per_epoch, epochs, eval_every, batches_per_epoch, eval_every_epochs)
+        self._loop.plan.say(total_steps, steps_per_epoch, epochs, eval_every, batches_per_epoch, eval_every_epochs)
 
     def warn(self, problem: str, text: str) -> None:
         """Say a problem, once."""
@@ -190,11 +70,7 @@ class Trial:
 
         What looks like a secret is recorded as `[redacted: looks like a secret]`, unless `not_secret` names it.
         """
-        self.declare_read(declared.read(parameters, labels))
-
-    def declare_read(self, said: declared.Declared) -> None:
-        """Record what was read, and say what of it could not be kept as it was given."""
-        declared.record(said, self._host)
+        self._loop.declare_read(declared.read(parameters, labels))
 
     def alert(self, title: str, text: str = "", level: str = "warning") -> None:
         """Say something that somebody should know of: an event of this trial, at the current step.
@@ -205,7 +81,7 @@ class Trial:
         Args:
             level: `info`, `warning` or `error`.
         """
-        self._alerts.alert(title, text, level, self.position.step)
+        self._loop.alerts.alert(title, text, level, self.position.step)
 
     # --- beginning
 
@@ -229,7 +105,7 @@ class Trial:
             SnapshotInvalid: the snapshot does not verify.
             InvalidArgument: it is sharded, and `into` is not given.
         """
-        return self._beginning.restore(map_location, into)
+        return self._loop.beginning.restore(map_location, into)
 
     def restored_checkpoint(self) -> Path | None:
         """Return the checkpoint of another library to go on from; see `adopt`. None: start from the beginning.
@@ -239,7 +115,7 @@ class Trial:
         Raises:
             SnapshotInvalid: the snapshot does not verify.
         """
-        return self._beginning.restored_checkpoint()
+        return self._loop.beginning.restored_checkpoint()
 
     def shard(self, loader: Any, *, seed: int = 0) -> Any:
         """Return a PyTorch loader that gives each rank its part of every batch of another one.
@@ -266,7 +142,7 @@ class Trial:
         Raises:
             Stopped: a stop was asked for.
         """
-        return self._epochs.epochs(count)
+        return self._loop.epochs.epochs(count)
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Go through the batches of the current epoch, after a resume from where the snapshot was.
@@ -278,11 +154,11 @@ class Trial:
         Raises:
             Stopped: a stop was asked for.
         """
-        return self._epochs.batches(loader)
+        return self._loop.epochs.batches(loader)
 
     def leave_epoch(self) -> None:
         """End the epoch that the loop has left before its last batch. Between two epochs it does nothing."""
-        self._epochs.leave()
+        self._loop.epochs.leave()
 
     def track(self, loader: Iterable[Batch]) -> TrackedLoader:
         """Wrap the loader of a loop of one's own: each iteration over it is an epoch whose batches are counted.
@@ -306,29 +182,7 @@ class Trial:
         Raises:
             Stopped: a stop was asked for, and the loop uses neither `batches` nor `maybe_snapshot`.
         """
-        if type(values) is not dict:
-            values = self._values.named(values)
-        position, host = self.position, self._host
-        ends = commit and not self._pending
-        if ends and step is None:
-            number = position.step + 1
-        elif ends and type(step) is int and position.step < step <= MAX_NUMBER:
-            number = step
-        else:
-            combined = self._values.combine(values, step, commit)
-            if combined is None:
-                return
-            values, number = combined
-        if self._beginning.is_awaited:
-            self._beginning.attend(number)
-        position.step = number
-        host.rows.append(number, time.time(), values)
-        host.marker[0] = number
-        position.examples = 0
-        if number >= self._progress.full_step:
-            self._progress.pass_on(number)
-        if self._stopping.order is not None or host.agreement is not None:
-            self._stopping.stop_in_log()
+        self._steps.log(values, step, commit)
 
     def advance(self, step: int, *, epoch: int | None = None, batch: int | None = None) -> None:
         """Say that a framework has done this step, with no values to log. It is not interrupted by a stop.
@@ -338,22 +192,7 @@ class Trial:
             epoch: the current epoch, from 0.
             batch: batches of this epoch that are done.
         """
-        step = self._values.read_step(step) or 0
-        if self._beginning.is_awaited:
-            self._beginning.attend(step + 1)
-        position = self.position
-        if epoch is not None:
-            position.epoch = given.count(epoch)
-        if batch is not None:
-            position.batch = given.count(batch)
-        if step <= position.step:
-            return
-        position.step = step
-        self._host.marker[0] = step
-        if self._pending:
-            self._values.append_pending(step)
-        if step >= self._progress.full_step:
-            self._progress.pass_on(step)
+        self._steps.advance(step, epoch, batch)
 
     def complete_epoch(self, epoch: int) -> None:
         """Say that a framework has ended an epoch, or left it: its place is that of `advance`."""
@@ -362,7 +201,7 @@ class Trial:
 
     def accumulate(self, values: Mapping[str, Any], examples: float = 1) -> None:
         """Add the values of one micro-batch to the step under way, each a mean over so many examples."""
-        left_out = self._averages.add(series_names.flat(self._values.named(values)), examples)
+        left_out = self._loop.averages.add(series_names.flat(self._loop.values.named(values)), examples)
         if left_out:
             self.warn(
                 "accumulate", f"accumulate: {', '.join(left_out[:5])}: no number, or no examples behind it; left out"
@@ -373,11 +212,11 @@ class Trial:
 
         Under torchrun every process must call it, at the same step: `trial.log(trial.mean())`.
         """
-        return self._averages.take()
+        return self._loop.averages.take()
 
     def local_mean(self) -> dict[str, Any]:
         """Return the means over the micro-batches of this process alone: no other process takes part."""
-        return self._averages.take(alone=True)
+        return self._loop.averages.take(alone=True)
 
     def watch(self, optimizer: Any, prefix: str = "train") -> None:
         """Log an optimizer's learning rate, weight decay and gradient norm before clipping, with every step.
@@ -387,7 +226,7 @@ class Trial:
         `train`, where there are several optimizers; a second one under the same prefix is `train_2`. One that stands
         within another, as `accelerator.prepare` makes it, is found; what cannot be watched is said, and training goes on.
         """
-        self._watches.add(optimizer, prefix)
+        self._loop.watches.add(optimizer, prefix)
 
     # --- evaluations
 
@@ -400,14 +239,14 @@ class Trial:
                 Default: in the entrypoint of a runtime they are; a script of one's own computes what it computes by
                 itself, so there they are left alone.
         """
-        return self._evaluations.open(batch_count, keep_random)
+        return self._loop.evaluations.open(batch_count, keep_random)
 
     def evaluate_every(self, steps: float, function: Callable[[], object]) -> None:
         """Have a function run after every so many steps, between two batches.
 
         The function opens `trial.evaluation()` itself. One that a stop interrupted runs again right after the resume.
         """
-        self._evaluations.run_every(steps, function)
+        self._loop.evaluations.run_every(steps, function)
 
     def evaluation_due(self) -> bool:
         """Tell whether a stop interrupted the evaluation of this step, so that it must run again."""
@@ -429,12 +268,7 @@ class Trial:
         Raises:
             Stopped: a stop was asked for; the snapshot is committed.
         """
-        self._saving.by_interval = True
-        self._saving.register(state, sharded)
-        if self._progress.at_boundary:
-            self._stopping.stop_at_boundary()
-            if not self._evaluations.is_next and self._saving.is_due():
-                self._saving.take(facts.SNAPSHOT_REASON_INTERVAL)
+        self._loop.snapshots.maybe(state, sharded)
 
     def snapshot(self, state: Callable[[], State] | None = None, *, sharded: bool = False) -> None:
         """Take a snapshot now. Call it between two steps; of several ranks each at the same.
@@ -443,11 +277,7 @@ class Trial:
             StateNotSavable: the state could not be read back. Only in an entrypoint that Milepost runs, which is to be
                 mended before it trains for long; a script of one's own goes on, and the snapshot has failed.
         """
-        if state is not None:
-            self._saving.register(state, sharded)
-        self._saving.take(facts.SNAPSHOT_REASON_REQUEST)
-        if self._host.rank.led:
-            self._host.keeper.raise_refusal()
+        self._loop.snapshots.now(state, sharded)
 
     def adopt(self, checkpoint: str | Path, *, parts: Collection[str] = (), plain: Collection[str] = ()) -> None:
         """Record a checkpoint that another library has just written, a file or a folder, as a snapshot of this step.
@@ -460,11 +290,7 @@ class Trial:
             plain: patterns of the names of files that the library reads with `torch.load(weights_only=True)`: what that
                 refuses fails the snapshot, instead of the resume. Without any it is said what that would refuse.
         """
-        if self._host.refuses_snapshot(self.step):
-            return
-        self._beginning.begin()
-        reason = facts.SNAPSHOT_REASON_STOP if self.stop_requested else facts.SNAPSHOT_REASON_INTERVAL
-        self._saving.adopt(Path(checkpoint), parts, plain, reason)
+        self._loop.snapshots.adopt(Path(checkpoint), parts, plain)
 
     def wait_for_snapshot(self, seconds: float = COMMIT_SECONDS) -> None:
         """Wait until the snapshot that is under way is committed, or has failed.
@@ -474,6 +300,24 @@ class Trial:
         """
         self._host.keeper.wait(seconds)
 
+    # --- reading
+
+    def series(self, key: str, form: str = "arrow") -> Any:
+        """Read back a series of this trial, every point that was logged so far.
+
+        Returns an Arrow table with step, time and value, or with `form="pandas"` a data frame.
+
+        Raises:
+            Unavailable: no server answers.
+            FailedPrecondition: pyarrow, or pandas, is not installed.
+        """
+        from milepost.client import Client
+        from milepost.series import as_form, read_series
+
+        self._host.wait_stored(_READ_SECONDS)
+        with Client(self.endpoints) as client:
+            return as_form(read_series(client, self.name, [key]).select(["step", "time", "value"]), form)
+
     # --- stops and the end
 
     def should_stop(self) -> bool:
@@ -481,15 +325,15 @@ class Trial:
 
         A loop that asks is not interrupted by `log`: it takes its snapshot with `snapshot` and returns.
         """
-        return self._stopping.ask()
+        return self._loop.stopping.ask()
 
     @property
     def stop_requested(self) -> bool:
-        return self._stopping.order is not None
+        return self._loop.stopping.order is not None
 
     def explain_end(self, reason: str) -> None:
         """Keep why a framework ends training before the last step of its plan, such as early stopping."""
-        self._plan.explain_end(reason)
+        self._loop.plan.explain_end(reason)
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run of a script. A managed trial ends when its entrypoint returns; there it does nothing.
@@ -498,54 +342,3 @@ class Trial:
             exit_code: as for `milepost.finish`.
         """
         self._host.finish(exit_code)
-
-    # --- for whoever runs it
-
-    @property
-    def thread(self) -> threading.Thread | None:
-        """The one that has done the first step."""
-        return self._beginning.thread
-
-    def go_on_after(self, step: int | None) -> None:
-        """Go on after a step of which the script has a checkpoint of its own. None: the first step it logs says it."""
-        self._beginning.go_on_after(step)
-
-    def on_instruction(self, instruction: InstanceInstruction) -> None:
-        """Take an instruction of the driver. Called in the background thread."""
-        self._stopping.obey(instruction)
-
-    def request_stop(self, order: StopOrder) -> None:
-        """Stop at the next boundary, or after the step that the order names. May come from any thread."""
-        self._stopping.request(order)
-
-    @property
-    def left_for_stop(self) -> bool:
-        """Whether the loop was told of a stop by `should_stop`."""
-        return self._stopping.loop_was_told
-
-    def save_for_stop(self) -> None:
-        """Commit a snapshot of the last boundary, unless there is one."""
-        self._stopping.save()
-
-    def take_no_more_snapshots(self) -> None:
-        """Save nothing from now on: the attempt was given up, and nobody would know of it."""
-        self._host.keeper.close()
-
-    def complete(self) -> None:
-        """Take the last evaluation and the last snapshot when the entrypoint has returned."""
-        if self._beginning.is_done and self._progress.at_boundary:
-            self._evaluations.run_if_next()
-            if self._saving.has_news:
-                self._saving.take(facts.SNAPSHOT_REASON_END)
-        self.end()
-        self._host.keeper.wait()
-
-    def end(self) -> None:
-        """Note that the loop is over."""
-        self._values.end()
-        self._stopping.end()
-        self.position.phase = FINISHING
-
-    def early_end(self) -> str:
-        """Say that the loop has left before the last step of its plan. Empty: it has not, or there is no plan."""
-        return self._plan.early_end(self.step, self._values.count_from_zero)

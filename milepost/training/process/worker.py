@@ -26,6 +26,7 @@ from milepost.api.training.v1.training_pb2 import AttemptLaunch, Finished, Hello
 from milepost.training.loop.host import Rank
 from milepost.training.loop.parameters import BadParameter, bind
 from milepost.training.loop.stop import Stopped
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.process.console import OWN_LOGGER, LogPipe, divert_handlers, pipe_from_environment
 from milepost.training.process.environment import EnvironmentRecord
@@ -120,7 +121,9 @@ class Instance:
             # By way of the driver, as all other lines: in their order, and kept whatever happens here.
             write_line=partial(_write_own, pipe) if pipe is not None else None,
         )
-        self.trial = Trial(ManagedHost(launch, rank, self._background, marker, self._leave_waiting_loop))
+        host = ManagedHost(launch, rank, self._background, marker, self._leave_waiting_loop)
+        self._loop = TrainingLoop(host)
+        self.trial = Trial(self._loop)
         self._finishing = threading.Lock()
         self._environment: EnvironmentRecord | None = None
 
@@ -130,7 +133,7 @@ class Instance:
 
     def start(self) -> None:
         """Start the background, and say that this instance is there."""
-        self._background.start(self.trial.on_instruction)
+        self._background.start(self._loop.on_instruction)
         self._background.report(
             facts.InstanceStarted(
                 attempt=self._launch.attempt,
@@ -171,11 +174,11 @@ class Instance:
                 traceback.print_exception(error)
             self._wait_for_snapshot()
             return outcome
-        if self.trial.stop_requested and self.trial.left_for_stop:
+        if self._loop.is_stopped:
             return Outcome(
                 facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED, f"stopped after step {self.trial.step:,}"
             )
-        return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED, self.trial.early_end())
+        return Outcome(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED, self._loop.early_end())
 
     def _wait_for_snapshot(self) -> None:
         """What is being written when the code fails is committed: the next attempt goes on from there."""
@@ -191,17 +194,17 @@ class Instance:
             limit_memory(resources.memory_gigabytes_per_worker)
         try:
             function(self.trial, **arguments)
-            self.trial.complete()
+            self._loop.complete()
         except Stopped:
             # What the loop had open is closed now; the state is the one of the last boundary.
-            self.trial.save_for_stop()
+            self._loop.save_for_stop()
             raise
 
     def finish(self, outcome: Outcome) -> None:
         """Send what is left, and say how it ended."""
         release_reserve()
         self._finishing.acquire()
-        self.trial.end()
+        self._loop.end()
         if self._environment is not None:
             self._environment.wait()
         report = InstanceReport(

@@ -240,7 +240,7 @@ class CommandRun:
 
     def _conclude(self, status: int) -> None:
         ending = end_by_signal(-status) if status < 0 else Ending(status)
-        if self._run.trial.left_for_stop or self._signalled == signal.SIGINT:
+        if self._run.left_for_stop or self._signalled == signal.SIGINT:
             self._run.stopped_by_user()
         else:
             self._run.ended_by(outcome_of(ending))

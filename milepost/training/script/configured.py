@@ -9,7 +9,7 @@ from typing import Any
 from milepost import configuration as configurations
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.errors import InvalidArgument, Violation
-from milepost.training.loop import declared
+from milepost.training.loop.said import declared
 from milepost.training.user_code import given
 
 MAX_RUN_NAME = 200

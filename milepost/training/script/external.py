@@ -64,7 +64,9 @@ from milepost.security.transport import replicas_of
 from milepost.snapshots import confined
 from milepost.storage import Folder
 from milepost.training.loop.host import Rank
+from milepost.training.loop.said.declared import Declared
 from milepost.training.loop.stop import Stopped
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.process.environment import EnvironmentRecord, code_folder, command_of_this_process
 from milepost.training.process.process_end import Ending, end_by_signal, ending_of, process_end
@@ -482,9 +484,10 @@ class ExternalRun:
         self._host = ScriptHost(launch, rank, self._background, marker, place.endpoints, self.finish, self._join)
         if group.link is not None:
             self._host.lead(group.link)
-        self.trial = Trial(self._host)
+        self._loop = TrainingLoop(self._host)
+        self.trial = Trial(self._loop)
         client_module.load()
-        self._background.start(self.trial.on_instruction)
+        self._background.start(self._loop.on_instruction)
         self._capture: ConsoleCapture | None = None
         if script is not None:
             self._belong_to_process(script)
@@ -550,7 +553,7 @@ class ExternalRun:
         self._background.leave()
         shutil.rmtree(self._place.directory.parent.parent, ignore_errors=True)
         self._host.leave_record()
-        self._silent = SilentRun(link.place, link, left=(self._host, self.trial))
+        self._silent = SilentRun(link.place, link, left=(self._host, self._loop, self.trial))
         _run = self._silent
         text = f"milepost: rank {link.place.rank} of a group: recorded with rank 0, as {self.trial.runtime_id}"
         print(visible(text), file=sys.stderr)  # noqa: T201
@@ -558,6 +561,17 @@ class ExternalRun:
     def _refuse_to_stop(self, step: int) -> bool:
         self.warn("group_stop", "the processes of this group stop together: stop the run of rank 0 instead of this one")
         return False
+
+    def begin(self, besides: Declared, step: int | None) -> None:
+        """Say what the script was given besides its configuration, and go on after a step if this is a later attempt."""
+        self._loop.declare_read(besides)
+        if self._launch.attempt > 1:
+            self._loop.go_on_after(step)
+
+    @property
+    def left_for_stop(self) -> bool:
+        """Whether the loop was told of a stop, and has left."""
+        return self._loop.left_for_stop
 
     def log_line(self, line: LogLine) -> None:
         """Record a line of output that somebody else has printed."""
@@ -580,7 +594,7 @@ class ExternalRun:
         self.ended_by(Finished(outcome=facts.ATTEMPT_OUTCOME_STOPPED, cause=common.EXIT_CAUSE_STOPPED))
 
     def _on_given_up(self) -> None:
-        self.trial.take_no_more_snapshots()
+        self._loop.take_no_more_snapshots()
 
     def warn(self, problem: str, text: str) -> None:
         """Say a problem, once."""
@@ -616,7 +630,7 @@ class ExternalRun:
 
     def _is_loop_busy(self) -> bool:
         """Tell whether the loop runs in a thread of its own that the interpreter waits for before it ends."""
-        thread = self.trial.thread
+        thread = self._loop.thread
         return thread is not None and thread.is_alive() and not thread.daemon and thread is not threading.main_thread()
 
     def _end(self, ending: Ending) -> None:
@@ -659,21 +673,21 @@ class ExternalRun:
             self._host.end(late)
             self._say_left(left)
             if word is None:
-                last_word.leave(last_word.Left(self._place.directory, self.trial.step, left, self.trial.early_end()))
+                last_word.leave(last_word.Left(self._place.directory, self.trial.step, left, self._loop.early_end()))
 
     def _end_loop(self, ending: Ending, word: Finished | None) -> None:
         """Take the last snapshot, and wait for it."""
         if ending.at_once:
-            self.trial.end()
+            self._loop.end()
             with suppress(TimeoutError):
                 self.trial.wait_for_snapshot(AT_ONCE_SECONDS)
             self._close_capture(at_once=True)
             return
         if word is None or word.outcome == facts.ATTEMPT_OUTCOME_COMPLETED:
-            self.trial.complete()
+            self._loop.complete()
         elif isinstance(ending.error, Stopped):
-            self.trial.save_for_stop()
-        self.trial.end()
+            self._loop.save_for_stop()
+        self._loop.end()
         self._environment.wait()
         # Also where the loop left by itself, or failed: what it has saved is not to be lost.
         self.trial.wait_for_snapshot()
@@ -696,15 +710,14 @@ class ExternalRun:
 
     def _word(self, ending: Ending) -> Finished:
         said = self._failure or outcome_of(ending)
-        left = self.trial.stop_requested and self.trial.left_for_stop
-        if self._failure is None and left and (not ending.failed or ending.cause is None):
+        if self._failure is None and self._loop.is_stopped and (not ending.failed or ending.cause is None):
             said = Finished(outcome=facts.ATTEMPT_OUTCOME_STOPPED, cause=common.EXIT_CAUSE_STOPPED)
         if said.outcome == facts.ATTEMPT_OUTCOME_FAILED and self._group.link is not None:
             # What ended another process is why this one ended.
             for rank, text in self._group.link.errors().items():
                 said.detail = f"rank {rank}: {text}"
         if said.outcome == facts.ATTEMPT_OUTCOME_COMPLETED:
-            said.detail = self.trial.early_end()
+            said.detail = self._loop.early_end()
         said.last_step = self.trial.step
         return said
 
@@ -901,9 +914,7 @@ def open_run(
     run = ExternalRun(place, launch, script)
     if redactor.found:
         run.warn("redacted", redactor.said)
-    run.trial.declare_read(besides)
-    if launch.attempt > 1:
-        run.trial.go_on_after(which.step if which is not None else None)
+    run.begin(besides, which.step if which is not None else None)
     return run
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.training.loop.host import NullHost, Rank
 from milepost.training.loop.stop import Stopped
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.process.process_end import Ending, process_end
 from milepost.training.script.configured import Configured
@@ -69,7 +70,7 @@ class SilentRun:
         given: Configured | None = None,
         *,
         resumes: bool = False,
-        left: tuple[NullHost, Trial] | None = None,
+        left: tuple[NullHost, TrainingLoop, Trial] | None = None,
         ignored: str = "",
     ) -> None:
         """Begin.
@@ -78,7 +79,7 @@ class SilentRun:
             link: to the others. None: they are looked for again at the first step.
             given: what the script has given; it holds until it is known what the recording process was given.
             resumes: the script goes on with a run. What from has to be known before it is asked for.
-            left: the trial that the script has already, and its host, which records it no longer. None: a new one.
+            left: the trial that the script has already, with its host, which records it no longer, and its loop. None: a new one.
             ignored: what to say, once, where something is logged.
         """
         launch = (launch_of_leader() if place.rank else None) or AttemptLaunch(runtime_id="unknown", trial=1, attempt=1)
@@ -93,9 +94,10 @@ class SilentRun:
         if left is None:
             knows_snapshot = not resumes or launch.runtime_id != "unknown"
             self._host: NullHost = SilentHost(launch, rank, self.finish, self._join, knows_snapshot, ignored)
-            self.trial = Trial(self._host)
+            self._loop = TrainingLoop(self._host)
+            self.trial = Trial(self._loop)
         else:
-            self._host, self.trial = left
+            self._host, self._loop, self.trial = left
             self._host.belong_to(launch, rank)
         process_end.attach(self._on_process_end)
         rest_in_children(self)
@@ -119,7 +121,7 @@ class SilentRun:
         told = link.launch()
         if told is not None:
             self._host.belong_to(told, Rank(link.place.rank, link.place.world_size, led=False))
-            link.follow_stop(self.trial.request_stop)
+            link.follow_stop(self._loop.request_stop)
 
     def rest_in_child(self) -> None:
         """Be over, in a child that was forked off."""
@@ -137,7 +139,7 @@ class SilentRun:
         if not self.finished:
             self.finished = True
             process_end.detach()
-            self.trial.end()
+            self._loop.end()
 
 
 def leave_quietly() -> None:

@@ -11,7 +11,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import scalar_text
 from milepost.eventlog import codec
 from milepost.eventlog.bounds import MAX_VALUE, scalars
-from milepost.training.loop import declared
+from milepost.training.loop.said import declared
 from services.mlflow.bodies import MAX_PARAMETER, MAX_TAG
 
 # Characters that JSON writes as one, two, six and twelve.

@@ -12,6 +12,7 @@ from milepost.errors import InvalidArgument
 from milepost.ids import is_runtime_id
 from milepost.snapshots import SnapshotInvalid
 from milepost.training.loop.host import NullHost, Rank
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.script.resume import Mode, runtime_id_of, wanted
 
@@ -80,7 +81,7 @@ def test_a_process_that_does_not_see_the_snapshots_of_its_group_says_where_they_
     """On another machine than rank 0 the folder is not there: nothing else is loaded instead."""
     launch = AttemptLaunch(runtime_id="rt-x", trial=1, attempt=2, snapshot_id="step-000000000020-a1")
     launch.snapshot_uri = (tmp_path / "snapshots" / launch.snapshot_id).as_uri()
-    trial = Trial(NullHost(launch, Rank(1, 2, led=False)))
+    trial = Trial(TrainingLoop(NullHost(launch, Rank(1, 2, led=False))))
     with pytest.raises(
         SnapshotInvalid, match=r"is at .*/snapshots/step-000000000020-a1 on the machine of rank 0.* rank 1 on "
     ):

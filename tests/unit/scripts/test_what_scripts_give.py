@@ -23,9 +23,10 @@ from milepost.errors import InvalidArgument
 from milepost.eventlog import LogUnavailable
 from milepost.eventlog.nats.connection import connect
 from milepost.integrations.experiment import Experiment
-from milepost.training.loop import declared
 from milepost.training.loop.data.feed import loader_length
 from milepost.training.loop.host import Rank
+from milepost.training.loop.said import declared
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.loop.values.averages import Averages
 from milepost.training.script import configured
@@ -38,7 +39,8 @@ class Recorded(RememberingHost):
 
     def __init__(self, rank: Rank) -> None:
         super().__init__(rank)
-        self.trial = Trial(self)
+        self.loop = TrainingLoop(self)
+        self.trial = Trial(self.loop)
 
     def declared(self) -> dict[str, str]:
         return {k: v for f in self.facts if isinstance(f, facts.ParametersDeclared) for k, v in f.parameters.items()}
@@ -102,7 +104,7 @@ def test_values_of_a_later_step_leave_those_of_an_earlier_one_where_they_are(rec
     assert trial.step == 5
     trial.log({"c": 0.0}, step=0)
     trial.log({"a": 6.0}, commit=False)
-    trial.end()
+    recorded.loop.end()
     assert recorded.points() == {"a": [(1, 1.0), (5, 5.0), (6, 6.0)], "b": [(9, 9.0)], "c": [(0, 0.0)]}
 
 
@@ -112,7 +114,7 @@ def test_values_before_any_step_are_recorded(recorded: Recorded) -> None:
     assert any(isinstance(fact, facts.AttemptStarted) for fact in recorded.facts)
     other = Recorded(Rank(led=False))
     other.trial.log({"held": 1.0}, commit=False)
-    other.trial.end()
+    other.loop.end()
     assert other.points() == {"held": [(1, 1.0)]}
     third = Recorded(Rank(led=False))
     with third.trial.evaluation() as evaluation:

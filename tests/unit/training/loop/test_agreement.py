@@ -16,6 +16,7 @@ from milepost.api.training.v1.training_pb2 import (
 )
 from milepost.training.loop.agreement import Agreement
 from milepost.training.loop.host import Rank
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.saving.keeper import NoSnapshots
 from milepost.training.saving.snapshots import Boundary, DataState
@@ -111,13 +112,14 @@ def test_a_snapshot_that_is_agreed_on_while_a_rank_waits_for_data_is_taken_by_it
     host = RememberingHost(Rank(1, 2))
     host.agreement = Agreement(host.send)
     host.keeper = keeper = Steps()
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
 
     def data() -> Iterator[str]:
         yield "first"
-        trial.on_instruction(InstanceInstruction(hold={"number": 1}))
+        loop.on_instruction(InstanceInstruction(hold={"number": 1}))
         agreed = host.sent[-1].stop_proposal.step
-        trial.on_instruction(InstanceInstruction(snapshot={"step": agreed}))
+        loop.on_instruction(InstanceInstruction(snapshot={"step": agreed}))
         yield "second"
 
     for _ in trial.batches(data()):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import trial as decider
 from milepost.domain.decider import Fact
-from milepost.training.loop.alerts import MAX_ALERTS, MAX_TEXT
 from milepost.training.loop.host import Rank
+from milepost.training.loop.said.alerts import MAX_ALERTS, MAX_TEXT
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from tests.support.trainers.remembering_host import RememberingHost
 from tests.unit.domain.given import given_trial
@@ -14,7 +15,7 @@ from tests.unit.domain.given import given_trial
 
 def test_an_alert_is_a_fact_at_the_current_step() -> None:
     host = RememberingHost()
-    trial = Trial(host)
+    trial = Trial(TrainingLoop(host))
     trial.log({"train/loss": 1.0})
     trial.alert("Diverges", "the loss is 1e9\nand grows", "error")
     trial.alert("Only this")
@@ -27,7 +28,7 @@ def test_an_alert_is_a_fact_at_the_current_step() -> None:
 
 def test_nothing_that_is_wrong_with_an_alert_ends_a_training() -> None:
     host = RememberingHost()
-    trial = Trial(host)
+    trial = Trial(TrainingLoop(host))
     trial.alert("", "x" * 5_000, "loud")
     trial.alert(7, None)  # type: ignore[arg-type]
     first, second = host.facts
@@ -46,7 +47,7 @@ def test_nothing_that_is_wrong_with_an_alert_ends_a_training() -> None:
 
 def test_other_ranks_say_nothing() -> None:
     host = RememberingHost(Rank(1, 2))
-    Trial(host).alert("mine")
+    Trial(TrainingLoop(host)).alert("mine")
     assert host.facts == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milepost.training.loop.card import card
+from milepost.training.loop.said.card import card
 
 
 def test_a_card_shows_text_as_text() -> None:

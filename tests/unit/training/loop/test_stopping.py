@@ -7,6 +7,7 @@ import pytest
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.training.loop.host import Rank
 from milepost.training.loop.stop import StopOrder, Stopped
+from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial import Trial
 from milepost.training.saving.keeper import NoSnapshots
 from milepost.training.saving.snapshots import Boundary, DataState
@@ -53,14 +54,15 @@ def test_a_loop_stops_after_the_step_under_way_or_the_one_that_is_named(
     host: RememberingHost, order: StopOrder, last: int
 ) -> None:
     host.keeper = taken = Taken()
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     log(trial, 2)
-    trial.request_stop(order)
+    loop.request_stop(order)
     with pytest.raises(Stopped):
         log(trial)
     assert trial.step == last
     assert [(boundary.step, reason) for boundary, reason in taken.boundaries] == [(last, facts.SNAPSHOT_REASON_STOP)]
-    trial.end()
+    loop.end()
 
 
 def test_processes_of_a_group_are_asked_once_and_stop_two_steps_later() -> None:
@@ -68,9 +70,10 @@ def test_processes_of_a_group_are_asked_once_and_stop_two_steps_later() -> None:
     group = Group(agrees=True)
     host = RememberingHost(Rank(0, 2, led=False))
     host.stop_by(group.agree_to_stop)
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     log(trial, 1)
-    trial.request_stop(StopOrder())
+    loop.request_stop(StopOrder())
     with pytest.raises(Stopped):
         log(trial)
     assert trial.step == 4 and group.asked == [4]
@@ -80,9 +83,10 @@ def test_a_group_that_cannot_be_told_of_a_stop_trains_on_and_is_asked_at_the_nex
     group = Group(agrees=False)
     host = RememberingHost(Rank(0, 2, led=False))
     host.stop_by(group.agree_to_stop)
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     for _ in range(2):
-        trial.request_stop(StopOrder())
+        loop.request_stop(StopOrder())
         log(trial, 1)
         assert not trial.stop_requested
     assert group.asked == [3, 4]
@@ -90,14 +94,15 @@ def test_a_group_that_cannot_be_told_of_a_stop_trains_on_and_is_asked_at_the_nex
 
 def test_a_batch_under_way_is_no_place_to_stop_and_its_step_is_done_first(host: RememberingHost) -> None:
     host.keeper = taken = Taken()
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     seen = []
 
     def train() -> None:
         for batch in trial.batches([10, 11, 12]):
             seen.append(batch)
             if batch == 11:
-                trial.request_stop(StopOrder())
+                loop.request_stop(StopOrder())
             trial.maybe_snapshot(dict)
             log(trial, 1)
 
@@ -107,37 +112,40 @@ def test_a_batch_under_way_is_no_place_to_stop_and_its_step_is_done_first(host: 
     ((boundary, reason),) = taken.boundaries
     assert (boundary.step, boundary.epoch, boundary.batch, reason) == (2, 0, 2, facts.SNAPSHOT_REASON_STOP)
     assert boundary.random is not None
-    trial.end()
+    loop.end()
 
 
 def test_what_no_step_came_after_is_not_gone_on_behind(host: RememberingHost) -> None:
     """With gradient accumulation a step has several batches: a resume begins with the first of them."""
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     places = []
     for batch in trial.batches(range(4)):
         if batch % 2:
             log(trial, 1)
-        places.append((trial.step, trial._progress.at_boundary, trial._progress.boundary().batch))
+        places.append((trial.step, loop.progress.at_boundary, loop.progress.boundary().batch))
     assert places == [(0, False, 0), (1, True, 2), (1, False, 2), (2, True, 4)]
     assert (trial.epoch, trial.batch) == (1, 4)
 
 
 def test_a_loop_that_asks_is_told_and_not_interrupted(host: RememberingHost) -> None:
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
     assert not trial.should_stop()
-    trial.request_stop(StopOrder())
+    loop.request_stop(StopOrder())
     log(trial, 3)
-    assert trial.should_stop() and trial.left_for_stop and trial.step == 3
-    trial.end()
+    assert trial.should_stop() and loop.left_for_stop and trial.step == 3
+    loop.end()
 
 
 def test_an_evaluation_that_a_stop_interrupts_is_due_again(host: RememberingHost) -> None:
     host.keeper = taken = Taken()
-    trial = Trial(host)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
 
     def evaluate() -> None:
         with trial.evaluation(keep_random=True) as evaluation:
-            trial.request_stop(StopOrder())
+            loop.request_stop(StopOrder())
             evaluation.log({"eval/loss": 1.0})
 
     def train() -> None:
@@ -151,4 +159,4 @@ def test_an_evaluation_that_a_stop_interrupts_is_due_again(host: RememberingHost
     assert trial.evaluation_due()
     completed = [fact for fact in host.facts if isinstance(fact, facts.EvaluationCompleted)]
     assert [fact.interrupted for fact in completed] == [True]
-    trial.end()
+    loop.end()
