@@ -19,7 +19,10 @@ class Waiters:
         self._waiting: list[tuple[Condition, asyncio.Future[None]]] = []
 
     async def wait(self, condition: Condition, seconds: float | None = None) -> bool:
-        """Wait until the read model meets a condition. Returns whether it does; seconds None: for ever."""
+        """Wait until the read model meets a condition. Returns whether it does; seconds None: for ever.
+
+        Raises: what `fail` was given.
+        """
         if condition():
             return True
         entry = (condition, asyncio.get_running_loop().create_future())
@@ -34,6 +37,13 @@ class Waiters:
             if entry in self._waiting:
                 self._waiting.remove(entry)
         return True
+
+    def fail(self, error: Exception) -> None:
+        """Have those who wait now raise an error: nothing is folded any more."""
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(error)
 
     def wake(self) -> None:
         """Let those go on whose condition is met now."""

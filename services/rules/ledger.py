@@ -19,7 +19,7 @@ from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.domain import firings, rules
 from milepost.domain.decider import Fact, fold
 from milepost.domain.firings import Firings
-from milepost.errors import Aborted, FailedPrecondition
+from milepost.errors import Aborted, FailedPrecondition, Unavailable
 from milepost.eventlog import (
     RULES_SUBJECT,
     Appended,
@@ -38,6 +38,7 @@ from milepost.eventlog import (
 from milepost.ids import new_event_id
 from milepost.installation import observability
 from milepost.rules import of_runs
+from services.readmodel.waiting import Waiters
 from services.rules.deliveries.outbox import Outbox
 from services.rules.evaluation.own import own_rules
 
@@ -60,6 +61,8 @@ MAX_CHAINS = 256
 # Tries to win against another writer, and of an append without an answer.
 MAX_ROUNDS = 8
 MAX_SENDS = 3
+# How long a command waits until the fold has what it brought about.
+WAIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,9 @@ class Ledger:
         self._log = event_log
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._moved = asyncio.Condition()
+        self._waiters = Waiters()
+        # Why nothing is folded: what has followed the log ended, and has not begun again.
+        self._ended = ""
         self._head = Head(RULES_SUBJECT)
         # Where the fold stands in the log.
         self.sequence = 0
@@ -112,12 +117,16 @@ class Ledger:
             self._apply(message)
 
     async def follow(self) -> None:
-        """Fold everything after what is folded, then each new event, for ever."""
-        async for message in self._log.follow(after=self.sequence, subjects=SUBJECTS):
-            await self._learn_of(message)
-            self._apply(message)
-            async with self._moved:
-                self._moved.notify_all()
+        """Fold everything after what is folded, then each new event, for ever. Its end fails those who wait for it."""
+        self._ended = ""
+        try:
+            async for message in self._log.follow(after=self.sequence, subjects=SUBJECTS):
+                await self._learn_of(message)
+                self._apply(message)
+                self._waiters.wake()
+        finally:
+            self._ended = f"nothing follows the log of the rules after {self.sequence}"
+            self._waiters.fail(Unavailable(self._ended, reason="READ_MODEL_ENDED"))
 
     async def _learn_of(self, message: LogMessage) -> None:
         """Have the rules of a run at hand, where one of them has fired."""
@@ -189,9 +198,18 @@ class Ledger:
                 self._firings[payload.firing_id].cleared.CopyFrom(payload)
 
     async def wait_for(self, sequence: int) -> None:
-        """Return when everything of the chains up to a position is folded."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.sequence >= sequence)
+        """Return when everything of the chains up to a position is folded.
+
+        Raises:
+            Unavailable: it did not come in time, or what follows the log has ended.
+        """
+        if self._ended and self.sequence < sequence:
+            raise Unavailable(self._ended, reason="READ_MODEL_ENDED")
+        if not await self._waiters.wait(lambda: self.sequence >= sequence, WAIT_SECONDS):
+            raise Unavailable(
+                f"the rules are folded up to {self.sequence} and did not reach {sequence} in time",
+                reason="READ_MODEL_BEHIND",
+            )
 
     async def settled(self, runtime_id: str) -> None:
         """Return when everything is folded that was found in a runtime until now."""
@@ -257,6 +275,7 @@ class Ledger:
             MilepostError: what the decider raises; nothing was appended.
             Aborted: another writer was faster every time.
             LogUnavailable: the log did not answer; the events may be stored.
+            Unavailable: the events are stored, and the fold does not have them in time.
         """
         async with self._lock:
             for _ in range(MAX_ROUNDS):

@@ -36,3 +36,14 @@ async def test_time_that_is_up_is_told_and_a_cancelled_wait_leaves_nothing() -> 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert waiters._waiting == []
+
+
+async def test_those_who_wait_are_told_what_nothing_comes_of() -> None:
+    waiters = Waiters()
+    waiting = asyncio.create_task(waiters.wait(lambda: False))
+    await asyncio.sleep(0)
+    waiters.fail(RuntimeError("over"))
+    async with asyncio.timeout(5.0):
+        with pytest.raises(RuntimeError, match="over"):
+            await waiting
+    assert waiters._waiting == []
