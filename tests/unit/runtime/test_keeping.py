@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW, at
 from tests.unit.runtime.world import configuration
 
+# A data directory of an earlier build.
+EARLIER = Path(__file__).parents[2] / "golden" / "data-directory.tar.xz"
 BEHIND = Cause("local:ada", "request:1")
 
 
@@ -106,6 +110,32 @@ async def test_a_checkpoint_of_another_stream_or_from_beyond_the_end_does_not_co
         views = Views()
         await Checkpointing(tmp_path, views, stream).restore(end)
         assert views.runtimes == {}
+
+
+async def test_a_checkpoint_of_an_earlier_build_is_passed_over_and_the_log_gives_the_same(
+    desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a cache: folding from the first event takes time and changes nothing, and the next start begins from a new one."""
+    with tarfile.open(EARLIER) as archive:
+        written = [one for one in archive if "/checkpoints/runtime/" in one.name]
+        archive.extractall(tmp_path, written, filter="data")
+    (folder,) = tmp_path.rglob("checkpoints/runtime")
+    # Of this stream, and the log goes beyond it: nothing but its layout is in the way.
+    (stream,) = {json.loads(one.read_bytes().partition(b"\n")[0])["position"]["stream"] for one in folder.iterdir()}
+    for place, path in enumerate(sorted(folder.iterdir()), 1):
+        path.rename(folder / f"{place:020d}.checkpoint")
+    views = Views()
+    keeping = Checkpointing(folder, views, stream)
+    await keeping.restore(desk.views.sequence)
+    assert (views.sequence, views.runtimes) == (0, {})
+    assert [record.message for record in caplog.records] == ["checkpoint.unreadable"] * len(written)
+    async for event in desk.log.read():
+        views.apply(event)
+    assert digest(views) == digest(desk.views)
+    await keeping.write()
+    again = Views()
+    await Checkpointing(folder, again, stream).restore(views.sequence)
+    assert again.sequence == views.sequence and digest(again) == digest(views)
 
 
 async def test_two_decisions_at_once_on_one_chain_do_not_interleave(desk: Desk) -> None:
