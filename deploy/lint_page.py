@@ -20,7 +20,7 @@ from vendor_web import ROOT, WEB, VendorError, node
 MODULES = ROOT / "node_modules"
 STAMP = MODULES / ".stamp"
 CACHE = MODULES / ".cache"
-LONGEST_LINE = 120
+MAX_LINE = 120
 LINT_SECONDS = 300
 # What prettier formats; .prettierignore names what of it is not ours.
 FORMATTED = (
@@ -98,8 +98,8 @@ def long_lines() -> int:
     found = 0
     for file in modules_and_sheets():
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if len(line) > LONGEST_LINE:
-                print(f"{file.relative_to(ROOT)}:{number}: {len(line)} characters, {LONGEST_LINE} at most")
+            if len(line) > MAX_LINE:
+                print(f"{file.relative_to(ROOT)}:{number}: {len(line)} characters, {MAX_LINE} at most")
                 found += 1
     return found
 

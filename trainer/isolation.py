@@ -23,7 +23,7 @@ JOB_PROCESS_VARIABLE = "MILEPOST_JOB_PROCESS"
 # When memory runs out, training goes before the services that keep its record.
 OOM_SCORE = 500
 # Shorter values would be found everywhere.
-SHORTEST_SECRET = 6
+MIN_SECRET = 6
 _TEXT_FIELDS = ("detail", "reason", "message")
 
 Redact = Callable[[str], str]
@@ -55,7 +55,7 @@ def redactor(configuration: RuntimeConfiguration, environment: Mapping[str, str]
     values = {
         environment[name]: f"[secret {entry.secret}]"
         for name, entry in configuration.environment.items()
-        if entry.WhichOneof("kind") == "secret" and len(environment.get(name, "")) >= SHORTEST_SECRET
+        if entry.WhichOneof("kind") == "secret" and len(environment.get(name, "")) >= MIN_SECRET
     }
     # As it stands in JSON: parameters are JSON scalars.
     values |= {json.dumps(value)[1:-1]: shown for value, shown in values.items()}

@@ -20,8 +20,8 @@ MAX_ACTIONS = 10
 MAX_HOLD_SECONDS = 86_400.0
 MAX_FIRINGS = 100
 DEFAULT_FIRINGS = 10
-LARGEST_WINDOW = 1_000
-SMALLEST_WINDOW = 8
+MAX_WINDOW = 1_000
+MIN_WINDOW = 8
 MAX_POINTS = 1_000_000
 GRADIENT = "train/grad_norm"
 PACE = "system/steps_per_second"
@@ -132,7 +132,7 @@ def _check_detector(detector: rules.Detector, fields: Fields, violations: list[V
 
 
 def _window(fields: Fields, default: int) -> None:
-    fields.number("window", default, SMALLEST_WINDOW, LARGEST_WINDOW)
+    fields.number("window", default, MIN_WINDOW, MAX_WINDOW)
 
 
 def _threshold(fields: Fields) -> None:

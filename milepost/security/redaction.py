@@ -54,7 +54,7 @@ _ABOUT = _words(
 )
 _COUNTING = _words("num n max min count total use has is no with require requires")
 _SPECIAL_TOKEN = re.compile(r"<.*>?|\[.*\]|\{.*\}|\|.*\||\(.*\)|#+.*", re.DOTALL)
-_SHORTEST_TOKEN = 4
+_MIN_TOKEN = 4
 _PATH = re.compile(r"(/|\./|\.\./|~|[A-Za-z]:\\).*", re.DOTALL)
 _COUNT = re.compile(r"[+-]?\d{1,9}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -124,7 +124,7 @@ def _is_token(words: Sequence[str], value: str) -> bool:
         return False
     if before in _TOKENS or last == "jwt":
         return True
-    plausible = len(value) >= _SHORTEST_TOKEN and not re.search(r"\s", value) and not _SPECIAL_TOKEN.fullmatch(value)
+    plausible = len(value) >= _MIN_TOKEN and not re.search(r"\s", value) and not _SPECIAL_TOKEN.fullmatch(value)
     return last == "token" and before not in _VOCABULARY and plausible
 
 

@@ -1,4 +1,4 @@
-"""How a service guards its doors: put together once, from its settings, by its entry point."""
+"""How a service guards its address: put together once, from its settings, by its entry point."""
 
 from __future__ import annotations
 

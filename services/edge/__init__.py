@@ -1,4 +1,4 @@
-"""What those services share that speak for callers from outside: the gateway, and MLflow's doors.
+"""What those services share that speak for callers from outside: the gateway, and the MLflow service.
 
 In: a request of HTTP. Out: calls to the other services in the name of who sent it, and what they refuse as a problem.
 

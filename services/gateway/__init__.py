@@ -6,5 +6,5 @@ In: requests of browsers and HTTP clients. Out: calls of the other services, and
 - `app`: what answers a request; `routes`: the table of addresses and RPCs, of which `openapi` and `bounds` tell clients.
 - `middleware`, `authentication`, `connections`: who may come in, and how far; `problems`: what a refusal says.
 - `live/`: streams of server-sent events.
-- `mlflow`: the seam to the doors of MLflow's clients; `static_files`, `compression`: the page's files.
+- `mlflow`: the seam to the MLflow service; `static_files`, `compression`: the page's files.
 """

@@ -41,12 +41,12 @@ from services.edge.bodies import read_body
 from services.edge.calls import Calls
 from services.edge.problems import Problem, bad_input, from_rpc_error, refusal
 from services.gateway import routes
-from services.gateway.authentication import LOGIN_PATH, Doors, Streams, problem_of, session_routes
+from services.gateway.authentication import LOGIN_PATH, AuthenticationMiddleware, Streams, problem_of, session_routes
 from services.gateway.compression import Compression
 from services.gateway.live.feed import Feed, FeedResponse
 from services.gateway.live.sharing import SharedStreams
 from services.gateway.live.subscriptions import parse_token, subscribe
-from services.gateway.middleware import MAX_BODY_BYTES, NO_PROXIES, Guards, Proxies, client_address
+from services.gateway.middleware import MAX_BODY_BYTES, NO_PROXIES, ProtectionMiddleware, Proxies, client_address
 from services.gateway.mlflow import Mlflow, mlflow_routes
 from services.gateway.openapi import document
 from services.gateway.problems import on_http_error, on_problem, on_unknown_error, problem_response
@@ -181,8 +181,8 @@ def create_app(
         http_routes += mlflow_routes(gateway.mlflow)
     handlers: Any = {Problem: on_problem, HTTPException: _on_refused_path(gateway), Exception: on_unknown_error}
     answering = Compression(Starlette(routes=http_routes, exception_handlers=handlers))
-    known = Doors(answering, access.authenticator, observer)
-    return Guards(known, hosts, proxies)
+    authenticated = AuthenticationMiddleware(answering, access.authenticator, observer)
+    return ProtectionMiddleware(authenticated, hosts, proxies)
 
 
 def _table_routes(gateway: Gateway) -> list[HttpRoute]:

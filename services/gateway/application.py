@@ -164,7 +164,7 @@ def http_server(app: Any, tls: Tls | None, proxies: Proxies) -> uvicorn.Server:
             app,
             http=bounded_protocol(proxies),
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            # Whoever can reach this server could claim to be anybody by a header: the guards ask who says so.
+            # Whoever can reach this server could claim to be anybody by a header: `ProtectionMiddleware` asks who says so.
             proxy_headers=False,
             **_tls_options(tls),
             log_config=None,

@@ -65,8 +65,8 @@ class Visitor:
     check: Callable[[], None]
 
 
-class Doors:
-    """ASGI middleware behind the guards: lets in whom it knows, to the limits of each, and says so to the services."""
+class AuthenticationMiddleware:
+    """ASGI middleware behind `ProtectionMiddleware`: lets in whom it knows, to the limits of each, and tells the services."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, observer: Observer) -> None:
         self._app = app

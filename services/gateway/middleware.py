@@ -128,7 +128,7 @@ def _address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
     return getattr(found, "ipv4_mapped", None) or found
 
 
-class Guards:
+class ProtectionMiddleware:
     """ASGI middleware, outermost. Also hands the transport to those who must cut a client off.
 
     Args:

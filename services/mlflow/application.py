@@ -1,4 +1,4 @@
-"""The composition root of MLflow's doors: in a process of their own, or mounted by the gateway in its process."""
+"""The composition root of the MLflow service: in a process of its own, or mounted by the gateway in its process."""
 
 from __future__ import annotations
 

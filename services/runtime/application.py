@@ -38,8 +38,8 @@ from services.access.guard import Access
 from services.lease import Lease
 from services.rpc.telemetry import consumer_lag
 from services.runtime.audit.imported import imports_of, seam_of
-from services.runtime.audit.peers import Peers
 from services.runtime.audit.service import AuditService
+from services.runtime.audit.service_clients import ServiceClients
 from services.runtime.audit.verification import Sources
 from services.runtime.commands import launch_service
 from services.runtime.commands.catching_up import CatchUpInterceptor
@@ -143,8 +143,8 @@ class Application:
         self._spawn(ChainService(self._connection, self._log).run, "chains")
         state = await self._log.state()
         end, self._stream_created = state.last_sequence, state.created
-        self.keeping = Checkpointing(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
-        await self.keeping.restore(end)
+        self.checkpointing = Checkpointing(options.data_dir / "checkpoints" / "runtime", self.views, state.created)
+        await self.checkpointing.restore(end)
         self._spawn(lambda: self.views.follow(self._log), "views")
         await self.views.catch_up(self._log)
         self._build()
@@ -162,7 +162,7 @@ class Application:
         self._spawn(lambda: self.liveness.listen(beats), "heartbeats")
         self._spawn(self.scheduler.run, "scheduler")
         self._spawn(self._access_log.run, "access facts")
-        self._spawn(self.keeping.run, "checkpoints")
+        self._spawn(self.checkpointing.run, "checkpoints")
 
     def _build(self) -> None:
         options = self._options
@@ -172,7 +172,7 @@ class Application:
         launchers = self._build_launchers(claims)
         storage = SnapshotStorage(options.data_dir, options.egress)
         launches = Launches(self.views, storage, self._launch_environment())
-        peers = self._open_peers()
+        clients = self._open_clients()
         steps = Steps(self.liveness, options.data_dir)
         self.scheduler = Scheduler(
             self.views,
@@ -181,7 +181,7 @@ class Application:
             Lease(key_value, "scheduler"),
             self.liveness,
             storage,
-            Purger(options.data_dir, storage, peers.purge, launchers),
+            Purger(options.data_dir, storage, clients.purge, launchers),
             self._leftovers,
             launches,
             steps,
@@ -198,7 +198,7 @@ class Application:
             events,
             steps,
         )
-        self._build_audit(events, peers)
+        self._build_audit(events, clients)
         self._access_log = AccessLog(self._log, "/services/runtime")
         external = launchers[config.LAUNCHER_EXTERNAL]
         continuing = Continuing(self.decisions, self.liveness, external, self._leftovers)
@@ -237,15 +237,15 @@ class Application:
             options.ray.nats_url if options.ray is not None else "",
         )
 
-    def _open_peers(self) -> Peers:
+    def _open_clients(self) -> ServiceClients:
         options = self._options
         self._channels = [
             open_aio_channel(address, options.tls, CHANNEL_OPTIONS)
             for address in (options.trials_address, options.metrics_address)
         ]
-        return Peers(self._channels[0], self._channels[1], options.own_metadata)
+        return ServiceClients(self._channels[0], self._channels[1], options.own_metadata)
 
-    def _build_audit(self, events: Events, peers: Peers) -> None:
+    def _build_audit(self, events: Events, clients: ServiceClients) -> None:
         options = self._options
         refused_imports: dict[str, str] = {}
         sources = Sources(
@@ -256,7 +256,7 @@ class Application:
             self._stream_created,
             Telemetry(self._connection),
             self.views,
-            peers,
+            clients,
             options.data_dir,
             refused_imports,
         )
@@ -344,7 +344,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.keeping.write()
+        await self.checkpointing.write()
         await self._leftovers.close()
         await self._local.close()
         if self._ray is not None:

@@ -1,6 +1,6 @@
 """What a client of MLflow reads after it has done what training scripts do, one line of JSON. Argument: the server.
 
-The same program runs against a stock server and against Milepost's doors.
+The same program runs against a stock server and against Milepost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`runs/search` of 150 runs through MLflow's doors, and with a stock server on SQLite: the same runs, the same client."""
+"""`runs/search` of 150 runs through MLflow's calls here, and with a stock server on SQLite: the same runs, the same client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow's doors as a process of their own: an installation moves to it with a run open, and nothing is lost when it dies."""
+"""The MLflow service as a process of its own: an installation moves to it with a run open, and nothing is lost when it dies."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Subjects with oddities that are listed; runs of their sequences of all of them together, and at least of each.
 LISTED_ODDITIES = 500
 LISTED_RANGES = 100_000
-FEWEST_RANGES = 100
+MIN_RANGES = 100
 # Where every rolling digest begins.
 EMPTY_DIGEST = hashlib.sha256(b"milepost.anchor.v1").hexdigest()
 
@@ -180,7 +180,7 @@ def _all_of(first: Finding, ranges: Sequence[Sequence[int]], most: int) -> str:
 
 def ranges_of_each(count: int) -> int:
     """How many runs of sequences each of so many sentences may list."""
-    return max(FEWEST_RANGES, LISTED_RANGES // max(1, count))
+    return max(MIN_RANGES, LISTED_RANGES // max(1, count))
 
 
 def as_ranges(sequences: Iterable[int]) -> list[list[int]]:

@@ -28,7 +28,7 @@ from milepost.protojson import to_json
 from milepost.security.signing import BundleKey
 from services.rpc.limits import Turns
 from services.rpc.threads import Result, Threads
-from services.runtime.audit.peers import Peers
+from services.runtime.audit.service_clients import ServiceClients
 from services.runtime.readmodel.events import subjects_of
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.views import RuntimeView
@@ -47,7 +47,7 @@ class Origin:
     event_log: EventLog
     stream_created: int
     telemetry: Telemetry
-    peers: Peers
+    clients: ServiceClients
     # Whose turn it is, and where it is packed: commands must not wait for that. `packer` is whose export it is.
     turns: Turns
     threads: Threads
@@ -72,8 +72,8 @@ async def export_bundle(view: RuntimeView, until: int, origin: Origin, directory
 
 
 async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin: Origin) -> None:
-    peers = origin.peers
-    trials, moment = await _trials(peers, view.runtime_id, until)
+    clients = origin.clients
+    trials, moment = await _trials(clients, view.runtime_id, until)
     manifest: dict[str, Any] = {
         "format": bundle.FORMAT,
         "runtime": view.runtime_id,
@@ -88,7 +88,7 @@ async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin
     if origin.key is not None:
         manifest["signed_by"] = origin.key.public
     verifier = ChainVerifier()
-    estimates = {str(trial.trial): await peers.estimates(trial.name) for trial in trials}
+    estimates = {str(trial.trial): await clients.estimates(trial.name) for trial in trials}
     state = await origin.apart(_state_of, runtime_message(view), trials, estimates, moment)
     configuration = {
         "text": view.configuration_text,
@@ -108,10 +108,10 @@ async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin
                 out.write(bundle.event_line(event))
 
     async def series(file: Path) -> None:
-        await _write_rows(file, peers.rows(view.runtime_id, "points"), origin)
+        await _write_rows(file, clients.rows(view.runtime_id, "points"), origin)
 
     async def logs(file: Path) -> None:
-        await _write_rows(file, peers.rows(view.runtime_id, "logs"), origin)
+        await _write_rows(file, clients.rows(view.runtime_id, "logs"), origin)
 
     async def batches(file: Path) -> None:
         with file.open("wb") as out:
@@ -137,13 +137,13 @@ async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin
             archive.writestr(bundle.SIGNATURE, origin.key.sign(listed))
 
 
-async def _trials(peers: Peers, runtime_id: str, until: int) -> tuple[list[trial_api.Trial], AsOf]:
+async def _trials(clients: ServiceClients, runtime_id: str, until: int) -> tuple[list[trial_api.Trial], AsOf]:
     """Return the trials as the events up to `until` make them: the bundle has no others."""
-    trials, moment = await peers.trials(runtime_id)
+    trials, moment = await clients.trials(runtime_id)
     if moment.events_sequence >= until and all(trial.events_sequence <= until for trial in trials):
         return trials, moment
     then = AsOf(events_sequence=until, telemetry_sequence=moment.telemetry_sequence)
-    return await peers.trials(runtime_id, then)
+    return await clients.trials(runtime_id, then)
 
 
 def _state_of(runtime: Any, trials: Sequence[Any], estimates: dict[str, Any], moment: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
         if not as_of.ByteSize():
             as_of = events_api.AsOf(events_sequence=self._views.sequence)
         view = await self._events.runtime_as_of(runtime_id, as_of)
-        trials, moment = await self._sources.peers.trials(runtime_id, as_of)
+        trials, moment = await self._sources.clients.trials(runtime_id, as_of)
         return api.GetStateAtResponse(runtime=runtime_message(view), trials=trials, as_of=moment)
 
     async def DiffStates(
@@ -120,7 +120,7 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
             sources.event_log,
             sources.stream_created,
             sources.telemetry,
-            sources.peers,
+            sources.clients,
             self._packing,
             self._threads,
             current_caller().actor,

@@ -19,7 +19,7 @@ from milepost.eventlog import SUBJECTS, EventLog
 from milepost.eventlog.proof.chain import as_ranges, ranges_in_words, ranges_of_each
 from milepost.eventlog.telemetry import Telemetry
 from milepost.protojson import to_json
-from services.runtime.audit.peers import Peers
+from services.runtime.audit.service_clients import ServiceClients
 from services.runtime.readmodel.checkpointing import CODEC
 from services.runtime.readmodel.events import FOLDED_AT_ONCE
 from services.runtime.readmodel.messages import runtime_message
@@ -45,7 +45,7 @@ class Sources:
     stream_created: int
     telemetry: Telemetry
     views: Views
-    peers: Peers
+    clients: ServiceClients
     data_dir: Path
     # Bundles of the data directory that are not shown, and why, by the id of their runtime.
     refused_imports: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ async def verify(sources: Sources, runtime_id: str, include_read_models: bool) -
     verdict.findings.extend(_ignored(sources.views, runtime_id))
     verdict.findings.extend(await _damaged(sources, runtime_id))
     if include_read_models:
-        findings = [*await compare_models(sources, runtime_id), *await _compare_stored(sources.peers, runtime_id)]
+        findings = [*await compare_models(sources, runtime_id), *await _compare_stored(sources.clients, runtime_id)]
         verdict.findings.extend(findings)
         wrong = [finding for finding in findings if not finding.tolerated]
         verdict.valid = verdict.valid and not wrong
@@ -215,8 +215,8 @@ async def _compare_trials(sources: Sources, runtime_id: str) -> list[api.Finding
     findings: list[api.Finding] = []
     for name in names:
         for _ in range(ROUNDS):
-            live, moment, odd = await sources.peers.trials_and_oddities(name)
-            again, _ = await sources.peers.trials(name, moment, from_log=True)
+            live, moment, odd = await sources.clients.trials_and_oddities(name)
+            again, _ = await sources.clients.trials(name, moment, from_log=True)
             difference = _trials_difference(name, live, again)
             if difference is None:
                 break
@@ -242,8 +242,8 @@ def _volatile(trial: trial_api.Trial) -> frozenset[str]:
     return VOLATILE if trial.status == trial_api.TRIAL_STATUS_RUNNING else VOLATILE - {"elapsed"}
 
 
-async def _compare_stored(peers: Peers, runtime_id: str) -> list[api.Finding]:
-    answer = await peers.verify_stored(f"runtimes/{runtime_id}" if runtime_id else "")
+async def _compare_stored(clients: ServiceClients, runtime_id: str) -> list[api.Finding]:
+    answer = await clients.verify_stored(f"runtimes/{runtime_id}" if runtime_id else "")
     different = [api.Finding(kind="stored_telemetry", message=text) for text in answer.differences[:MAX_FINDINGS]]
     odd = answer.oddities[:MAX_FINDINGS]
     return [*different, *(api.Finding(kind="rejected_telemetry", message=text, tolerated=True) for text in odd)]

@@ -21,7 +21,7 @@ from milepost.names import AttemptKey
 from milepost.numbers import MAX_NUMBER
 from milepost.security.tokens import Role
 from services.access.authentication import Observation, Observer, Result, current_caller
-from services.runtime.commands.owners import check_owner, may_write
+from services.runtime.commands.ownership import check_owner, may_write
 from services.runtime.commands.requests import MAX_CHARACTERS
 from services.runtime.decisions import Cause
 from services.runtime.launchers.claims import Claims

@@ -32,7 +32,7 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
-from services.runtime.commands.owners import check_owner
+from services.runtime.commands.ownership import check_owner
 from services.runtime.commands.preflight import Preflight, more_violations
 from services.runtime.commands.previews import preview
 from services.runtime.commands.requests import Requests

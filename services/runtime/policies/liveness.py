@@ -25,9 +25,9 @@ NEXT_BEAT_SECONDS = 30.0
 MAX_ANNOUNCED_SECONDS = 3_600.0
 # No step for so many times the usual step time, and for at least so long, is no progress.
 STALL_FACTOR = 10.0
-SHORTEST_STALL_SECONDS = 30.0
+MIN_STALL_SECONDS = 30.0
 # A snapshot is written in one go, and a large one takes its time.
-SHORTEST_SNAPSHOT_STALL_SECONDS = 600.0
+MIN_SNAPSHOT_STALL_SECONDS = 600.0
 NO_CONTACT = "no contact"
 
 
@@ -115,8 +115,8 @@ def stall(known: Instance, now: float) -> str:
     if beat is None or beat.step_ms <= 0 or beat.phase in ("starting", "finishing"):
         return ""
     idle = beat.idle_ms / 1_000.0
-    shortest = SHORTEST_SNAPSHOT_STALL_SECONDS if beat.phase == "snapshotting" else SHORTEST_STALL_SECONDS
-    if idle > max(STALL_FACTOR * beat.step_ms / 1_000.0, shortest):
+    least = MIN_SNAPSHOT_STALL_SECONDS if beat.phase == "snapshotting" else MIN_STALL_SECONDS
+    if idle > max(STALL_FACTOR * beat.step_ms / 1_000.0, least):
         usual = beat.step_ms / 1_000.0
         return f"alive, but no step for {idle:.0f} s; a step usually takes {usual:.3g} s"
     return ""

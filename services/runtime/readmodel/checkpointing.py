@@ -17,7 +17,7 @@ from milepost.api.runtime.v1.runtime_service_pb2 import Snapshot
 from milepost.domain import runtime, trial
 from milepost.eventlog import Head
 from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
-from services.runtime.readmodel.shelf import Summary, Written
+from services.runtime.readmodel.lazy_index import Summary, Written
 from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views, summarize
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from milepost.errors import InvalidArgument, Violation
 from services.pages import page_size, read_token, write_token
 from services.readmodel.filters import Term, parse_filter
 from services.rpc.limits import fitting
+from services.runtime.readmodel.lazy_index import Summary
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.shelf import Summary
 from services.runtime.readmodel.views import RuntimeView, Views, time_text
 
 DEFAULT_PAGE = 50

@@ -42,8 +42,8 @@ from milepost.eventlog.nats.occasions import Occasions
 from milepost.names import trial_name
 from services.readmodel.set_aside import SetAside
 from services.readmodel.waiting import Waiters
+from services.runtime.readmodel.lazy_index import AT_REST, LazyIndex, Summary, Written
 from services.runtime.readmodel.queue import Queue
-from services.runtime.readmodel.shelf import AT_REST, Shelf, Summary, Written
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class Views:
     """All runtimes by id, in the order of their requests."""
 
     def __init__(self) -> None:
-        self.runtimes = Shelf()
+        self.runtimes = LazyIndex()
         # Everything up to here is folded.
         self.sequence = 0
         # Events of types that this version does not know, and messages that are no events: they change nothing.

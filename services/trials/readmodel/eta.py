@@ -36,7 +36,7 @@ DRIFT_WINDOWS = 24
 MAX_DRIFT = 0.1
 # An observation of so many times the usual time, and so many seconds longer than usual, holds a pause.
 PAUSE_FACTOR = 2.5
-PAUSE_LEAST_SECONDS = 1.5
+MIN_PAUSE_SECONDS = 1.5
 RECURRING_PAUSES = 3
 KEEP_PAUSES = 32
 KEEP_EPOCH_GAPS = 8
@@ -219,7 +219,7 @@ def _without_gaps(times: StepTimes, seconds: float, steps: int) -> float:
         times.epoch_step = None
         return seconds
     extra = seconds - usual * steps
-    is_pause = extra > PAUSE_LEAST_SECONDS and seconds > PAUSE_FACTOR * usual * max(1, steps)
+    is_pause = extra > MIN_PAUSE_SECONDS and seconds > PAUSE_FACTOR * usual * max(1, steps)
     if times.epoch_step is not None:
         times.epoch_step = None
         times.epoch_gaps.append(extra if is_pause else 0.0)

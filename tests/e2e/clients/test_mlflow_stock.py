@@ -1,7 +1,7 @@
-"""A stock server of MLflow at the pinned version, and Milepost's doors: the same calls, the same answers.
+"""A stock server of MLflow at the pinned version, and Milepost: the same calls, the same answers.
 
 Run by `make test-integrations`. What the REST calls are answered is recorded in `tests/golden/mlflow_answers.json`, which
-`tests/e2e/clients/test_mlflow.py` compares the doors with; to record it anew: `python -m
+`tests/e2e/clients/test_mlflow.py` compares Milepost with; to record it anew: `python -m
 tests.support.programs.mlflow_calls ADDRESS`.
 """
 

@@ -18,7 +18,7 @@ from milepost.api.event.v1 import options_pb2
 from milepost.api.event.v1.recorded_event_pb2 import RecordedEvent
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.e2e.stack import StackProcess
-from tests.integration.security.doors import all_methods, path_of
+from tests.integration.security.secured import all_methods, path_of
 from tests.support.faults.hostile import fill
 from tests.support.servers.listening import beyond_loopback, listening
 
@@ -71,7 +71,7 @@ def hostile_calls(stack: StackProcess, count: int) -> Iterator[tuple[str, grpc.S
         "metric": stack.endpoints.metrics,
         "log": stack.endpoints.metrics,
     }
-    # The doors of MLflow are in the gateway here, where they speak HTTP (tests/integration/security/test_mlflow_doors.py).
+    # MLflow's calls are answered in the gateway here, where they speak HTTP (tests/integration/security/test_mlflow_access.py).
     methods = [method for method in all_methods() if method.full_name.split(".")[2] in addresses]
     channels = {address: grpc.insecure_channel(address) for address in set(addresses.values())}
     for number in range(count):

@@ -17,7 +17,7 @@ from services.access.access_log import MAX_FACTS, OTHERS, AccessLog, AccessRepor
 from services.access.access_service import AccessService
 from services.access.authentication import Observation, Result
 from services.access.channels import service_metadata
-from tests.integration.security.doors import Doors, all_methods, call, request_of, running_doors
+from tests.integration.security.secured import SecuredServer, all_methods, call, request_of, running_secured
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STOPPED = Observation(Result.ALLOWED, "ann", "RuntimeService/StopRuntime", "runtimes/rt-a", "127.0.0.1")
@@ -93,16 +93,16 @@ async def test_services_write_side_by_side() -> None:
 
 
 @pytest.fixture
-async def doors(tmp_path: Path) -> AsyncIterator[tuple[Doors, AccessLog, MemoryLog]]:
+async def secured(tmp_path: Path) -> AsyncIterator[tuple[SecuredServer, AccessLog, MemoryLog]]:
     """A server that asks for tokens, with the AccessService on a log."""
     event_log = MemoryLog()
     collected = access_log(event_log)
-    async with running_doors(tmp_path, access_service=AccessService(collected), authentication="required") as doors:
-        yield doors, collected, event_log
+    async with running_secured(tmp_path, access_service=AccessService(collected), authentication="required") as secured:
+        yield secured, collected, event_log
 
 
-async def test_the_gateway_reports_what_it_saw(doors: tuple[Doors, AccessLog, MemoryLog]) -> None:
-    server, collected, event_log = doors
+async def test_the_gateway_reports_what_it_saw(secured: tuple[SecuredServer, AccessLog, MemoryLog]) -> None:
+    server, collected, event_log = secured
     async with grpc.aio.insecure_channel(server.address) as channel:
         reports = AccessReports(channel, service_metadata(server.data_dir / "keys", "gateway"), lambda: NOW)
         for _ in range(3):
@@ -121,8 +121,8 @@ async def test_the_gateway_reports_what_it_saw(doors: tuple[Doors, AccessLog, Me
         assert len(await recorded(event_log)) == 1
 
 
-async def test_a_caller_can_ask_who_they_are(doors: tuple[Doors, AccessLog, MemoryLog]) -> None:
-    server, _, _ = doors
+async def test_a_caller_can_ask_who_they_are(secured: tuple[SecuredServer, AccessLog, MemoryLog]) -> None:
+    server, _, _ = secured
     method = next(method for method in all_methods() if method.name == "GetCaller")
     async with grpc.aio.insecure_channel(server.address) as channel:
         assert await call(channel, method, request_of(method), server.token(Role.VIEWER)) is grpc.StatusCode.OK

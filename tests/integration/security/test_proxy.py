@@ -19,7 +19,7 @@ from milepost.security.transport import ClientTls, open_aio_channel
 from services.access.authorization import RULES
 from services.gateway.authentication import LOGIN_RATE
 from tests.integration.security.certificates import Certificates, make_certificates
-from tests.integration.security.doors import all_methods, call, path_of, request_of
+from tests.integration.security.secured import all_methods, call, path_of, request_of
 from tests.integration.security.web import CSRF, Web, running_web
 from tests.support.servers import nginx
 
@@ -64,7 +64,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
     certificates = make_certificates(tmp_path / "certificates")
     settings = {"authentication": "required", "trusted_proxies": PROXY, "tls_ca": str(certificates.ca)}
     async with running_web(tmp_path, behaviours={"WatchRuntimes": watch}, **settings, **certificates.settings) as web:
-        upstreams = dict.fromkeys(("runtime", "trials", "metrics", "rules"), web.doors.address)
+        upstreams = dict.fromkeys(("runtime", "trials", "metrics", "rules"), web.secured.address)
         upstreams["gateway"] = web.base.removeprefix("https://")
         with nginx.running_nginx(tmp_path / "nginx", upstreams, certificates) as port:
             yield Proxied(web, port, certificates)
@@ -72,7 +72,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
 
 async def test_a_browser_signs_in_and_follows_a_live_stream(proxied: Proxied) -> None:
     async with proxied.client(ANN) as ann:
-        answer = await proxied.sign_in(ann, proxied.web.doors.token(Role.VIEWER, "ann"))
+        answer = await proxied.sign_in(ann, proxied.web.secured.token(Role.VIEWER, "ann"))
         assert answer.status_code == 200, answer.text
         async with ann.stream("GET", "/api/v1/stream?topics=runtimes") as stream:
             assert stream.status_code == 200
@@ -89,11 +89,11 @@ async def test_each_client_has_its_own_rate_whatever_it_claims(proxied: Proxied)
             ann.headers["x-forwarded-for"] = f"10.0.0.{number}"
             statuses.append((await proxied.sign_in(ann, "mp_x_y")).status_code)
         assert set(statuses) == {401, 429} and statuses[-1] == 429
-        assert (await proxied.sign_in(bob, proxied.web.doors.token(Role.VIEWER, "bob"))).status_code == 200
+        assert (await proxied.sign_in(bob, proxied.web.secured.token(Role.VIEWER, "bob"))).status_code == 200
 
 
 async def test_every_service_is_reached_by_its_name_and_hears_of_the_client(proxied: Proxied) -> None:
-    token = proxied.web.doors.token(Role.ADMIN, "root")
+    token = proxied.web.secured.token(Role.ADMIN, "root")
     address = f"localhost:{proxied.port}"
     async with open_aio_channel(address, ClientTls(proxied.certificates.ca), []) as channel:
         for method in all_methods():
@@ -103,4 +103,4 @@ async def test_every_service_is_reached_by_its_name_and_hears_of_the_client(prox
             open_to_people = RULES[path_of(method)].role in PEOPLE
             expected = grpc.StatusCode.UNIMPLEMENTED if open_to_people else grpc.StatusCode.PERMISSION_DENIED
             assert code is expected, path_of(method)
-    assert {seen.peer for seen in proxied.web.doors.observations} == {f"{PROXY} for {PROXY}"}
+    assert {seen.peer for seen in proxied.web.secured.observations} == {f"{PROXY} for {PROXY}"}

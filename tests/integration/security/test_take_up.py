@@ -40,7 +40,7 @@ from services.runtime.application import Application, Options
 from services.runtime.policies.placement import Capacity
 from services.runtime.readmodel.views import RuntimeView
 from tests.integration.security.certificates import Certificates, make_certificates
-from tests.integration.security.doors import settings_of
+from tests.integration.security.secured import settings_of
 from tests.support.servers.servers import NatsServer, running_nats
 from tests.support.trainers.attempts import Writer
 

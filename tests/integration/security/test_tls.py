@@ -17,7 +17,7 @@ from milepost.installation.endpoints import Endpoints
 from milepost.security.tokens import Role, TokenStore
 from milepost.security.transport import ClientTls, open_aio_channel, token_from
 from tests.integration.security.certificates import Certificates, make_certificates
-from tests.integration.security.doors import Doors, all_methods, call, request_of, running_doors
+from tests.integration.security.secured import SecuredServer, all_methods, call, request_of, running_secured
 
 METHOD = next(method for method in all_methods() if method.name == "GetRuntime")
 Code = grpc.StatusCode
@@ -33,31 +33,31 @@ def tls_settings(certificates: Certificates, **more: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def doors(tmp_path: Path, certificates: Certificates) -> AsyncIterator[Doors]:
+async def secured(tmp_path: Path, certificates: Certificates) -> AsyncIterator[SecuredServer]:
     """A server that other machines can reach."""
     TokenStore(tmp_path / "tokens.json").create("first", Role.VIEWER, created_by="local:test")
-    async with running_doors(tmp_path, **tls_settings(certificates)) as doors:
-        yield doors
+    async with running_secured(tmp_path, **tls_settings(certificates)) as secured:
+        yield secured
 
 
-async def ask(doors: Doors, tls: ClientTls, token: str = "") -> Code:
-    async with open_aio_channel(doors.address, tls, []) as channel:
+async def ask(secured: SecuredServer, tls: ClientTls, token: str = "") -> Code:
+    async with open_aio_channel(secured.address, tls, []) as channel:
         return await call(channel, METHOD, request_of(METHOD, "runtimes/rt-a"), token)
 
 
-async def test_beyond_loopback_it_takes_tls_and_a_token(doors: Doors, certificates: Certificates) -> None:
-    token = doors.token(Role.VIEWER)
+async def test_beyond_loopback_it_takes_tls_and_a_token(secured: SecuredServer, certificates: Certificates) -> None:
+    token = secured.token(Role.VIEWER)
     tls = ClientTls(certificates.ca)
-    assert await ask(doors, tls, token) is Code.UNIMPLEMENTED
+    assert await ask(secured, tls, token) is Code.UNIMPLEMENTED
     # Also for callers on this machine.
-    assert await ask(doors, tls) is Code.UNAUTHENTICATED
-    assert await ask(doors, ClientTls(), token) is Code.UNAVAILABLE
+    assert await ask(secured, tls) is Code.UNAUTHENTICATED
+    assert await ask(secured, ClientTls(), token) is Code.UNAVAILABLE
 
 
-async def test_a_server_signed_by_somebody_else_is_not_spoken_to(doors: Doors, tmp_path: Path) -> None:
+async def test_a_server_signed_by_somebody_else_is_not_spoken_to(secured: SecuredServer, tmp_path: Path) -> None:
     other = make_certificates(tmp_path / "other")
-    assert await ask(doors, ClientTls(other.ca), "mp_x_y") is Code.UNAVAILABLE
-    assert not doors.observations
+    assert await ask(secured, ClientTls(other.ca), "mp_x_y") is Code.UNAVAILABLE
+    assert not secured.observations
 
 
 async def test_with_mutual_tls_callers_without_a_certificate_get_no_connection(
@@ -65,25 +65,25 @@ async def test_with_mutual_tls_callers_without_a_certificate_get_no_connection(
 ) -> None:
     TokenStore(tmp_path / "tokens.json").create("first", Role.VIEWER, created_by="local:test")
     settings = tls_settings(certificates, tls_client_ca=str(certificates.ca))
-    async with running_doors(tmp_path, **settings) as doors:
-        token = doors.token(Role.VIEWER)
-        assert await ask(doors, ClientTls(certificates.ca), token) is Code.UNAVAILABLE
+    async with running_secured(tmp_path, **settings) as secured:
+        token = secured.token(Role.VIEWER)
+        assert await ask(secured, ClientTls(certificates.ca), token) is Code.UNAVAILABLE
         stranger = make_certificates(tmp_path / "other").caller
         tls = ClientTls(certificates.ca, stranger.certificate, stranger.key)
-        assert await ask(doors, tls, token) is Code.UNAVAILABLE
+        assert await ask(secured, tls, token) is Code.UNAVAILABLE
         tls = ClientTls(certificates.ca, certificates.caller.certificate, certificates.caller.key)
-        assert await ask(doors, tls, token) is Code.UNIMPLEMENTED
-        assert await ask(doors, tls) is Code.UNAUTHENTICATED
+        assert await ask(secured, tls, token) is Code.UNIMPLEMENTED
+        assert await ask(secured, tls) is Code.UNAUTHENTICATED
 
 
 async def test_the_python_client_takes_token_and_authority_from_its_environment(
-    doors: Doors, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    secured: SecuredServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "my.token"
-    path.write_text(doors.token(Role.VIEWER) + "\n")
+    path.write_text(secured.token(Role.VIEWER) + "\n")
 
     def get() -> None:
-        with Client(Endpoints(runtime=doors.address)) as client:
+        with Client(Endpoints(runtime=secured.address)) as client:
             client.get_runtime("runtimes/rt-a")
 
     monkeypatch.setenv("MILEPOST_TLS_CA", str(certificates.ca))

@@ -1,4 +1,4 @@
-"""The HTTP doors: every route without and with a token, sessions of browsers, other sites, sizes, slow clients."""
+"""Access over HTTP: every route without and with a token, sessions of browsers, other sites, sizes, slow clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.edge.contract import method_of
 from services.gateway import authentication, connections, middleware, routes
 from services.gateway.authentication import COOKIE, MAX_STREAMS_PER_SESSION, OPEN_PATHS
 from tests.integration.security.certificates import make_certificates
-from tests.integration.security.doors import path_of
+from tests.integration.security.secured import path_of
 from tests.integration.security.web import CSRF, Web, running_web
 
 RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
@@ -82,7 +82,7 @@ async def test_no_route_answers_without_a_token(web: Web, client: httpx.AsyncCli
         assert response.json()["code"] == "UNAUTHENTICATED"
         assert "Traceback" not in response.text
     assert {seen.result for seen in web.observed.observations} == {Result.UNAUTHENTICATED}
-    assert not web.doors.observations, "nothing reached the services"
+    assert not web.secured.observations, "nothing reached the services"
 
 
 async def test_no_route_answers_a_token_that_is_not_valid(client: httpx.AsyncClient) -> None:
@@ -95,7 +95,7 @@ async def test_no_route_answers_a_token_that_is_not_valid(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
 async def test_a_role_opens_the_routes_of_its_rpcs(web: Web, client: httpx.AsyncClient, role: Role) -> None:
-    token = web.doors.token(role)
+    token = web.secured.token(role)
     for asked in (asked for asked in every_route() if asked.rpc):
         needed = RULES[path_of(method_of(asked.rpc))].role
         response = await client.request(asked.method, asked.path, headers={**CSRF, **bearer(token)})
@@ -104,7 +104,7 @@ async def test_a_role_opens_the_routes_of_its_rpcs(web: Web, client: httpx.Async
 
 
 async def test_tokens_of_programs_do_not_open_the_gateway(web: Web, client: httpx.AsyncClient) -> None:
-    for token in (web.doors.trainer_token("rt-a"), web.doors.service_token()):
+    for token in (web.secured.trainer_token("rt-a"), web.secured.service_token()):
         for path in ("/", "/metrics", "/api/v1/runtimes/rt-a", "/api/v1/session"):
             assert (await client.get(path, headers=bearer(token))).status_code == 401
         assert (await sign_in(client, token)).status_code == 401
@@ -125,7 +125,7 @@ async def test_a_browser_is_shown_the_way_in_and_comes_back(web: Web, client: ht
     assert response.headers["location"] == "/login?next=%2Fruntimes%2Frt-a%3Ftab%3Dlogs"
     assert (await client.get("/login")).status_code == 200
 
-    signed_in = await sign_in(client, web.doors.token(Role.VIEWER, "ann"))
+    signed_in = await sign_in(client, web.secured.token(Role.VIEWER, "ann"))
     assert signed_in.json() == {"actor": "ann", "role": "viewer", "verified": True}
     cookie = signed_in.headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -141,14 +141,14 @@ async def test_a_browser_is_shown_the_way_in_and_comes_back(web: Web, client: ht
 
 
 async def test_a_session_ends_when_its_token_is_revoked(web: Web, client: httpx.AsyncClient) -> None:
-    await sign_in(client, web.doors.token(Role.VIEWER, "ann"))
+    await sign_in(client, web.secured.token(Role.VIEWER, "ann"))
     assert (await client.get("/api/v1/session")).status_code == 200
-    TokenStore(web.doors.data_dir / "tokens.json").revoke("ann")
+    TokenStore(web.secured.data_dir / "tokens.json").revoke("ann")
     assert (await client.get("/api/v1/session")).status_code == 401
 
 
 async def test_a_session_cannot_be_prolonged_by_itself(web: Web, client: httpx.AsyncClient) -> None:
-    await sign_in(client, web.doors.token(Role.VIEWER))
+    await sign_in(client, web.secured.token(Role.VIEWER))
     assert (await sign_in(client, client.cookies[COOKIE])).status_code == 401
 
 
@@ -165,7 +165,7 @@ async def test_bad_bodies_of_signing_in_are_refused(client: httpx.AsyncClient) -
 
 
 async def test_other_sites_and_other_names_are_refused_on_every_route(web: Web, client: httpx.AsyncClient) -> None:
-    shown = bearer(web.doors.token(Role.ADMIN))
+    shown = bearer(web.secured.token(Role.ADMIN))
     for asked in every_route():
         for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
             headers = {**CSRF, **shown, "origin": origin}
@@ -175,11 +175,11 @@ async def test_other_sites_and_other_names_are_refused_on_every_route(web: Web, 
             assert (await client.request(asked.method, asked.path, headers=headers)).status_code in (400, 421), asked.id
         if asked.method != "GET":
             assert (await client.request(asked.method, asked.path, headers=shown)).status_code == 403, asked.id
-    assert not web.doors.observations, "nothing reached the services"
+    assert not web.secured.observations, "nothing reached the services"
 
 
 async def test_only_json_is_taken_and_not_too_much_of_it(web: Web, client: httpx.AsyncClient) -> None:
-    headers = {**CSRF, **bearer(web.doors.token(Role.ADMIN))}
+    headers = {**CSRF, **bearer(web.secured.token(Role.ADMIN))}
     for asked in (asked for asked in every_route() if asked.method == "POST"):
         for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
             typed = {**headers, "content-type": media_type}
@@ -196,7 +196,7 @@ async def test_only_json_is_taken_and_not_too_much_of_it(web: Web, client: httpx
 
 
 async def test_no_path_leads_out_of_the_page(web: Web, client: httpx.AsyncClient) -> None:
-    shown = bearer(web.doors.token(Role.ADMIN))
+    shown = bearer(web.secured.token(Role.ADMIN))
     for path in (
         "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/%2e%2e%2f%2e%2e%2f__main__.py",
         "/static//etc/passwd", "/static/..\\app.py", "/static/%00", "/static/" + "a/" * 500,
@@ -234,7 +234,7 @@ async def test_streams_of_a_session_and_of_a_token_are_bounded(
 ) -> None:
     monkeypatch.setattr(authentication, "MAX_STREAMS_PER_TOKEN", MAX_STREAMS_PER_SESSION)
     async with running_web(tmp_path, authentication="required") as web, web.client() as client:
-        token = web.doors.token(Role.VIEWER)
+        token = web.secured.token(Role.VIEWER)
         if by_session:
             await sign_in(client, token)
         else:
@@ -276,10 +276,10 @@ async def test_the_end_of_who_came_first_ends_no_stream_of_others(tmp_path: Path
         running_web(tmp_path, authentication="required", behaviours={"WatchRuntimes": watch}) as web,
         web.client() as client,
     ):
-        first, second = (lines(client, web.doors.token(Role.VIEWER, name)) for name in ("ann", "bob"))
+        first, second = (lines(client, web.secured.token(Role.VIEWER, name)) for name in ("ann", "bob"))
         await anext(first)
         await anext(second)
-        TokenStore(web.doors.data_dir / "tokens.json").revoke("ann")
+        TokenStore(web.secured.data_dir / "tokens.json").revoke("ann")
         ended = [line async for line in _until(first, "event: problem")]
         assert ended[-1] == "event: problem"
         after = [await anext(second) for _ in range(100)]
@@ -300,7 +300,7 @@ async def test_on_loopback_the_page_needs_no_token(tmp_path: Path) -> None:
         assert session == {"actor": "anonymous@loopback", "role": "local", "verified": False, "grpc_address": ""}
         assert (await client.get("/api/v1/session", headers=bearer("mp_x_y"))).status_code == 401
         await client.post("/api/v1/runtimes/rt-a:stop", headers=CSRF, json={})
-        (seen,) = web.doors.observations
+        (seen,) = web.secured.observations
         assert (seen.actor, seen.peer) == ("anonymous@loopback", "127.0.0.1 for 127.0.0.1")
 
 

@@ -1,4 +1,4 @@
-"""A gateway with the real doors before services of which every RPC answers UNIMPLEMENTED to whom it lets in."""
+"""A gateway with the real authentication before services of which every RPC answers UNIMPLEMENTED to whom it lets in."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from services.mlflow.application import NAME, Tracking
 from services.mlflow.recorder import Recorder
 from services.mlflow.service import MlflowService
 from services.server import Server
-from tests.integration.security.doors import Doors, running_doors, settings_of
+from tests.integration.security.secured import SecuredServer, running_secured, settings_of
 
 CSRF = {"x-milepost-csrf": "1"}
 
 
 @dataclass
 class Web:
-    """A running gateway, and what its doors and those of the services saw."""
+    """A running gateway, and what its authentication and that of the services saw."""
 
     base: str
-    doors: Doors
-    observed: Doors
+    secured: SecuredServer
+    observed: SecuredServer
     settings: Settings
     # Of MLflow clients; it is not running.
     recorder: Recorder
@@ -51,7 +51,7 @@ class Web:
 
 @asynccontextmanager
 async def serving_mlflow(tracking: Tracking, settings: Settings, observer: Observer) -> AsyncIterator[Mlflow]:
-    """Have clients of MLflow answered by a server of its own, with its own doors, as `python -m services.mlflow` has them."""
+    """Have clients of MLflow answered by a server and an authentication of its own, as `python -m services.mlflow` has them."""
     service = MlflowService(tracking.answer)
 
     async def healthy() -> str | None:
@@ -81,16 +81,16 @@ async def running_web(data_dir: Path, nats_url: str = "", **changes: Any) -> Asy
     """
     mlflow_apart = changes.pop("mlflow_apart", False)
     async with AsyncExitStack() as parts:
-        of_doors = {k: v for k, v in changes.items() if not k.startswith("gateway_")}
-        doors = await parts.enter_async_context(running_doors(data_dir, **of_doors))
+        of_server = {k: v for k, v in changes.items() if not k.startswith("gateway_")}
+        secured = await parts.enter_async_context(running_secured(data_dir, **of_server))
         changes.pop("behaviours", None)
         settings = settings_of(data_dir, **{"gateway_listen": "127.0.0.1:0", "mlflow_listen": "127.0.0.1:0", **changes})
-        observed = Doors("", data_dir)
+        observed = SecuredServer("", data_dir)
         access = open_access(settings, "gateway", observed)
         listener = bind(access.listen)
         tls = ClientTls.of(settings)
         channels: dict[str, grpc.aio.Channel] = {
-            name: open_aio_channel(doors.address, tls, CHANNEL_OPTIONS)
+            name: open_aio_channel(secured.address, tls, CHANNEL_OPTIONS)
             for name in ("runtime", "trials", "metrics", "rules")
         }
         services = Services(channels, service_metadata(settings.keys_dir, "gateway"))
@@ -106,7 +106,7 @@ async def running_web(data_dir: Path, nats_url: str = "", **changes: Any) -> Asy
         scheme = "http" if access.tls is None else "https"
         try:
             base = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
-            yield Web(base, doors, observed, settings, tracking.recorder)
+            yield Web(base, secured, observed, settings, tracking.recorder)
         finally:
             gateway.end_streams()
             server.should_exit = True

@@ -1,7 +1,7 @@
 """Calls of MLflow's REST interface, played against any server of it: what it answers, without ids and the time of day.
 
-The same calls go to a stock server of MLflow and to Milepost's doors; `tests/golden/mlflow_answers.json` has what the stock
-server of the pinned version says, so that the doors can be compared with it where there is none. `python -m
+The same calls go to a stock server of MLflow and to Milepost; `tests/golden/mlflow_answers.json` has what the stock
+server of the pinned version says, so that Milepost can be compared with it where there is none. `python -m
 tests.support.programs.mlflow_calls ADDRESS` prints what a server answers.
 """
 
@@ -150,7 +150,7 @@ def pair(key: str, value: str) -> dict[str, str]:
     return {"key": key, "value": value}
 
 
-# Where the doors answer otherwise, as the page of the guide says.
+# Where Milepost answers otherwise, as the page of the guide says.
 DIFFERENCES = {
     "more is accepted": (
         "experiments without a limit", "the key of a parameter is odd", "a metric without a time",

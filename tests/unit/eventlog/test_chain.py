@@ -16,8 +16,8 @@ from milepost.eventlog.envelope import NotAnEvent, record, record_envelope, seal
 from milepost.eventlog.memory import MemoryLog
 from milepost.eventlog.proof.chain import (
     EMPTY_DIGEST,
-    FEWEST_RANGES,
     LISTED_ODDITIES,
+    MIN_RANGES,
     ChainVerifier,
     Finding,
     Oddities,
@@ -54,7 +54,7 @@ def test_what_is_listed_of_very_many_subjects_has_a_bound() -> None:
             oddities.add(Finding("unreadable", sequence, subject, "no event", tolerated=True))
     *listed, more = oddities.findings()
     assert (len(listed), more.message) == (LISTED_ODDITIES, "and 100 more subjects of attempts")
-    assert all(finding.message.count(", ") < 2 * FEWEST_RANGES for finding in listed)
+    assert all(finding.message.count(", ") < 2 * MIN_RANGES for finding in listed)
     assert "300 more ranges" in listed[0].message
 
 

@@ -35,7 +35,7 @@ from tests.unit.runtime.test_verification import ID, run
 PAGE = "docs/audit.md"
 
 
-class Peers:
+class Clients:
     """A trial service that has read of a run, and a metric service with a row of each table."""
 
     def __init__(self, events: list[RecordedEvent]) -> None:
@@ -65,16 +65,16 @@ class Peers:
         yield sink.getvalue()
 
 
-async def make(path: Path, key: BundleKey | None, ahead: int = 0) -> Peers:
+async def make(path: Path, key: BundleKey | None, ahead: int = 0) -> Clients:
     """Export a run that has begun and has a snapshot."""
     log, views = await run()
-    peers = Peers([event async for event in log.read() if isinstance(event, RecordedEvent)])
-    peers.ahead = ahead
+    clients = Clients([event async for event in log.read() if isinstance(event, RecordedEvent)])
+    clients.ahead = ahead
     turns, threads = Turns(1, 1, "exports"), Threads(4, 2, "packing")
-    origin: Any = Origin(log, 1, Telemetry(), peers, turns, threads, "ann", key)  # type: ignore[arg-type]
+    origin: Any = Origin(log, 1, Telemetry(), clients, turns, threads, "ann", key)  # type: ignore[arg-type]
     pieces = [piece async for piece in export_bundle(views.runtimes[ID], views.sequence, origin, path.parent)]
     path.write_bytes(b"".join(pieces))
-    return peers
+    return clients
 
 
 Change = Callable[[bytes], bytes]
@@ -192,9 +192,9 @@ async def test_every_fact_of_a_state_follows_from_its_events(tmp_path: Path) -> 
 
 
 async def test_a_trial_that_has_gone_on_is_exported_as_of_the_events_of_the_bundle(tmp_path: Path) -> None:
-    peers = await make(tmp_path / "run.zip", None, ahead=2)
+    clients = await make(tmp_path / "run.zip", None, ahead=2)
     events = open_bundle(tmp_path / "run.zip").events
-    assert peers.asked == [None, AsOf(events_sequence=events[-1].sequence, telemetry_sequence=3)]
+    assert clients.asked == [None, AsOf(events_sequence=events[-1].sequence, telemetry_sequence=3)]
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert differences(events, ID, json.loads(archive.read(bundle.STATE))) == []
 

@@ -24,7 +24,7 @@ from services.runtime.audit.bundles import Origin, export_bundle
 from tests.unit.runtime.test_listing import Story
 
 
-class Peers:
+class Clients:
     """A trial and a metric service with one trial and some rows."""
 
     async def trials(self, runtime_id: str) -> tuple[list[trial_api.Trial], AsOf]:
@@ -78,7 +78,7 @@ async def test_a_bundle_is_packed_in_threads_of_its_own(tmp_path: Path, monkeypa
     watched(bundle, "digest_of")
     story = Story()
     story.complete("rt-a")
-    packing: Any = Origin(Log(), 1, Telemetry(), Peers(), Turns(1, 1, "exports"), Threads(4, 2, "packing"), "ann")  # type: ignore[arg-type]
+    packing: Any = Origin(Log(), 1, Telemetry(), Clients(), Turns(1, 1, "exports"), Threads(4, 2, "packing"), "ann")  # type: ignore[arg-type]
     view = story.views.runtimes["rt-a"]
     pieces = [piece async for piece in export_bundle(view, story.views.sequence, packing, tmp_path)]
     # One small configuration is all that is made in the loop.

@@ -21,7 +21,7 @@ from milepost.eventlog import NewEvent, attempt_subject, chain_of, codec, contro
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.audit.verification import VOLATILE, compare_models, compare_runtimes
-from services.runtime.readmodel.shelf import Shelf
+from services.runtime.readmodel.lazy_index import LazyIndex
 from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views
 
 ID = "rt-1"
@@ -112,7 +112,7 @@ async def test_one_altered_field_of_a_trial_is_found(field: str) -> None:
 async def test_a_runtime_that_is_missing_or_made_up_is_found() -> None:
     log, views = await run()
     made_up = dataclasses.replace(views.runtimes[ID], runtime_id="rt-2")
-    views.runtimes = Shelf()
+    views.runtimes = LazyIndex()
     views.runtimes.add(made_up)
     findings = await compare_runtimes(log, views, "")
     assert [finding.subject for finding in findings] == ["events.rt-1.runtime", "events.rt-2.runtime"]
@@ -121,7 +121,7 @@ async def test_a_runtime_that_is_missing_or_made_up_is_found() -> None:
 # The trial service
 
 
-class AnsweringPeers:
+class AnsweringClients:
     """Answers for the trial service: what its live model says, and what it says when it folds the streams anew."""
 
     def __init__(self, live: trial_api.Trial, again: trial_api.Trial) -> None:
@@ -156,7 +156,7 @@ def told() -> trial_api.Trial:
 
 async def models_differ(live: trial_api.Trial) -> list[Finding]:
     log, views = await run()
-    sources = SimpleNamespace(event_log=log, views=views, peers=AnsweringPeers(live, told()))
+    sources = SimpleNamespace(event_log=log, views=views, clients=AnsweringClients(live, told()))
     return await compare_models(sources, ID)  # type: ignore[arg-type]
 
 

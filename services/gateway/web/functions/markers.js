@@ -14,7 +14,7 @@
  * }} MarkerGroup
  */
 
-export const MINIMUM_GAP = 4
+export const MIN_GAP = 4
 
 /**
  * The step at the right end of the bar: the plan's total, or some room beyond what is done.
@@ -48,7 +48,7 @@ export function position(step, end, width) {
  * @param {number} width
  * @param {number} [gap]
  */
-export function layout(markers, end, width, gap = MINIMUM_GAP) {
+export function layout(markers, end, width, gap = MIN_GAP) {
   const sorted = markers.slice().sort((a, b) => a.step - b.step)
   /** @type {MarkerGroup[]} */
   const groups = []

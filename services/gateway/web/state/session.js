@@ -26,7 +26,7 @@ export function mayChange() {
   return session.value?.role?.toLowerCase() !== 'viewer'
 }
 
-/** Forget the session and go to the door. */
+/** Forget the session and go to the sign-in page. */
 export async function signOut() {
   await fetch('/api/v1/session', { method: 'DELETE', headers: { 'x-milepost-csrf': '1' } })
   window.location.assign('/login')

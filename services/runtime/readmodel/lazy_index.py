@@ -57,7 +57,7 @@ class Written:
     record: bytes
 
 
-class Shelf(Mapping[str, "RuntimeView"]):
+class LazyIndex(Mapping[str, "RuntimeView"]):
     """All runtimes by id, in the order in which they came. Looking one up opens it."""
 
     def __init__(self) -> None:

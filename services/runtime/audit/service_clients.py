@@ -22,7 +22,7 @@ PAGE = 1_000
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Peers:
+class ServiceClients:
     """Calls of the trial service and the metric service. All raise `Unavailable` when one does not answer."""
 
     def __init__(self, trials: grpc.aio.Channel, metrics: grpc.aio.Channel, metadata: Metadata) -> None:

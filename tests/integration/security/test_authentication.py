@@ -22,7 +22,7 @@ from services.edge import spread
 from services.edge.spread import OWN_CONNECTION
 from services.gateway.app import Services
 from services.server import MAX_CALLS_PER_CONNECTION
-from tests.integration.security.doors import Doors, all_methods, call, path_of, request_of, running_doors
+from tests.integration.security.secured import SecuredServer, all_methods, call, path_of, request_of, running_secured
 
 Code = grpc.StatusCode
 METHODS = all_methods()
@@ -30,14 +30,14 @@ RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 
 
 @pytest.fixture
-async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
-    async with running_doors(tmp_path, authentication="required") as doors:
-        yield doors
+async def secured(tmp_path: Path) -> AsyncIterator[SecuredServer]:
+    async with running_secured(tmp_path, authentication="required") as secured:
+        yield secured
 
 
 @pytest.fixture
-async def channel(doors: Doors) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(doors.address) as channel:
+async def channel(secured: SecuredServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(secured.address) as channel:
         yield channel
 
 
@@ -56,7 +56,7 @@ def test_every_command_is_for_more_than_viewers_and_leaves_a_fact() -> None:
     reading = ("Get", "List", "Watch", "Query", "Stream", "Preview", "Compare", "Check", "Diff", "Report")
     for path, rule in RULES.items():
         name = path.rpartition("/")[2]
-        # Requests of MLflow's clients write or read; the handler looks at who may (test_mlflow_doors.py).
+        # Requests of MLflow's clients write or read; the handler looks at who may (test_mlflow_access.py).
         if not name.startswith(reading) and not path.startswith("/grpc.") and path != f"{MLFLOW}Answer":
             assert rule.kind is not Kind.READ, path
         if rule.kind is Kind.COMMAND:
@@ -68,25 +68,27 @@ def test_every_command_is_for_more_than_viewers_and_leaves_a_fact() -> None:
 NAMING = {"name", "names", "parent", "parents"}
 
 
-async def test_nobody_gets_in_without_a_token(doors: Doors, channel: grpc.aio.Channel) -> None:
+async def test_nobody_gets_in_without_a_token(secured: SecuredServer, channel: grpc.aio.Channel) -> None:
     for method in METHODS:
         assert await call(channel, method, request_of(method)) is Code.UNAUTHENTICATED, method.full_name
-    assert {o.result for o in doors.observations} == {Result.UNAUTHENTICATED}
-    assert {o.actor for o in doors.observations} == {"unauthenticated"}
-    assert {o.peer for o in doors.observations} == {"127.0.0.1"}
+    assert {o.result for o in secured.observations} == {Result.UNAUTHENTICATED}
+    assert {o.actor for o in secured.observations} == {"unauthenticated"}
+    assert {o.peer for o in secured.observations} == {"127.0.0.1"}
 
 
-async def test_nobody_gets_in_with_a_token_that_is_not_valid(doors: Doors, channel: grpc.aio.Channel) -> None:
-    revoked = doors.token(Role.ADMIN)
-    TokenStore(doors.data_dir / "tokens.json").revoke("admin")
+async def test_nobody_gets_in_with_a_token_that_is_not_valid(secured: SecuredServer, channel: grpc.aio.Channel) -> None:
+    revoked = secured.token(Role.ADMIN)
+    TokenStore(secured.data_dir / "tokens.json").revoke("admin")
     for token in ("mp_x_y", revoked, "mps_", "mpt_a.b", "x" * 4000):
         for method in METHODS[:: 7 if token != revoked else 1]:
             assert await call(channel, method, request_of(method), token) is Code.UNAUTHENTICATED, method.full_name
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
-async def test_a_role_opens_what_it_may_and_nothing_else(doors: Doors, channel: grpc.aio.Channel, role: Role) -> None:
-    token = doors.token(role)
+async def test_a_role_opens_what_it_may_and_nothing_else(
+    secured: SecuredServer, channel: grpc.aio.Channel, role: Role
+) -> None:
+    token = secured.token(role)
     for method in METHODS:
         needed = RULES[path_of(method)].role
         may = needed in RANKS and RANKS[role] >= RANKS[needed]
@@ -94,8 +96,8 @@ async def test_a_role_opens_what_it_may_and_nothing_else(doors: Doors, channel: 
         assert await call(channel, method, request_of(method, "runtimes/rt-a"), token) is expected, method.full_name
 
 
-async def test_services_may_read_and_do_what_is_theirs(doors: Doors, channel: grpc.aio.Channel) -> None:
-    token = doors.service_token()
+async def test_services_may_read_and_do_what_is_theirs(secured: SecuredServer, channel: grpc.aio.Channel) -> None:
+    token = secured.service_token()
     for method in METHODS:
         rule = RULES[path_of(method)]
         may = rule.service or rule.role in (Role.VIEWER, Role.SERVICE)
@@ -111,8 +113,10 @@ async def test_services_may_read_and_do_what_is_theirs(doors: Doors, channel: gr
 
 
 @pytest.mark.parametrize("resource", ["", "runtimes/rt-b", "runtimes/-", "runtimes/rt-a-b", "runtimes/rt-a/../rt-b"])
-async def test_an_attempt_may_not_touch_another_runtime(doors: Doors, channel: grpc.aio.Channel, resource: str) -> None:
-    token = doors.trainer_token("rt-a")
+async def test_an_attempt_may_not_touch_another_runtime(
+    secured: SecuredServer, channel: grpc.aio.Channel, resource: str
+) -> None:
+    token = secured.trainer_token("rt-a")
     for method in METHODS:
         if method.name == "GetCaller":
             continue
@@ -120,8 +124,10 @@ async def test_an_attempt_may_not_touch_another_runtime(doors: Doors, channel: g
         assert code is Code.PERMISSION_DENIED, method.full_name
 
 
-async def test_an_attempt_may_read_its_own_runtime_and_change_nothing(doors: Doors, channel: grpc.aio.Channel) -> None:
-    token = doors.trainer_token("rt-a")
+async def test_an_attempt_may_read_its_own_runtime_and_change_nothing(
+    secured: SecuredServer, channel: grpc.aio.Channel
+) -> None:
+    token = secured.trainer_token("rt-a")
     for method in METHODS:
         rule = RULES[path_of(method)]
         expected = Code.UNIMPLEMENTED if rule.trainer else Code.PERMISSION_DENIED
@@ -129,9 +135,9 @@ async def test_an_attempt_may_read_its_own_runtime_and_change_nothing(doors: Doo
 
 
 async def test_a_launch_ticket_opens_the_claim_of_its_launch_and_nothing_else(
-    doors: Doors, channel: grpc.aio.Channel
+    secured: SecuredServer, channel: grpc.aio.Channel
 ) -> None:
-    ticket = doors.launch_ticket("rt-a")
+    ticket = secured.launch_ticket("rt-a")
     for method in METHODS:
         expected = Code.UNIMPLEMENTED if method.name == "ClaimLaunch" else Code.PERMISSION_DENIED
         assert await call(channel, method, request_of(method, "runtimes/rt-a"), ticket) is expected, method.full_name
@@ -139,32 +145,32 @@ async def test_a_launch_ticket_opens_the_claim_of_its_launch_and_nothing_else(
 
 @pytest.mark.parametrize("name", ["QuerySeries", "ListSeries"])
 async def test_several_names_of_which_one_is_foreign_are_refused(
-    doors: Doors, channel: grpc.aio.Channel, name: str
+    secured: SecuredServer, channel: grpc.aio.Channel, name: str
 ) -> None:
     method = next(m for m in METHODS if m.name == name)
     request = request_of(method, "runtimes/rt-a/trials/1")
     request.parents.append("runtimes/rt-b/trials/1")
-    assert await call(channel, method, request, doors.trainer_token("rt-a")) is Code.PERMISSION_DENIED
+    assert await call(channel, method, request, secured.trainer_token("rt-a")) is Code.PERMISSION_DENIED
 
 
-async def test_calls_beyond_those_that_a_connection_takes_at_once_wait_and_are_answered(doors: Doors) -> None:
+async def test_calls_beyond_those_that_a_connection_takes_at_once_wait_and_are_answered(secured: SecuredServer) -> None:
     """Also those that begin before the client has heard of the limit."""
     method = next(m for m in METHODS if m.name == "GetRuntime")
-    request, token = request_of(method, "runtimes/rt-a"), doors.token(Role.VIEWER)
-    async with grpc.aio.insecure_channel(doors.address, [("grpc.use_local_subchannel_pool", 1)]) as fresh:
+    request, token = request_of(method, "runtimes/rt-a"), secured.token(Role.VIEWER)
+    async with grpc.aio.insecure_channel(secured.address, [("grpc.use_local_subchannel_pool", 1)]) as fresh:
         calls = [call(fresh, method, request, token) for _ in range(3 * MAX_CALLS_PER_CONNECTION)]
         assert set(await asyncio.gather(*calls)) == {Code.UNIMPLEMENTED}
 
 
 async def test_an_rpc_without_a_rule_is_closed_even_to_admins(
-    doors: Doors, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+    secured: SecuredServer, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = METHODS[0]
     monkeypatch.delitem(RULES, path_of(method))
-    assert await call(channel, method, request_of(method), doors.token(Role.ADMIN)) is Code.PERMISSION_DENIED
+    assert await call(channel, method, request_of(method), secured.token(Role.ADMIN)) is Code.PERMISSION_DENIED
 
 
-async def test_health_is_open_and_reflection_is_not(doors: Doors, channel: grpc.aio.Channel) -> None:
+async def test_health_is_open_and_reflection_is_not(secured: SecuredServer, channel: grpc.aio.Channel) -> None:
     health = health_pb2_grpc.HealthStub(channel)
     answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -183,19 +189,19 @@ async def test_health_is_open_and_reflection_is_not(doors: Doors, channel: grpc.
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await reflect()
     assert refused.value.code() is Code.UNAUTHENTICATED
-    answer = await reflect(("authorization", f"Bearer {doors.token(Role.VIEWER)}"))
+    answer = await reflect(("authorization", f"Bearer {secured.token(Role.VIEWER)}"))
     assert "milepost.api.runtime.v1.RuntimeService" in [s.name for s in answer.list_services_response.service]
 
 
 async def test_watchers_of_health_do_not_take_the_places_of_others(
-    doors: Doors, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+    secured: SecuredServer, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health = health_pb2_grpc.HealthStub(channel)
     watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(100)]
     for watch in watches:
         await watch.read()
     # One connection has no more calls than these.
-    async with grpc.aio.insecure_channel(doors.address, [OWN_CONNECTION]) as another:
+    async with grpc.aio.insecure_channel(secured.address, [OWN_CONNECTION]) as another:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             async for _ in health_pb2_grpc.HealthStub(another).Watch(health_pb2.HealthCheckRequest(), timeout=10):
                 pass
@@ -205,7 +211,7 @@ async def test_watchers_of_health_do_not_take_the_places_of_others(
 
 
 async def test_on_loopback_the_command_line_is_known_by_its_user(tmp_path: Path) -> None:
-    async with running_doors(tmp_path) as doors, grpc.aio.insecure_channel(doors.address) as channel:
+    async with running_secured(tmp_path) as secured, grpc.aio.insecure_channel(secured.address) as channel:
         method = next(m for m in METHODS if m.name == "StopRuntime")
         for claimed, actor in (
             ("local:ann", "local:ann"),
@@ -213,26 +219,28 @@ async def test_on_loopback_the_command_line_is_known_by_its_user(tmp_path: Path)
             ("admin", "unverified:admin"),
             ("local:<b>", "unverified:local:?b?"),
         ):
-            doors.observations.clear()
+            secured.observations.clear()
             metadata = {"mp_actor": claimed} if claimed else {}
             assert await call(channel, method, request_of(method), "", **metadata) is Code.UNIMPLEMENTED
-            assert [o.actor for o in doors.observations] == [actor]
+            assert [o.actor for o in secured.observations] == [actor]
         # A token that is shown must be valid even where none is needed.
         assert await call(channel, method, request_of(method), "mp_x_y") is Code.UNAUTHENTICATED
 
 
-async def test_with_a_token_a_claimed_name_counts_for_nothing(doors: Doors, channel: grpc.aio.Channel) -> None:
+async def test_with_a_token_a_claimed_name_counts_for_nothing(
+    secured: SecuredServer, channel: grpc.aio.Channel
+) -> None:
     method = next(m for m in METHODS if m.name == "StopRuntime")
-    token = doors.token(Role.OPERATOR, "ann")
+    token = secured.token(Role.OPERATOR, "ann")
     await call(channel, method, request_of(method, "runtimes/rt-a"), token, mp_actor="local:root")
-    (seen,) = doors.observations
+    (seen,) = secured.observations
     assert (seen.result, seen.actor, seen.resource) == (Result.ALLOWED, "ann", "runtimes/rt-a")
     assert seen.operation == "milepost.api.runtime.v1.RuntimeService/StopRuntime"
 
 
 def test_a_server_that_others_could_reach_does_not_start_open(tmp_path: Path) -> None:
     from services.access.guard import open_access
-    from tests.integration.security.doors import settings_of
+    from tests.integration.security.secured import settings_of
 
     with pytest.raises(SystemExit, match="token create"):
         open_access(settings_of(tmp_path, runtime_listen="0.0.0.0:0"), "runtime")
@@ -262,10 +270,10 @@ async def test_one_reader_takes_no_place_of_others_and_none_of_commands(
 
     behaviours = {"GetRuntime": slow, "WatchRuntimes": slow_stream, "ExportBundle": slow_stream}
     async with (
-        running_doors(tmp_path, authentication="required", behaviours=behaviours) as doors,
-        grpc.aio.insecure_channel(doors.address) as channel,
+        running_secured(tmp_path, authentication="required", behaviours=behaviours) as secured,
+        grpc.aio.insecure_channel(secured.address) as channel,
     ):
-        viewer, admin = doors.token(Role.VIEWER), doors.token(Role.ADMIN)
+        viewer, admin = secured.token(Role.VIEWER), secured.token(Role.ADMIN)
 
         async def held(name: str, count: int) -> tuple[list[Code], list[asyncio.Task[Code]]]:
             """Have a viewer make calls. Returns what became of those that ended, and those that go on."""
@@ -296,10 +304,10 @@ async def test_calls_whose_request_never_comes_are_given_up(tmp_path: Path, monk
     monkeypatch.setattr(authentication, "MAX_UNBEGUN", 3)
     monkeypatch.setattr(authentication, "REQUEST_SECONDS", 0.2)
     async with (
-        running_doors(tmp_path, authentication="required") as doors,
-        grpc.aio.insecure_channel(doors.address) as channel,
+        running_secured(tmp_path, authentication="required") as secured,
+        grpc.aio.insecure_channel(secured.address) as channel,
     ):
-        token = doors.token(Role.VIEWER)
+        token = secured.token(Role.VIEWER)
         metadata = (("authorization", f"Bearer {token}"),)
         get, watch = (next(m for m in METHODS if m.name == name) for name in ("GetRuntime", "WatchRuntimes"))
         # A call of this kind is opened before there is anything to send.
@@ -325,10 +333,10 @@ async def test_calls_without_their_request_are_refused_beyond_a_share_of_each_ca
     monkeypatch.setattr(authentication, "MAX_AWAITED_PER_CALLER", 3)
     monkeypatch.setattr(authentication, "REQUEST_SECONDS", 60.0)
     async with (
-        running_doors(tmp_path, authentication="required") as doors,
-        grpc.aio.insecure_channel(doors.address) as channel,
+        running_secured(tmp_path, authentication="required") as secured,
+        grpc.aio.insecure_channel(secured.address) as channel,
     ):
-        greedy, other = doors.token(Role.VIEWER), doors.token(Role.ADMIN)
+        greedy, other = secured.token(Role.VIEWER), secured.token(Role.ADMIN)
         get = next(m for m in METHODS if m.name == "GetRuntime")
         opening: Any = channel.stream_stream(path_of(get), bytes, bytes)
         # Two that gRPC waits for, three that are waited for here, and those that are refused.
@@ -369,10 +377,10 @@ async def test_one_connection_has_few_calls_at_once_and_the_gateway_further_conn
 
     watch, stop = (next(m for m in METHODS if m.name == name) for name in ("WatchEvents", "StopRuntime"))
     async with (
-        running_doors(tmp_path, behaviours={"WatchEvents": slow_stream}) as doors,
-        grpc.aio.insecure_channel(doors.address, [OWN_CONNECTION]) as greedy,
-        grpc.aio.insecure_channel(doors.address, [OWN_CONNECTION]) as other,
-        grpc.aio.insecure_channel(doors.address, [OWN_CONNECTION]) as first,
+        running_secured(tmp_path, behaviours={"WatchEvents": slow_stream}) as secured,
+        grpc.aio.insecure_channel(secured.address, [OWN_CONNECTION]) as greedy,
+        grpc.aio.insecure_channel(secured.address, [OWN_CONNECTION]) as other,
+        grpc.aio.insecure_channel(secured.address, [OWN_CONNECTION]) as first,
     ):
         watches = [asyncio.create_task(call(greedy, watch, request_of(watch))) for _ in range(20)]
         await reached(4)
@@ -386,7 +394,7 @@ async def test_one_connection_has_few_calls_at_once_and_the_gateway_further_conn
         at_work.clear()
         monkeypatch.setattr(spread, "ROOM", 3)
         services = Services(
-            {"runtime": first}, another=lambda name: grpc.aio.insecure_channel(doors.address, [OWN_CONNECTION])
+            {"runtime": first}, another=lambda name: grpc.aio.insecure_channel(secured.address, [OWN_CONNECTION])
         )
         request = request_of(watch)
         streams = [services.stream("RuntimeService.WatchEvents", request) for _ in range(20)]

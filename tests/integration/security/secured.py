@@ -1,4 +1,4 @@
-"""A server with every service of the contract behind the real doors; handlers answer UNIMPLEMENTED when let in."""
+"""A server with every service of the contract behind the real authentication; handlers answer UNIMPLEMENTED when let in."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def request_of(method: MethodDescriptor, resource: str = "") -> Any:
 
 
 @dataclass
-class Doors:
-    """The server, and what its doors saw."""
+class SecuredServer:
+    """The server, and what its authentication saw."""
 
     address: str
     data_dir: Path
@@ -89,15 +89,15 @@ def settings_of(data_dir: Path, **changes: str) -> Settings:
 
 
 @asynccontextmanager
-async def running_doors(
+async def running_secured(
     data_dir: Path,
     access_service: AccessService | None = None,
     behaviours: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
     **changes: Any,
-) -> AsyncIterator[Doors]:
+) -> AsyncIterator[SecuredServer]:
     """Serve every service of the contract on a free port. `changes` are settings; `behaviours` of RPCs go by name."""
-    doors = Doors("", data_dir)
-    access = open_access(settings_of(data_dir, **changes), "runtime", doors)
+    secured = SecuredServer("", data_dir)
+    access = open_access(settings_of(data_dir, **changes), "runtime", secured)
 
     def register(server: grpc.aio.Server) -> None:
         for module, service in MODULES.items():
@@ -112,9 +112,9 @@ async def running_doors(
 
     names = [f"{module.rpartition('.')[0]}.{service}" for module, service in MODULES.items()]
     server = Server(access.listen, register, names, healthy, access=access)
-    doors.address = f"127.0.0.1:{await server.start()}"
+    secured.address = f"127.0.0.1:{await server.start()}"
     try:
-        yield doors
+        yield secured
     finally:
         await server.stop()
 

@@ -57,7 +57,7 @@ MISSING = (
 
 @pytest.fixture(params=[False, True], ids=["in the gateway", "apart"])
 def apart(request: pytest.FixtureRequest) -> bool:
-    """Whether a process of its own answers: its doors are the same, and so is what they let in."""
+    """Whether a process of its own answers: its authentication is the same, and so is what it lets in."""
     return bool(request.param)
 
 
@@ -77,7 +77,7 @@ async def test_without_a_valid_token_nothing_is_told(web: Web) -> None:
 
 
 async def test_a_viewer_reads_and_writes_nothing_and_an_operator_may(web: Web) -> None:
-    viewer, operator = web.doors.token(Role.VIEWER), web.doors.token(Role.OPERATOR)
+    viewer, operator = web.secured.token(Role.VIEWER), web.secured.token(Role.OPERATOR)
     async with web.client() as client:
         for method, path in READS:
             answer = await client.request(
@@ -94,8 +94,8 @@ async def test_a_viewer_reads_and_writes_nothing_and_an_operator_may(web: Web) -
 
 
 async def test_whatever_refuses_a_call_says_so_in_the_form_of_mlflow(web: Web) -> None:
-    """The guards and the doors stand before the calls; clients show `message`."""
-    admin = bearer(web.doors.token(Role.ADMIN))
+    """Protection and authentication come before the calls; clients show `message`."""
+    admin = bearer(web.secured.token(Role.ADMIN))
     refusals = (
         ({"origin": "http://evil.example"}, 403, "PERMISSION_DENIED"),
         ({"content-type": "text/plain"}, 415, "INVALID_PARAMETER_VALUE"),
@@ -112,7 +112,7 @@ async def test_whatever_refuses_a_call_says_so_in_the_form_of_mlflow(web: Web) -
 
 
 async def test_what_is_not_offered_is_said_in_words_that_the_client_shows(web: Web) -> None:
-    admin = bearer(web.doors.token(Role.ADMIN))
+    admin = bearer(web.secured.token(Role.ADMIN))
     async with web.client() as client:
         for method, path in MISSING:
             answer = await client.request(method, API + path, headers=admin, json=None if method == "GET" else {})
@@ -132,8 +132,8 @@ async def test_only_its_owner_and_admins_write_to_a_run_and_who_does_is_on_recor
         running_web(tmp_path, shared_nats.url, mlflow_apart=apart, authentication="required") as web,
         web.client() as client,
     ):
-        tokens = {name: web.doors.token(Role.OPERATOR, name) for name in ("ada", "eve")}
-        tokens["root"] = web.doors.token(Role.ADMIN, "root")
+        tokens = {name: web.secured.token(Role.OPERATOR, name) for name in ("ada", "eve")}
+        tokens["root"] = web.secured.token(Role.ADMIN, "root")
         opening = Opening(owner="ada", actor="ada")
         web.recorder.directory.mkdir()
         opening.keep(web.recorder.directory / trial.runtime_id)
