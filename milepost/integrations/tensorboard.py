@@ -29,7 +29,7 @@ from milepost.training.telemetry.buffer import MAX_SERIES
 
 if TYPE_CHECKING:
     from milepost.client import Client
-    from milepost.training.script.external import ExternalRun
+    from milepost.training.script.external_run import ExternalRun
 
 PATTERN = "*tfevents*"
 FOLLOW_SECONDS = 1.0
@@ -315,7 +315,7 @@ class FolderImport:
             )
 
     def _open(self) -> ExternalRun:
-        from milepost.training.script.external import open_run
+        from milepost.training.script.opening import open_run
 
         configuration = {"name": self._name[:100], "labels": {"imported": "tensorboard"}}
         self._run = open_run(configuration, runtime_id=self.runtime_id, data_dir=self._data_dir)

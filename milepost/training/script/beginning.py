@@ -23,7 +23,8 @@ from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.installation.endpoints import Endpoints
 from milepost.names import AttemptKey
 from milepost.training.process.process_identity import own_identity
-from milepost.training.script.external import Place, check_answers, register
+from milepost.training.script.attempt.place import Place
+from milepost.training.script.attempt.registration import check_answers, register
 from milepost.training.script.resume import Mode, Wanted, begin_attempt
 from milepost.training.spooling.journal import drain
 

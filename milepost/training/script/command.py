@@ -23,8 +23,10 @@ from milepost.security.redaction import Redactor
 from milepost.training.output.screen import TICK_SECONDS, Line, Screen
 from milepost.training.process.process_end import Ending, end_by_signal
 from milepost.training.process.worker import quiet_libraries
+from milepost.training.script.attempt.outcome import outcome_of
 from milepost.training.script.command_name import name_of
-from milepost.training.script.external import ExternalRun, open_run, outcome_of
+from milepost.training.script.external_run import ExternalRun
+from milepost.training.script.opening import open_run
 
 # The clock of a command that has no steps: so long is one, shown as a step.
 COUNTED_SECONDS = 1.0

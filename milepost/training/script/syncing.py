@@ -23,7 +23,8 @@ from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.installation import endpoints as endpoints_module
 from milepost.installation.endpoints import Endpoints
 from milepost.names import AttemptKey
-from milepost.training.script.external import MAX_FILE_BYTES, Place, check_answers, keys_dir, register
+from milepost.training.script.attempt.place import Place, keys_dir
+from milepost.training.script.attempt.registration import MAX_FILE_BYTES, check_answers, register
 from milepost.training.spooling.journal import Death, drain, driver_spool_path
 from milepost.training.spooling.leftovers import attempt_number, leftover_spools, send_spool
 from milepost.training.spooling.owner import Life, Owned, look, owner_file

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from milepost.training.loop.trial import Trial
-from milepost.training.script.external import open_run
+from milepost.training.script.opening import open_run
 from tests.e2e.stack import StackProcess
 
 EXAMPLES = 10

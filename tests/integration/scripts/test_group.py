@@ -120,10 +120,10 @@ async def test_a_group_logs_what_one_process_computes(
 # Put before the loop: nothing can be written anywhere.
 NO_PLACE = """
 import types
-from milepost.training.script import external
+from milepost.training.script import opening
 def refuse(**about):
     raise OSError("no space")
-external.tempfile = types.SimpleNamespace(mkdtemp=refuse)
+opening.tempfile = types.SimpleNamespace(mkdtemp=refuse)
 """
 
 

@@ -65,9 +65,9 @@ for step in range(1, 41):
 AWAY = """
 import sys, milepost
 from milepost.api.event.v1.common_pb2 import ProcessIdentity
-from milepost.training.script import external
+from milepost.training.script import external_run, opening
 far = ProcessIdentity(host="far", boot_id="x", pid_namespace="pid:[1]", process_id=7, process_start=1)
-external.own_identity = lambda: far
+external_run.own_identity = opening.own_identity = lambda: far
 trial = milepost.init(name="away", total_steps=40, snapshots={"every_steps": 5})
 def train(last):
     while trial.step < last:

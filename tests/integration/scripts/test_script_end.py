@@ -109,7 +109,7 @@ ENDS = {
     "in a child that was forked off": "import os\nif os.fork() == 0:\n    sys.exit(0)\nos.wait()",
     "by sys.exit in a thread": "import threading\none = threading.Thread(target=sys.exit)\none.start()\none.join()",
     "without being ended": """
-from milepost.training.script.external import open_run
+from milepost.training.script.opening import open_run
 open_run({"name": "other"}).trial.log({"train/loss": 1.0})
 """,
 }
@@ -156,10 +156,10 @@ TIMED = (
     LOGGING
     + """
 import time
-from milepost.training.script import external
+from milepost.training.script import external_run
 from milepost.training.telemetry import background
 # Whoever waits for the service to the end of the time would wait for ever.
-background.CONNECT_SECONDS = background.CHANNEL_SECONDS = external.DRAIN_SECONDS = 1e6
+background.CONNECT_SECONDS = background.CHANNEL_SECONDS = external_run.DRAIN_SECONDS = 1e6
 milepost.finish()
 trial.snapshot({"step": 3})
 trial.snapshot({"step": 3})

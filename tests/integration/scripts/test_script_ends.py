@@ -73,7 +73,7 @@ SCRIPTS: dict[str, tuple[str, Expected]] = {
     ),
     "sys.exit under another name": ("leave(5)", Expected(5, (FAILED,), "exit status 5")),
     "SystemExit where the C library tells of no exits": (
-        "from milepost.training.script import last_word\n"
+        "from milepost.training.script.attempt import last_word\n"
         "last_word.ctypes = types.SimpleNamespace(CDLL=lambda name: object())\n"
         "raise SystemExit(0)",
         Expected(0, (FAILED,), "leave with sys.exit instead"),

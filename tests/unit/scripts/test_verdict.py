@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.training.script.verdict import Verdict
+from milepost.training.script.attempt.verdict import Verdict
 
 LAUNCHED = facts.AttemptLaunched(attempt=1)
 FENCED = facts.AttemptFenced(attempt=1, detail="it did not stop before the deadline")

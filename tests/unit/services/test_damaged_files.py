@@ -25,7 +25,7 @@ from milepost.errors import FailedPrecondition
 from milepost.eventlog.nats.credentials import AUTHORITY_FILE, open_authority, write_service_credentials
 from milepost.names import AttemptKey
 from milepost.security.tokens import InvalidToken, Role, ServiceToken, TokenError, TokenStore
-from milepost.training.script import external
+from milepost.training.script.attempt import registration
 from milepost.training.spooling.journal import driver_sender
 from milepost.training.spooling.spool import Spool, SpooledEvent, open_left
 from services.metrics.storage.definitions import Definitions
@@ -336,9 +336,9 @@ def test_a_run_whose_beginning_is_damaged_is_made_known_from_its_attempt(
     left: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = Services()
-    monkeypatch.setattr(external, "Client", lambda endpoints: services)
+    monkeypatch.setattr(registration, "Client", lambda endpoints: services)
     damage(left / "start.json")
-    external.register(left / "start.json", None)  # type: ignore[arg-type]
+    registration.register(left / "start.json", None)  # type: ignore[arg-type]
     (request,) = services.requests
     assert (request.runtime_id, request.configuration.name) == (RUN, "mine")
     assert aside(left) == ["start.json.damaged"]
@@ -348,11 +348,11 @@ def test_a_run_whose_beginning_is_damaged_is_made_known_from_its_attempt(
 def test_a_run_of_which_both_files_are_damaged_is_named_and_stays(
     left: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(external, "Client", lambda endpoints: Services())
+    monkeypatch.setattr(registration, "Client", lambda endpoints: Services())
     damage(left / "start.json")
     damage(left / "trial-1" / "attempt-1" / "attempt.json")
     with pytest.raises(FailedPrecondition, match=r"start.json is damaged .* back from a backup"):
-        external.register(left / "start.json", None)  # type: ignore[arg-type]
+        registration.register(left / "start.json", None)  # type: ignore[arg-type]
     assert (left / "start.json").exists()
 
 

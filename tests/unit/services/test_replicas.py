@@ -8,7 +8,7 @@ import pytest
 
 from milepost.errors import Unavailable
 from milepost.security.transport import is_loopback_address
-from milepost.training.script.external import check_answers
+from milepost.training.script.attempt.registration import check_answers
 from services.health import Target, target_from
 
 

@@ -24,7 +24,9 @@ from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from milepost.installation.endpoints import Endpoints
 from milepost.names import AttemptKey
 from milepost.names import AttemptKey as LauncherKey
-from milepost.training.script import external, syncing
+from milepost.training.script import syncing
+from milepost.training.script.attempt import place as place_module
+from milepost.training.script.attempt import registration
 from milepost.training.spooling import owner
 from milepost.training.spooling.journal import AttemptJournal, driver_sender
 from milepost.training.spooling.leftovers import attempt_number, leftover_spools
@@ -361,7 +363,7 @@ def script(attempt: Path) -> Path:
 @pytest.mark.parametrize("plant", [pipe, huge, link, folder, noise])
 def test_a_beginning_that_is_no_file_is_made_again(script: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(script / "start.json")
-    read = external._read_start(script / "start.json")
+    read = registration._read_start(script / "start.json")
     assert (read.runtime_id, read.configuration.name) == (RUN, "mine")
     assert os.path.lexists(script / "start.json.damaged")
     assert json_format.Parse((script / "start.json").read_text(), StartRuntimeRequest()) == read
@@ -375,7 +377,7 @@ def test_what_an_attempt_was_told_may_be_anything(script: Path, plant: Plant) ->
     assert syncing._is_external(told), "no launcher has locked it"
     (script / "start.json").write_bytes(b"")
     with pytest.raises(FailedPrecondition, match="is damaged"):
-        external._read_start(script / "start.json")
+        registration._read_start(script / "start.json")
 
 
 @pytest.mark.parametrize(
@@ -420,10 +422,10 @@ def test_credentials_that_are_no_file_are_made_again(
     script: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = script / "trial-1" / "attempt-1"
-    place = external.Place(AttemptKey(RUN, 1, 1), directory, Endpoints(data_dir=str(script.parents[1])))
+    place = place_module.Place(AttemptKey(RUN, 1, 1), directory, Endpoints(data_dir=str(script.parents[1])))
     plant(place.credentials)
-    monkeypatch.setattr(external, "find_authority", lambda folder: None)
+    monkeypatch.setattr(place_module, "find_authority", lambda folder: None)
     told = type("Told", (), {"nats_credentials": "made"})
-    monkeypatch.setattr(external, "take_up", lambda *arguments: told)
+    monkeypatch.setattr(place_module, "take_up", lambda *arguments: told)
     assert place.find_user() == place.credentials
     assert place.credentials.read_text() == "made" and not place.credentials.is_symlink()

@@ -22,7 +22,6 @@ from typing import IO
 
 from google.protobuf import json_format
 
-import milepost
 from milepost.api.event.v1.trial_events_pb2 import ATTEMPT_OUTCOME_COMPLETED
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.errors import Unavailable
@@ -32,9 +31,15 @@ from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.installation import endpoints as endpoints_module
 from milepost.names import AttemptKey
 from milepost.training.process.process_end import Ending
+from milepost.training.script.attempt.channel import spooled
+from milepost.training.script.attempt.outcome import facts_of_end, outcome_of
+from milepost.training.script.attempt.place import Place
+from milepost.training.script.attempt.registration import check_answers, register
 from milepost.training.spooling.journal import drain, driver_sender, driver_spool_path
 from milepost.training.spooling.spool import Spool
 
+# The folder that `milepost` is in.
+ROOT = Path(__file__).parents[4]
 # How long the exit waits for the word to be sent, and how long it is tried. What is not sent by then waits in the spool.
 WAIT_SECONDS = 5.0
 SEND_SECONDS = 30.0
@@ -59,7 +64,7 @@ def is_possible() -> bool:
 
 def leave(left: Left) -> None:
     """Have another process record how this one ends, once it has."""
-    folders = [str(Path(milepost.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    folders = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     other = subprocess.Popen(
         [sys.executable, "-m", __name__, *(str(value) for value in astuple(left))],
         stdin=subprocess.PIPE,
@@ -103,8 +108,6 @@ def main() -> int:
 
 def record_end(left: Left, status: int) -> None:
     """Put down in the spool of a process that has nothing more to say how it ends."""
-    from milepost.training.script.external import facts_of_end, outcome_of, spooled
-
     launch = _read_launch(left.directory)
     said = outcome_of(Ending(status))
     said.last_step, said.unsent_batch_count = left.last_step, left.unsent_batch_count
@@ -118,8 +121,6 @@ def record_end(left: Left, status: int) -> None:
 
 async def send_end(directory: Path) -> None:
     """Send the events that it has left, if a server is there."""
-    from milepost.training.script.external import Place, check_answers, register
-
     endpoints = endpoints_module.find(directory.parents[3])
     place = Place(_key(_read_launch(directory)), directory, endpoints)
     with suppress(Unavailable, LogUnavailable, TimeoutError):
