@@ -46,15 +46,15 @@ from milepost.training.spooling.journal import (
     driver_spool_path,
     with_attempt,
 )
-from milepost.training.spooling.leftovers import send_leftovers
 from milepost.training.spooling.log_batches import LogBatcher
+from milepost.training.spooling.recovery import send_earlier_attempts
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
 from milepost.training.spooling.spool import Dropped, Filling, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.addresses import own_address
+from trainer.coordinator import AgreementCoordinator
 from trainer.exits import Ending, memory_kills
 from trainer.group import LocalWorker, Workers
-from trainer.halts import Halts
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
 from trainer.on_ray.announcer import GROUP_RANK
@@ -100,7 +100,7 @@ class Driver:
             if workers
             else LocalWorker(self._directory, self._add_line)
         )
-        self._halts = Halts(workers, self._instances.send_to) if workers > 1 else None
+        self._coordinator = AgreementCoordinator(workers, self._instances.send_to) if workers > 1 else None
         self._instances.on_gone = self._on_gone
         self._instances.on_output = self._workers.read_output
         self._retention = Retention(
@@ -206,14 +206,14 @@ class Driver:
         elif kind == "finished" and self._is_rank(report.rank):
             redact_payload(report.finished, self._redact)
             self._workers.finished(report.rank, report.finished)
-            if self._halts is not None:
-                self._halts.leave(report.rank)
+            if self._coordinator is not None:
+                self._coordinator.leave(report.rank)
         elif kind == "hello":
             log.info("instance.connected", extra={"rank": report.rank, "pid": report.hello.process_id})
             if self._is_rank(report.rank):
                 self._workers.connected(report.rank, report.hello)
-                if self._halts is not None:
-                    self._halts.join(report.rank)
+                if self._coordinator is not None:
+                    self._coordinator.join(report.rank)
         elif kind == "group_ended" and report.rank == GROUP_RANK:
             redact_payload(report.group_ended, self._redact)
             self._workers.ended(report.group_ended)
@@ -221,10 +221,10 @@ class Driver:
             self._instances.send_to(0, InstanceInstruction(values=report.values))
         elif kind == "snapshot_part":
             self._instances.send_to(0, InstanceInstruction(snapshot_part=report.snapshot_part))
-        elif self._halts is not None and kind == "stop_proposal":
-            self._halts.offer(report.rank, report.stop_proposal)
-        elif self._halts is not None and kind == "snapshot_wanted":
-            self._halts.snapshot()
+        elif self._coordinator is not None and kind == "stop_proposal":
+            self._coordinator.offer(report.rank, report.stop_proposal)
+        elif self._coordinator is not None and kind == "snapshot_wanted":
+            self._coordinator.snapshot()
 
     def _is_rank(self, rank: int) -> bool:
         return 0 <= rank < self._ranks
@@ -232,8 +232,8 @@ class Driver:
     def _on_gone(self, rank: int) -> None:
         if self._is_rank(rank):
             self._workers.gone(rank)
-            if self._halts is not None:
-                self._halts.leave(rank)
+            if self._coordinator is not None:
+                self._coordinator.leave(rank)
 
     def _add_line(self, line: LogLine) -> None:
         line.text = self._redact(line.text)
@@ -288,7 +288,7 @@ class Driver:
         background: list[Coroutine[Any, Any, None]] = [
             self._watch(connection, self._journal),
             self._sender.run(connection),
-            send_leftovers(connection, self._directory, self._launch.snapshot_uri),
+            send_earlier_attempts(connection, self._directory, self._launch.snapshot_uri),
         ]
         tasks = [asyncio.create_task(work) for work in background]
         try:
@@ -351,8 +351,8 @@ class Driver:
             self._workers.kill()
         else:
             order = StopInstruction(deadline_ms=int(active.stop.deadline_time.timestamp() * 1000))
-            if self._halts is not None:
-                self._halts.stop(order)
+            if self._coordinator is not None:
+                self._coordinator.stop(order)
             else:
                 self._instances.send(InstanceInstruction(stop=order))
 

@@ -44,8 +44,8 @@ from milepost.security.tokens import write_private
 from milepost.security.transport import ClientTls, open_channel
 from milepost.storage import StorageUnavailable, StorageUnsupported, check_writable, local_path
 from milepost.training.spooling.journal import drain
-from milepost.training.spooling.leftovers import send_spool
 from milepost.training.spooling.owner import Owned
+from milepost.training.spooling.recovery import send_spool
 from trainer.exits import signal_name
 from trainer.isolation import JOB_PROCESS_VARIABLE
 
@@ -249,7 +249,7 @@ class Job:
         self._driver = DriverProcess(launch_file, environment)
         code = self._driver.wait()
         end_descendants()
-        left = asyncio.run(take_leftovers(claimed.launch, killed=self._terminated))
+        left = asyncio.run(recover(claimed.launch, killed=self._terminated))
         word = last_word(folder, code, self._driver.last_line)
         clean(folder, keep=left > 0)
         say_last_word(word)
@@ -263,7 +263,7 @@ def end_descendants() -> None:
             process.kill()
 
 
-async def take_leftovers(launch: AttemptLaunch, *, killed: bool) -> int:
+async def recover(launch: AttemptLaunch, *, killed: bool) -> int:
     """Append the events and send the telemetry that a driver left. Returns how much is left still.
 
     Args:
@@ -277,7 +277,7 @@ async def take_leftovers(launch: AttemptLaunch, *, killed: bool) -> int:
     left = 0
     try:
         connection = await connect(
-            launch.nats_url, name="milepost job, leftovers", timeout_seconds=CONNECT_SECONDS, credentials=credentials
+            launch.nats_url, name="milepost job, recovery", timeout_seconds=CONNECT_SECONDS, credentials=credentials
         )
     except (EventLogError, OSError) as error:
         log.warning("leftovers.no_connection", extra={"error": str(error)})

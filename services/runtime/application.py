@@ -182,7 +182,7 @@ class Application:
             self.liveness,
             storage,
             Purger(options.data_dir, storage, clients.purge, launchers),
-            self._leftovers,
+            self._recovery,
             launches,
             steps,
             duties={"anchors": self.anchoring.run},
@@ -201,7 +201,7 @@ class Application:
         self._build_audit(events, clients)
         self._access_log = AccessLog(self._log, "/services/runtime")
         external = launchers[config.LAUNCHER_EXTERNAL]
-        continuing = Continuing(self.decisions, self.liveness, external, self._leftovers)
+        continuing = Continuing(self.decisions, self.liveness, external, self._recovery)
         self._launch_service = LaunchService(
             self.views, launches, claims, self._attempt_credentials, self._access_log, continuing
         )
@@ -215,7 +215,7 @@ class Application:
             self._attempt_credentials,
             options.local,
         )
-        self._leftovers = Recovery(options.data_dir, options.nats_url, self._attempt_credentials)
+        self._recovery = Recovery(options.data_dir, options.nats_url, self._attempt_credentials)
         launchers: dict[config.Launcher, Launcher] = {
             config.LAUNCHER_LOCAL: self._local,
             config.LAUNCHER_EXTERNAL: External(options.data_dir, self._locks),
@@ -345,7 +345,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.checkpointing.write()
-        await self._leftovers.close()
+        await self._recovery.close()
         await self._local.close()
         if self._ray is not None:
             await self._ray.close()

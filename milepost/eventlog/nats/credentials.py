@@ -32,7 +32,7 @@ FORMER_USERS = ("gateway",)
 ADMIN = "admin"
 # An attempt cannot go on for longer than this; its successor gets credentials of its own.
 ATTEMPT_LIFETIME_SECONDS = 90 * 24 * 3600
-# Attempts before it whose leftovers it may send. All of what a user may do must fit into the 4,096 bytes of the line with
+# Attempts before it whose spools it may send. All of what a user may do must fit into the 4,096 bytes of the line with
 # which it connects.
 MAX_PREDECESSORS = 8
 

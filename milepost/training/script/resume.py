@@ -31,8 +31,8 @@ from milepost.security.terminal import visible
 from milepost.snapshots import SnapshotInvalid, confined, verify
 from milepost.training.process.process_identity import is_running, own_identity
 from milepost.training.spooling.journal import driver_spool_path
-from milepost.training.spooling.leftovers import attempt_number
 from milepost.training.spooling.owner import Life, look, owner_file
+from milepost.training.spooling.recovery import attempt_number
 from milepost.training.user_code import given
 
 if TYPE_CHECKING:

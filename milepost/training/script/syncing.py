@@ -26,8 +26,8 @@ from milepost.names import AttemptKey
 from milepost.training.script.attempt.place import Place, keys_dir
 from milepost.training.script.attempt.registration import MAX_FILE_BYTES, check_answers, register
 from milepost.training.spooling.journal import Death, drain, driver_spool_path
-from milepost.training.spooling.leftovers import attempt_number, leftover_spools, send_spool
 from milepost.training.spooling.owner import Life, Owned, look, owner_file
+from milepost.training.spooling.recovery import attempt_number, earlier_spools, send_spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ async def _sync_attempt(directory: Path, endpoints: Endpoints, seconds: float) -
     async with await connect(
         endpoints.nats, name="milepost sync", timeout_seconds=10, credentials=credentials
     ) as connection:
-        for path in [*directory.glob("spool-*.sqlite"), *leftover_spools(directory)]:
+        for path in [*directory.glob("spool-*.sqlite"), *earlier_spools(directory)]:
             batches += await send_spool(connection, path, seconds, belongs=key.may_send)
         log = JetStreamLog(connection, direct=place.credentials == credentials)
         events = await drain(log, directory, seconds, death=death, key=key)

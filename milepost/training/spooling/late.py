@@ -22,9 +22,9 @@ from milepost.eventlog import EventLogError
 from milepost.eventlog.nats.connection import connect
 from milepost.names import AttemptKey
 from milepost.training.spooling.journal import driver_sender, driver_spool_path
-from milepost.training.spooling.leftovers import send_spool
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.owner import Owned
+from milepost.training.spooling.recovery import send_spool
 from milepost.training.spooling.spool import Spool
 
 log = logging.getLogger("milepost")

@@ -49,13 +49,13 @@ class Continuing:
         decisions: Decisions,
         liveness: Liveness,
         launcher: Launcher,
-        leftovers: Recovery,
+        recovery: Recovery,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decisions = decisions
         self._liveness = liveness
         self._launcher = launcher
-        self._leftovers = leftovers
+        self._recovery = recovery
         self._clock = clock
 
     async def begin(self, view: RuntimeView, one: TrialView, request: api.BeginAttemptRequest, behind: Cause) -> None:
@@ -90,7 +90,7 @@ class Continuing:
         """Fence an attempt that had no end, and launch the next one with it."""
         death = self._death(view, one, active, request)
         # A committed snapshot may wait in what it left, or its own end.
-        await self._leftovers.take_events(AttemptKey(view.runtime_id, one.number, active.attempt))
+        await self._recovery.take_events(AttemptKey(view.runtime_id, one.number, active.attempt))
         fence = trial.FenceAttempt(active.attempt, death.reason, death.cause, death.detail)
         if active.stop is not None or view.state.stop is not None or not view.state.in_progress:
             # Its end is decided; only the attempt was in the way.

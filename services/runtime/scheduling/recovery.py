@@ -23,8 +23,8 @@ from milepost.names import AttemptKey
 from milepost.names import AttemptKey as Writer
 from milepost.security.tokens import write_private
 from milepost.training.spooling.journal import drain, driver_spool_path
-from milepost.training.spooling.leftovers import attempt_number, send_spool
 from milepost.training.spooling.owner import Owned
+from milepost.training.spooling.recovery import attempt_number, send_spool
 from milepost.training.spooling.sender import LOG_BYTES_PER_SECOND, TokenBucket
 from services.runtime.launchers.local import CREDENTIALS
 
@@ -127,7 +127,7 @@ class Recovery:
             await asyncio.to_thread(write_private, credentials, made.encode())
         connection = await connect(
             self._nats_url,
-            name="milepost runtime service, leftovers",
+            name="milepost runtime service, recovery",
             timeout_seconds=CONNECT_SECONDS,
             credentials=credentials if credentials.exists() and not files.is_irregular(credentials) else None,
         )

@@ -64,7 +64,7 @@ class Scheduler:
         liveness: Liveness,
         storage: SnapshotStorage,
         purger: Purger,
-        leftovers: Recovery,
+        recovery: Recovery,
         launches: Launches,
         steps: Steps,
         duties: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({}),
@@ -82,7 +82,7 @@ class Scheduler:
         self._liveness = liveness
         self._storage = storage
         self._purger = purger
-        self._leftovers = leftovers
+        self._recovery = recovery
         # Work that only the leader does, for as long as it leads, by name.
         self._duties = duties
         self._supervision = supervision or Supervision()
@@ -288,7 +288,7 @@ class Scheduler:
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         launcher = self._launcher(view)
         await launcher.kill(key)
-        await self._leftovers.take_events(key)
+        await self._recovery.take_events(key)
         last_step = max(step.last_step, self._steps.last(key))
         command = trial.FenceAttempt(step.attempt, step.reason, step.cause, step.detail, last_step)
         last = view.trials[step.trial].last
@@ -315,7 +315,7 @@ class Scheduler:
         launcher = self._launcher(view)
         # A script's lock is gone once its events were taken in. One that lives lends what it has written.
         if not retried and (launcher.observe(key)[0] is Process.GONE or not launcher.takes_over):
-            self._leftovers.send_telemetry(key)
+            self._recovery.send_telemetry(key)
 
     async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
         one = view.trials[step.trial]
@@ -349,7 +349,7 @@ class Scheduler:
         for earlier in range(max(1, step.attempt - 2), step.attempt):
             # Whatever the log says of them: nothing of an earlier attempt may still run.
             await launcher.kill(AttemptKey(view.runtime_id, step.trial, earlier))
-        await self._leftovers.cancel(view.runtime_id, step.trial)
+        await self._recovery.cancel(view.runtime_id, step.trial)
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         try:
             launch = await self._launches.launch(view, view.trials[step.trial])

@@ -22,7 +22,7 @@ from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.training.v1.training_pb2 import Finished, InstanceInstruction, InstanceReport
 from milepost.eventlog.nats.connection import connect
 from milepost.training.process.worker import quiet_libraries
-from milepost.training.spooling.leftovers import send_leftovers
+from milepost.training.spooling.recovery import send_earlier_attempts
 from milepost.training.telemetry.background import Addresses, Background
 from milepost.training.telemetry.batches import TRAINING, Position
 
@@ -112,8 +112,8 @@ class LoggingTrial:
 
 
 async def _send_what_was_left(orders: Orders) -> None:
-    async with await connect(orders.nats_url, name="leftovers", timeout_seconds=DRAIN_SECONDS) as connection:
-        await asyncio.gather(*(send_leftovers(connection, orders.directory(trial)) for trial in orders.trials))
+    async with await connect(orders.nats_url, name="recovery", timeout_seconds=DRAIN_SECONDS) as connection:
+        await asyncio.gather(*(send_earlier_attempts(connection, orders.directory(trial)) for trial in orders.trials))
 
 
 def main() -> None:
@@ -122,8 +122,8 @@ def main() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     trials = [LoggingTrial(orders, int(trial), first) for trial, first in orders.trials.items()]
-    leftovers = threading.Thread(target=lambda: asyncio.run(_send_what_was_left(orders)))
-    leftovers.start()
+    recovering = threading.Thread(target=lambda: asyncio.run(_send_what_was_left(orders)))
+    recovering.start()
 
     def keep_snapshots() -> None:
         while not stopping.wait(SNAPSHOT_SECONDS):
@@ -139,7 +139,7 @@ def main() -> None:
     snapshots.join()
     for trial in trials:
         trial.finish()
-    leftovers.join()
+    recovering.join()
     print(json.dumps({trial.trial: trial.step for trial in trials}), flush=True)
 
 

@@ -25,7 +25,7 @@ from milepost.training.script.attempt.place import Place
 from milepost.training.script.attempt.registration import check_answers, register
 from milepost.training.script.attempt.verdict import Verdict
 from milepost.training.spooling.journal import AttemptJournal, Fenced, driver_sender, driver_spool_path, with_attempt
-from milepost.training.spooling.leftovers import send_leftovers
+from milepost.training.spooling.recovery import send_earlier_attempts
 from milepost.training.spooling.spool import Spool, SpooledEvent
 from milepost.training.telemetry.background import KNOWN_SECONDS
 
@@ -81,7 +81,7 @@ class ExternalChannel:
         self._journal = AttemptJournal(event_log, self._place.key, self._spool, on_change)
         self._tried.set()
         watching = asyncio.create_task(self._watch(connection, self._journal))
-        sending = asyncio.create_task(send_leftovers(connection, self._place.directory, self._snapshot_uri))
+        sending = asyncio.create_task(send_earlier_attempts(connection, self._place.directory, self._snapshot_uri))
         try:
             await self._append_until_fenced(self._journal)
             if verdict.is_given_up:

@@ -29,8 +29,8 @@ from milepost.training.script.attempt import place as place_module
 from milepost.training.script.attempt import registration
 from milepost.training.spooling import owner
 from milepost.training.spooling.journal import AttemptJournal, driver_sender
-from milepost.training.spooling.leftovers import attempt_number, leftover_spools
 from milepost.training.spooling.owner import Life, OwnerLock, look, this_process
+from milepost.training.spooling.recovery import attempt_number, earlier_spools
 from milepost.training.spooling.spool import Spool, SpooledEvent, open_left
 from services.runtime.launchers import MAX_DETAIL, last_word, local
 from services.runtime.scheduling import recovery
@@ -275,7 +275,7 @@ def test_spools_of_earlier_attempts_are_not_looked_for_behind_a_link(attempt: Pa
     spool(tmp_path / "other" / "spool-driver.sqlite")
     (attempt.parent / "attempt-1").symlink_to(tmp_path / "other")
     (attempt.parent / "attempt-²").mkdir()
-    assert leftover_spools(attempt) == []
+    assert earlier_spools(attempt) == []
 
 
 async def test_the_service_takes_nothing_from_a_folder_that_is_a_link(

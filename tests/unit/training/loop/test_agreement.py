@@ -21,7 +21,7 @@ from milepost.training.loop.trial import Trial
 from milepost.training.saving.keeper import NoSnapshots
 from milepost.training.saving.snapshots import Boundary, DataState
 from tests.support.trainers.remembering_host import RememberingHost
-from trainer.halts import Halts
+from trainer.coordinator import AgreementCoordinator
 
 
 class Loop:
@@ -63,14 +63,14 @@ def test_ranks_that_run_freely_stop_after_the_same_step(ahead: int) -> None:
     """Also where one is far ahead: nothing but the answers holds them together."""
     for _ in range(20):
         loops = [Loop(0, 10_000_000), Loop(ahead, 10_000_000)]
-        halts = Halts(2, lambda rank, instruction, loops=loops: loops[rank].obey(instruction))  # type: ignore[misc]
+        coordinator = AgreementCoordinator(2, lambda rank, instruction, loops=loops: loops[rank].obey(instruction))  # type: ignore[misc]
         for rank, loop in enumerate(loops):
             loop.thread.start()
-            halts.join(rank)
-        halts.snapshot()
-        _answer(halts, loops)
-        halts.stop(StopInstruction(deadline_ms=1))
-        _answer(halts, loops)
+            coordinator.join(rank)
+        coordinator.snapshot()
+        _answer(coordinator, loops)
+        coordinator.stop(StopInstruction(deadline_ms=1))
+        _answer(coordinator, loops)
         for loop in loops:
             loop.thread.join(30)
             assert not loop.thread.is_alive()
@@ -80,10 +80,10 @@ def test_ranks_that_run_freely_stop_after_the_same_step(ahead: int) -> None:
         assert len(loops[0].snapshots) == 1 or loops[0].stopped_at == loops[0].snapshot_step
 
 
-def _answer(halts: Halts, loops: list[Loop]) -> None:
+def _answer(coordinator: AgreementCoordinator, loops: list[Loop]) -> None:
     for rank, loop in enumerate(loops):
         while loop.sent:
-            halts.offer(rank, loop.sent.pop(0).stop_proposal)
+            coordinator.offer(rank, loop.sent.pop(0).stop_proposal)
 
 
 def test_a_rank_that_waits_for_data_can_halt_where_it_is() -> None:
@@ -137,18 +137,18 @@ def test_a_loop_that_has_not_begun_halts_before_its_first_step() -> None:
 
 def test_a_stop_waits_for_ranks_that_are_not_there_yet_and_not_for_those_that_left() -> None:
     sent: list[tuple[int, InstanceInstruction]] = []
-    halts = Halts(3, lambda rank, instruction: sent.append((rank, instruction)))
-    halts.join(0)
-    halts.stop(StopInstruction(deadline_ms=9))
-    halts.join(1)
+    coordinator = AgreementCoordinator(3, lambda rank, instruction: sent.append((rank, instruction)))
+    coordinator.join(0)
+    coordinator.stop(StopInstruction(deadline_ms=9))
+    coordinator.join(1)
     assert not sent
-    halts.join(2)
+    coordinator.join(2)
     assert sorted(rank for rank, _ in sent) == [0, 1, 2]
     sent.clear()
     for rank, step in ((0, 4), (1, 6)):
-        halts.offer(rank, _proposal(1, step))
+        coordinator.offer(rank, _proposal(1, step))
     assert not sent
-    halts.leave(2)
+    coordinator.leave(2)
     assert [(rank, i.stop.step, i.stop.deadline_ms) for rank, i in sorted(sent, key=lambda pair: pair[0])] == [
         (0, 6, 9),
         (1, 6, 9),
@@ -157,10 +157,10 @@ def test_a_stop_waits_for_ranks_that_are_not_there_yet_and_not_for_those_that_le
 
 def test_an_answer_to_an_older_question_is_ignored() -> None:
     sent: list[Any] = []
-    halts = Halts(1, lambda rank, instruction: sent.append(instruction))
-    halts.join(0)
-    halts.snapshot()
-    halts.offer(0, _proposal(7, 3))
+    coordinator = AgreementCoordinator(1, lambda rank, instruction: sent.append(instruction))
+    coordinator.join(0)
+    coordinator.snapshot()
+    coordinator.offer(0, _proposal(7, 3))
     assert [i.WhichOneof("instruction") for i in sent] == ["hold"]
 
 

@@ -44,7 +44,7 @@ def adopt_snapshot_telemetry(attempt_directory: Path, snapshot_uri: str) -> None
         log.warning("snapshot.telemetry_not_read", extra={"uri": snapshot_uri, "error": str(error)})
 
 
-def leftover_spools(attempt_directory: Path) -> list[Path]:
+def earlier_spools(attempt_directory: Path) -> list[Path]:
     """List the spools of earlier attempts that this one may send, newest first, and those that came with a snapshot."""
     found, own = list(attempt_directory.glob(f"{_RESTORED}*.sqlite")), attempt_number(attempt_directory)
     for other in sorted(attempt_directory.parent.glob("attempt-*"), key=attempt_number, reverse=True):
@@ -59,10 +59,10 @@ def attempt_number(directory: Path) -> int:
     return int(found[1]) if found is not None else 0
 
 
-async def send_leftovers(connection: Connection, attempt_directory: Path, snapshot_uri: str = "") -> None:
+async def send_earlier_attempts(connection: Connection, attempt_directory: Path, snapshot_uri: str = "") -> None:
     """Send what is left, in the name of those who left it. The writer drops what it has already."""
     await asyncio.to_thread(adopt_snapshot_telemetry, attempt_directory, snapshot_uri)
-    for path in leftover_spools(attempt_directory):
+    for path in earlier_spools(attempt_directory):
         try:
             await send_spool(connection, path, SEND_SECONDS)
         except Owned as error:

@@ -15,7 +15,7 @@ from milepost.api.training.v1.training_pb2 import (
 Send = Callable[[int, InstanceInstruction], None]
 
 
-class Halts:
+class AgreementCoordinator:
     """One hold at a time; a stop that comes during another waits for it, and a snapshot then is not needed.
 
     Ranks join as they connect. A hold begins when all are there, and goes on without those that have ended.
