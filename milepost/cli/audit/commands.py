@@ -18,7 +18,8 @@ from milepost.cli.connection import connected, open_client, output_option, runti
 from milepost.cli.exits import Exit
 from milepost.cli.output import JSON, say
 from milepost.cli.runs.following import progress_line
-from milepost.cli.runs.runtimes import EventPrinter, print_runtime
+from milepost.cli.runs.history import EventPrinter
+from milepost.cli.runs.runtimes import print_runtime
 from milepost.cli.tokens import with_settings
 from milepost.client import Client
 from milepost.installation.settings import Settings
