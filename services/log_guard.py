@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from milepost.eventlog.nats.jetstream import JetStreamLog
-from milepost.eventlog.proof.anchor import AnchorFile, LogGuard, anchors_path
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from milepost.eventlog.proof.log_guard import LogGuard
 from services.supervision import Supervision
 
 

@@ -1,7 +1,7 @@
 """Copies of streams, taken while they are written to, and put back with the same messages at the same sequences.
 
 The server makes the copy (`STREAM.SNAPSHOT`), so it is consistent, and takes it back (`STREAM.RESTORE`). It gives what it
-takes back a new identity, its creation time: whoever remembers the old one has to be told (`anchor.adopt_restored`). A copy
+takes back a new identity, its creation time: whoever remembers the old one has to be told (`examination.adopt_restored`). A copy
 is two files: `<stream>.json` with what the stream is, and `<stream>.snapshot` with the bytes of the server.
 """
 

@@ -25,8 +25,9 @@ from milepost.eventlog.nats.streams import (
     events_configuration,
     stream_configuration,
 )
-from milepost.eventlog.proof.anchor import Anchor, AnchorFile, Verification, verify_log
+from milepost.eventlog.proof.anchor import Anchor, AnchorFile
 from milepost.eventlog.proof.chain import Finding
+from milepost.eventlog.proof.examination import Verification, verify_log
 
 
 async def verify(

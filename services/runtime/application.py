@@ -22,8 +22,9 @@ from milepost.eventlog.nats.credentials import find_authority, find_credentials
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.keyvalue import JetStreamKeyValue
 from milepost.eventlog.nats.streams import StreamSettings, wait_for_streams
-from milepost.eventlog.proof.anchor import AnchorFile, AnchorSink, LogGuard, anchors_path
+from milepost.eventlog.proof.anchor import AnchorFile, AnchorSink, anchors_path
 from milepost.eventlog.proof.chain_service import ChainService
+from milepost.eventlog.proof.log_guard import LogGuard
 from milepost.eventlog.telemetry import Telemetry
 from milepost.names import AttemptKey
 from milepost.security.egress import Egress

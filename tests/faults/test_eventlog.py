@@ -27,7 +27,9 @@ from milepost.eventlog import (
 from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.jetstream import JetStreamKeyValue, JetStreamLog
 from milepost.eventlog.nats.streams import StreamSettings, ensure_streams
-from milepost.eventlog.proof.anchor import AnchorFile, LogGuard, verify_log, verify_tail
+from milepost.eventlog.proof.anchor import AnchorFile
+from milepost.eventlog.proof.examination import verify_log, verify_tail
+from milepost.eventlog.proof.log_guard import LogGuard
 from tests.support.faults.disks import disk, fill
 from tests.support.servers.servers import NatsServer, running_nats
 from tests.support.trainers.events import new_event, new_events, unique_id

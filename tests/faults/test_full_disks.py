@@ -17,7 +17,8 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import StreamSettings
-from milepost.eventlog.proof.anchor import AnchorFile, verify_tail
+from milepost.eventlog.proof.anchor import AnchorFile
+from milepost.eventlog.proof.examination import verify_tail
 from tests.integration.runtime.harness import Stack, refusal, running, storing
 from tests.support.faults.disks import disk, fill
 from tests.support.servers.servers import NatsServer, running_nats

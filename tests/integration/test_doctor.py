@@ -15,7 +15,8 @@ from milepost.cli.local.log_checks import Finding, check_log
 from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import StreamSettings, ensure_streams, events_configuration
-from milepost.eventlog.proof.anchor import Anchor, AnchorFile, LogGuard, anchors_path
+from milepost.eventlog.proof.anchor import Anchor, AnchorFile, anchors_path
+from milepost.eventlog.proof.log_guard import LogGuard
 from milepost.installation.settings import Settings, collect
 from tests.support.servers.metrics_service import start_attempt
 from tests.support.servers.processes import ROOT

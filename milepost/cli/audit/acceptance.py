@@ -19,7 +19,9 @@ from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.nats.credentials import ADMIN, InvalidCredentials, find_credentials
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.server import NatsServerNotFound
-from milepost.eventlog.proof.anchor import AnchorFile, accept_regression, anchors_path, examine_all
+from milepost.eventlog.proof.acceptance import accept_regression
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from milepost.eventlog.proof.examination import examine_all
 from milepost.ids import new_event_id
 from milepost.installation import endpoints
 from milepost.installation.settings import Settings

@@ -35,7 +35,8 @@ from milepost.eventlog.nats.credentials import (
 )
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.server import NatsServerNotFound
-from milepost.eventlog.proof.anchor import AnchorFile, adopt_restored, anchors_path
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from milepost.eventlog.proof.examination import adopt_restored
 from milepost.installation import endpoints
 from milepost.installation.endpoints import Endpoints
 from milepost.installation.settings import Settings

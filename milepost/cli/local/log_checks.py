@@ -19,7 +19,8 @@ from milepost.eventlog.nats.streams import (
     events_configuration,
     telemetry_configuration,
 )
-from milepost.eventlog.proof.anchor import AnchorFile, anchors_path, examine_tail
+from milepost.eventlog.proof.anchor import AnchorFile, anchors_path
+from milepost.eventlog.proof.examination import examine_tail
 from milepost.installation.settings import Settings
 
 # Times of events are clocks of writers: people who read them expect them to agree.

@@ -108,7 +108,7 @@ class JetStreamLog:
         )
         self._unreadable.add(0)
         self._occasions = Occasions()
-        # While a person has to decide about a log that regressed: what every append raises. See `anchor.LogGuard`.
+        # While a person has to decide about a log that regressed: what every append raises. See `log_guard.LogGuard`.
         self.refusal: LogRegressed | None = None
 
     async def append(self, events: Sequence[NewEvent], expected: Sequence[Head]) -> Appended:

@@ -45,19 +45,11 @@ from milepost.eventlog.nats.credentials import ADMIN, credentials_path, open_aut
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.ordered import OrderedReader
 from milepost.eventlog.nats.streams import ensure_streams, stream_configuration
-from milepost.eventlog.proof.anchor import (
-    Anchor,
-    AnchorFile,
-    LogGuard,
-    Verification,
-    accept_regression,
-    anchors_path,
-    current,
-    verify_log,
-    verify_tail,
-    witnesses,
-)
+from milepost.eventlog.proof.acceptance import accept_regression
+from milepost.eventlog.proof.anchor import Anchor, AnchorFile, anchors_path, current, witnesses
 from milepost.eventlog.proof.chain import EMPTY_DIGEST, Finding
+from milepost.eventlog.proof.examination import Verification, verify_log, verify_tail
+from milepost.eventlog.proof.log_guard import LogGuard
 from milepost.eventlog.proof.witness import AnchorSink, HttpAnchorSink, Witness
 from milepost.installation import endpoints
 from milepost.security.egress import Egress

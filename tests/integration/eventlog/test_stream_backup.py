@@ -18,8 +18,10 @@ from milepost.eventlog.nats.streams import (
     events_configuration,
     stream_configuration,
 )
-from milepost.eventlog.proof.anchor import AnchorFile, LogGuard, adopt_restored, examine_tail
+from milepost.eventlog.proof.anchor import AnchorFile
 from milepost.eventlog.proof.chain import EMPTY_DIGEST, roll
+from milepost.eventlog.proof.examination import adopt_restored, examine_tail
+from milepost.eventlog.proof.log_guard import LogGuard
 from tests.support.servers.metrics_service import start_attempt
 from tests.support.servers.servers import running_nats
 
