@@ -14,6 +14,7 @@ import grpc
 import pytest
 from standardwebhooks import Webhook
 
+from milepost import configuration as configurations
 from milepost.api.config.v1 import rule_pb2 as rules
 from milepost.api.event.v1 import rule_events_pb2 as facts
 from milepost.api.rule.v1 import rule_service_pb2 as api
@@ -24,11 +25,13 @@ from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
 from milepost.ids import new_runtime_id
+from milepost.rules.of_runs import with_rules_checked
 from services.rules.application import Application, Options
 from services.rules.ledger import Ledger
 from tests.support.receiver import Answer, Receiver
 from tests.support.servers.processes import ServiceProcess
 from tests.support.servers.servers import NatsServer
+from tests.support.trainers.writer import Writer
 
 WAIT = 30.0
 SECRET = "whsec_" + base64.b64encode(b"r" * 32).decode()
@@ -114,6 +117,30 @@ async def test_a_firing_is_told_and_its_receipt_is_a_fact(nats_server: NatsServe
         events = [Webhook(SECRET).verify(one.body, one.headers) for one in receiver.received]
         assert [event["id"] for event in events] == [fact.notification_id] * 2
         assert events[0]["data"]["firing"]["rule_id"] == "loss"
+
+
+async def test_a_rule_of_a_run_tells_whom_it_names(nats_server: NatsServer, tmp_path: Path) -> None:
+    """Also after a restart, when only the log knows what it said."""
+    threshold = {"series": "train/loss", "comparison": "ABOVE", "value": 5}
+    rule = {"id": "high", "detector": {"threshold": threshold}, "watching_only": False}
+    plain = {"entrypoint": "a.b:c", "rules": [{**rule, "actions": [{"notify": {"destination": "oncall"}}]}]}
+    with Receiver(Answer(200, body=b"taken")).running() as receiver:
+        async with log_of(nats_server) as log, await connect(nats_server.url, name="run") as connection:
+            writer = Writer(connection, new_runtime_id())
+            await writer.request(configuration=with_rules_checked(configurations.resolve(plain)))
+            await writer.run()
+            await writer.points({1: 9.0})
+            # It is found while there is nobody to tell.
+            async with serving(nats_server, tmp_path):
+                async with asyncio.timeout(WAIT):
+                    while not await log.read_chain(firings_subject(writer.runtime_id)):
+                        await asyncio.sleep(0.05)
+            listed(tmp_path, receiver.url)
+            async with serving(nats_server, tmp_path):
+                async with asyncio.timeout(WAIT):
+                    while not (facts_of := await told(log, writer.runtime_id)):
+                        await asyncio.sleep(0.05)
+        assert [(fact.rule_id, fact.destination) for fact in facts_of] == [(f"{writer.runtime_id}.high", "oncall")]
 
 
 async def test_a_dead_letter_is_sent_again_by_hand(nats_server: NatsServer, tmp_path: Path) -> None:
