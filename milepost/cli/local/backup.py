@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +19,7 @@ import click
 
 from milepost import files
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
+from milepost.bundle import imports_folder
 from milepost.cli.exits import Exit
 from milepost.cli.local.datadir import DataDirectory, DataDirectoryInUse, DataDirectoryUnusable
 from milepost.cli.local.own_broker import own_broker
@@ -44,6 +47,8 @@ from milepost.installation.settings import Settings
 MANIFEST = "backup.json"
 FORM = "milepost-backup-1"
 TABLES = ("points", "logs")
+# Files that are put back where they were; the others are streams and tables.
+PUT_BACK = ("anchors/", "keys/", "imports/", "mlflow/", "tokens.json", "destinations.yaml")
 # In the order in which they are taken: what is told of a runtime is never older than its telemetry.
 STREAMS = (TELEMETRY, EVENTS, f"KV_{REQUESTS_BUCKET}")
 
@@ -56,20 +61,26 @@ class NoBackup(Exception):
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @with_settings
 def backup(settings: Settings, folder: Path) -> int:
-    """Copy the event log, telemetry, points, log lines and keys into FOLDER while everything runs.
+    """Copy the event log, telemetry, points, log lines, imported runs and keys into FOLDER while everything runs.
 
-    The folder must be new or empty. It holds keys: keep it as you keep passwords. Snapshots of training are files in
-    `runtimes/` of the data directory, or wherever `snapshots.storage` says: copy them by other means.
+    The folder must be new or empty, and is again if this fails. It holds keys: keep it as you keep passwords. Snapshots
+    of training are files in `runtimes/` of the data directory, or wherever `snapshots.storage` says: copy them by other
+    means.
     """
     if folder.exists() and any(folder.iterdir()):
         say(f"error: {folder} is not empty")
         return Exit.USAGE
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    manifest = None
     try:
         manifest = asyncio.run(_backup(settings, folder))
     except (EventLogError, InvalidCredentials) as error:
         say(f"error: {error}")
         return Exit.UNAVAILABLE if isinstance(error, LogUnavailable) else Exit.PRECONDITION
+    finally:
+        if manifest is None:
+            _remove(folder, is_new)
     say(
         f"{manifest['streams'][EVENTS]['last_sequence']:,} events, {manifest['tables']['points']['rows']:,} rows of points "
         f"and {manifest['tables']['logs']['rows']:,} of logs, {_size(folder) / 1e6:.1f} MB, in {folder}"
@@ -80,19 +91,16 @@ def backup(settings: Settings, folder: Path) -> int:
 async def _backup(settings: Settings, folder: Path) -> dict[str, Any]:
     found = endpoints.find(str(settings.data_dir))
     credentials = find_credentials(settings.keys_dir, ADMIN)
-    # Tables first: what they lack at the end of this is in the copy of TELEMETRY, and the writer goes on from there.
+    # Spools first: what they no longer hold is in the tables by then, and what is in both is taken once.
+    copy_files({str(path.relative_to(settings.data_dir)): path for path in _spools(settings)}, folder)
+    # Then tables: what they lack at the end of this is in the copy of TELEMETRY, and the writer goes on from there.
     tables = await asyncio.to_thread(_save_tables, found, folder)
     streams = {}
     async with await connect(found.nats, name="milepost backup", timeout_seconds=10, credentials=credentials) as nats:
         for stream in STREAMS:
             state = await save_stream(nats, stream, folder)
             streams[stream] = {"created": state.created, "last_sequence": state.last_sequence}
-    for name, path in _kept_files(settings).items():
-        if path.exists():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            shutil.copyfile(path, target)
-            target.chmod(0o600)
+    copy_files(_kept_files(settings), folder)
     manifest = {
         "form": FORM,
         "version": metadata.version("milepost"),
@@ -123,12 +131,63 @@ def _save_tables(found: Endpoints, folder: Path) -> dict[str, dict[str, int]]:
     return tables
 
 
+def _spools(settings: Settings) -> list[Path]:
+    """What clients of MLflow have sent and is not stored yet."""
+    # What SQLite has beside a database is in the copy of it.
+    beside = ("-wal", "-shm", "-journal")
+    found = sorted((settings.data_dir / "mlflow").rglob("*"))
+    return [path for path in found if path.is_file() and not path.name.endswith(beside)]
+
+
 def _kept_files(settings: Settings) -> dict[str, Path]:
     """What else belongs to an installation: its name in the backup, and where it is."""
-    files = {"anchors/EVENTS.jsonl": anchors_path(settings.data_dir), "tokens.json": settings.tokens_file}
-    if settings.keys_dir.is_dir():
-        files |= {f"keys/{path.name}": path for path in sorted(settings.keys_dir.iterdir()) if path.is_file()}
+    files = {name: place(settings, name) for name in ("anchors/EVENTS.jsonl", "tokens.json", "destinations.yaml")}
+    for folder, name in ((settings.keys_dir, "keys"), (imports_folder(settings.data_dir), "imports")):
+        if folder.is_dir():
+            files |= {f"{name}/{path.name}": path for path in sorted(folder.iterdir()) if path.is_file()}
     return files
+
+
+def place(settings: Settings, name: str) -> Path:
+    """Return where a file of a backup belongs."""
+    if name == "anchors/EVENTS.jsonl":
+        return anchors_path(settings.data_dir)
+    if name == "tokens.json":
+        return settings.tokens_file
+    if name == "destinations.yaml" and settings["destinations_file"]:
+        return Path(settings["destinations_file"]).expanduser()
+    if name.startswith("keys/"):
+        return settings.keys_dir / name.removeprefix("keys/")
+    return settings.data_dir / name
+
+
+def copy_files(chosen: dict[str, Path], folder: Path) -> None:
+    """Copy files under names, those that are there; a database as it is at one moment, whoever writes to it."""
+    for name, path in chosen.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if path.suffix == ".sqlite":
+                with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as there:
+                    with closing(sqlite3.connect(target)) as here:
+                        there.backup(here)
+            else:
+                shutil.copyfile(path, target)
+        except (FileNotFoundError, sqlite3.Error):
+            if path.exists():
+                raise
+            # It was removed meanwhile: it had been sent.
+            target.unlink(missing_ok=True)
+            continue
+        target.chmod(0o600)
+
+
+def _remove(folder: Path, is_new: bool) -> None:
+    """Leave nothing behind of a backup that failed: the room may be needed, and half of one restores nothing."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if is_new:
+        folder.rmdir()
 
 
 @click.command()
@@ -172,17 +231,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise NoBackup(f"{folder} has the form {manifest.get('form')!r}; this version reads {FORM!r}")
     for name, digest in manifest["files"].items():
         path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise NoBackup(f"{name!r} is outside of the backup")
         if not path.is_file() or _sha256(path) != digest:
             raise NoBackup(f"{path} is missing or not as it was written: take another backup")
     return manifest
 
 
 def _put_files_back(settings: Settings, folder: Path, manifest: dict[str, Any]) -> None:
-    places = {"anchors/EVENTS.jsonl": anchors_path(settings.data_dir), "tokens.json": settings.tokens_file}
-    places |= {n: settings.keys_dir / n.removeprefix("keys/") for n in manifest["files"] if n.startswith("keys/")}
-    for name, path in places.items():
-        if name not in manifest["files"]:
+    for name in sorted(manifest["files"]):
+        if not name.startswith(PUT_BACK):
             continue
+        path = place(settings, name)
         if path.exists():
             if _sha256(path) != manifest["files"][name]:
                 say(f"{path} stays as it is; the one of the backup differs")

@@ -20,7 +20,7 @@ from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
-from milepost.bundle import verify_bundle
+from milepost.bundle import imports_folder, verify_bundle
 from milepost.cli.exits import Exit
 from milepost.errors import MilepostError
 from milepost.protojson import to_json
@@ -248,6 +248,19 @@ def test_facts_of_an_imported_run_are_none_of_this_installation(elsewhere: Stack
     of_it = elsewhere.milepost("audit", "verify", imported, "--read-models")
     assert of_it.returncode == Exit.OK, of_it.stdout
     assert "imported events: the chains are unbroken, the files are as listed; read models equal" in of_it.stdout
+
+
+def test_an_imported_run_is_in_a_backup(elsewhere: StackProcess, imported: str, tmp_path: Path) -> None:
+    kept = tmp_path / "backup"
+    assert elsewhere.milepost("backup", str(kept)).returncode == Exit.OK
+    fresh = StackProcess(tmp_path / "fresh")
+    restored = fresh.milepost("restore", str(kept))
+    assert restored.returncode == Exit.OK, restored.stderr
+    files = sorted(imports_folder(elsewhere.data_dir).iterdir())
+    assert [path.read_bytes() for path in files] == [
+        (imports_folder(fresh.data_dir) / path.name).read_bytes() for path in files
+    ]
+    assert f"{imported.removeprefix('runtimes/')}.zip" in {path.name for path in files}
 
 
 def test_no_command_changes_an_imported_run(elsewhere: StackProcess, imported: str) -> None:

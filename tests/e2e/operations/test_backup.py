@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -52,7 +53,15 @@ def test_a_backup_of_a_running_stack_restores_to_the_same_history(own_stack: Sta
     series = stack.series(done.name, "train/loss")
     running = stack.client.start_runtime(paced("running", 0.4))
     stack.wait_for_step(running.name, 5)
+    destinations = stack.data_dir / "destinations.yaml"
+    destinations.write_text("destinations: {oncall: {url: 'http://127.0.0.1:9/'}}\n")
 
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096))
+
+    cut = stack.milepost("backup", str(folder), preexec_fn=limited)
+    assert cut.returncode == Exit.WRITE and "File too large" in cut.stderr, cut.stderr
+    assert not folder.exists(), "half of a backup takes room and restores nothing"
     taken = stack.milepost("backup", str(folder))
     assert taken.returncode == Exit.OK, taken.stderr
     manifest = json.loads((folder / "backup.json").read_text())
@@ -71,6 +80,7 @@ def test_a_backup_of_a_running_stack_restores_to_the_same_history(own_stack: Sta
     stack.start()
     assert asyncio.run(digest(stack, last)) == before
     assert stack.series(done.name, "train/loss") == series
+    assert destinations.exists()
     assert stack.milepost("runtime", "stop", running.runtime_id, "--mode", "abrupt", "--yes", "--wait").returncode == 0
     verified = stack.milepost("audit", "verify", "--read-models", "-o", "json")
     assert verified.returncode == Exit.OK, verified.stdout + verified.stderr
