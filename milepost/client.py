@@ -340,10 +340,12 @@ class Client:
         last_step: int = 0,
         bucket_count: int = 0,
         include_superseded: bool = False,
+        ancestry: bool = False,
     ) -> metric_api.QuerySeriesResponse:
         """Read series of trials in at most `bucket_count` buckets (0: 1,000); fewer points come as they are.
 
-        `last_step` 0 is to the end. Each series has columns of one length: `last_steps`, `lasts`, `mins`, `maxs` ...
+        `last_step` 0 is to the end. With `ancestry` a branch has the steps of its ancestors too. Each series has columns of
+        one length: `last_steps`, `lasts`, `mins`, `maxs` ...
 
         Raises:
             NotFound: one of the trials does not exist.
@@ -355,6 +357,7 @@ class Client:
             last_step=last_step,
             bucket_count=bucket_count,
             include_superseded=include_superseded,
+            ancestry=ancestry,
         )
         return self.metrics.QuerySeries(request)
 

@@ -75,6 +75,14 @@ EVENT_DRAIN_SECONDS = 3600.0
 STALE = 3
 
 
+def own_snapshot_uri(launch: AttemptLaunch) -> str:
+    """Return where the snapshot is that an attempt goes on from; empty: it is none of its trial.
+
+    What a branch begins at may carry points that its parent has not sent. These only its parent may send.
+    """
+    return "" if launch.origin_step and launch.snapshot_step == launch.origin_step else launch.snapshot_uri
+
+
 class Driver:
     """Drives one attempt from its start to its end."""
 
@@ -288,7 +296,7 @@ class Driver:
         background: list[Coroutine[Any, Any, None]] = [
             self._watch(connection, self._journal),
             self._sender.run(connection),
-            send_earlier_attempts(connection, self._directory, self._launch.snapshot_uri),
+            send_earlier_attempts(connection, self._directory, own_snapshot_uri(self._launch)),
         ]
         tasks = [asyncio.create_task(work) for work in background]
         try:

@@ -6,6 +6,7 @@ text and numbers. The *message* is `RuntimeConfiguration`, resolved: every defau
 
 from __future__ import annotations
 
+from milepost.configuration.branching import Branched, branch_with, patch_violations
 from milepost.configuration.continuation import DURATION_PARAMETERS, Continuation, continue_with, merge
 from milepost.configuration.fields import CONFIGURATION, schema
 from milepost.configuration.plain import (
@@ -27,9 +28,11 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_TEXT_BYTES",
     "MAX_TRIALS",
+    "Branched",
     "Continuation",
     "Plain",
     "TrialParameters",
+    "branch_with",
     "canonical_json",
     "comments_are_secret",
     "continue_with",
@@ -39,6 +42,7 @@ __all__ = [
     "left_out",
     "merge",
     "parse_text",
+    "patch_violations",
     "redact",
     "resolve",
     "resolve_message",

@@ -59,7 +59,7 @@ def continue_with(configuration: RuntimeConfiguration, changes: Mapping[str, Any
     before = to_plain(configuration)
     merged = resolve(merge(before, changes))
     after = to_plain(merged)
-    changed = tuple(_changed_paths(before, after))
+    changed = tuple(changed_paths(before, after))
     refused = [path for path in changed if not _may_change(path)]
     if refused:
         raise FailedPrecondition(
@@ -76,11 +76,12 @@ def continue_with(configuration: RuntimeConfiguration, changes: Mapping[str, Any
     return Continuation(merged, changed, extends)
 
 
-def _changed_paths(before: Plain, after: Plain, prefix: str = "") -> Iterator[str]:
+def changed_paths(before: Plain, after: Plain, prefix: str = "") -> Iterator[str]:
+    """Yield the paths of the fields that differ in two plain configurations."""
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _changed_paths(old, new, f"{prefix}{key}.")
+            yield from changed_paths(old, new, f"{prefix}{key}.")
         elif key not in before or key not in after or (type(old), old) != (type(new), new):
             yield f"{prefix}{key}"
 

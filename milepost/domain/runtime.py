@@ -95,6 +95,8 @@ class Runtime:
     # Of the client that asked for it. Empty: none.
     request_id: str = ""
     trial_count: int = 0
+    # Where it branched off another runtime. None: it is no branch.
+    branch: facts.Branch | None = None
     # Only while QUEUED, once it is known why it waits.
     pending: Pending | None = None
     # From ResourcesAllocated to ResourcesReleased.
@@ -140,6 +142,7 @@ def _requested(state: Runtime, fact: facts.RuntimeRequested) -> Runtime:
         configuration_digest=fact.configuration_digest,
         request_id=fact.request_id,
         trial_count=fact.trial_count,
+        branch=fact.branch if fact.HasField("branch") else None,
     )
 
 
@@ -266,6 +269,7 @@ class RequestRuntime:
     trial_count: int
     request_id: str = ""
     cloned_from: str = ""
+    branch: facts.Branch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +385,7 @@ def _request(state: Runtime, command: RequestRuntime) -> list[Message]:
             cloned_from=command.cloned_from,
             request_id=command.request_id,
             trial_count=command.trial_count,
+            branch=command.branch,
         )
     ]
 

@@ -232,7 +232,19 @@ def _join(parts: Iterable[str]) -> str:
 
 def _requested(fact: runtime_facts.RuntimeRequested) -> str:
     origin = f", a clone of {fact.cloned_from}" if fact.cloned_from else ""
+    if fact.HasField("branch"):
+        origin = f", {branch_sentence(fact.branch)}"
     return f"Requested with {plural(fact.trial_count, 'trial')}{origin}"
+
+
+def branch_sentence(branch: runtime_facts.Branch) -> str:
+    """Say where a runtime branched off, and with what: "branched from rt-... trial 1 at step 4,000 with ..."."""
+    at = branch.origin
+    how = "with the weights of" if branch.weights_only else "branched from"
+    changes = [f"{change.field} {change.after or 'none'}" for change in branch.changes]
+    more = len(changes) - LISTED_NAMES
+    told = f"{', '.join(changes[:LISTED_NAMES])}{f' and {more:,} more' if more > 0 else ''}"
+    return f"{how} {at.runtime_id} trial {at.trial} at step {number(at.step)}{_tail(told, ' with ')}"
 
 
 def _pending(fact: runtime_facts.ResourcesPending) -> str:
@@ -434,6 +446,12 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
         f" ({size(fact.byte_count)} in {fact.duration_seconds:.1f} s)"
     ),
     trial_facts.SnapshotFailed: lambda fact: f"Snapshot at step {number(fact.step)} failed{_tail(fact.detail)}",
+    trial_facts.SnapshotHeld: lambda fact: (
+        f"Snapshot at step {number(fact.step)} is kept: {fact.runtime_id} began there"
+    ),
+    trial_facts.SnapshotLetGo: lambda fact: (
+        f"Snapshot at step {number(fact.step)} is no longer kept for {fact.runtime_id}"
+    ),
     trial_facts.SnapshotDeleted: lambda fact: (
         f"Snapshot at step {number(fact.step)} deleted"
         f"{_tail(SNAPSHOT_DELETE_REASONS[fact.reason], ', ')}{_tail(fact.detail)}"

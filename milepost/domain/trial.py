@@ -140,6 +140,12 @@ class SnapshotRecord:
     manifest_sha256: str
     # A later attempt went on from an earlier step.
     superseded: bool = False
+    epoch: int = 0
+    batch: int = 0
+    # Who owned the steps up to it when it was committed.
+    trunk: tuple[Segment, ...] = ()
+    # The runtimes that began at it and are not purged.
+    held_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,8 @@ class Trial:
     # By step, oldest first.
     snapshots: tuple[SnapshotRecord, ...] = ()
     plan: Plan = Plan()
+    # The snapshot of another trial at which this one begins. None: at nothing.
+    origin: common.SnapshotOrigin | None = None
     # Events that had no right to be where they are; they changed nothing.
     ignored: int = 0
 
@@ -207,8 +215,52 @@ def owner_of(lineage: tuple[Segment, ...], step: int) -> int | None:
 
 
 def restorable_snapshots(state: Trial) -> list[SnapshotRecord]:
-    """List the snapshots a resume may go on from, best first: those of the lineage, newest first."""
+    """List the snapshots a resume may go on from, best first: those of the lineage, newest first.
+
+    Of a branch these are its own; behind them is its origin.
+    """
     return sorted((s for s in state.snapshots if not s.superseded), key=lambda s: (s.step, s.attempt), reverse=True)
+
+
+def origin_record(state: Trial) -> SnapshotRecord | None:
+    """Describe the snapshot of another trial at which a branch begins; None: it is no branch."""
+    origin = state.origin
+    if origin is None:
+        return None
+    return SnapshotRecord(
+        origin.snapshot_id,
+        origin.attempt,
+        origin.step,
+        origin.uri,
+        origin.manifest_sha256,
+        False,
+        origin.epoch,
+        origin.batch,
+    )
+
+
+def origin_step(state: Trial) -> int:
+    """Return the step at which a trial begins: that of the snapshot it branched off at, else 0."""
+    return state.origin.step if state.origin is not None else 0
+
+
+def trunk_of(state: Trial, record: SnapshotRecord) -> list[common.AncestorSteps]:
+    """List who did every step up to a snapshot, oldest first: the ancestors of the trial, and its own attempts."""
+    inherited = (
+        [part for part in state.origin.trunk if part.last_step <= record.step] if state.origin is not None else []
+    )
+    own = [
+        common.AncestorSteps(
+            runtime_id=state.runtime_id,
+            trial=state.number,
+            attempt=segment.attempt,
+            first_step=segment.first_step,
+            last_step=segment.last_step,
+        )
+        for segment in record.trunk
+        if segment.last_step is not None and segment.first_step <= segment.last_step
+    ]
+    return [*inherited, *own]
 
 
 # --- evolve ---------------------------------------------------------------------------------------------------------
@@ -237,7 +289,13 @@ _COUNTS = {
 
 
 def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
-    return replace(state, runtime_id=fact.runtime_id, number=fact.trial, situation=Queued(facts.LAUNCH_REASON_FIRST))
+    return replace(
+        state,
+        runtime_id=fact.runtime_id,
+        number=fact.trial,
+        situation=Queued(facts.LAUNCH_REASON_FIRST),
+        origin=fact.origin if fact.HasField("origin") else None,
+    )
 
 
 def _launched(state: Trial, fact: facts.AttemptLaunched) -> Trial:
@@ -329,7 +387,11 @@ def _evaluation_completed(state: Trial, fact: facts.EvaluationCompleted) -> Tria
 
 
 def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
-    record = SnapshotRecord(fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256)
+    trunk = cut_lineage(state.lineage, fact.attempt, fact.step)[:-1]
+    record = SnapshotRecord(
+        fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256,
+        epoch=fact.epoch, batch=fact.batch, trunk=trunk,
+    )  # fmt: skip
     place = bisect.bisect_right(state.snapshots, (record.step, record.attempt), key=lambda s: (s.step, s.attempt))
     snapshots = (*state.snapshots[:place], record, *state.snapshots[place:])
     return replace(_stepped(state, fact), snapshots=snapshots)
@@ -337,6 +399,25 @@ def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
 
 def _snapshot_deleted(state: Trial, fact: facts.SnapshotDeleted) -> Trial:
     return replace(state, snapshots=tuple(s for s in state.snapshots if s.snapshot_id != fact.snapshot_id))
+
+
+def _snapshot_held(state: Trial, fact: facts.SnapshotHeld) -> Trial:
+    def held(record: SnapshotRecord) -> tuple[str, ...]:
+        return tuple(sorted({*record.held_by, fact.runtime_id}))
+
+    return _with_snapshot(state, fact.snapshot_id, held)
+
+
+def _snapshot_let_go(state: Trial, fact: facts.SnapshotLetGo) -> Trial:
+    def held(record: SnapshotRecord) -> tuple[str, ...]:
+        return tuple(one for one in record.held_by if one != fact.runtime_id)
+
+    return _with_snapshot(state, fact.snapshot_id, held)
+
+
+def _with_snapshot(state: Trial, snapshot_id: str, held: Callable[[SnapshotRecord], tuple[str, ...]]) -> Trial:
+    snapshots = tuple(replace(s, held_by=held(s)) if s.snapshot_id == snapshot_id else s for s in state.snapshots)
+    return replace(state, snapshots=snapshots)
 
 
 def _attempt_ended(state: Trial, fact: facts.AttemptEnded) -> Trial:
@@ -406,6 +487,8 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.SnapshotCommitted: _snapshot_committed,
     facts.SnapshotFailed: _stepped,
     facts.SnapshotDeleted: _snapshot_deleted,
+    facts.SnapshotHeld: _snapshot_held,
+    facts.SnapshotLetGo: _snapshot_let_go,
     facts.TelemetryDropped: _unchanged,
     facts.AttemptEnded: _attempt_ended,
     facts.RetryScheduled: _retry_scheduled,
@@ -466,6 +549,7 @@ class CreateTrial:
     trial: int
     parameters: dict[str, str]
     searched_parameters: dict[str, str]
+    origin: common.SnapshotOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,6 +653,22 @@ class DeleteSnapshot:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class HoldSnapshot:
+    """A runtime begins at this snapshot."""
+
+    snapshot_id: str
+    runtime_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetSnapshotGo:
+    """The runtime that began at this snapshot is purged."""
+
+    snapshot_id: str
+    runtime_id: str
+
+
 # --- command of an attempt ------------------------------------------------------------------------------------------
 
 
@@ -600,6 +700,7 @@ def _create(state: Trial, command: CreateTrial) -> list[Message]:
             trial=command.trial,
             parameters=command.parameters,
             searched_parameters=command.searched_parameters,
+            origin=command.origin,
         )
     ]
 
@@ -710,7 +811,7 @@ def _stopped_fact(state: Trial, reason: str) -> facts.TrialStopped:
     done = active.last_step if active else 0
     if active is not None and active.fence is not None:
         done = max(done, active.fence.last_step)
-    lost = max(0, done - (snapshots[0].step if snapshots else 0)) if active else 0
+    lost = max(0, done - (snapshots[0].step if snapshots else origin_step(state))) if active else 0
     return facts.TrialStopped(attempt=state.attempt, reason=reason, lost_steps=lost)
 
 
@@ -751,14 +852,15 @@ def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
             f"{_label(state)} is Completed; it can go on only with a larger total", reason="TRIAL_COMPLETED"
         )
     if command.snapshot_id:
-        named = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
+        known = [*state.snapshots, *filter(None, [origin_record(state)])]
+        named = next((s for s in known if s.snapshot_id == command.snapshot_id), None)
         if named is None:
             raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
         if named.superseded:
             # Its steps belong to another attempt now; going on from it would make two histories of one trial.
             raise FailedPrecondition(
-                f"{_label(state)}: {command.snapshot_id} was superseded by a later attempt; clone the runtime with "
-                "initialize_from to start from it",
+                f"{_label(state)}: {command.snapshot_id} was superseded by a later attempt; branch the trial there to go on "
+                "from it",
                 reason="SNAPSHOT_SUPERSEDED",
             )
     return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
@@ -809,6 +911,26 @@ def _delete_snapshot(state: Trial, command: DeleteSnapshot) -> list[Message]:
     return []
 
 
+def _hold_snapshot(state: Trial, command: HoldSnapshot) -> list[Message]:
+    record = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
+    if record is None:
+        raise FailedPrecondition(
+            f"{_label(state)}: the snapshot {command.snapshot_id} was deleted", reason="SNAPSHOT_NOT_FOUND"
+        )
+    if command.runtime_id in record.held_by:
+        return []
+    return [facts.SnapshotHeld(snapshot_id=record.snapshot_id, step=record.step, runtime_id=command.runtime_id)]
+
+
+def _let_snapshot_go(state: Trial, command: LetSnapshotGo) -> list[Message]:
+    for record in state.snapshots:
+        if record.snapshot_id == command.snapshot_id and command.runtime_id in record.held_by:
+            return [
+                facts.SnapshotLetGo(snapshot_id=record.snapshot_id, step=record.step, runtime_id=command.runtime_id)
+            ]
+    return []
+
+
 def _record(state: Trial, command: Record) -> list[Message]:
     active = state.active
     if active is None or active.attempt != command.attempt or not active.may_write:
@@ -834,10 +956,14 @@ def _record(state: Trial, command: Record) -> list[Message]:
         raise FailedPrecondition(
             f"{_label(state)}: attempt {command.attempt} has not started", reason="ATTEMPT_NOT_STARTED"
         )
+    if isinstance(payload, facts.AttemptStarted) and payload.restored_step < origin_step(state):
+        raise FailedPrecondition(
+            f"{_label(state)} is a branch and begins at step {origin_step(state)}, not at {payload.restored_step}",
+            reason="NOT_RESTORED",
+        )
     if isinstance(payload, facts.AttemptStarted) and payload.restored_snapshot_id:
-        if all(
-            s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in state.snapshots
-        ):
+        known = [*state.snapshots, *filter(None, [origin_record(state)])]
+        if all(s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in known):
             raise FailedPrecondition(
                 f"{_label(state)}: {payload.restored_snapshot_id} is not a committed snapshot",
                 reason="UNVERIFIED_SNAPSHOT",
@@ -874,8 +1000,9 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.SnapshotCommitted: lambda state, active, payload: any(
         s.snapshot_id == payload.snapshot_id for s in state.snapshots
     ),
+    # One at which another runtime began is kept.
     facts.SnapshotDeleted: lambda state, active, payload: all(
-        s.snapshot_id != payload.snapshot_id for s in state.snapshots
+        s.snapshot_id != payload.snapshot_id or s.held_by for s in state.snapshots
     ),
 }
 
@@ -894,6 +1021,8 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     RecordInstanceExit: _record_instance_exit,
     RaiseAlert: _raise_alert,
     DeleteSnapshot: _delete_snapshot,
+    HoldSnapshot: _hold_snapshot,
+    LetSnapshotGo: _let_snapshot_go,
     Record: _record,
 }
 

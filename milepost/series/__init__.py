@@ -11,11 +11,13 @@ from milepost.client import Client
 from milepost.errors import FailedPrecondition
 
 
-def read_series(client: Client, trial: str, keys: Sequence[str] = (), include_superseded: bool = False) -> Any:
+def read_series(
+    client: Client, trial: str, keys: Sequence[str] = (), include_superseded: bool = False, ancestry: bool = False
+) -> Any:
     """Read every point of series of a trial (`runtimes/rt-.../trials/1`); without keys, of all of them.
 
     Returns an Arrow table with the columns runtime, trial, attempt, superseded, key, step, time (UTC) and value, by
-    step within each series.
+    step within each series. With `ancestry`, of a branch, the points of its ancestors too, under their runtime and trial.
 
     Raises:
         NotFound: there is no such trial.
@@ -25,7 +27,9 @@ def read_series(client: Client, trial: str, keys: Sequence[str] = (), include_su
         import pyarrow as pa
     except ImportError as error:
         raise FailedPrecondition("reading series needs pyarrow: pip install pyarrow", reason="NO_PYARROW") from error
-    request = metric_api.ExportSeriesRequest(parents=[trial], keys=keys, include_superseded=include_superseded)
+    request = metric_api.ExportSeriesRequest(
+        parents=[trial], keys=keys, include_superseded=include_superseded, ancestry=ancestry
+    )
     content = io.BytesIO()
     for response in client.metrics.ExportSeries(request):
         content.write(response.arrow)

@@ -43,13 +43,18 @@ RUNTIME_LINKS = (
     "StopRuntime",
     "ResumeRuntime",
     "CloneRuntime",
+    "ListLineage",
     "DeleteRuntime",
 )
 # What messages are sent as well as answered, and have bounds where they are sent.
 RULE_FILE = "milepost/api/config/v1/rule.proto"
 # Of two fields of a request one must be there: an object, or a text.
-EITHER = {START: ("configuration", "configuration_text"), "RuleService.TestRule": ("rule", "name")}
-STARTS = (START, "RuntimeService.CloneRuntime")
+EITHER = {
+    START: ("configuration", "configuration_text"),
+    "RuntimeService.BranchTrial": ("step", "snapshot_id"),
+    "RuleService.TestRule": ("rule", "name"),
+}
+STARTS = (START, "RuntimeService.CloneRuntime", "RuntimeService.BranchTrial")
 # What one item of a stream is: `itemSchema` of OpenAPI 3.2, which few tools read yet.
 ITEM_SCHEMA = "x-itemSchema"
 _PROBLEM_LINE = {
@@ -249,7 +254,8 @@ def _body_schema(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     if route.rpc in EITHER:
         # One of them, and not both; null is as good as absent. Generators of clients read a union as its parts alone.
         whole, text = EITHER[route.rpc]
-        schema["if"] = {"required": [whole], "properties": {whole: {"type": "object"}}}
+        kind = "object" if request.fields_by_name[whole].message_type is not None else "integer"
+        schema["if"] = {"required": [whole], "properties": {whole: {"type": kind}}}
         schema["then"] = {"properties": {text: {"type": "null"}}}
         schema["else"] = {"required": [text], "properties": {text: {"type": "string"}}}
     return schema

@@ -140,6 +140,18 @@ ROUTES: tuple[Route, ...] = (
         wildcard=True,
         flatten="filter",
     ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:branch",
+        "RuntimeService.BranchTrial",
+        "Start a runtime at a snapshot of a trial",
+        {"name": TRIAL},
+    ),
+    _read(
+        "/runtimes/{runtime}/lineage",
+        "RuntimeService.ListLineage",
+        "List the tree of branches that a runtime is part of",
+        {"name": RUNTIME},
+    ),
     _command("/runtimes/{runtime}/trials/{trial}:stop", "RuntimeService.StopTrial", "Stop a trial", {"name": TRIAL}),
     _command(
         "/runtimes/{runtime}/trials/{trial}:resume", "RuntimeService.ResumeTrial", "Resume a trial", {"name": TRIAL}

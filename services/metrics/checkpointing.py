@@ -7,7 +7,7 @@ import logging
 
 from milepost.api.config.v1.configuration_pb2 import KeepBest
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.event.v1.common_pb2 import ProcessIdentity
+from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
 from milepost.domain import trial
 from services.metrics.lineage import Cut, Lineages, RuntimeHistory, TrialHistory
 from services.readmodel.checkpoints import CheckpointStore, Codec
@@ -22,7 +22,7 @@ CODEC = Codec(
         *(RuntimeHistory, TrialHistory, Cut),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
-        *(KeepBest, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
+        *(KeepBest, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity, SnapshotOrigin),
     ]
 )
 

@@ -236,6 +236,10 @@ class Engine:
     def series(self) -> SeriesReader:
         return SeriesReader(self.store)
 
+    def series_of(self, curve: TrialRef | None) -> SeriesReader:
+        """Return a reader that gives what it reads as one curve of a trial; None: as what it is."""
+        return SeriesReader(self.store, curve)
+
     def now(self, pipeline: Pipeline) -> Pin:
         """The position up to which everything is stored."""
         return Pin(pipeline.stream_id, pipeline.stored)

@@ -27,7 +27,7 @@ from milepost.eventlog import (
     parse_subject,
 )
 from milepost.eventlog.codec import UnknownEventType, decode, newest_type, type_of
-from services.metrics.storage.selection import StepRange, TrialRef, owned_pieces, superseded_pieces
+from services.metrics.storage.selection import StepRange, TrialRef, owned_pieces, superseded_pieces, trunk_pieces
 from services.readmodel.set_aside import SetAside
 from services.readmodel.waiting import Waiters
 
@@ -196,6 +196,27 @@ class Lineages:
         """List what the attempts of a trial own, as of a position of the log (None: now)."""
         place = (ref.runtime_id, ref.trial, sequence)
         return owned_pieces(ref, self.lineage(*place), self.restarts(*place))
+
+    def branch_step(self, ref: TrialRef) -> int:
+        """Return the step at which a trial begins, of another one's; 0: it is no branch."""
+        runtime = self._runtimes.get(ref.runtime_id)
+        history = runtime.trials.get(ref.trial) if runtime else None
+        return trial_decider.origin_step(history.state) if history else 0
+
+    def eldest(self, ref: TrialRef) -> TrialRef:
+        """Return the oldest ancestor of a trial with a step of its curve; itself, if it is no branch."""
+        runtime = self._runtimes.get(ref.runtime_id)
+        history = runtime.trials.get(ref.trial) if runtime else None
+        trunk = history.state.origin.trunk if history is not None and history.state.origin is not None else ()
+        return TrialRef(trunk[0].runtime_id, trunk[0].trial) if trunk else ref
+
+    def inherited(self, ref: TrialRef, sequence: int | None = None) -> list[StepRange]:
+        """List what the ancestors of a trial own of its curve, as of a position of the log (None: now)."""
+        runtime = self._runtimes.get(ref.runtime_id)
+        history = runtime.trials.get(ref.trial) if runtime else None
+        if history is None or history.state.origin is None:
+            return []
+        return trunk_pieces(history.state.origin.trunk, ref, self.restarts(ref.runtime_id, ref.trial, sequence))
 
     def superseded(self, ref: TrialRef, sequence: int | None = None) -> list[StepRange]:
         """List what the attempts of a trial did in vain, as of a position of the log (None: now)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.config.v1.rule_pb2 import Rule
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.event.v1.common_pb2 import ProcessIdentity
+from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
+from milepost.api.event.v1.runtime_events_pb2 import Branch
 from milepost.domain import runtime, trial
 from services.readmodel.checkpoints import Codec, compress, decompress
 from services.rules.detectors.changes import Best, Spread
@@ -26,6 +27,7 @@ CODEC = Codec(
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
         *(RuntimeConfiguration, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
+        *(SnapshotOrigin, Branch),
     ]
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -80,18 +81,38 @@ class Decisions:
             Aborted: others were faster every time.
             LogUnavailable: the log did not answer; the events may be stored.
         """
-        # Two decisions of this process on one runtime would only make each other decide again.
+        return await self.decide_together({runtime_id: commands}, behind)
+
+    async def decide_together(self, wanted: Mapping[str, Commands], behind: Cause) -> Decided:
+        """Decide commands on several runtimes as one decision: all of their events or none. Raises as `decide`.
+
+        The events are in the order of `wanted`.
+        """
+        # Two decisions of this process on one runtime would only make each other decide again. In one order, so that
+        # nobody waits for who waits for him.
+        async with AsyncExitStack() as held:
+            for runtime_id in sorted(wanted):
+                await held.enter_async_context(self._alone(runtime_id))
+            return await self._decide(wanted, behind)
+
+    @asynccontextmanager
+    async def _alone(self, runtime_id: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(runtime_id, asyncio.Lock())
         try:
             async with lock:
-                return await self._decide(runtime_id, commands, behind)
+                yield
         finally:
             if not lock.locked():
                 self._locks.pop(runtime_id, None)
 
-    async def _decide(self, runtime_id: str, commands: Commands, behind: Cause) -> Decided:
+    async def _decide(self, wanted: Mapping[str, Commands], behind: Cause) -> Decided:
         for _ in range(MAX_ROUNDS):
-            events, heads = self._evaluate(runtime_id, commands, behind)
+            events: list[NewEvent] = []
+            heads: list[Head] = []
+            for runtime_id, commands in wanted.items():
+                of_runtime, its_heads = self._evaluate(runtime_id, commands, behind)
+                events += of_runtime
+                heads += its_heads
             if not events:
                 return Decided((), 0)
             if len(events) > MAX_BATCH:
@@ -107,7 +128,7 @@ class Decisions:
                 continue
             await self._views.wait_for(sequence)
             return Decided(tuple(events), sequence)
-        raise Aborted(f"others changed runtime {runtime_id} faster, {MAX_ROUNDS} times; try again")
+        raise Aborted(f"others changed runtime {', '.join(wanted)} faster, {MAX_ROUNDS} times; try again")
 
     async def _append(self, events: Sequence[NewEvent], heads: Sequence[Head]) -> int:
         for send in range(1, MAX_SENDS + 1):

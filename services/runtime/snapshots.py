@@ -57,6 +57,12 @@ class SnapshotChoice:
     refused: str = ""
 
 
+def restorable(state: trial.Trial) -> list[trial.SnapshotRecord]:
+    """List what a trial may go on from, best first: its own snapshots, then the one at which it began."""
+    origin = trial.origin_record(state)
+    return [*trial.restorable_snapshots(state), *([origin] if origin is not None else [])]
+
+
 class SnapshotStorage:
     """The snapshots of all runtimes, below the data directory unless a configuration names another storage.
 
@@ -119,17 +125,23 @@ class SnapshotStorage:
             raise SnapshotInvalid(f"{at.snapshot_id}: its attempt has not said the checksum of its manifest")
         files.verify(self.folder(configuration, at).uri, at.manifest_sha256)
 
-    async def choose(self, configuration: RuntimeConfiguration, state: trial.Trial) -> SnapshotChoice:
-        """Choose what the next attempt of a waiting trial goes on from: the newest that is whole, or the one named."""
+    async def choose(
+        self, configuration: RuntimeConfiguration, state: trial.Trial, of_origin: RuntimeConfiguration | None = None
+    ) -> SnapshotChoice:
+        """Choose what the next attempt of a waiting trial goes on from: the newest that is whole, or the one named.
+
+        Args:
+            of_origin: of a branch, the configuration of its parent; what it began at comes behind what it saved itself.
+        """
         named = state.situation.snapshot_id if isinstance(state.situation, trial.Queued) else ""
-        candidates = trial.restorable_snapshots(state)
+        candidates = restorable(state)
         if named:
             candidates = [record for record in candidates if record.snapshot_id == named]
             if not candidates:
                 return SnapshotChoice(None, refused=f"the snapshot {named} is not there any more")
         rejected: list[Rejected] = []
         for record in candidates:
-            problem = await self.verify(configuration, Place.of(state.runtime_id, state.number, record))
+            problem = await self.verify_of(configuration, state, record, of_origin)
             if not problem:
                 return SnapshotChoice(record, tuple(rejected))
             rejected.append(Rejected(record.snapshot_id, record.step, problem))
@@ -138,6 +150,21 @@ class SnapshotStorage:
                 None, tuple(rejected), "no snapshot is valid: " + "; ".join(r.detail for r in rejected)
             )
         return SnapshotChoice(None)
+
+    async def verify_of(
+        self,
+        configuration: RuntimeConfiguration,
+        state: trial.Trial,
+        record: trial.SnapshotRecord,
+        of_origin: RuntimeConfiguration | None,
+    ) -> str:
+        """Check a snapshot that a trial may go on from: one of its own, or the one at which it began. As `verify`."""
+        origin = state.origin
+        if origin is None or record.snapshot_id != origin.snapshot_id or record.uri != origin.uri:
+            return await self.verify(configuration, Place.of(state.runtime_id, state.number, record))
+        if of_origin is None:
+            return f"{record.snapshot_id}: nothing is known of {origin.runtime_id}, at which it began"
+        return await self.verify(of_origin, Place.of(origin.runtime_id, origin.trial, record))
 
     async def remove(self, configuration: RuntimeConfiguration, at: Place) -> None:
         """Remove the files of a snapshot. One that is gone already is fine.

@@ -149,6 +149,8 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         throughput = _throughput(position)
         if throughput is not None:
             message.throughput.CopyFrom(throughput)
+    if view.state.origin is not None:
+        message.inherited_elapsed.CopyFrom(view.state.origin.elapsed)
     snapshots = trial.restorable_snapshots(view.state)
     if snapshots:
         message.newest_snapshot_step, message.newest_snapshot_id = snapshots[0].step, snapshots[0].snapshot_id

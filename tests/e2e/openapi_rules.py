@@ -20,8 +20,8 @@ from schemathesis.specs.openapi import converter
 THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).read_text())
 ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
-COMMANDS = (":stop", ":resume", ":clone")
-STARTING = ("/runtimes", ":clone")
+COMMANDS = (":stop", ":resume", ":clone", ":branch")
+STARTING = ("/runtimes", ":clone", ":branch")
 RUNTIME_ID = re.compile("rt-[0-9a-v]{26}")
 REAL_SHARE = 0.8
 # Answers that follow from what there is, in what state it is, and how much of it there may be.
@@ -39,6 +39,8 @@ NOT_IN_THE_DOCUMENT = (
     ("rule.detector.baseline", ""),
     ("configuration_text", ""),
     ("configuration_changes_text", ""),
+    ("parameters_text", ""),
+    ("parameters.", "is no parameter of this trial"),
     ("rule.selector", ""),
     # Ids of a list, each once.
     ("rules[", "is that of rules["),

@@ -32,11 +32,12 @@ def metrics() -> None:
 @click.option("--first-step", default=0, type=int)
 @click.option("--last-step", default=0, type=int, help="0: to the end.")
 @click.option("--superseded", is_flag=True, help="Abandoned tails too.")
+@click.option("--ancestry", is_flag=True, help="Of a branch: the steps of its ancestors too.")
 @output_option
 @connected
 def query(
     client: Client, name: str, keys: tuple[str, ...], buckets: int, first_step: int, last_step: int, superseded: bool,
-    form: str,
+    ancestry: bool, form: str,
 ) -> None:  # fmt: skip
     """Print series of a trial (rt-.../2; else trial 1) in buckets; without keys, which series there are."""
     parent = trial_name(client, name)
@@ -45,7 +46,7 @@ def query(
         return
     request = metric_api.QuerySeriesRequest(
         parents=[parent], keys=keys, bucket_count=buckets, first_step=first_step, last_step=last_step,
-        include_superseded=superseded,
+        include_superseded=superseded, ancestry=ancestry,
     )  # fmt: skip
     _print_series(client.metrics.QuerySeries(request), form)
 
@@ -102,14 +103,17 @@ def _print_series(answer: metric_api.QuerySeriesResponse, form: str) -> None:
 @click.option("-f", "--file", "path", default="-", help="Where to write; `-` for stdout.")
 @click.option("--format", "form", type=click.Choice(sorted(_ENDINGS.values())), help="Else as the file's name ends.")
 @click.option("--superseded", is_flag=True, help="Abandoned tails too.")
+@click.option("--ancestry", is_flag=True, help="Of a branch: the steps of its ancestors too.")
 @connected
-def export(client: Client, name: str, keys: tuple[str, ...], path: str, form: str | None, superseded: bool) -> int:
+def export(
+    client: Client, name: str, keys: tuple[str, ...], path: str, form: str | None, superseded: bool, ancestry: bool
+) -> int:
     """Write every point of a trial: as an Arrow IPC stream, Parquet, CSV or a JSON object a line."""
     form = form or _ENDINGS.get(Path(path).suffix, "arrow")
     if path == "-" and form in ("arrow", "parquet") and sys.stdout.isatty():
         raise click.UsageError("this would write binary data to the terminal; give --file")
     request = metric_api.ExportSeriesRequest(
-        parents=[trial_name(client, name)], keys=keys, include_superseded=superseded
+        parents=[trial_name(client, name)], keys=keys, include_superseded=superseded, ancestry=ancestry
     )
     pieces = _converted((chunk.arrow for chunk in client.metrics.ExportSeries(request)), form)
     if path == "-":

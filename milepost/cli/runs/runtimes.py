@@ -381,7 +381,9 @@ def clone(client: Client, name: str, display_name: str, changes: str | None, for
 
 @runtime.command()
 @run_argument()
-@click.option("--force", is_flag=True, help="Stop it first if it is in progress.")
+@click.option(
+    "--force", is_flag=True, help="Stop it first if it is in progress, and delete it although branches began at it."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @connected
 def delete(client: Client, name: str, force: bool, yes: bool) -> None:

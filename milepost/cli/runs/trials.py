@@ -88,6 +88,7 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
             ("step", steps),
             ("batch", progress.batch_text),
             ("elapsed", output.duration(item.elapsed) if item.HasField("elapsed") else ""),
+            ("with ancestors", _with_ancestors(item)),
             ("estimated", output.duration(item.estimate.remaining) if item.HasField("estimate") else ""),
             ("attempt", f"{item.attempt} of {item.attempt_count}"),
             ("lineage", lineage),
@@ -109,6 +110,15 @@ def stop(client: Client, name: str, mode: str, reason: str, form: str) -> None:
     """Stop one trial. It waits then and can be resumed."""
     request = runtime_api.StopTrialRequest(name=trial_name(client, name), mode=STOP_MODES[mode], reason=reason)
     print_runtime(client.runtimes.StopTrial(request).runtime, form)
+
+
+def _with_ancestors(item: trial_api.Trial) -> str:
+    """Say how long a branch took with what came before it; empty: it is none."""
+    if not item.HasField("inherited_elapsed"):
+        return ""
+    return output.duration(
+        item.elapsed.ToTimedelta().total_seconds() + item.inherited_elapsed.ToTimedelta().total_seconds()
+    )
 
 
 @trial.command()

@@ -73,6 +73,13 @@ class Beginning:
                 "this run begins again: it has restored no snapshot, and named no step to go on from. What it did before is "
                 "superseded. Where it has a checkpoint of its own, init(resume=..., step=...) says so",
             )
+        origin = host.launch.origin_step
+        if origin and position.step < origin:
+            raise FailedPrecondition(
+                f"this run is a branch and begins at the snapshot of step {origin:,}, which its code has not restored: call "
+                "trial.restore(), or trial.restored_checkpoint() where another library saves, before the first step",
+                reason="NOT_RESTORED",
+            )
         self.is_done, self.says_first = True, False
         position.phase = TRAINING
         host.report(

@@ -35,6 +35,9 @@ class Retention:
         self._confine = confine
         self._candidates: dict[str, Candidate] = {}
         self._uris: dict[str, str] = {}
+        # Snapshots at which other runtimes began, with these runtimes: they stay, beside those that the policy keeps.
+        self._held: dict[str, set[str]] = {}
+        self._set_aside: dict[str, Candidate] = {}
         # All whose files are to stay: those that are damaged too, for whoever wants to know why.
         self.committed: set[str] = set()
         self._removals: set[asyncio.Task[None]] = set()
@@ -49,21 +52,32 @@ class Retention:
             if payload.attempt == self._attempt:
                 self._delete_old(payload.snapshot_id)
         elif isinstance(payload, facts.AttemptStarted):
-            cut = payload.restored_step
-            self._candidates = {
-                name: Candidate(c.snapshot_id, c.step, c.metrics, superseded=True) if c.step > cut else c
-                for name, c in self._candidates.items()
-            }
+            self._candidates = _superseded(self._candidates, payload.restored_step)
+            self._set_aside = _superseded(self._set_aside, payload.restored_step)
+        elif isinstance(payload, facts.SnapshotHeld):
+            self._held.setdefault(payload.snapshot_id, set()).add(payload.runtime_id)
+            if payload.snapshot_id in self._candidates:
+                self._set_aside[payload.snapshot_id] = self._candidates.pop(payload.snapshot_id)
+        elif isinstance(payload, facts.SnapshotLetGo):
+            self._let_go(payload)
         elif isinstance(payload, facts.SnapshotDeleted):
             self._candidates.pop(payload.snapshot_id, None)
+            self._set_aside.pop(payload.snapshot_id, None)
             if payload.reason != facts.SNAPSHOT_DELETE_REASON_CORRUPT:
                 self.committed.discard(payload.snapshot_id)
             if payload.attempt == self._attempt:
                 self._start_removal(payload.snapshot_id)
 
+    def _let_go(self, fact: facts.SnapshotLetGo) -> None:
+        holders = self._held.get(fact.snapshot_id, set())
+        holders.discard(fact.runtime_id)
+        if not holders and fact.snapshot_id in self._set_aside:
+            self._candidates[fact.snapshot_id] = self._set_aside.pop(fact.snapshot_id)
+
     def _delete_old(self, newest: str) -> None:
         for name in snapshots_to_delete(self._policy, list(self._candidates.values()), protected=newest):
-            candidate = self._candidates.pop(name)
+            # Until the log says that it is deleted, for it may be held meanwhile.
+            candidate = self._set_aside[name] = self._candidates.pop(name)
             self._record(
                 facts.SnapshotDeleted(
                     attempt=self._attempt,
@@ -88,3 +102,11 @@ class Retention:
     async def carry_out(self) -> None:
         """Wait until the files are removed."""
         await asyncio.gather(*self._removals)
+
+
+def _superseded(candidates: dict[str, Candidate], cut: int) -> dict[str, Candidate]:
+    """Mark what an attempt did behind the step that another one went on from."""
+    return {
+        name: Candidate(c.snapshot_id, c.step, c.metrics, superseded=True) if c.step > cut else c
+        for name, c in candidates.items()
+    }

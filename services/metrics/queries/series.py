@@ -81,8 +81,10 @@ class Extent:
 class SeriesReader:
     """Reads series out of the store. All reads of one answer stop at the same position, so they fit together."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, curve: TrialRef | None = None) -> None:
+        """Read from a store. With `curve` everything that is read is given as one curve of this trial."""
         self._store = store
+        self._curve = curve
 
     async def extents(
         self, pieces: Sequence[StepRange], keys: Sequence[str], by_attempt: bool
@@ -98,7 +100,8 @@ class SeriesReader:
         )
         found: dict[SeriesRef, Extent] = {}
         for row in rows.to_pylist():
-            ref = SeriesRef(TrialRef(row["runtime"], row["trial"]), row["key"], row["attempt"] if by_attempt else 0)
+            trial = self._curve or TrialRef(row["runtime"], row["trial"])
+            ref = SeriesRef(trial, row["key"], row["attempt"] if by_attempt else 0)
             known = found.get(ref)
             if known is None:
                 found[ref] = Extent(row["points"], row["first_step"], row["last_step"])
@@ -117,9 +120,10 @@ class SeriesReader:
         condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
         rows = await self._store.read(
             "SELECT runtime, trial, key, attempt, step, value, time_ms "
-            f"FROM points WHERE {condition.sql} ORDER BY runtime, trial, key, {ORDER}",
+            f"FROM points WHERE {condition.sql} ORDER BY {'' if self._curve else 'runtime, trial, '}key, {ORDER}",
             condition.parameters,
         )
+        rows = self._as_curve(rows)
         if rows.num_rows < GROUPED_IN_LOOP:
             return group_points(rows, by_attempt)
         return await asyncio.to_thread(group_points, rows, by_attempt)
@@ -151,7 +155,16 @@ class SeriesReader:
             rest += uncertain
         if rest:
             tables.append(await self._from_points(rest, keys, shift, pin))
-        return _merged(tables, by_attempt)
+        return _merged([self._as_curve(rows) for rows in tables], by_attempt)
+
+    def _as_curve(self, rows: pa.Table) -> pa.Table:
+        """Give rows of several trials as those of one."""
+        if self._curve is None or not rows.num_rows:
+            return rows
+        for name, value in (("runtime", self._curve.runtime_id), ("trial", self._curve.trial)):
+            column = pa.array([value] * rows.num_rows, pa.string() if name == "runtime" else rows[name].type)
+            rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+        return rows
 
     async def _rolled_up(self, pieces: Sequence[StepRange], keys: Sequence[str], unit: int, shift: int) -> pa.Table:
         condition = all_of(in_pieces(pieces, unit), in_keys(keys))

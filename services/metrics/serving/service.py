@@ -96,23 +96,35 @@ class MetricService(pb_grpc.MetricServiceServicer):
         response = pb.QuerySeriesResponse(telemetry_sequence=moment.pin.sequence)
         owned: list[StepRange] = []
         superseded: list[StepRange] = []
+        curves: dict[TrialRef, list[StepRange]] = {}
         lineages, sequence = engine.follower.lineages, moment.events_sequence
         for trial in query.trials:
-            owned += lineages.owned(trial, sequence)
+            inherited = lineages.inherited(trial, sequence) if request.ancestry else []
+            if inherited:
+                curves[trial] = inherited + lineages.owned(trial, sequence)
+            else:
+                owned += lineages.owned(trial, sequence)
             if request.include_superseded:
                 superseded += lineages.superseded(trial, sequence)
         response.events_sequence = lineages.sequence if sequence is None else sequence
         await self._fill(response, query, clip(owned, query.first, query.last), moment, by_attempt=False)
+        for trial, pieces in curves.items():
+            clipped = clip(pieces, query.first, query.last)
+            await self._fill(response, query, clipped, moment, by_attempt=False, curve=trial)
         if superseded:
             await self._fill(response, query, clip(superseded, query.first, query.last), moment, by_attempt=True)
         await self._place(response, request.axis)
         return response
 
     async def _fill(
-        self, response: pb.QuerySeriesResponse, query: _Query, pieces: list[StepRange], moment: Moment, by_attempt: bool
-    ) -> None:
-        """Add the series of pieces: raw where the points are no more than the buckets asked for."""
-        reader = self._engine.series
+        self, response: pb.QuerySeriesResponse, query: _Query, pieces: list[StepRange], moment: Moment, by_attempt: bool,
+        curve: TrialRef | None = None,
+    ) -> None:  # fmt: skip
+        """Add the series of pieces: raw where the points are no more than the buckets asked for.
+
+        `curve`: the pieces are those of one curve, that of this trial, whoever logged them.
+        """
+        reader = self._engine.series_of(curve)
         extents = await reader.extents(pieces, query.keys, by_attempt)
         bucket_count = affordable(extents, query.bucket_count, SERIES_BYTES - response.ByteSize())
         small = {ref for ref, extent in extents.items() if extent.points <= bucket_count}
@@ -121,25 +133,32 @@ class MetricService(pb_grpc.MetricServiceServicer):
         if large:
             shift = choose_shift(large.values(), query.first, query.last, bucket_count)
             for trials, keys in _together(large):
-                of_trials = [p for p in pieces if p.trial in trials]
+                of_trials = [p for p in pieces if curve is not None or p.trial in trials]
                 for ref, buckets in (await reader.buckets(of_trials, keys, shift, moment.pin, by_attempt)).items():
                     if ref in large and int(buckets.counts.sum()) <= bucket_count:
                         small.add(ref)
                     elif ref in large:
                         data[ref] = _bucket_data(ref, buckets, shift, by_attempt)
         for trials, keys in _together({ref: extents[ref] for ref in small}):
-            of_trials = [p for p in pieces if p.trial in trials]
+            of_trials = [p for p in pieces if curve is not None or p.trial in trials]
             for ref, points in (await reader.points(of_trials, keys, moment.pin, by_attempt)).items():
                 if ref in small:
                     data[ref] = _point_data(ref, points, by_attempt)
-        response.series.extend(data[ref] for ref in sorted(data))
+        branch_step = self._engine.follower.lineages.branch_step(curve) if curve is not None else 0
+        for ref in sorted(data):
+            data[ref].branch_step = branch_step
+            response.series.append(data[ref])
 
     async def _place(self, response: pb.QuerySeriesResponse, axis: pb.Axis) -> None:
         """Say where each element lies on a time axis."""
         if axis not in (pb.AXIS_RELATIVE_TIME, pb.AXIS_WALL_TIME):
             return
         check = Checker()
+        lineages = self._engine.follower.lineages
         trials = {series.parent: check.trial("parent", series.parent) for series in response.series}
+        for series in response.series:
+            if series.branch_step:
+                trials[series.parent] = lineages.eldest(trials[series.parent])
         origins = await self._engine.series.first_times(trials.values()) if axis == pb.AXIS_RELATIVE_TIME else {}
         for series in response.series:
             series.origin_time_ms = origins.get(trials[series.parent], 0)
@@ -178,8 +197,11 @@ class MetricService(pb_grpc.MetricServiceServicer):
         superseded: list[StepRange] = []
         lineages, sequence = engine.follower.lineages, moment.events_sequence
         for trial in trials:
+            owned += lineages.inherited(trial, sequence) if request.ancestry else []
             owned += lineages.owned(trial, sequence)
             superseded += lineages.superseded(trial, sequence) if request.include_superseded else []
+        # What several branches have of the same ancestors is given once.
+        owned = list(dict.fromkeys(owned))
         if limit:
             pieces = export_page(engine.series, owned, keys, moment.pin, skip, limit)
         else:

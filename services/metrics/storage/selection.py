@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from milepost.api.event.v1.common_pb2 import AncestorSteps
 from milepost.domain.trial import Segment
 from milepost.names import trial_name
 from milepost.numbers import MAX_NUMBER
@@ -34,6 +35,7 @@ class StepRange:
         yields_to: attempts that went on from this one step (`first` is `last`), and whose points there count instead,
             series by series.
         yielded: the piece is what gave way to them; else it is what did not.
+        yields_in: the trial of these attempts; None: the same. It is another one where a branch began.
     """
 
     trial: TrialRef
@@ -42,6 +44,7 @@ class StepRange:
     last: int = MAX_NUMBER
     yields_to: tuple[int, ...] = ()
     yielded: bool = False
+    yields_in: TrialRef | None = None
 
     def clipped(self, first: int, last: int) -> StepRange | None:
         """Return the part within a range of steps; None: there is none."""
@@ -83,6 +86,41 @@ def owned_pieces(
             pieces.append(StepRange(trial, segment.attempt, first, last - 1))
         for index, attempt in enumerate((segment.attempt, *later[:-1])):
             pieces.append(StepRange(trial, attempt, last, last, later[index:]))
+    return pieces
+
+
+def trunk_pieces(
+    trunk: Sequence[AncestorSteps], heir: TrialRef, heir_restarts: Mapping[int, Sequence[int]]
+) -> list[StepRange]:
+    """List what the ancestors of a branch own, oldest first.
+
+    Args:
+        trunk: who did which steps, as the branch was begun.
+        heir: the branch.
+        heir_restarts: step -> attempts of the branch that went on from it. What they logged at the step at which the
+            branch begins counts instead of what its parent logged there.
+    """
+    pieces: list[StepRange] = []
+    for index, part in enumerate(trunk):
+        trial = TrialRef(part.runtime_id, part.trial)
+        first, last = (0 if part.first_step == 1 else part.first_step), part.last_step
+        follower = trunk[index + 1] if index + 1 < len(trunk) else None
+        later: tuple[int, ...]
+        if follower is not None:
+            later, yields_in = (follower.attempt,), TrialRef(follower.runtime_id, follower.trial)
+        else:
+            later, yields_in = tuple(heir_restarts.get(last, ())), heir
+        if index and trunk[index - 1].last_step == first - 1:
+            # It may have logged again at the step that it went on from.
+            first -= 1
+        if not later:
+            pieces.append(StepRange(trial, part.attempt, first, last))
+            continue
+        if first < last:
+            pieces.append(StepRange(trial, part.attempt, first, last - 1))
+        pieces.append(
+            StepRange(trial, part.attempt, last, last, later, yields_in=None if yields_in == trial else yields_in)
+        )
     return pieces
 
 
@@ -165,9 +203,13 @@ def in_pieces(pieces: Sequence[StepRange], shift: int = 0, pin: Pin | None = Non
             parameters[f"{name}y"] = list(piece.yields_to)
             known = before(pin)
             parameters |= known.parameters
+            of_them, same = of_trials, "trial, key"
+            if piece.yields_in is not None:
+                parameters |= {f"{name}yr": piece.yields_in.runtime_id, f"{name}yt": piece.yields_in.trial}
+                of_them, same = f"runtime = {{{name}yr:String}} AND trial = {{{name}yt:UInt32}}", "key"
             alternative += (
-                f" AND (trial, key) {'' if piece.yielded else 'NOT '}IN (SELECT trial, key FROM points "
-                f"WHERE {of_trials} AND step = {piece.first} AND attempt IN {{{name}y:Array(UInt32)}} AND ({known.sql}))"
+                f" AND ({same}) {'' if piece.yielded else 'NOT '}IN (SELECT {same} FROM points "
+                f"WHERE {of_them} AND step = {piece.first} AND attempt IN {{{name}y:Array(UInt32)}} AND ({known.sql}))"
             )
         alternatives.append(f"({alternative})")
     return Condition(" OR ".join(alternatives) or "0", parameters)

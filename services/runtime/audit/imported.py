@@ -28,7 +28,9 @@ from services.runtime.readmodel.views import RuntimeView, Views, summarize
 
 RUNTIME = api.DESCRIPTOR.services_by_name["RuntimeService"]
 AUDIT = audit_api.DESCRIPTOR.services_by_name["AuditService"]
-READS = frozenset({"GetRuntime", "ListRuntimes", "WatchRuntimes", "ListSnapshots", "ListEvents", "WatchEvents"})
+READS = frozenset(
+    {"GetRuntime", "ListRuntimes", "WatchRuntimes", "ListSnapshots", "ListLineage", "ListEvents", "WatchEvents"}
+)
 AUDIT_READS = frozenset(method.name for method in AUDIT.methods)
 # Page tokens of `ListRuntimes` behind the last runtime of this installation.
 _TOKEN = "imported-"

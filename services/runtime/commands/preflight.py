@@ -166,6 +166,15 @@ def file_violations(entrypoint: str, folder: str, given: Iterable[str]) -> list[
     return wrong_parameters(found.declared, function, given) if found.declared is not None else []
 
 
+def declared_parameters(configuration: RuntimeConfiguration) -> frozenset[str]:
+    """Return the parameters that an entrypoint names, as far as that can be read here without running any of it."""
+    if configuration.launcher != config.LAUNCHER_LOCAL or configuration.HasField("code"):
+        return frozenset()
+    found = examine(configuration.entrypoint, configuration.working_directory)
+    names = (*found.declared.required, *found.declared.optional) if found.declared is not None else ()
+    return frozenset(names)
+
+
 def more_violations(plain: Plain) -> list[Violation]:
     """List what is wrong with the files and rules of a configuration that is wrong in other ways too, where it can be read."""
     return [

@@ -41,12 +41,15 @@ def _loss(view: RuntimeView, one: TrialView, current_step: CurrentStep, now: dat
     snapshots = trial.restorable_snapshots(one.state)
     saves = one.state.plan.gives_state or any(s.attempt == active.attempt for s in snapshots)
     loss = api.StopLoss(trial=one.number, current_step=step, graceful_saves=saves)
+    origin = trial.origin_record(one.state)
     since = one.last["AttemptStarted"].time if active.started and "AttemptStarted" in one.last else now
     if snapshots:
         newest = snapshots[0]
         loss.snapshot_step, loss.snapshot_id = newest.step, newest.snapshot_id
         committed = one.snapshots[newest.snapshot_id].commit_time.ToDatetime(now.tzinfo)
         since = max(since, committed)
+    elif origin is not None:
+        loss.snapshot_step, loss.snapshot_id = origin.step, origin.snapshot_id
     loss.lost_steps = max(0, step - loss.snapshot_step)
     loss.lost_time.FromTimedelta(max(now - since, now - now) if loss.lost_steps else now - now)
     return loss

@@ -38,6 +38,22 @@ class Requests:
     def __init__(self, key_value: KeyValue) -> None:
         self._key_value = key_value
 
+    async def known(self, request: Any, caller: str) -> Reservation | None:
+        """Return what a request id stands for already; None: for nothing.
+
+        Raises:
+            AlreadyExists: the id was used with another body.
+        """
+        if not request.request_id:
+            return None
+        found = await self._key_value.get(REQUESTS_BUCKET, f"{type(request).__name__}/{caller}/{request.request_id}")
+        if found is None:
+            return None
+        body, known = _decode(found[0])
+        if body != _digest(request):
+            raise _reused(request)
+        return known
+
     async def once(
         self, request: Any, caller: str, runtime_id: str, act: Callable[[str], Awaitable[int]]
     ) -> Reservation:
@@ -63,9 +79,7 @@ class Requests:
             if found is not None:
                 known_body, known = _decode(found[0])
                 if known_body != body:
-                    raise AlreadyExists(
-                        f"the request id {request.request_id} was used with another body", reason="REQUEST_ID_REUSED"
-                    )
+                    raise _reused(request)
                 if known.done is not None:
                     return known
                 runtime_id, revision = known.runtime_id, found[1]
@@ -74,6 +88,10 @@ class Requests:
         if sequence and revision is not None:
             await self._key_value.update(REQUESTS_BUCKET, key, _encode(body, done), revision)
         return done
+
+
+def _reused(request: Any) -> AlreadyExists:
+    return AlreadyExists(f"the request id {request.request_id} was used with another body", reason="REQUEST_ID_REUSED")
 
 
 def check(request_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from milepost import ids, names
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import Plain
 from milepost.domain import runtime, trial
@@ -32,8 +34,9 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
+from services.runtime.commands import branching
 from services.runtime.commands.ownership import check_owner
-from services.runtime.commands.preflight import Preflight, more_violations
+from services.runtime.commands.preflight import Preflight, declared_parameters, more_violations
 from services.runtime.commands.previews import preview
 from services.runtime.commands.requests import Requests
 from services.runtime.commands.requests import check as check_request_id
@@ -44,7 +47,7 @@ from services.runtime.readmodel.queries import RuntimeQueries
 from services.runtime.readmodel.views import RuntimeView, Views
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.scheduling.steps import Steps
-from services.runtime.snapshots import Place, SnapshotStorage
+from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # Trials that are created together with their runtime; the scheduler creates the others.
 CREATED_WITH_RUNTIME = 500
@@ -106,6 +109,33 @@ class RuntimeService(RuntimeQueries):
         view = await self._start(request, "", text, configuration, old.runtime_id)
         return api.CloneRuntimeResponse(runtime=runtime_message(view))
 
+    async def BranchTrial(
+        self, request: api.BranchTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.BranchTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        old = self._known_trial(runtime_id, number)
+        one = old.trials[number]
+        async with self._charging(request.validate_only):
+            check_request_id(request.request_id)
+            branching.checked(request)
+            done = await self._requests.known(request, current_caller().actor)
+            if done is not None and done.done is not None:
+                # The snapshot may be gone by now, and the answer is the same.
+                view = self._known(done.runtime_id, show_deleted=True)
+                return api.BranchTrialResponse(runtime=runtime_message(view), sequence=view.sequence)
+            record = branching.find_snapshot(old, one, request)
+            wanted = await self._preflight.read(branching.read_branch, old, one, record, request, declared_parameters)
+            problem = await self._storage.verify(_configuration(old), Place.of(runtime_id, number, record))
+            if problem:
+                raise FailedPrecondition(f"the snapshot cannot be branched: {problem}", reason="SNAPSHOT_INVALID")
+            await self._preflight.check(wanted.configuration)
+        if request.validate_only:
+            dry = _dry(wanted.configuration)
+            dry.branch.CopyFrom(wanted.branch)
+            return api.BranchTrialResponse(runtime=dry, sequence=self._views.sequence)
+        view = await self._start(request, "", wanted.text, wanted.configuration, "", wanted.branch)
+        return api.BranchTrialResponse(runtime=runtime_message(view), sequence=view.sequence)
+
     @asynccontextmanager
     async def _charging(self, validates_only: bool) -> AsyncIterator[None]:
         """Check something in a block, in the caller's turn. What starts nothing counts for more than a start."""
@@ -120,7 +150,13 @@ class RuntimeService(RuntimeQueries):
             self._checks.charge(actor, COST_IN_VAIN)
 
     async def _start(
-        self, request: Any, wanted_id: str, text: str, configuration: RuntimeConfiguration, cloned_from: str
+        self,
+        request: Any,
+        wanted_id: str,
+        text: str,
+        configuration: RuntimeConfiguration,
+        cloned_from: str,
+        branch: runtime_facts.Branch | None = None,
     ) -> RuntimeView:
         self._check_quota()
         command = runtime.RequestRuntime(
@@ -131,6 +167,7 @@ class RuntimeService(RuntimeQueries):
             trial_count=len(configurations.expand(configuration)),
             request_id=request.request_id,
             cloned_from=cloned_from,
+            branch=branch,
         )
 
         process = (
@@ -158,12 +195,18 @@ class RuntimeService(RuntimeQueries):
             return decided.sequence or known.sequence
         numbers = tuple(range(1, min(command.trial_count, CREATED_WITH_RUNTIME) + 1))
         commands: dict[int | None, list[object]] = {None: [_with_id(command, runtime_id)]}
-        commands |= create_commands(runtime_id, configuration, numbers)
+        commands |= create_commands(runtime_id, configuration, numbers, command.branch)
         if configuration.launcher == config.LAUNCHER_EXTERNAL:
             # Its process runs already: it gets its attempt with the answer.
             commands[None].append(runtime.AllocateResources(runtime.Allocation(0.0, 0.0, (), "", 0.0)))
             commands[1].append(trial.LaunchAttempt(1, None, process=process, request_id=command.request_id))
-        return (await self._decisions.decide(runtime_id, commands, behind)).sequence
+        wanted: dict[str, dict[int | None, list[object]]] = {runtime_id: commands}
+        if command.branch is not None:
+            # One decision: no branch without its snapshot kept, and none kept for a branch that never came to be.
+            at = command.branch.origin
+            hold = trial.HoldSnapshot(at.snapshot_id, runtime_id)
+            wanted = {at.runtime_id: {at.trial: [hold]}, **wanted}
+        return (await self._decisions.decide_together(wanted, behind)).sequence
 
     def _check_quota(self) -> None:
         caller = current_caller()
@@ -281,7 +324,7 @@ class RuntimeService(RuntimeQueries):
         """Say why a trial cannot go on. Empty: it can."""
         state = view.trials[number].state
         trial.decide(state, trial.ResumeTrial(snapshot_id, extends=True))
-        candidates = trial.restorable_snapshots(state)
+        candidates = restorable(state)
         if snapshot_id:
             candidates = [record for record in candidates if record.snapshot_id == snapshot_id]
         elif not candidates:
@@ -289,7 +332,8 @@ class RuntimeService(RuntimeQueries):
             return ""
         problems = []
         for record in candidates:
-            problem = await self._storage.verify(_configuration(view), Place.of(view.runtime_id, number, record))
+            of_origin = self._views.configuration_of_origin(state)
+            problem = await self._storage.verify_of(_configuration(view), state, record, of_origin)
             if not problem:
                 return ""
             problems.append(problem)
@@ -323,6 +367,8 @@ class RuntimeService(RuntimeQueries):
         view = self._known(runtime_id, show_deleted=True)
         if not view.state.deleting:
             _check_etag(view, request.etag)
+            if not request.force:
+                self._check_not_needed(view)
 
         async def act(runtime_id: str) -> int:
             command = runtime.DeleteRuntime(self._clock(), request.force)
@@ -330,6 +376,22 @@ class RuntimeService(RuntimeQueries):
 
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.DeleteRuntimeResponse(runtime=runtime_message(view))
+
+    def _check_not_needed(self, view: RuntimeView) -> None:
+        """Refuse to delete what others began at."""
+        holders = {holder for one in view.trials.values() for s in one.state.snapshots for holder in s.held_by}
+        living = [holder for holder in sorted(holders) if not self._is_deleted(holder)]
+        if living:
+            shown = f"{', '.join(living[:10])}{f' and {len(living) - 10:,} more' if len(living) > 10 else ''}"
+            raise FailedPrecondition(
+                f"runtime {view.runtime_id} has snapshots at which others began: {shown}. Delete these first, or delete with "
+                "force: then its snapshots at which they began are kept until they are deleted too, and its curves are not",
+                reason="SNAPSHOTS_NEEDED",
+            )
+
+    def _is_deleted(self, runtime_id: str) -> bool:
+        view = self._views.runtimes.get(runtime_id)
+        return view is None or view.state.deleting
 
 
 def _given(request: api.StartRuntimeRequest) -> tuple[str, RuntimeConfiguration]:
@@ -413,15 +475,7 @@ def _behind(request: Any) -> Cause:
 
 
 def _with_id(command: runtime.RequestRuntime, runtime_id: str) -> runtime.RequestRuntime:
-    return runtime.RequestRuntime(
-        runtime_id,
-        command.configuration_text,
-        command.configuration,
-        command.configuration_digest,
-        command.trial_count,
-        command.request_id,
-        command.cloned_from,
-    )
+    return replace(command, runtime_id=runtime_id)
 
 
 def _configuration(view: RuntimeView) -> RuntimeConfiguration:

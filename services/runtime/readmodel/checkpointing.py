@@ -12,7 +12,8 @@ import orjson
 
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.event.v1.common_pb2 import ProcessIdentity
+from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
+from milepost.api.event.v1.runtime_events_pb2 import Branch
 from milepost.api.runtime.v1.runtime_service_pb2 import Snapshot
 from milepost.domain import runtime, trial
 from milepost.eventlog import Head
@@ -36,6 +37,7 @@ CODEC = Codec(
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
         *(RuntimeConfiguration, Snapshot, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
+        *(SnapshotOrigin, Branch),
     ]
 )
 

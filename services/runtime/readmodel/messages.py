@@ -52,6 +52,7 @@ def runtime_message(view: RuntimeView, with_text: bool = False, position: int = 
         trials=trial_counts(view),
         trial_count=state.trial_count,
         cloned_from=view.cloned_from,
+        branch=state.branch,
         health=state.health,
         health_reason="" if state.health == common.HEALTH_HEALTHY or not state.in_progress else state.health_reason,
         ready=state.ready,

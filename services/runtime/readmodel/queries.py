@@ -12,7 +12,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import InvalidArgument, NotFound, Violation
 from services import pages
 from services.rpc.limits import fitting
-from services.runtime.readmodel import listing
+from services.runtime.readmodel import lineage, listing
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.views import RuntimeView, Views
@@ -82,6 +82,14 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         shown.sort(key=_age, reverse=True)
         page, token = _snapshot_page(request, shown)
         return api.ListSnapshotsResponse(snapshots=page, sequence=view.sequence, next_page_token=token)
+
+    async def ListLineage(
+        self, request: api.ListLineageRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListLineageResponse:
+        runtime_id = names.parse_runtime(request.name)
+        await self._events.wait_for("min_sequence", request.min_sequence)
+        nodes, truncated = lineage.tree(self._views, self._known(runtime_id, show_deleted=True))
+        return api.ListLineageResponse(nodes=nodes, truncated=truncated, sequence=self._views.sequence)
 
     async def ListEvents(
         self, request: api.ListEventsRequest, context: grpc.aio.ServicerContext

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
-from milepost.api.config.v1.configuration_pb2 import LAUNCHER_EXTERNAL
+from milepost.api.config.v1.configuration_pb2 import LAUNCHER_EXTERNAL, RuntimeConfiguration
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
@@ -83,6 +83,8 @@ class TrialView:
     labels: dict[str, str] = field(default_factory=dict)
     # By id, deleted and corrupt ones too, in order of their commits.
     snapshots: dict[str, api.Snapshot] = field(default_factory=dict)
+    # When each attempt began to train.
+    attempt_starts: dict[int, datetime] = field(default_factory=dict)
     # Sequences of events that had no right to be where they are.
     ignored: list[int] = field(default_factory=list)
     # A service wrote an event of a type that this version does not know: it cannot be decided here.
@@ -396,6 +398,11 @@ class Views:
         found = one.snapshots.get(snapshot_id)
         return (view, one, found) if found is not None and found.state == api.SNAPSHOT_STATE_COMMITTED else None
 
+    def configuration_of_origin(self, state: trial.Trial) -> RuntimeConfiguration | None:
+        """Return the configuration of the runtime at whose snapshot a trial began; None: it did not, or it is not known."""
+        view = self.runtimes.get(state.origin.runtime_id) if state.origin is not None else None
+        return view.state.configuration if view is not None else None
+
     async def follow(self, event_log: EventLog) -> None:
         """Fold everything after what is folded, then each new event, for ever."""
         async for message in event_log.follow(after=self.sequence):
@@ -534,8 +541,14 @@ def fold_trial(
             state = api.SNAPSHOT_STATE_CORRUPT if corrupt else api.SNAPSHOT_STATE_DELETED
             view.snapshots[payload.snapshot_id].state = state
         case trial_facts.AttemptStarted():
+            view.attempt_starts[payload.attempt] = own or reference.time
             for record in view.state.snapshots:
                 view.snapshots[record.snapshot_id].superseded = record.superseded
+        case trial_facts.SnapshotHeld() | trial_facts.SnapshotLetGo():
+            for record in view.state.snapshots:
+                if record.snapshot_id == payload.snapshot_id:
+                    del view.snapshots[record.snapshot_id].held_by[:]
+                    view.snapshots[record.snapshot_id].held_by.extend(record.held_by)
 
 
 def _snapshot(

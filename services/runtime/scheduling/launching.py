@@ -9,6 +9,7 @@ from pathlib import Path
 from milepost import code_archive
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.domain import trial
 from milepost.errors import DeadlineExceeded
 from milepost.names import AttemptKey
 from milepost.security.egress import AddressRefused
@@ -16,7 +17,7 @@ from milepost.snapshots import SnapshotInvalid
 from milepost.storage import StorageUnsupported
 from services.runtime.launchers import LaunchFailed
 from services.runtime.readmodel.views import RuntimeView, TrialView, Views
-from services.runtime.snapshots import Place, SnapshotStorage
+from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # How long the code of an attempt may take to be fetched.
 FETCH_SECONDS = 300.0
@@ -54,7 +55,8 @@ class Launches:
         if active is None or configuration is None:
             raise LaunchFailed("the attempt is over")
         key = AttemptKey(view.runtime_id, one.number, active.attempt)
-        snapshot = next((s for s in one.state.snapshots if s.snapshot_id == active.launch.snapshot_id), None)
+        known = (*one.state.snapshots, *restorable(one.state)[-1:])
+        snapshot = next((s for s in known if s.snapshot_id == active.launch.snapshot_id), None)
         on_cluster = configuration.launcher == config.LAUNCHER_RAY
         launch = AttemptLaunch(
             runtime_id=view.runtime_id,
@@ -70,6 +72,7 @@ class Launches:
             nats_url=(on_cluster and self._around.cluster_nats_url) or self._around.nats_url,
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
             launch_event_id=one.last["AttemptLaunched"].event_id,
+            origin_step=trial.origin_step(one.state),
             traceparent=one.last["AttemptLaunched"].traceparent,
         )
         if configuration.initialize_from:

@@ -54,6 +54,9 @@ class Purger:
             for snapshot in one.snapshots.values():
                 if snapshot.state == api.SNAPSHOT_STATE_DELETED:
                     continue
+                if snapshot.held_by:
+                    remaining.append(f"{snapshot.name}: {', '.join(snapshot.held_by)} began there")
+                    continue
                 try:
                     await self._storage.remove(configuration, Place.of(view.runtime_id, one.number, snapshot))
                     snapshot_count += 1

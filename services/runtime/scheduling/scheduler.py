@@ -17,6 +17,7 @@ from typing import Any
 from milepost import configuration as configurations
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.backoff import Backoff
 from milepost.domain import runtime, trial
@@ -322,7 +323,7 @@ class Scheduler:
         behind = self._behind(one.last, "TrialCreated", "TrialResumeRequested", "RetryScheduled")
         configuration = view.state.configuration
         assert configuration is not None, "an existing runtime has a configuration"
-        choice = await self._storage.choose(configuration, one.state)
+        choice = await self._storage.choose(configuration, one.state, self._views.configuration_of_origin(one.state))
         commands: list[object] = [
             trial.DeleteSnapshot(rejected.snapshot_id, facts.SNAPSHOT_DELETE_REASON_CORRUPT, rejected.detail)
             for rejected in choice.rejected
@@ -408,7 +409,18 @@ class Scheduler:
         else:
             self._purges.pop(runtime_id, None)
             self._purge_pauses.pop(runtime_id, None)
-        await self._decide_runtime(view, report, self._behind(view.last, "DeleteRequested"))
+        behind = self._behind(view.last, "DeleteRequested")
+        branch = view.state.branch
+        if report.remaining or branch is None or branch.origin.runtime_id not in self._views.runtimes:
+            await self._decide_runtime(view, report, behind)
+            return
+        # What it began at is no longer needed.
+        at = branch.origin
+        self._purges.pop(at.runtime_id, None)
+        let_go = trial.LetSnapshotGo(at.snapshot_id, runtime_id)
+        await self._decisions.decide_together(
+            {runtime_id: {None: [report]}, at.runtime_id: {at.trial: [let_go]}}, behind
+        )
 
     # --- placement
 
@@ -536,16 +548,21 @@ def creations(view: RuntimeView, numbers: tuple[int, ...]) -> dict[int | None, l
     """Return the commands that create trials of a runtime."""
     if view.state.configuration is None:
         return {}
-    return create_commands(view.runtime_id, view.state.configuration, numbers)
+    return create_commands(view.runtime_id, view.state.configuration, numbers, view.state.branch)
 
 
 def create_commands(
-    runtime_id: str, configuration: config.RuntimeConfiguration, numbers: tuple[int, ...]
+    runtime_id: str,
+    configuration: config.RuntimeConfiguration,
+    numbers: tuple[int, ...],
+    branch: runtime_facts.Branch | None = None,
 ) -> dict[int | None, list[object]]:
     """Return the commands that create trials with their parameters."""
     expanded = configurations.expand(configuration)
+    origin = branch.origin if branch is not None and not branch.weights_only else None
     return {
-        n: [trial.CreateTrial(runtime_id, n, expanded[n - 1].parameters, expanded[n - 1].searched)] for n in numbers
+        n: [trial.CreateTrial(runtime_id, n, expanded[n - 1].parameters, expanded[n - 1].searched, origin)]
+        for n in numbers
     }
 
 

@@ -47,6 +47,10 @@ def _changed(view: TrialView, fact: Message, occasion: EventContext) -> None:
 def _created(view: TrialView, fact: facts.TrialCreated, occasion: EventContext) -> None:
     view.parameters = dict(sorted(fact.parameters.items()))
     view.searched_parameters = dict(sorted(fact.searched_parameters.items()))
+    if fact.HasField("origin"):
+        at = fact.origin
+        view.snapshot_places[at.snapshot_id] = (at.epoch, at.batch)
+        view.reached_step, view.epoch, view.batch = at.step, at.epoch, at.batch
     _changed(view, fact, occasion)
 
 
@@ -250,6 +254,10 @@ def _snapshot_deleted(view: TrialView, fact: facts.SnapshotDeleted, occasion: Ev
         _warn(view, Alert(facts.ALERT_KIND_UNSPECIFIED, "", fact.step, sentence(fact)))
 
 
+def _snapshot_kept(view: TrialView, fact: Message, occasion: EventContext) -> None:
+    pass  # the decider's state has it
+
+
 def _warn(view: TrialView, alert: Alert) -> None:
     view.alerts.append(alert)
     del view.alerts[:-MAX_ALERTS]
@@ -328,6 +336,8 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.SnapshotCommitted: _snapshot_committed,
     facts.SnapshotFailed: _snapshot_failed,
     facts.SnapshotDeleted: _snapshot_deleted,
+    facts.SnapshotHeld: _snapshot_kept,
+    facts.SnapshotLetGo: _snapshot_kept,
     facts.TelemetryDropped: _telemetry_dropped,
     facts.AttemptEnded: _attempt_ended,
     facts.RetryScheduled: _retry_scheduled,

@@ -329,4 +329,5 @@ CHECKPOINT_CLASSES: tuple[type, ...] = (
     facts.AttemptLaunched,
     facts.AttemptFenced,
     common.ProcessIdentity,
+    common.SnapshotOrigin,
 )

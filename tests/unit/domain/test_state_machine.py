@@ -34,6 +34,10 @@ USUALLY = st.sampled_from([True] * 9 + [False])
 
 REQUEST = runtime.RequestRuntime("rt-1", "", RuntimeConfiguration(), "sha256:a", 1)
 CREATE = trial.CreateTrial("rt-1", 1, {}, {})
+TRUNK = [common.AncestorSteps(runtime_id="rt-0", trial=1, attempt=1, first_step=1, last_step=7)]
+ORIGIN = common.SnapshotOrigin(runtime_id="rt-0", trial=1, attempt=1, snapshot_id="s7a1", step=7, trunk=TRUNK)
+BRANCH = trial.CreateTrial("rt-1", 1, {}, {}, ORIGIN)
+HOLDERS = ("rt-2", "rt-3")
 CPU, GPU = runtime_facts.PENDING_REASON_INSUFFICIENT_CPU, runtime_facts.PENDING_REASON_INSUFFICIENT_GPU
 
 RUNTIME_COMMANDS: list[Any] = [
@@ -197,6 +201,7 @@ ACTIONS = [
     *("snapshot", "snapshot", "record", "record", "zombie", "forgery"),
     *("crash_and_retry", "crash_and_retry", "snapshot_crash_and_retry", "snapshot_crash_and_retry"),
     *("about", "about", "about", "resume", "resume", "stop", "delete_snapshot", "other"),
+    *("hold", "hold", "let_go", "retention", "retention"),
 ]
 
 
@@ -210,10 +215,10 @@ class TrialMachine(RuleBasedStateMachine):
         # Attempts that were launched and neither ended nor were fenced.
         self.unfenced: set[int] = set()
 
-    @initialize(created=USUALLY)
-    def create(self, created: bool) -> None:
+    @initialize(created=USUALLY, branches=st.booleans())
+    def create(self, created: bool, branches: bool) -> None:
         if created:
-            self.decide(CREATE)
+            self.decide(BRANCH if branches else CREATE)
 
     @rule(action=st.sampled_from(ACTIONS), back=BACK, pick=PICKS, step=STEPS, cause=CAUSES, mode=MODES)
     def act(self, action: str, back: int, pick: int, step: int, cause: common.ExitCause, mode: common.StopMode) -> None:
@@ -251,8 +256,22 @@ class TrialMachine(RuleBasedStateMachine):
             case "delete_snapshot":
                 chosen = [s.snapshot_id for s in self.state.snapshots] or ["none"]
                 self.decide(trial.DeleteSnapshot(chosen[pick % len(chosen)], facts.SNAPSHOT_DELETE_REASON_CORRUPT))
+            case "hold" | "let_go":
+                chosen = [s.snapshot_id for s in self.state.snapshots] or ["none"]
+                kind = trial.HoldSnapshot if action == "hold" else trial.LetSnapshotGo
+                self.decide(kind(chosen[pick % len(chosen)], HOLDERS[step % 2]))
+            case "retention":
+                self.retain(attempt, pick)
             case "other":
                 self.decide(OTHERS[pick % len(OTHERS)])
+
+    def retain(self, attempt: int, pick: int) -> None:
+        """An attempt lets a snapshot go that its policy does not keep."""
+        known = self.state.snapshots
+        if known:
+            chosen = known[pick % len(known)]
+            self.record(attempt, facts.SnapshotDeleted(attempt=attempt, snapshot_id=chosen.snapshot_id))
+            assert not chosen.held_by or chosen in self.state.snapshots, "a branch needs it"
 
     def crash_and_retry(self, cause: common.ExitCause, pick: int) -> None:
         attempt = self.state.attempt
@@ -264,7 +283,7 @@ class TrialMachine(RuleBasedStateMachine):
 
     def launch(self, ahead: int, pick: int) -> None:
         snapshots = trial.restorable_snapshots(self.state)
-        snapshot = snapshots[pick % len(snapshots)] if snapshots and pick % 4 else None
+        snapshot = snapshots[pick % len(snapshots)] if snapshots and pick % 4 else trial.origin_record(self.state)
         self.decide(trial.LaunchAttempt(self.state.attempt + ahead, snapshot))
 
     def start(self, attempt: int) -> None:
@@ -342,7 +361,7 @@ class TrialMachine(RuleBasedStateMachine):
 
     @invariant()
     def there_is_one_lineage(self) -> None:
-        next_step = 1
+        next_step = trial.origin_step(self.state) + 1
         for segment in self.state.lineage:
             assert segment.first_step == next_step
             if segment is not self.state.lineage[-1]:
@@ -351,6 +370,16 @@ class TrialMachine(RuleBasedStateMachine):
                 next_step = segment.last_step + 1
         for snapshot in trial.restorable_snapshots(self.state):
             assert trial.owner_of(self.state.lineage, snapshot.step) == snapshot.attempt
+
+    @invariant()
+    def the_steps_up_to_a_snapshot_are_known_without_a_gap(self) -> None:
+        for snapshot in self.state.snapshots:
+            next_step = 1
+            for part in trial.trunk_of(self.state, snapshot):
+                assert part.first_step == next_step
+                assert (part.runtime_id == "rt-1") == (part.first_step > trial.origin_step(self.state))
+                next_step = part.last_step + 1
+            assert next_step == snapshot.step + 1
 
     @invariant()
     def the_log_gives_the_same_state(self) -> None:

@@ -48,6 +48,26 @@ test('lines of several trials share one axis; where one has no point is no gap',
   assert.deepEqual([...data[traces[1].first + 2]], [undefined, 5, 6])
 })
 
+test('what branches have in common is drawn once, and each its own', () => {
+  const branch = (parent, own) => ({ ...series([5, 4, 3, ...own], { parent }), branchStep: 3 })
+  const { data, traces } = plot([branch('a', [2, 1]), branch('b', [7])], options)
+  assert.deepEqual(
+    traces.map((trace) => [trace.trunk, trace.series.parent, [...trace.xs]]),
+    [
+      [true, 'a', [1, 2, 3]],
+      [false, 'a', [4, 5]],
+      [false, 'b', [4]],
+    ],
+  )
+  assert.deepEqual([...data[traces[0].first]], [5, 4, 3, undefined, undefined])
+  const byTime = plot([branch('a', [2, 1])], { ...options, axis: 'time' })
+  assert.deepEqual(
+    byTime.traces.map((trace) => trace.trunk),
+    [false],
+    'a trunk has no place on the time of the branch',
+  )
+})
+
 test('an abandoned tail is one line, drawn first', () => {
   const { traces } = plot([series([1]), series([2], { superseded: true })], options)
   assert.deepEqual(

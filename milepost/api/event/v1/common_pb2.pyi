@@ -1,7 +1,12 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -86,3 +91,43 @@ class ProcessIdentity(_message.Message):
     process_start: int
     pid_namespace: str
     def __init__(self, host: _Optional[str] = ..., process_id: _Optional[int] = ..., boot_id: _Optional[str] = ..., process_start: _Optional[int] = ..., pid_namespace: _Optional[str] = ...) -> None: ...
+
+class AncestorSteps(_message.Message):
+    __slots__ = ("runtime_id", "trial", "attempt", "first_step", "last_step")
+    RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    runtime_id: str
+    trial: int
+    attempt: int
+    first_step: int
+    last_step: int
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ...) -> None: ...
+
+class SnapshotOrigin(_message.Message):
+    __slots__ = ("runtime_id", "trial", "attempt", "snapshot_id", "step", "epoch", "batch", "uri", "manifest_sha256", "trunk", "elapsed")
+    RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TRUNK_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    runtime_id: str
+    trial: int
+    attempt: int
+    snapshot_id: str
+    step: int
+    epoch: int
+    batch: int
+    uri: str
+    manifest_sha256: str
+    trunk: _containers.RepeatedCompositeFieldContainer[AncestorSteps]
+    elapsed: _duration_pb2.Duration
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., trunk: _Optional[_Iterable[_Union[AncestorSteps, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

@@ -28,7 +28,7 @@ from milepost.api.event.v1 import common_pb2 as milepost_dot_api_dot_event_dot_v
 from milepost.api.event.v1 import options_pb2 as milepost_dot_api_dot_event_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/event/v1/runtime_events.proto\x12\x15milepost.api.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*milepost/api/config/v1/configuration.proto\x1a\"milepost/api/event/v1/common.proto\x1a#milepost/api/event/v1/options.proto\"\xcf\x07\n\x0cRuntimeEvent\x12\x44\n\x11runtime_requested\x18\x01 \x01(\x0b\x32\'.milepost.api.event.v1.RuntimeRequestedH\x00\x12\x44\n\x11resources_pending\x18\x02 \x01(\x0b\x32\'.milepost.api.event.v1.ResourcesPendingH\x00\x12H\n\x13resources_allocated\x18\x03 \x01(\x0b\x32).milepost.api.event.v1.ResourcesAllocatedH\x00\x12@\n\x0fruntime_started\x18\x04 \x01(\x0b\x32%.milepost.api.event.v1.RuntimeStartedH\x00\x12>\n\x0estop_requested\x18\x05 \x01(\x0b\x32$.milepost.api.event.v1.StopRequestedH\x00\x12@\n\x0fruntime_aborted\x18\x06 \x01(\x0b\x32%.milepost.api.event.v1.RuntimeAbortedH\x00\x12>\n\x0eruntime_failed\x18\x07 \x01(\x0b\x32$.milepost.api.event.v1.RuntimeFailedH\x00\x12\x44\n\x11runtime_completed\x18\x08 \x01(\x0b\x32\'.milepost.api.event.v1.RuntimeCompletedH\x00\x12\x46\n\x12resources_released\x18\t \x01(\x0b\x32(.milepost.api.event.v1.ResourcesReleasedH\x00\x12\x42\n\x10resume_requested\x18\n \x01(\x0b\x32&.milepost.api.event.v1.ResumeRequestedH\x00\x12\x42\n\x10\x64\x65lete_requested\x18\x0b \x01(\x0b\x32&.milepost.api.event.v1.DeleteRequestedH\x00\x12>\n\x0eruntime_purged\x18\x0c \x01(\x0b\x32$.milepost.api.event.v1.RuntimePurgedH\x00\x12>\n\x0ehealth_changed\x18\r \x01(\x0b\x32$.milepost.api.event.v1.HealthChangedH\x00\x12\x44\n\x11readiness_changed\x18\x0e \x01(\x0b\x32\'.milepost.api.event.v1.ReadinessChangedH\x00\x42\t\n\x07payload\"\xf1\x01\n\x10RuntimeRequested\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63onfiguration_text\x18\x02 \x01(\t\x12\x43\n\rconfiguration\x18\x03 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12\x1c\n\x14\x63onfiguration_digest\x18\x04 \x01(\t\x12\x13\n\x0b\x63loned_from\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x13\n\x0btrial_count\x18\x07 \x01(\x05:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x07\x98\xe7\x18\x01\"x\n\x10ResourcesPending\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.milepost.api.event.v1.PendingReason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x05:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"y\n\x12ResourcesAllocated\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x18\n\x10memory_gigabytes\x18\x02 \x01(\x01\x12\x0c\n\x04gpus\x18\x03 \x03(\x05\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x11\n\tgpu_count\x18\x05 \x01(\x01:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"\x1e\n\x0eRuntimeStarted:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\x8f\x01\n\rStopRequested\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.milepost.api.event.v1.StopMode\x12\x31\n\rdeadline_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\".\n\x0eRuntimeAborted\x12\x0e\n\x06reason\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"r\n\rRuntimeFailed\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.milepost.api.event.v1.FailureReason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\r\n\x05trial\x18\x03 \x01(\x05:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"0\n\x10RuntimeCompleted\x12\x0e\n\x06\x64\x65tail\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"!\n\x11ResourcesReleased:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"\xbf\x01\n\x0fResumeRequested\x12\x0e\n\x06trials\x18\x01 \x03(\x05\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x43\n\rconfiguration\x18\x03 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12\x1c\n\x14\x63onfiguration_digest\x18\x04 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x05 \x03(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"/\n\x0f\x44\x65leteRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\x8d\x01\n\rRuntimePurged\x12\x16\n\x0esnapshot_count\x18\x01 \x01(\x03\x12\x16\n\x0esnapshot_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bpoint_count\x18\x03 \x01(\x03\x12\x16\n\x0elog_line_count\x18\x04 \x01(\x03\x12\x11\n\tremaining\x18\x05 \x03(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\\\n\rHealthChanged\x12-\n\x06health\x18\x01 \x01(\x0e\x32\x1d.milepost.api.event.v1.Health\x12\x0e\n\x06reason\x18\x02 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x03\x98\xe7\x18\x01\"?\n\x10ReadinessChanged\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x04\x98\xe7\x18\x01*\xec\x01\n\rPendingReason\x12\x1e\n\x1aPENDING_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fPENDING_REASON_INSUFFICIENT_CPU\x10\x01\x12#\n\x1fPENDING_REASON_INSUFFICIENT_GPU\x10\x02\x12&\n\"PENDING_REASON_INSUFFICIENT_MEMORY\x10\x03\x12 \n\x1cPENDING_REASON_BEHIND_OTHERS\x10\x04\x12\'\n#PENDING_REASON_LAUNCHER_UNAVAILABLE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/event/v1/runtime_events.proto\x12\x15milepost.api.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*milepost/api/config/v1/configuration.proto\x1a\"milepost/api/event/v1/common.proto\x1a#milepost/api/event/v1/options.proto\"\xcf\x07\n\x0cRuntimeEvent\x12\x44\n\x11runtime_requested\x18\x01 \x01(\x0b\x32\'.milepost.api.event.v1.RuntimeRequestedH\x00\x12\x44\n\x11resources_pending\x18\x02 \x01(\x0b\x32\'.milepost.api.event.v1.ResourcesPendingH\x00\x12H\n\x13resources_allocated\x18\x03 \x01(\x0b\x32).milepost.api.event.v1.ResourcesAllocatedH\x00\x12@\n\x0fruntime_started\x18\x04 \x01(\x0b\x32%.milepost.api.event.v1.RuntimeStartedH\x00\x12>\n\x0estop_requested\x18\x05 \x01(\x0b\x32$.milepost.api.event.v1.StopRequestedH\x00\x12@\n\x0fruntime_aborted\x18\x06 \x01(\x0b\x32%.milepost.api.event.v1.RuntimeAbortedH\x00\x12>\n\x0eruntime_failed\x18\x07 \x01(\x0b\x32$.milepost.api.event.v1.RuntimeFailedH\x00\x12\x44\n\x11runtime_completed\x18\x08 \x01(\x0b\x32\'.milepost.api.event.v1.RuntimeCompletedH\x00\x12\x46\n\x12resources_released\x18\t \x01(\x0b\x32(.milepost.api.event.v1.ResourcesReleasedH\x00\x12\x42\n\x10resume_requested\x18\n \x01(\x0b\x32&.milepost.api.event.v1.ResumeRequestedH\x00\x12\x42\n\x10\x64\x65lete_requested\x18\x0b \x01(\x0b\x32&.milepost.api.event.v1.DeleteRequestedH\x00\x12>\n\x0eruntime_purged\x18\x0c \x01(\x0b\x32$.milepost.api.event.v1.RuntimePurgedH\x00\x12>\n\x0ehealth_changed\x18\r \x01(\x0b\x32$.milepost.api.event.v1.HealthChangedH\x00\x12\x44\n\x11readiness_changed\x18\x0e \x01(\x0b\x32\'.milepost.api.event.v1.ReadinessChangedH\x00\x42\t\n\x07payload\"\xa0\x02\n\x10RuntimeRequested\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63onfiguration_text\x18\x02 \x01(\t\x12\x43\n\rconfiguration\x18\x03 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12\x1c\n\x14\x63onfiguration_digest\x18\x04 \x01(\t\x12\x13\n\x0b\x63loned_from\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x13\n\x0btrial_count\x18\x07 \x01(\x05\x12-\n\x06\x62ranch\x18\x08 \x01(\x0b\x32\x1d.milepost.api.event.v1.Branch:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x07\x98\xe7\x18\x01\";\n\x0b\x46ieldChange\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"\x8a\x01\n\x06\x42ranch\x12\x35\n\x06origin\x18\x01 \x01(\x0b\x32%.milepost.api.event.v1.SnapshotOrigin\x12\x14\n\x0cweights_only\x18\x02 \x01(\x08\x12\x33\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\".milepost.api.event.v1.FieldChange\"x\n\x10ResourcesPending\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.milepost.api.event.v1.PendingReason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x05:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"y\n\x12ResourcesAllocated\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x18\n\x10memory_gigabytes\x18\x02 \x01(\x01\x12\x0c\n\x04gpus\x18\x03 \x03(\x05\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x11\n\tgpu_count\x18\x05 \x01(\x01:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"\x1e\n\x0eRuntimeStarted:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\x8f\x01\n\rStopRequested\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.milepost.api.event.v1.StopMode\x12\x31\n\rdeadline_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\".\n\x0eRuntimeAborted\x12\x0e\n\x06reason\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"r\n\rRuntimeFailed\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.milepost.api.event.v1.FailureReason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\r\n\x05trial\x18\x03 \x01(\x05:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"0\n\x10RuntimeCompleted\x12\x0e\n\x06\x64\x65tail\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"!\n\x11ResourcesReleased:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x02\x98\xe7\x18\x01\"\xbf\x01\n\x0fResumeRequested\x12\x0e\n\x06trials\x18\x01 \x03(\x05\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x43\n\rconfiguration\x18\x03 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12\x1c\n\x14\x63onfiguration_digest\x18\x04 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x05 \x03(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"/\n\x0f\x44\x65leteRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\x8d\x01\n\rRuntimePurged\x12\x16\n\x0esnapshot_count\x18\x01 \x01(\x03\x12\x16\n\x0esnapshot_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bpoint_count\x18\x03 \x01(\x03\x12\x16\n\x0elog_line_count\x18\x04 \x01(\x03\x12\x11\n\tremaining\x18\x05 \x03(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x01\x98\xe7\x18\x01\"\\\n\rHealthChanged\x12-\n\x06health\x18\x01 \x01(\x0e\x32\x1d.milepost.api.event.v1.Health\x12\x0e\n\x06reason\x18\x02 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x03\x98\xe7\x18\x01\"?\n\x10ReadinessChanged\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t:\x0c\x88\xe7\x18\x02\x90\xe7\x18\x04\x98\xe7\x18\x01*\xec\x01\n\rPendingReason\x12\x1e\n\x1aPENDING_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fPENDING_REASON_INSUFFICIENT_CPU\x10\x01\x12#\n\x1fPENDING_REASON_INSUFFICIENT_GPU\x10\x02\x12&\n\"PENDING_REASON_INSUFFICIENT_MEMORY\x10\x03\x12 \n\x1cPENDING_REASON_BEHIND_OTHERS\x10\x04\x12\'\n#PENDING_REASON_LAUNCHER_UNAVAILABLE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,36 +63,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEALTHCHANGED']._serialized_options = b'\210\347\030\002\220\347\030\003\230\347\030\001'
   _globals['_READINESSCHANGED']._loaded_options = None
   _globals['_READINESSCHANGED']._serialized_options = b'\210\347\030\002\220\347\030\004\230\347\030\001'
-  _globals['_PENDINGREASON']._serialized_start=2660
-  _globals['_PENDINGREASON']._serialized_end=2896
+  _globals['_PENDINGREASON']._serialized_start=2909
+  _globals['_PENDINGREASON']._serialized_end=3145
   _globals['_RUNTIMEEVENT']._serialized_start=220
   _globals['_RUNTIMEEVENT']._serialized_end=1195
   _globals['_RUNTIMEREQUESTED']._serialized_start=1198
-  _globals['_RUNTIMEREQUESTED']._serialized_end=1439
-  _globals['_RESOURCESPENDING']._serialized_start=1441
-  _globals['_RESOURCESPENDING']._serialized_end=1561
-  _globals['_RESOURCESALLOCATED']._serialized_start=1563
-  _globals['_RESOURCESALLOCATED']._serialized_end=1684
-  _globals['_RUNTIMESTARTED']._serialized_start=1686
-  _globals['_RUNTIMESTARTED']._serialized_end=1716
-  _globals['_STOPREQUESTED']._serialized_start=1719
-  _globals['_STOPREQUESTED']._serialized_end=1862
-  _globals['_RUNTIMEABORTED']._serialized_start=1864
-  _globals['_RUNTIMEABORTED']._serialized_end=1910
-  _globals['_RUNTIMEFAILED']._serialized_start=1912
-  _globals['_RUNTIMEFAILED']._serialized_end=2026
-  _globals['_RUNTIMECOMPLETED']._serialized_start=2028
-  _globals['_RUNTIMECOMPLETED']._serialized_end=2076
-  _globals['_RESOURCESRELEASED']._serialized_start=2078
-  _globals['_RESOURCESRELEASED']._serialized_end=2111
-  _globals['_RESUMEREQUESTED']._serialized_start=2114
-  _globals['_RESUMEREQUESTED']._serialized_end=2305
-  _globals['_DELETEREQUESTED']._serialized_start=2307
-  _globals['_DELETEREQUESTED']._serialized_end=2354
-  _globals['_RUNTIMEPURGED']._serialized_start=2357
-  _globals['_RUNTIMEPURGED']._serialized_end=2498
-  _globals['_HEALTHCHANGED']._serialized_start=2500
-  _globals['_HEALTHCHANGED']._serialized_end=2592
-  _globals['_READINESSCHANGED']._serialized_start=2594
-  _globals['_READINESSCHANGED']._serialized_end=2657
+  _globals['_RUNTIMEREQUESTED']._serialized_end=1486
+  _globals['_FIELDCHANGE']._serialized_start=1488
+  _globals['_FIELDCHANGE']._serialized_end=1547
+  _globals['_BRANCH']._serialized_start=1550
+  _globals['_BRANCH']._serialized_end=1688
+  _globals['_RESOURCESPENDING']._serialized_start=1690
+  _globals['_RESOURCESPENDING']._serialized_end=1810
+  _globals['_RESOURCESALLOCATED']._serialized_start=1812
+  _globals['_RESOURCESALLOCATED']._serialized_end=1933
+  _globals['_RUNTIMESTARTED']._serialized_start=1935
+  _globals['_RUNTIMESTARTED']._serialized_end=1965
+  _globals['_STOPREQUESTED']._serialized_start=1968
+  _globals['_STOPREQUESTED']._serialized_end=2111
+  _globals['_RUNTIMEABORTED']._serialized_start=2113
+  _globals['_RUNTIMEABORTED']._serialized_end=2159
+  _globals['_RUNTIMEFAILED']._serialized_start=2161
+  _globals['_RUNTIMEFAILED']._serialized_end=2275
+  _globals['_RUNTIMECOMPLETED']._serialized_start=2277
+  _globals['_RUNTIMECOMPLETED']._serialized_end=2325
+  _globals['_RESOURCESRELEASED']._serialized_start=2327
+  _globals['_RESOURCESRELEASED']._serialized_end=2360
+  _globals['_RESUMEREQUESTED']._serialized_start=2363
+  _globals['_RESUMEREQUESTED']._serialized_end=2554
+  _globals['_DELETEREQUESTED']._serialized_start=2556
+  _globals['_DELETEREQUESTED']._serialized_end=2603
+  _globals['_RUNTIMEPURGED']._serialized_start=2606
+  _globals['_RUNTIMEPURGED']._serialized_end=2747
+  _globals['_HEALTHCHANGED']._serialized_start=2749
+  _globals['_HEALTHCHANGED']._serialized_end=2841
+  _globals['_READINESSCHANGED']._serialized_start=2843
+  _globals['_READINESSCHANGED']._serialized_end=2906
 # @@protoc_insertion_point(module_scope)

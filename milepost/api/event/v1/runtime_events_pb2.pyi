@@ -61,7 +61,7 @@ class RuntimeEvent(_message.Message):
     def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
-    __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count")
+    __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
     RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_TEXT_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class RuntimeRequested(_message.Message):
     CLONED_FROM_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     configuration_text: str
     configuration: _configuration_pb2.RuntimeConfiguration
@@ -76,7 +77,28 @@ class RuntimeRequested(_message.Message):
     cloned_from: str
     request_id: str
     trial_count: int
-    def __init__(self, runtime_id: _Optional[str] = ..., configuration_text: _Optional[str] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., cloned_from: _Optional[str] = ..., request_id: _Optional[str] = ..., trial_count: _Optional[int] = ...) -> None: ...
+    branch: Branch
+    def __init__(self, runtime_id: _Optional[str] = ..., configuration_text: _Optional[str] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., cloned_from: _Optional[str] = ..., request_id: _Optional[str] = ..., trial_count: _Optional[int] = ..., branch: _Optional[_Union[Branch, _Mapping]] = ...) -> None: ...
+
+class FieldChange(_message.Message):
+    __slots__ = ("field", "before", "after")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    before: str
+    after: str
+    def __init__(self, field: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class Branch(_message.Message):
+    __slots__ = ("origin", "weights_only", "changes")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_ONLY_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    origin: _common_pb2.SnapshotOrigin
+    weights_only: bool
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    def __init__(self, origin: _Optional[_Union[_common_pb2.SnapshotOrigin, _Mapping]] = ..., weights_only: bool = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ...) -> None: ...
 
 class ResourcesPending(_message.Message):
     __slots__ = ("reason", "detail", "position")

@@ -82,7 +82,7 @@ class ListSeriesResponse(_message.Message):
     def __init__(self, series: _Optional[_Iterable[_Union[SeriesSummary, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class QuerySeriesRequest(_message.Message):
-    __slots__ = ("parents", "keys", "first_step", "last_step", "bucket_count", "include_superseded", "as_of", "axis", "min_telemetry_sequence")
+    __slots__ = ("parents", "keys", "first_step", "last_step", "bucket_count", "include_superseded", "as_of", "axis", "min_telemetry_sequence", "ancestry")
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class QuerySeriesRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     MIN_TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ANCESTRY_FIELD_NUMBER: _ClassVar[int]
     parents: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     first_step: int
@@ -101,10 +102,11 @@ class QuerySeriesRequest(_message.Message):
     as_of: _recorded_event_pb2.AsOf
     axis: Axis
     min_telemetry_sequence: int
-    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., bucket_count: _Optional[int] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_telemetry_sequence: _Optional[int] = ...) -> None: ...
+    ancestry: bool
+    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., bucket_count: _Optional[int] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., axis: _Optional[_Union[Axis, str]] = ..., min_telemetry_sequence: _Optional[int] = ..., ancestry: bool = ...) -> None: ...
 
 class SeriesData(_message.Message):
-    __slots__ = ("parent", "key", "attempt", "superseded", "raw", "bucket_width", "first_steps", "last_steps", "mins", "maxs", "means", "lasts", "counts", "nan_counts", "positive_infinity_counts", "negative_infinity_counts", "last_times_ms", "attempts", "positions", "origin_time_ms")
+    __slots__ = ("parent", "key", "attempt", "superseded", "raw", "bucket_width", "first_steps", "last_steps", "mins", "maxs", "means", "lasts", "counts", "nan_counts", "positive_infinity_counts", "negative_infinity_counts", "last_times_ms", "attempts", "positions", "origin_time_ms", "branch_step")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +127,7 @@ class SeriesData(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_STEP_FIELD_NUMBER: _ClassVar[int]
     parent: str
     key: str
     attempt: int
@@ -145,7 +148,8 @@ class SeriesData(_message.Message):
     attempts: _containers.RepeatedScalarFieldContainer[int]
     positions: _containers.RepeatedScalarFieldContainer[float]
     origin_time_ms: int
-    def __init__(self, parent: _Optional[str] = ..., key: _Optional[str] = ..., attempt: _Optional[int] = ..., superseded: bool = ..., raw: bool = ..., bucket_width: _Optional[int] = ..., first_steps: _Optional[_Iterable[int]] = ..., last_steps: _Optional[_Iterable[int]] = ..., mins: _Optional[_Iterable[float]] = ..., maxs: _Optional[_Iterable[float]] = ..., means: _Optional[_Iterable[float]] = ..., lasts: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., nan_counts: _Optional[_Iterable[int]] = ..., positive_infinity_counts: _Optional[_Iterable[int]] = ..., negative_infinity_counts: _Optional[_Iterable[int]] = ..., last_times_ms: _Optional[_Iterable[int]] = ..., attempts: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[float]] = ..., origin_time_ms: _Optional[int] = ...) -> None: ...
+    branch_step: int
+    def __init__(self, parent: _Optional[str] = ..., key: _Optional[str] = ..., attempt: _Optional[int] = ..., superseded: bool = ..., raw: bool = ..., bucket_width: _Optional[int] = ..., first_steps: _Optional[_Iterable[int]] = ..., last_steps: _Optional[_Iterable[int]] = ..., mins: _Optional[_Iterable[float]] = ..., maxs: _Optional[_Iterable[float]] = ..., means: _Optional[_Iterable[float]] = ..., lasts: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., nan_counts: _Optional[_Iterable[int]] = ..., positive_infinity_counts: _Optional[_Iterable[int]] = ..., negative_infinity_counts: _Optional[_Iterable[int]] = ..., last_times_ms: _Optional[_Iterable[int]] = ..., attempts: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[float]] = ..., origin_time_ms: _Optional[int] = ..., branch_step: _Optional[int] = ...) -> None: ...
 
 class QuerySeriesResponse(_message.Message):
     __slots__ = ("series", "telemetry_sequence", "events_sequence")
@@ -208,20 +212,22 @@ class StreamSeriesResponse(_message.Message):
     def __init__(self, blocks: _Optional[_Iterable[_Union[PointBlock, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., cut: _Optional[_Union[LineageCut, _Mapping]] = ..., caught_up: bool = ...) -> None: ...
 
 class ExportSeriesRequest(_message.Message):
-    __slots__ = ("parents", "keys", "include_superseded", "as_of", "skip", "limit")
+    __slots__ = ("parents", "keys", "include_superseded", "as_of", "skip", "limit", "ancestry")
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ANCESTRY_FIELD_NUMBER: _ClassVar[int]
     parents: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[str]
     include_superseded: bool
     as_of: _recorded_event_pb2.AsOf
     skip: int
     limit: int
-    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+    ancestry: bool
+    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., include_superseded: bool = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., skip: _Optional[int] = ..., limit: _Optional[int] = ..., ancestry: bool = ...) -> None: ...
 
 class ExportSeriesResponse(_message.Message):
     __slots__ = ("arrow",)

@@ -38,6 +38,12 @@ class RuntimePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUNTIME_PHASE_DELETING: _ClassVar[RuntimePhase]
     RUNTIME_PHASE_DELETED: _ClassVar[RuntimePhase]
 
+class BranchKeep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BRANCH_KEEP_UNSPECIFIED: _ClassVar[BranchKeep]
+    BRANCH_KEEP_ALL: _ClassVar[BranchKeep]
+    BRANCH_KEEP_WEIGHTS: _ClassVar[BranchKeep]
+
 class SnapshotState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SNAPSHOT_STATE_UNSPECIFIED: _ClassVar[SnapshotState]
@@ -59,6 +65,9 @@ RUNTIME_PHASE_TERMINATING: RuntimePhase
 RUNTIME_PHASE_ENDED: RuntimePhase
 RUNTIME_PHASE_DELETING: RuntimePhase
 RUNTIME_PHASE_DELETED: RuntimePhase
+BRANCH_KEEP_UNSPECIFIED: BranchKeep
+BRANCH_KEEP_ALL: BranchKeep
+BRANCH_KEEP_WEIGHTS: BranchKeep
 SNAPSHOT_STATE_UNSPECIFIED: SnapshotState
 SNAPSHOT_STATE_COMMITTED: SnapshotState
 SNAPSHOT_STATE_CORRUPT: SnapshotState
@@ -77,7 +86,7 @@ class TrialCounts(_message.Message):
     def __init__(self, running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
 
 class Runtime(_message.Message):
-    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text")
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text", "branch")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +134,7 @@ class Runtime(_message.Message):
     END_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_TEXT_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     display_name: str
@@ -165,7 +175,8 @@ class Runtime(_message.Message):
     end_receive_time: _timestamp_pb2.Timestamp
     left_out_trial_count: int
     resolved_text: str
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ...) -> None: ...
+    branch: _runtime_events_pb2.Branch
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ...) -> None: ...
 
 class Imported(_message.Message):
     __slots__ = ("import_time", "imported_by", "export_time", "events_sequence", "sha256")
@@ -382,6 +393,80 @@ class CloneRuntimeResponse(_message.Message):
     runtime: Runtime
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
 
+class BranchTrialRequest(_message.Message):
+    __slots__ = ("name", "step", "snapshot_id", "keep", "parameters_text", "configuration_changes_text", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_TEXT_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_CHANGES_TEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    step: int
+    snapshot_id: str
+    keep: BranchKeep
+    parameters_text: str
+    configuration_changes_text: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., keep: _Optional[_Union[BranchKeep, str]] = ..., parameters_text: _Optional[str] = ..., configuration_changes_text: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class BranchTrialResponse(_message.Message):
+    __slots__ = ("runtime", "sequence")
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    sequence: int
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class ListLineageRequest(_message.Message):
+    __slots__ = ("name", "min_sequence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MIN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    min_sequence: int
+    def __init__(self, name: _Optional[str] = ..., min_sequence: _Optional[int] = ...) -> None: ...
+
+class LineageNode(_message.Message):
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "deleted", "create_time", "created_by", "branch", "last_step", "trial_count", "child_count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHILD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    runtime_id: str
+    display_name: str
+    status: RuntimeStatus
+    phase: RuntimePhase
+    deleted: bool
+    create_time: _timestamp_pb2.Timestamp
+    created_by: str
+    branch: _runtime_events_pb2.Branch
+    last_step: int
+    trial_count: int
+    child_count: int
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., deleted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., last_step: _Optional[int] = ..., trial_count: _Optional[int] = ..., child_count: _Optional[int] = ...) -> None: ...
+
+class ListLineageResponse(_message.Message):
+    __slots__ = ("nodes", "truncated", "sequence")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[LineageNode]
+    truncated: bool
+    sequence: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[LineageNode, _Mapping]]] = ..., truncated: bool = ..., sequence: _Optional[int] = ...) -> None: ...
+
 class DeleteRuntimeRequest(_message.Message):
     __slots__ = ("name", "force", "request_id", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -401,7 +486,7 @@ class DeleteRuntimeResponse(_message.Message):
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded", "receive_time")
+    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded", "receive_time", "held_by")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -425,6 +510,7 @@ class Snapshot(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_FIELD_NUMBER: _ClassVar[int]
     name: str
     snapshot_id: str
     trial: int
@@ -441,7 +527,8 @@ class Snapshot(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     superseded: bool
     receive_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    held_by: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held_by: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListSnapshotsRequest(_message.Message):
     __slots__ = ("parent", "show_deleted", "as_of", "page_size", "page_token")

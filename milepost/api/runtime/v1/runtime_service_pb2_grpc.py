@@ -79,6 +79,16 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeResponse.FromString,
                 _registered_method=True)
+        self.BranchTrial = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/BranchTrial',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialResponse.FromString,
+                _registered_method=True)
+        self.ListLineage = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/ListLineage',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.FromString,
+                _registered_method=True)
         self.DeleteRuntime = channel.unary_unary(
                 '/milepost.api.runtime.v1.RuntimeService/DeleteRuntime',
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
@@ -177,8 +187,26 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BranchTrial(self, request, context):
+        """Starts a new runtime at a snapshot of a trial: its steps begin behind that of the snapshot, with everything that was
+        saved. FAILED_PRECONDITION: no snapshot of that step (SNAPSHOT_NOT_FOUND names the nearest), it is not whole, or more
+        is changed than a branch may; the same request id gives the same answer for 24 hours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLineage(self, request, context):
+        """The tree that a runtime is part of: its ancestors, and everything that began at a snapshot of one of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRuntime(self, request, context):
         """Stops it where necessary, hides it, and removes its snapshots, metrics and logs. The audit trail stays.
+        FAILED_PRECONDITION, SNAPSHOTS_NEEDED: branches began at its snapshots. With `force` it is deleted, and those snapshots
+        are kept until the last of these branches is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +288,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.CloneRuntime,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeResponse.SerializeToString,
+            ),
+            'BranchTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.BranchTrial,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialResponse.SerializeToString,
+            ),
+            'ListLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLineage,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.SerializeToString,
             ),
             'DeleteRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRuntime,
@@ -513,6 +551,60 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/CloneRuntime',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.CloneRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BranchTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/BranchTrial',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.BranchTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/ListLineage',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -120,7 +120,7 @@ export class Canvas {
     this.view = view
     this.lines = lines
     const traces = plot.traces.map(
-      (trace) => `${trace.superseded ? 's' : 'l'}${trace.colour}${trace.smooth ? '+' : ''}`,
+      (trace) => `${trace.superseded ? 's' : trace.trunk ? 't' : 'l'}${trace.colour}${trace.smooth ? '+' : ''}`,
     )
     const kind = [options.axis, options.scale, options.linear, options.appearance, ...traces].join()
     if (kind !== this.kind || !this.chart) {
@@ -265,6 +265,10 @@ export class Canvas {
         series.push({ ...look, stroke: palette.superseded, width: 1.25, dash: [5, 4] })
         continue
       }
+      if (trace.trunk) {
+        series.push({ ...look, stroke: fade(colour, 0.38), width: 1.5 })
+        continue
+      }
       bands.push({ series: [series.length, series.length + 1], fill: fade(colour, palette.band) })
       // The edges are drawn: a spike of one step in a bucket of a thousand would be a hair of a faint area.
       const edge = { ...look, stroke: fade(colour, 2 * palette.band), width: 1 }
@@ -289,7 +293,7 @@ export class Canvas {
    */
   #hasPoint(i) {
     const trace = this.plot.traces.findLast((one) => one.first <= i)
-    return trace && (trace.superseded || i - trace.first >= 2)
+    return trace && (trace.superseded || trace.trunk || i - trace.first >= 2)
   }
 
   /** @returns {[number, number]} */

@@ -379,7 +379,8 @@ function nameOfTrial({ series, name }) {
  * @param {Trace} parts
  * @param {number} i
  */
-function nameOfAttempt({ series, superseded }, i) {
+function nameOfAttempt({ series, superseded, trunk }, i) {
+  if (trunk) return 'before the branch'
   return superseded ? `attempt ${series.attempt}, superseded` : `attempt ${series.attempts[i]}`
 }
 

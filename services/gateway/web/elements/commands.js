@@ -10,8 +10,8 @@ import { Ago } from './live_time.js'
 /** @import { Signal } from '../vendor/signals.js' */
 /** @typedef {ReturnType<typeof useCommand>} Command */
 /** @typedef {(runtime: Api.Runtime | null) => void} OnDone */
-/** @typedef {'stop' | 'resume' | 'clone' | 'delete'} Kind */
-/** @typedef {(kind: Kind, more?: { trial?: number, snapshot?: string }) => void} Open */
+/** @typedef {'stop' | 'resume' | 'clone' | 'branch' | 'delete'} Kind */
+/** @typedef {(kind: Kind, more?: { trial?: number, snapshot?: string, step?: number }) => void} Open */
 
 const allTrialsGoOn =
   'All waiting and failed trials go on, each from its newest valid snapshot; ' +
@@ -384,9 +384,70 @@ export function CloneDialog({ runtime, onClose }) {
   <//>`
 }
 
+/**
+ * Start a runtime at a snapshot of a trial.
+ *
+ * @param {{ runtime: Api.Runtime, trial: number, snapshot: string, step: number, onClose: () => void }} properties
+ */
+export function BranchDialog({ runtime, trial, snapshot, step, onClose }) {
+  const parameters = useSignal('')
+  const changes = useSignal('')
+  const command = useCommand((answer) => navigate(`/runtimes/${answer.runtime.runtime_id}`))
+  /** @param {Event} event */
+  const submit = (event) => {
+    event.preventDefault()
+    command.run((id) =>
+      post(`/runtimes/${runtime.runtime_id}/trials/${trial}:branch`, {
+        snapshot_id: snapshot,
+        parameters_text: parameters.value,
+        configuration_changes_text: changes.value,
+        request_id: id,
+      }),
+    )
+  }
+  return html`<${Dialog} title=${`Branch at step ${count(step)}`} onClose=${onClose}>
+    <form onSubmit=${submit} class="dialog-form">
+      <p>
+        Starts a new runtime with everything that was saved at step ${count(step)}; its first step is the next one. This
+        one stays as it is, and keeps the snapshot until the branch is deleted.
+      </p>
+      <label class="field">
+        <span>Parameters to change, as YAML or JSON</span>
+        <textarea
+          rows="3"
+          spellcheck="false"
+          placeholder="learning_rate: 0.001"
+          value=${parameters.value}
+          onInput=${(event) => (parameters.value = event.target.value)}
+        ></textarea>
+      </label>
+      <label class="field">
+        <span>What else changes (optional): a search, name, labels, limits, retries, snapshots, priority</span>
+        <textarea
+          rows="3"
+          spellcheck="false"
+          placeholder="search: {space: {learning_rate: [0.001, 0.01]}}"
+          value=${changes.value}
+          onInput=${(event) => (changes.value = event.target.value)}
+        ></textarea>
+      </label>
+      <${Footer} onClose=${onClose} command=${command} label="Start the branch" working="Starting…" />
+    </form>
+  <//>`
+}
+
 /** @param {{ runtime: Api.Runtime, onClose: () => void }} properties */
 export function DeleteDialog({ runtime, onClose }) {
   const typed = useSignal('')
+  /** @type {Signal<string[]>} */
+  const branches = useSignal([])
+  useEffect(() => {
+    get(`/runtimes/${runtime.runtime_id}/snapshots`).then(
+      (answer) => (branches.value = [...new Set((answer.snapshots ?? []).flatMap((one) => one.held_by ?? []))].sort()),
+      // The service refuses what it must, and names them.
+      () => {},
+    )
+  }, [])
   const wanted = runtime.display_name || runtime.runtime_id
   const started = runtime.status === 'Started'
   const command = useCommand(() => {
@@ -396,7 +457,12 @@ export function DeleteDialog({ runtime, onClose }) {
   /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
-    command.run((id) => remove(`/runtimes/${runtime.runtime_id}`, { force: started || undefined, request_id: id }))
+    command.run((id) =>
+      remove(`/runtimes/${runtime.runtime_id}`, {
+        force: started || branches.value.length > 0 || undefined,
+        request_id: id,
+      }),
+    )
   }
   return html`<${Dialog} title=${`Delete ${wanted}`} onClose=${onClose}>
     <form onSubmit=${submit} class="dialog-form">
@@ -404,6 +470,13 @@ export function DeleteDialog({ runtime, onClose }) {
         ${started ? html`<strong>It is running: it is stopped abruptly first. </strong>` : ''}Its snapshots, metrics and
         logs are removed for good. The events stay, so that what happened can still be proved.
       </p>
+      ${
+        branches.value.length > 0 &&
+        html`<p class="hint" data-testid="branches">
+          ${branches.value.join(', ')} began at its snapshots. These snapshots are kept until the last of them is
+          deleted; their curves begin at the branch then.
+        </p>`
+      }
       <label class="field">
         <span>Type <code>${wanted}</code> to confirm</span>
         <input
@@ -432,6 +505,12 @@ export function DeleteDialog({ runtime, onClose }) {
  * @param {{ kind: Kind } & Record<string, unknown>} properties
  */
 export function Commands({ kind, ...rest }) {
-  const dialogs = { stop: StopDialog, resume: ResumeDialog, clone: CloneDialog, delete: DeleteDialog }
+  const dialogs = {
+    stop: StopDialog,
+    resume: ResumeDialog,
+    clone: CloneDialog,
+    branch: BranchDialog,
+    delete: DeleteDialog,
+  }
   return html`<${dialogs[kind]} ...${rest} />`
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Name, status, why it is so, since when, by whom; what one can do about it.
 import { html } from '../html.js'
-import { clock, title, words } from '../functions/format.js'
+import { clock, count, title, words } from '../functions/format.js'
 import { setParameters } from '../state/location.js'
 import { mayChange } from '../state/session.js'
 import { Copy } from './button.js'
@@ -156,8 +156,9 @@ function Hints({ state }) {
     hints.unshift(`ran in another installation, ${imported}: it can be read, and not changed`)
   }
   if (runtime.cloned_from) hints.push(`clone of ${runtime.cloned_from}`)
-  if (hints.length === 0) return null
+  if (hints.length === 0 && !runtime.branch) return null
   return html`<ul class="hints">
+    ${runtime.branch && html`<${BranchedFrom} branch=${runtime.branch} />`}
     ${hints.map(
       (hint) => html`<li
         key=${hint}
@@ -167,6 +168,19 @@ function Hints({ state }) {
       </li>`,
     )}
   </ul>`
+}
+
+/** @param {{ branch: Api.Branch }} properties */
+function BranchedFrom({ branch }) {
+  const at = branch.origin
+  const changes = (branch.changes ?? []).map(
+    ({ field = '', after }) => `${field.replace(/^parameters\./, '')} ${after || 'none'}`,
+  )
+  return html`<li data-tone="neutral" data-testid="branched-from">
+    ${branch.weights_only ? 'with the weights of' : 'branched from'}${' '}
+    <a href=${`/runtimes/${at?.runtime_id}`}>${at?.runtime_id}</a>${' '}
+    ${`trial ${at?.trial} at step ${count(at?.step)}${changes.length ? `, with ${changes.join(', ')}` : ''}`}
+  </li>`
 }
 
 /** @param {{ state: RuntimeState }} properties */

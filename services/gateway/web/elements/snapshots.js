@@ -2,7 +2,7 @@
 // Saved states: which of them one can go on from.
 import { html, useEffect, useSignal } from '../html.js'
 import { get } from '../api.js'
-import { bytes, count, title, value as number, words } from '../functions/format.js'
+import { bytes, count, plural, title, value as number, words } from '../functions/format.js'
 import { spelled } from '../functions/names.js'
 import { numbers } from '../functions/wire.js'
 import { Copy } from './button.js'
@@ -89,6 +89,7 @@ export function Snapshots({ state, open }) {
                 <td>
                   <${Tag} tone=${tones[one.state ?? '']}>${title(one.state)}<//>
                   ${one.superseded ? html` <${Tag}>Superseded<//>` : ''}
+                  ${one.held_by?.length ? html` <${Tag}>${plural(one.held_by.length, 'branch', 'branches')}<//>` : ''}
                 </td>
                 <td class="number">${one.trial}</td>
                 <td class="number">${one.attempt}</td>
@@ -115,6 +116,18 @@ export function Snapshots({ state, open }) {
                       onClick=${() => open('resume', { snapshot: one.snapshot_id })}
                     >
                       Resume here
+                    </button>`
+                  }
+                  ${
+                    open &&
+                    runtime?.configuration?.launcher !== 'external' &&
+                    one.state === 'COMMITTED' &&
+                    html`<button
+                      type="button"
+                      class="button small"
+                      onClick=${() => open('branch', { trial: one.trial, snapshot: one.snapshot_id, step: one.step })}
+                    >
+                      Branch here
                     </button>`
                   }
                 </td>

@@ -1,7 +1,7 @@
 // @ts-check
 // From series to the aligned columns a chart draws. Pure.
 import { spelled } from './names.js'
-import { lastOfEqual, nonFinite, positions } from './series.js'
+import { apart, lastOfEqual, nonFinite, positions } from './series.js'
 import { smooth } from './smoothing.js'
 import { withoutUnit } from './units.js'
 
@@ -16,6 +16,7 @@ import { withoutUnit } from './units.js'
  *   colour: number | string,
  *   name?: string,
  *   superseded: boolean,
+ *   trunk: boolean,
  *   first: number,
  *   smooth?: number[],
  * }} Trace
@@ -108,7 +109,13 @@ export function groupKeys(keys, fixed) {
  * @returns {Plot}
  */
 export function plot(list, { axis, scale, weight, contexts }) {
-  const ordered = [...list.filter((one) => one.superseded), ...list.filter((one) => !one.superseded)]
+  const lines = list
+    .filter((one) => !one.superseded)
+    .map((one) => (one.branchStep ? apart(one) : { trunk: null, own: one }))
+  // A trunk has no place on an axis of the branch's own time.
+  const trunks =
+    axis === 'step' || axis === 'epoch' ? distinct(lines.flatMap(({ trunk }) => (trunk ? [trunk] : []))) : []
+  const ordered = [...list.filter((one) => one.superseded), ...trunks, ...lines.map(({ own }) => own)]
   const traces = ordered.map((series) => {
     const context = contexts.get(series.parent) ?? {}
     /** @type {Trace} */
@@ -118,6 +125,7 @@ export function plot(list, { axis, scale, weight, contexts }) {
       colour: context.colour ?? 0,
       name: context.name,
       superseded: series.superseded,
+      trunk: trunks.includes(series),
       first: 0,
     }
     return trace
@@ -128,7 +136,8 @@ export function plot(list, { axis, scale, weight, contexts }) {
   const data = [xs]
   for (const trace of traces) {
     trace.first = data.length
-    const columns = trace.superseded ? [drawable(trace.series.lasts, scale)] : lineage(trace, scale, weight)
+    const columns =
+      trace.superseded || trace.trunk ? [drawable(trace.series.lasts, scale)] : lineage(trace, scale, weight)
     for (const values of columns) data.push(place(trace, values))
   }
   const odd = traces.flatMap((trace) =>
@@ -140,6 +149,21 @@ export function plot(list, { axis, scale, weight, contexts }) {
     })),
   )
   return { data, traces, odd }
+}
+
+/**
+ * What several branches have in common is drawn once.
+ *
+ * @param {Series[]} trunks
+ */
+function distinct(trunks) {
+  /** @type {Map<string, Series>} */
+  const seen = new Map()
+  for (const one of trunks) {
+    const name = [one.branchStep, one.lastSteps.length, one.lasts[0], one.lasts.at(-1)].join()
+    if (one.lasts.length > 0 && !seen.has(name)) seen.set(name, one)
+  }
+  return [...seen.values()]
 }
 
 /**

@@ -9,8 +9,8 @@ import { column } from './wire.js'
  * 'negatives' | 'times' | 'attempts'} ColumnName
  */
 /**
- * @typedef {{ parent: string, key: string, attempt: number, superseded: boolean, raw: boolean, width: number } &
- * Record<ColumnName, number[]>} Series
+ * @typedef {{ parent: string, key: string, attempt: number, superseded: boolean, raw: boolean, width: number,
+ * branchStep: number } & Record<ColumnName, number[]>} Series
  */
 /** @typedef {Pick<Api.SeriesData, 'parent' | 'key'> & Partial<Api.SeriesData>} SeriesMessage */
 /** @typedef {{ step: number, index: number, kind: 'nan' | 'positive' | 'negative', count: number }} Odd */
@@ -36,6 +36,7 @@ export function decode(message) {
     superseded: Boolean(message.superseded),
     raw: Boolean(message.raw),
     width: message.bucket_width || 1,
+    branchStep: message.branch_step ?? 0,
     firstSteps: (message.first_steps ?? []).slice(),
     lastSteps: (message.last_steps ?? []).slice(),
     mins: column(message, 'mins').slice(),
@@ -49,6 +50,32 @@ export function decode(message) {
     times: counted('last_times_ms'),
     attempts: counted('attempts'),
   }
+}
+
+/** @type {ColumnName[]} */
+// prettier-ignore
+const columns = [
+  'firstSteps', 'lastSteps', 'mins', 'maxs', 'means', 'lasts',
+  'counts', 'nans', 'positives', 'negatives', 'times', 'attempts',
+]
+
+/**
+ * A series taken apart where its branch began: what its ancestors did, and what it did itself. A bucket over both is
+ * its own.
+ *
+ * @param {Series} series
+ * @returns {{ trunk: Series, own: Series }}
+ */
+export function apart(series) {
+  const after = series.lastSteps.findIndex((step) => step > series.branchStep)
+  const at = after === -1 ? series.lastSteps.length : after
+  const trunk = { ...series }
+  const own = { ...series }
+  for (const name of columns) {
+    trunk[name] = series[name].slice(0, at)
+    own[name] = series[name].slice(at)
+  }
+  return { trunk, own }
 }
 
 /**

@@ -215,6 +215,7 @@ export class SeriesStore {
           keys: part,
           bucket_count: bucketLimit,
           include_superseded: this.superseded.peek(),
+          ancestry: true,
           min_telemetry_sequence: this.position || undefined,
           ...range,
           ...this.asOf,

@@ -244,6 +244,8 @@ declare namespace Api {
       | 'milepost.trial.snapshot_committed.v1'
       | 'milepost.trial.snapshot_deleted.v1'
       | 'milepost.trial.snapshot_failed.v1'
+      | 'milepost.trial.snapshot_held.v1'
+      | 'milepost.trial.snapshot_let_go.v1'
       | 'milepost.trial.snapshot_started.v1'
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
@@ -432,6 +434,14 @@ declare namespace Api {
     level: null | 'INFO' | 'WARNING' | 'ERROR'
   }
 
+  interface AncestorSteps {
+    runtime_id: string
+    trial: number
+    attempt: number
+    first_step: number
+    last_step: number
+  }
+
   interface AsOf {
     events_sequence: number
     telemetry_sequence: number
@@ -510,6 +520,12 @@ declare namespace Api {
     inexact: string
   }
 
+  interface Branch {
+    origin: SnapshotOrigin | null
+    weights_only: boolean
+    changes: FieldChange[]
+  }
+
   interface ClusterStateObserved {
     attempt: number
     state: string
@@ -553,6 +569,12 @@ declare namespace Api {
     attempt: number
     step: number
     batch_count: number | null
+  }
+
+  interface FieldChange {
+    field: string
+    before: string
+    after: string
   }
 
   interface GitState {
@@ -889,6 +911,7 @@ declare namespace Api {
     cloned_from: string
     request_id: string
     trial_count: number
+    branch: Branch | null
   }
 
   interface SnapshotCommitted {
@@ -920,6 +943,32 @@ declare namespace Api {
     snapshot_id: string
     step: number
     detail: string
+  }
+
+  interface SnapshotHeld {
+    snapshot_id: string
+    step: number
+    runtime_id: string
+  }
+
+  interface SnapshotLetGo {
+    snapshot_id: string
+    step: number
+    runtime_id: string
+  }
+
+  interface SnapshotOrigin {
+    runtime_id: string
+    trial: number
+    attempt: number
+    snapshot_id: string
+    step: number
+    epoch: number
+    batch: number
+    uri: string
+    manifest_sha256: string
+    trunk: AncestorSteps[]
+    elapsed: number | null
   }
 
   interface SnapshotStarted {
@@ -957,6 +1006,7 @@ declare namespace Api {
     trial: number
     parameters: Record<string, string>
     searched_parameters: Record<string, string>
+    origin: SnapshotOrigin | null
   }
 
   interface TrialEvent {
@@ -988,6 +1038,8 @@ declare namespace Api {
     cluster_state_observed?: ClusterStateObserved
     parameters_declared?: ParametersDeclared
     environment_recorded?: EnvironmentRecorded
+    snapshot_held?: SnapshotHeld
+    snapshot_let_go?: SnapshotLetGo
   }
 
   interface TrialFailed {
@@ -1177,6 +1229,7 @@ declare namespace Api {
     positions: (number | null)[]
     positions_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
     origin_time_ms: number
+    branch_step: number
   }
 
   interface SeriesSummary {
@@ -1345,6 +1398,11 @@ declare namespace Api {
     age_seconds?: number
   }
 
+  interface BranchTrialResponse {
+    runtime: Runtime | null
+    sequence: number
+  }
+
   interface CloneRuntimeResponse {
     runtime: Runtime | null
   }
@@ -1365,9 +1423,40 @@ declare namespace Api {
     sha256: string
   }
 
+  interface LineageNode {
+    name: string
+    runtime_id: string
+    display_name: string
+    status: null | 'Started' | 'Aborted' | 'Failed' | 'Completed'
+    phase:
+      | null
+      | 'QUEUED'
+      | 'ALLOCATING'
+      | 'STARTING'
+      | 'RUNNING'
+      | 'STOPPING'
+      | 'TERMINATING'
+      | 'ENDED'
+      | 'DELETING'
+      | 'DELETED'
+    deleted: boolean
+    create_time: string | null
+    created_by: string
+    branch: Branch | null
+    last_step: number
+    trial_count: number
+    child_count: number
+  }
+
   interface ListEventsResponse {
     events: RecordedEvent[]
     next_page_token: string
+    sequence: number
+  }
+
+  interface ListLineageResponse {
+    nodes: LineageNode[]
+    truncated: boolean
     sequence: number
   }
 
@@ -1467,6 +1556,7 @@ declare namespace Api {
     end_receive_time: string | null
     left_out_trial_count: number
     resolved_text: string
+    branch: Branch | null
   }
 
   interface Snapshot {
@@ -1486,6 +1576,7 @@ declare namespace Api {
     metrics: Record<string, number | 'NaN' | 'Infinity' | '-Infinity'>
     superseded: boolean
     receive_time: string | null
+    held_by: string[]
   }
 
   interface StartRuntimeResponse {
@@ -1734,6 +1825,7 @@ declare namespace Api {
     labels: Record<string, string>
     start_receive_time: string | null
     end_receive_time: string | null
+    inherited_elapsed: number | null
   }
 
   interface WatchTrialsResponse {

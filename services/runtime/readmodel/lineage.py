@@ -1,0 +1,80 @@
+"""The tree that a runtime is part of: who began at a snapshot of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from services.runtime.readmodel.messages import PHASES, STATUSES
+from services.runtime.readmodel.views import RuntimeView, Views
+
+MAX_NODES = 1_000
+
+
+def tree(views: Views, view: RuntimeView) -> tuple[list[api.LineageNode], bool]:
+    """List the runtimes of a tree, the root first, each behind its parent. Returns whether there are more with it."""
+    nodes: list[api.LineageNode] = []
+    for one in _walk(views, root_of(views, view)):
+        if len(nodes) == MAX_NODES:
+            return nodes, True
+        nodes.append(_node(one))
+    return nodes, False
+
+
+def root_of(views: Views, view: RuntimeView) -> RuntimeView:
+    """Return the oldest ancestor of a runtime."""
+    while view.state.branch is not None:
+        parent = views.runtimes.get(view.state.branch.origin.runtime_id)
+        if parent is None:
+            break
+        view = parent
+    return view
+
+
+def children(view: RuntimeView) -> list[tuple[int, str]]:
+    """List who began at snapshots of a runtime and is not purged: step and id, in this order. An id tells the age."""
+    found = {
+        (snapshot.step, holder)
+        for one in view.trials.values()
+        for snapshot in one.state.snapshots
+        for holder in snapshot.held_by
+    }
+    return sorted(found)
+
+
+def _walk(views: Views, root: RuntimeView) -> Iterator[RuntimeView]:
+    # No recursion: chains may be long.
+    waiting = [root]
+    while waiting:
+        view = waiting.pop()
+        yield view
+        known = (views.runtimes.get(runtime_id) for _, runtime_id in reversed(children(view)))
+        waiting += [one for one in known if one is not None]
+
+
+def _node(view: RuntimeView) -> api.LineageNode:
+    state = view.state
+    node = api.LineageNode(
+        name=f"runtimes/{view.runtime_id}",
+        runtime_id=view.runtime_id,
+        display_name=state.configuration.name if state.configuration is not None else "",
+        status=STATUSES[state.status] if state.status is not None else api.RUNTIME_STATUS_UNSPECIFIED,
+        phase=PHASES[view.phase] if view.phase is not None else api.RUNTIME_PHASE_UNSPECIFIED,
+        deleted=state.deleting,
+        created_by=view.created.actor if view.created is not None else "",
+        branch=state.branch,
+        last_step=max((_last_step(view, number) for number in view.trials), default=0),
+        trial_count=state.trial_count,
+        child_count=len(children(view)),
+    )
+    if view.create_time is not None:
+        node.create_time.FromDatetime(view.create_time)
+    return node
+
+
+def _last_step(view: RuntimeView, number: int) -> int:
+    state = view.trials[number].state
+    origin = state.origin.step if state.origin is not None else 0
+    situation = state.situation
+    done = getattr(situation, "last_step", 0)
+    return max(origin, done, max((s.step for s in state.snapshots if not s.superseded), default=0))
