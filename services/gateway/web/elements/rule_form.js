@@ -71,7 +71,7 @@ export function RuleForm({ destinations, onMade }) {
     change({ selector: selectorOf(run?.display_name ?? '') })
   }, [run?.display_name])
   const draft = { ...typed.value, series: key }
-  const { here, everywhere } = useFound(draft, run, series)
+  const { here, everywhere, again } = useFound(draft, run, series)
   const rule = ruleOf(draft)
   const id = draft.id || idOf(draft)
   const create = async () => {
@@ -117,6 +117,10 @@ export function RuleForm({ destinations, onMade }) {
     <details class="rule-elsewhere" open>
       <summary>On the newest ${runsTried} runs that it selects</summary>
       <${TestedRuns} tested=${everywhere} />
+      ${
+        everywhere.slow.value &&
+        html`<${Action} act=${again} label="Try it as it is now" working="Trying…" tone="small" />`
+      }
     </details>
     <${Problem} error=${refused.value} />
     <div class="rule-form-end">
@@ -199,9 +203,18 @@ function useFound(draft, run, series) {
     const begun = new Date((time(run.create_time) ?? 0) - 1000).toISOString()
     const alone = { ...given, selector: `id=${run.runtime_id}`, actions: [] }
     here.soon({ rule: alone, start_time: begun, max_runs: 1 }, oneRunPause)
-    everywhere.soon({ rule: given, start_time: daysAgo(daysTried), max_runs: runsTried }, manyRunsPause)
+    if (!everywhere.slow.peek()) everywhere.soon(wide(given), manyRunsPause)
   }, [rule, run?.runtime_id, series])
-  return { here, everywhere }
+  return { here, everywhere, again: () => everywhere.ask(wide(JSON.parse(rule))) }
+}
+
+/**
+ * What is asked for all runs that a rule selects.
+ *
+ * @param {object} rule
+ */
+function wide(rule) {
+  return { rule, start_time: daysAgo(daysTried), max_runs: runsTried }
 }
 
 /**

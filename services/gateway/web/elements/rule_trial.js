@@ -62,6 +62,7 @@ export function TestedRuns({ tested }) {
   const shown = all.value ? told : told.slice(0, rowsAtFirst)
   return html`
     <${Problem} error=${tested.error.value} />
+    ${!summary && tested.busy.value && html`<p class="faint" aria-busy="true">Trying…</p>`}
     ${summary && html`<p role="status" aria-busy=${tested.busy.value}>${summaryOf(summary)}</p>`}
     ${
       shown.length > 0 &&

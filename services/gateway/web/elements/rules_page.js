@@ -16,6 +16,7 @@ import {
   ruleId,
 } from '../functions/rules.js'
 import { time } from '../functions/wire.js'
+import { openFirings } from '../state/bell.js'
 import { useKeys } from '../state/keyboard.js'
 import { navigate, parameter, setParameters } from '../state/location.js'
 import { mayChange } from '../state/session.js'
@@ -79,6 +80,11 @@ export function RulesPage() {
     const timer = setInterval(() => document.hidden || load(), refreshPause)
     return () => clearInterval(timer)
   }, [])
+  // What fires is seen at once, and the rest soon.
+  const open = openFirings.value?.sequence
+  useEffect(() => {
+    if (found.peek()) load()
+  }, [open])
   useKeys({ Escape: leave })
   const all = found.value
   return html`<${Shell} page="rules" alone crumbs=${html`<h1 class="off-screen">Rules</h1>`}>

@@ -154,8 +154,9 @@ export function ticks(low, high, wanted) {
  */
 export function foundIn(firings, limit = 10) {
   if (firings.length === 0) return 'It would not have fired in this run.'
-  const times = firings.length >= limit ? `${limit} times, as often as it may` : plural(firings.length, 'time')
-  return `It would have fired ${times} in this run, first at step ${count(firings[0].step)}.`
+  const limited = firings.length >= limit ? ', as often as it may' : ''
+  const first = count(firings[0].step)
+  return `It would have fired ${plural(firings.length, 'time')} in this run${limited}, first at step ${first}.`
 }
 
 /**

@@ -5,6 +5,8 @@ import { postLines } from '../api.js'
 
 /** @import { Signal } from '../vendor/signals.js' */
 
+const slowMilliseconds = 4_000
+
 export class Tested {
   constructor() {
     /** @type {Signal<Api.TestedRun[]>} */
@@ -12,6 +14,8 @@ export class Tested {
     /** @type {Signal<Api.TestSummary | null>} */
     this.summary = signal(null)
     this.busy = signal(false)
+    // The last answer took so long that it is asked for only when somebody wants it.
+    this.slow = signal(false)
     /** @type {Signal<Error | null>} */
     this.error = signal(null)
   }
@@ -28,6 +32,7 @@ export class Tested {
    */
   soon(body, milliseconds = 0) {
     clearTimeout(this.#timer)
+    this.#abort.abort()
     this.busy.value = true
     this.#timer = setTimeout(() => this.ask(body), milliseconds)
   }
@@ -39,6 +44,7 @@ export class Tested {
     /** @type {Api.TestedRun[]} */
     const runs = []
     this.busy.value = true
+    const begun = performance.now()
     try {
       await postLines(
         '/rules:test',
@@ -51,6 +57,7 @@ export class Tested {
       )
       this.runs.value = runs
       this.error.value = null
+      this.slow.value = performance.now() - begun > slowMilliseconds
     } catch (failure) {
       if (failure.name === 'AbortError') return
       this.error.value = failure
