@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +73,9 @@ async def export_bundle(view: RuntimeView, until: int, origin: Origin, directory
 
 
 async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin: Origin) -> None:
-    clients = origin.clients
-    trials, moment = await _trials(clients, view.runtime_id, until)
-    manifest: dict[str, Any] = {
-        "format": bundle.FORMAT,
-        "runtime": view.runtime_id,
-        "sequence": until,
-        "telemetry_sequence": moment.telemetry_sequence,
-        "stream_created": origin.stream_created,
-        "created": format_time(datetime.now(UTC)),
-        "files": {},
-        "heads": {},
-        "oddities": [],
-    }
-    if origin.key is not None:
-        manifest["signed_by"] = origin.key.public
-    verifier = ChainVerifier()
+    clients, runtime_id = origin.clients, view.runtime_id
+    trials, moment = await _trials(clients, runtime_id, until)
+    manifest = _manifest(runtime_id, until, moment, origin)
     estimates = {str(trial.trial): await clients.estimates(trial.name) for trial in trials}
     state = await origin.apart(_state_of, runtime_message(view), trials, estimates, moment)
     configuration = {
@@ -95,36 +83,13 @@ async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin
         "resolved": to_json(view.state.configuration) if view.state.configuration is not None else None,
         "digest": view.state.configuration_digest,
     }
-
-    async def events(file: Path) -> None:
-        written = 0
-        with file.open("wb") as out:
-            async for event in events_of(origin.event_log.read(0, until, subjects_of(view.runtime_id))):
-                written += 1
-                if written % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                manifest["heads"][chain_of(event.subject)] = event.hash
-                manifest["oddities"] += [[f.sequence, f.kind] for f in verifier.check(event) if f.tolerated]
-                out.write(bundle.event_line(event))
-
-    async def series(file: Path) -> None:
-        await _write_rows(file, clients.rows(view.runtime_id, "points"), origin)
-
-    async def logs(file: Path) -> None:
-        await _write_rows(file, clients.rows(view.runtime_id, "logs"), origin)
-
-    async def batches(file: Path) -> None:
-        with file.open("wb") as out:
-            async for batch in _batches(origin.telemetry, view.runtime_id, moment.telemetry_sequence):
-                out.write(bundle.batch_line(batch))
-
     writers: dict[str, Callable[[Path], Awaitable[None]]] = {
-        bundle.EVENTS: events,
+        bundle.EVENTS: partial(_write_events, runtime_id, until, origin, manifest),
         bundle.STATE: _writer_of(state, origin),
         bundle.CONFIGURATION: _writer_of(configuration, origin),
-        bundle.SERIES: series,
-        bundle.LOGS: logs,
-        bundle.BATCHES: batches,
+        bundle.SERIES: lambda file: _write_rows(file, clients.rows(runtime_id, "points"), origin),
+        bundle.LOGS: lambda file: _write_rows(file, clients.rows(runtime_id, "logs"), origin),
+        bundle.BATCHES: partial(_write_batches, runtime_id, moment.telemetry_sequence, origin),
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in bundle.FILES:
@@ -135,6 +100,43 @@ async def _write(path: Path, folder: Path, view: RuntimeView, until: int, origin
         archive.writestr(bundle.MANIFEST, listed)
         if origin.key is not None:
             archive.writestr(bundle.SIGNATURE, origin.key.sign(listed))
+
+
+def _manifest(runtime_id: str, until: int, moment: AsOf, origin: Origin) -> dict[str, Any]:
+    """Return what a bundle says of itself; `heads`, `oddities` and `files` are filled as it is written."""
+    manifest: dict[str, Any] = {
+        "format": bundle.FORMAT,
+        "runtime": runtime_id,
+        "sequence": until,
+        "telemetry_sequence": moment.telemetry_sequence,
+        "stream_created": origin.stream_created,
+        "created": format_time(datetime.now(UTC)),
+        "files": {},
+        "heads": {},
+        "oddities": [],
+    }
+    if origin.key is not None:
+        manifest["signed_by"] = origin.key.public
+    return manifest
+
+
+async def _write_events(runtime_id: str, until: int, origin: Origin, manifest: dict[str, Any], file: Path) -> None:
+    """Write the events, and note in the manifest where each chain ends and what is odd about it."""
+    written, verifier = 0, ChainVerifier()
+    with file.open("wb") as out:
+        async for event in events_of(origin.event_log.read(0, until, subjects_of(runtime_id))):
+            written += 1
+            if written % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            manifest["heads"][chain_of(event.subject)] = event.hash
+            manifest["oddities"] += [[f.sequence, f.kind] for f in verifier.check(event) if f.tolerated]
+            out.write(bundle.event_line(event))
+
+
+async def _write_batches(runtime_id: str, last_sequence: int, origin: Origin, file: Path) -> None:
+    with file.open("wb") as out:
+        async for batch in _batches(origin.telemetry, runtime_id, last_sequence):
+            out.write(bundle.batch_line(batch))
 
 
 async def _trials(clients: ServiceClients, runtime_id: str, until: int) -> tuple[list[trial_api.Trial], AsOf]:
