@@ -37,7 +37,8 @@ from milepost.training.process.memory import limit_memory, release_reserve, tell
 from milepost.training.process.process_end import describe_error
 from milepost.training.saving.keeper import COMMIT_SECONDS
 from milepost.training.saving.savable import StateNotSavable
-from milepost.training.telemetry.background import Addresses, Background
+from milepost.training.telemetry.addresses import Addresses
+from milepost.training.telemetry.background import Background
 from milepost.training.telemetry.batches import Position
 from milepost.training.telemetry.marker import StepMarker, marker_path
 from milepost.training.user_code.entrypoint import EntrypointError, load_entrypoint

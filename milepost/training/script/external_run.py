@@ -39,7 +39,8 @@ from milepost.training.script.signals import ending_signals
 from milepost.training.script.silent_rank import SilentRun, leave_quietly
 from milepost.training.script.tee import ConsoleCapture
 from milepost.training.spooling.late import Late
-from milepost.training.telemetry.background import Addresses, Background
+from milepost.training.telemetry.addresses import Addresses
+from milepost.training.telemetry.background import Background
 from milepost.training.telemetry.batches import Position
 from milepost.training.telemetry.marker import StepMarker, marker_path
 from milepost.training.user_code.forks import rest_in_children

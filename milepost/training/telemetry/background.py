@@ -13,9 +13,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -29,6 +28,7 @@ from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
 from milepost.training.spooling.spool import STEPS, Dropped, Filling, Spool
+from milepost.training.telemetry.addresses import Addresses
 from milepost.training.telemetry.alerts import NonFiniteWatch
 from milepost.training.telemetry.batches import (
     EVALUATING,
@@ -39,17 +39,17 @@ from milepost.training.telemetry.batches import (
     prepare,
 )
 from milepost.training.telemetry.buffer import MAX_SERIES, Columns, StepBuffer
+from milepost.training.telemetry.channel import Channel
 from milepost.training.telemetry.marker import StepMarker
 from milepost.training.telemetry.means import EXAMPLES, RankMeans, own_values
 from milepost.training.telemetry.pace import StepPace
 from milepost.training.telemetry.progress import ProgressLines
+from milepost.training.telemetry.said_once import Warnings
 from milepost.training.telemetry.system_metrics import SystemSampler
 from milepost.training.user_code.ending import (
     LEAVE_SECONDS,
     DaemonThreads,
     ServerWatch,
-    ask_nats,
-    ask_service,
     end_loop,
     forget_tasks,
 )
@@ -63,7 +63,6 @@ BEAT_SECONDS = 2.0
 # Said before work that may keep the interpreter to itself for long.
 BUSY_BEAT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
-KNOWN_SECONDS = 0.1
 # How long the end waits for the other side to have every report.
 CHANNEL_SECONDS = 15.0
 # And to hand them over to it.
@@ -74,48 +73,6 @@ REFUSED_SECONDS = 60.0
 RANKS_SECONDS = 3.0
 
 Result = TypeVar("Result")
-
-
-class Channel(Protocol):
-    """How an instance's reports get to whoever appends the events of its attempt."""
-
-    async def run(self, on_instruction: Callable[[InstanceInstruction], None]) -> None:
-        """Receive instructions until cancelled, or until the other side is gone for good."""
-        ...
-
-    async def send(self, report: InstanceReport) -> None: ...
-
-    async def close(self, seconds: float) -> None:
-        """Wait until the other side has every report."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the telemetry of an instance goes."""
-
-    nats_url: str
-    credentials: Path | None = None
-    # Set once it is known whether the server asks for credentials: a file that is not there by then is not needed.
-    # None: it is known.
-    known: threading.Event | None = None
-    # The service that has to answer before that is known.
-    service: str = ""
-
-    async def answer(self, seconds: float) -> bool | None:
-        """Tell whether those answer that telemetry needs; see `ServerWatch`."""
-        answer = await ask_nats(self.nats_url, seconds)
-        if answer and self.service and self.known is not None and not self.known.is_set():
-            return await ask_service(self.service, seconds)
-        return answer
-
-    async def user(self) -> Path | None:
-        """Wait until it is known which credentials are to be shown. None: the server asks for none."""
-        while self.known is not None and not self.known.is_set():
-            await asyncio.sleep(KNOWN_SECONDS)
-        if self.known is not None and self.credentials is not None and not self.credentials.exists():
-            return None
-        return self.credentials
 
 
 class Background:
@@ -626,22 +583,6 @@ def _leave_all() -> None:
 
 
 atexit.register(_leave_all)
-
-
-class Warnings:
-    """Says each problem once, in one line."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-        self._log = logging.getLogger("milepost")
-
-    def has_said(self, problem: str) -> bool:
-        return problem in self._said
-
-    def say(self, problem: str, message: str) -> None:
-        if problem not in self._said:
-            self._said.add(problem)
-            self._log.warning("%s", message)
 
 
 def wake_step(step: int) -> int:

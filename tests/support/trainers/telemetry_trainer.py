@@ -23,7 +23,8 @@ from milepost.api.training.v1.training_pb2 import Finished, InstanceInstruction,
 from milepost.eventlog.nats.connection import connect
 from milepost.training.process.worker import quiet_libraries
 from milepost.training.spooling.recovery import send_earlier_attempts
-from milepost.training.telemetry.background import Addresses, Background
+from milepost.training.telemetry.addresses import Addresses
+from milepost.training.telemetry.background import Background
 from milepost.training.telemetry.batches import TRAINING, Position
 
 KEYS = ("train/loss", "train/grad_norm")

@@ -27,7 +27,7 @@ from milepost.training.script.attempt.verdict import Verdict
 from milepost.training.spooling.journal import AttemptJournal, Fenced, driver_sender, driver_spool_path, with_attempt
 from milepost.training.spooling.recovery import send_earlier_attempts
 from milepost.training.spooling.spool import Spool, SpooledEvent
-from milepost.training.telemetry.background import KNOWN_SECONDS
+from milepost.training.telemetry.addresses import KNOWN_SECONDS
 
 # Between two tries to register, while no server answers.
 RETRY_SECONDS = 5.0
