@@ -147,7 +147,7 @@ def open_confined(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def is_irregular(path: Path) -> bool:
-    """Tell whether something else than a regular file is there: a folder, a pipe, a link."""
+    """Return whether something else than a regular file is there: a folder, a pipe, a link."""
     try:
         return not stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -155,7 +155,7 @@ def is_irregular(path: Path) -> bool:
 
 
 def is_confined(folder: Path, below: Path) -> bool:
-    """Tell whether a folder is where its path says, below another one: no part of the way is a link to elsewhere."""
+    """Return whether a folder is where its path says, below another one: no part of the way is a link to elsewhere."""
     try:
         return folder.resolve() == below.resolve() / folder.relative_to(below)
     except (OSError, ValueError, RuntimeError):

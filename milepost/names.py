@@ -116,11 +116,11 @@ class AttemptKey:
         return f"/{trial_name(self.runtime_id, self.trial)}/attempts/{self.attempt}"
 
     def is_of(self, sender: Sender) -> bool:
-        """Tell whether a sender is a process of this attempt."""
+        """Return whether a sender is a process of this attempt."""
         return (sender.runtime_id, sender.trial, sender.attempt) == (self.runtime_id, self.trial, self.attempt)
 
     def may_send(self, sender: Sender) -> bool:
-        """Tell whether telemetry of a sender may lie in the folder of this attempt: also that of earlier ones."""
+        """Return whether telemetry of a sender may lie in the folder of this attempt: also that of earlier ones."""
         return (sender.runtime_id, sender.trial) == (self.runtime_id, self.trial) and sender.attempt <= self.attempt
 
     def directory(self, data_dir: Path) -> Path:

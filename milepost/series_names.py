@@ -31,7 +31,7 @@ class BadName(ValueError):
 
 
 def is_printable(text: str) -> bool:
-    """Tell whether a text has neither control characters nor surrogates nor separators of lines or paragraphs."""
+    """Return whether a text has neither control characters nor surrogates nor separators of lines or paragraphs."""
     return _UNPRINTABLE.search(text) is None
 
 
@@ -93,7 +93,7 @@ def _walk(values: Mapping[Any, Any], depth: int) -> Iterator[tuple[Any, Any]]:
 
 
 def is_kept(text: str, key: str) -> bool:
-    """Tell whether the key of a name is that name, apart from its form and white space at its ends."""
+    """Return whether the key of a name is that name, apart from its form and white space at its ends."""
     return _normalized(text) == key
 
 

@@ -115,7 +115,7 @@ def check_writable(uri: str) -> None:
 
 
 def is_inner_name(name: str) -> bool:
-    """Tell whether a name is that of a file below a folder: relative, and without `..`."""
+    """Return whether a name is that of a file below a folder: relative, and without `..`."""
     return "\0" not in name and "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
 
 

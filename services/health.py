@@ -60,7 +60,7 @@ def target_from(environment: Mapping[str, str]) -> Target:
 
 
 def serving(target: Target, standby: bool = False) -> bool:
-    """Tell whether a service says that it and what it depends on are well.
+    """Return whether a service says that it and what it depends on are well.
 
     With `standby` that also counts for one that waits for the end of the replica that leads.
     """

@@ -8,7 +8,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def is_on_loopback(cluster: str) -> bool:
-    """Tell whether a Ray cluster is of this machine alone.
+    """Return whether a Ray cluster is of this machine alone.
 
     Args:
         cluster: `host:port` of the cluster that is joined; empty: none is.

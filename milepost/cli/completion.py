@@ -85,7 +85,7 @@ def _listed(client: Client, text: str) -> Iterator[runtime_api.Runtime]:
 
 
 def _is_word(name: str) -> bool:
-    """Tell whether a shell takes a name as it is."""
+    """Return whether a shell takes a name as it is."""
     return name.isprintable() and all(letter.isalnum() or letter in "._-+@%" for letter in name)
 
 

@@ -43,7 +43,7 @@ def as_any_terminal_can() -> None:
 
 
 def draws_over(stream: TextIO) -> bool:
-    """Tell whether lines of a stream can be drawn over: it is a terminal that knows how to."""
+    """Return whether lines of a stream can be drawn over: it is a terminal that knows how to."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 

@@ -44,7 +44,7 @@ def secret_violations(configuration: RuntimeConfiguration) -> list[Violation]:
 
 
 def comments_are_secret(text: str, configuration: RuntimeConfiguration) -> bool:
-    """Tell whether the comments of a configuration look as if they held a secret: a line that was taken out, say.
+    """Return whether the comments of a configuration look as if they held a secret: a line that was taken out, say.
 
     Args:
         text: as it was given, YAML or JSON.

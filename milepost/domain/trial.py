@@ -504,7 +504,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
 
 
 def has_effect(state: Trial, fact: Fact) -> bool:
-    """Tell whether a fact stands where its writer may put it and its attempt may still write.
+    """Return whether a fact stands where its writer may put it and its attempt may still write.
 
     This is what makes a zombie, a forged or an unchecked append change nothing.
     """
@@ -523,7 +523,7 @@ def has_effect(state: Trial, fact: Fact) -> bool:
 
 
 def is_plausible(active: Active, payload: Message) -> bool:
-    """Tell whether an attempt can mean what it says: numbers that count something, of workers that there can be."""
+    """Return whether an attempt can mean what it says: numbers that count something, of workers that there can be."""
     for name in _COUNTS.get(type(payload), ()):
         if not 0 <= getattr(payload, name) <= MAX_NUMBER:
             return False

@@ -99,7 +99,7 @@ def scalars(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_scalar_text(text: str) -> bool:
-    """Tell whether a text is a number, text, boolean or null as JSON, and not too long."""
+    """Return whether a text is a number, text, boolean or null as JSON, and not too long."""
     if len(text) > _MAX_WRITTEN:
         return False
     try:

@@ -119,7 +119,7 @@ def newest_type(ce_type: str) -> str:
 
 
 def is_known(ce_type: str) -> bool:
-    """Tell whether events of a type can be read, perhaps as a newer version."""
+    """Return whether events of a type can be read, perhaps as a newer version."""
     return newest_type(ce_type) in TYPES
 
 

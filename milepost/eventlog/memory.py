@@ -118,7 +118,7 @@ class MemoryLog:
 
 
 def matches(subject: str, patterns: Sequence[str]) -> bool:
-    """Tell whether a subject matches one of some patterns: `*` stands for one token, a last `>` for one or more."""
+    """Return whether a subject matches one of some patterns: `*` stands for one token, a last `>` for one or more."""
     tokens = subject.split(".")
     return any(_matches(tokens, pattern.split(".")) for pattern in patterns)
 

@@ -105,7 +105,7 @@ class Telemetry:
         return message.sequence if message else 0
 
     async def has(self, runtime_id: str, trial: int) -> bool:
-        """Tell whether there is a message of a trial, or with trial 0 of a runtime.
+        """Return whether there is a message of a trial, or with trial 0 of a runtime.
 
         Raises:
             LogUnavailable: no answer in time.

@@ -34,12 +34,12 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 def traces_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the environment names a receiver of traces."""
+    """Return whether the environment names a receiver of traces."""
     return _wanted(environment, "TRACES")
 
 
 def metrics_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the environment names a receiver of metrics."""
+    """Return whether the environment names a receiver of metrics."""
     return _wanted(environment, "METRICS")
 
 
@@ -159,7 +159,7 @@ def span(
 
 
 def is_tracing() -> bool:
-    """Tell whether spans go anywhere."""
+    """Return whether spans go anywhere."""
     return _tracing
 
 

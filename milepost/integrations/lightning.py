@@ -102,7 +102,7 @@ class MilepostLogger(Logger):
             trial.log(values, step=trial.step if self._counted else self._run.base + (step or 0) + 1)
 
     def _is_callbacks(self, key: str) -> bool:
-        """Tell whether the callback logs a series itself: each point is to be there once."""
+        """Return whether the callback logs a series itself: each point is to be there once."""
         return key.startswith(("eval/", "test/")) or (key == "train/loss" and self.loss_is_logged)
 
     @rank_zero_only
@@ -313,7 +313,7 @@ def _finite(value: float) -> int | None:
 
 
 def _counts_batches(trainer: pl.Trainer) -> bool:
-    """Tell whether a module steps its optimizers itself: Lightning's global step then counts each of them."""
+    """Return whether a module steps its optimizers itself: Lightning's global step then counts each of them."""
     return trainer.lightning_module is not None and not trainer.lightning_module.automatic_optimization
 
 

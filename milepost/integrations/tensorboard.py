@@ -281,7 +281,7 @@ class FolderImport:
                     yield item
 
     def _has_room(self, tag: str) -> bool:
-        """Tell whether a trial can have this series too, and note it where it cannot."""
+        """Return whether a trial can have this series too, and note it where it cannot."""
         key = series_names.key_of(tag)
         if key not in self._series and len(self._series) >= MAX_SERIES:
             self._left_out[LeftOut(f"values of series after the first {MAX_SERIES:,}", tag)] += 1

@@ -36,5 +36,5 @@ def compiled(pattern: str) -> Any:
 
 
 def found_in(pattern: str, text: str) -> bool:
-    """Tell whether a pattern is found in the part of a line that is searched."""
+    """Return whether a pattern is found in the part of a line that is searched."""
     return compiled(pattern).search(text[:MAX_SEARCHED]) is not None

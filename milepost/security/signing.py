@@ -46,7 +46,7 @@ class BundleKey:
 
 
 def is_signed(public: str, content: bytes, signature: bytes) -> bool:
-    """Tell whether a signature of this content was made with the key that belongs to a public one.
+    """Return whether a signature of this content was made with the key that belongs to a public one.
 
     Raises:
         NotAKey: that is none.

@@ -83,7 +83,7 @@ def token_from(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def is_loopback_address(address: str) -> bool:
-    """Say whether `host:port`, or each of `ipv4:host:port,host:port`, is on this machine, by its name alone."""
+    """Return whether `host:port`, or each of `ipv4:host:port,host:port`, is on this machine, by its name alone."""
     if address.startswith("unix:"):
         return True
     return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in replicas_of(address))

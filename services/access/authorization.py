@@ -140,7 +140,7 @@ _RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 
 
 def is_open(method: str) -> bool:
-    """Say whether anybody may call a method: health, and nothing else."""
+    """Return whether anybody may call a method: health, and nothing else."""
     return method.startswith(HEALTH)
 
 

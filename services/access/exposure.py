@@ -51,7 +51,7 @@ def tls_of(certificate: str, key: str, client_ca: str = "") -> Tls | None:
 
 
 def is_loopback(listen: str) -> bool:
-    """Say whether only this machine can reach `host:port` (or a Unix socket)."""
+    """Return whether only this machine can reach `host:port` (or a Unix socket)."""
     if listen.startswith("unix:"):
         return True
     host = listen.rpartition(":")[0].strip("[]")
@@ -64,7 +64,7 @@ def is_loopback(listen: str) -> bool:
 
 
 def asks_for_tokens(settings: Mapping[str, str]) -> bool:
-    """Tell whether an installation asks callers for tokens: then some may do less than whoever is on this machine."""
+    """Return whether an installation asks callers for tokens: then some may do less than whoever is on this machine."""
     listens = (settings[f"{name}_listen"] for name in ("gateway", "runtime", "trials", "metrics", "rules", "mlflow"))
     return settings["authentication"] == "required" or not all(map(is_loopback, listens))
 

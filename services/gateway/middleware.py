@@ -96,7 +96,7 @@ class Proxies:
         return cls(tuple(ipaddress.ip_network(one.strip()) for one in text.split(",") if one.strip()))
 
     def trust(self, address: str) -> bool:
-        """Tell whether an address is that of such a proxy."""
+        """Return whether an address is that of such a proxy."""
         found = _address_of(address)
         return found is not None and any(found in network for network in self.networks)
 

@@ -330,7 +330,7 @@ class Engine:
 
 
 async def is_stored(store: Store, one: TrialRef) -> bool:
-    """Tell whether there is a row of a trial, or with trial 0 of a runtime."""
+    """Return whether there is a row of a trial, or with trial 0 of a runtime."""
     condition = "runtime = {runtime:String}" + (" AND trial = {trial:UInt32}" if one.trial else "")
     parameters = {"runtime": one.runtime_id, "trial": one.trial}
     for table in (POINTS, LOGS):

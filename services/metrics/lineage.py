@@ -239,11 +239,11 @@ class Lineages:
         return sorted(runtime.trials) if runtime else []
 
     def is_known(self, runtime_id: str) -> bool:
-        """Tell whether the log has said anything about a runtime that changes what is read of it."""
+        """Return whether the log has said anything about a runtime that changes what is read of it."""
         return runtime_id in self._runtimes
 
     def knows(self, ref: TrialRef) -> bool:
-        """Tell whether the log has told of a trial, or with trial 0 of a runtime."""
+        """Return whether the log has told of a trial, or with trial 0 of a runtime."""
         runtime = self._runtimes.get(ref.runtime_id)
         return runtime is not None and (not ref.trial or ref.trial in runtime.trials)
 

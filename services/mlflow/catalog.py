@@ -167,7 +167,7 @@ class Catalog:
         self._deleted_runs = None
 
     def is_deleted(self, runtime_id: str, experiment_id: str) -> bool:
-        """Tell whether a run is hidden, or its experiment."""
+        """Return whether a run is hidden, or its experiment."""
         if self._deleted_runs is None:
             self._deleted_experiments = {one.experiment_id for one in self._read("WHERE deleted")}
             with self._database() as database:

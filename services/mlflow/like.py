@@ -38,7 +38,7 @@ class Like:
         self._end = 1 << place
 
     def matches(self, text: str) -> bool:
-        """Tell whether the whole of a text is like the pattern."""
+        """Return whether the whole of a text is like the pattern."""
         ways = 1
         for character in text.lower() if self._ignore_case else text:
             ways = (ways & (self._wanted.get(character, 0) | self._any)) << 1 | ways & self._stays

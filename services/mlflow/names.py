@@ -33,12 +33,12 @@ def run_id_of(runtime_id: str) -> str:
 
 
 def is_run_id(text: object) -> bool:
-    """Tell whether a text is an id of a run as MLflow writes it."""
+    """Return whether a text is an id of a run as MLflow writes it."""
     return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def is_ours(label: str) -> bool:
-    """Tell whether a label is no tag of a client, but says something of the run to Milepost."""
+    """Return whether a label is no tag of a client, but says something of the run to Milepost."""
     return label == USER_LABEL or label.startswith(METRIC_NAME_LABEL)
 
 

@@ -137,7 +137,7 @@ class Slots:
         return self._used
 
     def is_free(self, caller: str) -> bool:
-        """Tell whether a caller could take a slot."""
+        """Return whether a caller could take a slot."""
         return self._by_caller.get(caller, 0) < self._per_caller and self._used < self._total
 
     def take(self, caller: str, shares: bool = True) -> None:

@@ -46,7 +46,7 @@ class Player:
         return found
 
     def _may_watch(self, message: RecordedEvent, runtime_id: str) -> bool:
-        """Tell whether any rule may watch a run, also one that is only just made."""
+        """Return whether any rule may watch a run, also one that is only just made."""
         return message.type == REQUESTED or self.evaluation.watches(runtime_id)
 
     async def message(self, message: Points | Lines) -> list[Occurrence]:
@@ -64,7 +64,7 @@ class Player:
 
 
 def comes_first(event: LogMessage, time_ms: int) -> bool:
-    """Tell whether an event is before a message of TELEMETRY of a time."""
+    """Return whether an event is before a message of TELEMETRY of a time."""
     return event_ms(event) <= time_ms
 
 

@@ -290,7 +290,7 @@ class Application:
         return RayLauncher(options.ray, options.data_dir, claims, ticket, address)
 
     def _locks(self, key: AttemptKey) -> bool:
-        """Tell whether a script locks what it writes: the versions that do also name their process."""
+        """Return whether a script locks what it writes: the versions that do also name their process."""
         view = self.views.runtimes.get(key.runtime_id)
         active = view.trials[key.trial].state.active if view is not None and key.trial in view.trials else None
         return active is not None and active.attempt == key.attempt and active.process is not None

@@ -64,7 +64,7 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = SECOND
 
 
 async def nothing_of(folder: Path) -> bool:
-    """Tell whether no snapshot lies there in part."""
+    """Return whether no snapshot lies there in part."""
     return not list(folder.rglob("*.partial"))
 
 

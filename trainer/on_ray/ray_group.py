@@ -190,7 +190,7 @@ class RayGroup:
                 break
 
     def _host_is_out(self, host: asyncio.Task[int]) -> bool:
-        """Tell whether nothing of the group can go on. Ranks that were never there need no farewell."""
+        """Return whether nothing of the group can go on. Ranks that were never there need no farewell."""
         return host.done() or self._ended is not None or not any(state.host for state in self._ranks)
 
     async def _wait_outputs(self) -> None:

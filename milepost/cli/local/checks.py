@@ -1,4 +1,4 @@
-"""Tell whether the parts of a stack serve."""
+"""Return whether the parts of a stack serve."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Wanted:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Tell whether a listener could have the port now."""
+    """Return whether a listener could have the port now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As servers do: connections of an earlier listener that linger are no reason to refuse.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -267,7 +267,7 @@ class Stack:
 
 
 def _is_encrypted(settings: Settings, listen: str) -> bool:
-    """Tell whether a service uses TLS: where others can reach it, and on loopback if there is an authority to know it by."""
+    """Return whether a service uses TLS: where others can reach it, and on loopback if there is an authority to know it by."""
     return bool(settings["tls_certificate"]) and (bool(settings["tls_ca"]) or not is_loopback_address(listen))
 
 
@@ -286,7 +286,7 @@ def _own_flags(settings: Settings, name: str, listen: str) -> list[str]:
 
 
 def has_external_nats(settings: Settings) -> bool:
-    """Tell whether NATS runs elsewhere: on a host that is not this one, or several."""
+    """Return whether NATS runs elsewhere: on a host that is not this one, or several."""
     hosts = {urlsplit(url).hostname for url in settings["nats_url"].split(",")}
     return len(hosts) > 1 or not hosts <= {LOOPBACK, "localhost", "::1"}
 

@@ -220,7 +220,7 @@ class Supervisor:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Tell whether a process has a port. True where that cannot be seen."""
+    """Return whether a process has a port. True where that cannot be seen."""
     if port == 0:
         return True
     import psutil

@@ -48,7 +48,7 @@ def parse_headers(raw: bytes) -> dict[str, str]:
 
 
 def has_status(headers: Mapping[str, str] | None) -> bool:
-    """Tell whether an answer is a word of whoever answers, and not a stored message that looks like one."""
+    """Return whether an answer is a word of whoever answers, and not a stored message that looks like one."""
     return headers is not None and STATUS in headers and SEQUENCE not in headers
 
 

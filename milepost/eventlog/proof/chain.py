@@ -109,7 +109,7 @@ def _check_content(event: RecordedEvent) -> list[Finding]:
 
 
 def is_of_attempt(subject: str) -> bool:
-    """Tell whether an attempt may write on a subject, and so put anything there."""
+    """Return whether an attempt may write on a subject, and so put anything there."""
     try:
         return parse_subject(subject).attempt is not None
     except ValueError:

@@ -44,7 +44,7 @@ class Agreement:
         self._passed = step - 1
 
     def wants_snapshot(self, step: int) -> bool:
-        """Tell whether a snapshot after this step was agreed on. True once."""
+        """Return whether a snapshot after this step was agreed on. True once."""
         if step != self._snapshot_step:
             return False
         self._snapshot_step = -1

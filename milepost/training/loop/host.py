@@ -128,7 +128,7 @@ class Host(Record, Protocol):
         ...
 
     def refuses_snapshot(self, step: int) -> bool:
-        """Tell whether the run has ended, so that no snapshot is taken any more."""
+        """Return whether the run has ended, so that no snapshot is taken any more."""
         ...
 
     def finish(self, exit_code: int | None) -> None:

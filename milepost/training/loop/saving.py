@@ -41,7 +41,7 @@ class Saving:
         self._plan.note_state_is_given()
 
     def is_due(self) -> bool:
-        """Tell whether a snapshot is to be taken now. All ranks come to the same answer at the same step."""
+        """Return whether a snapshot is to be taken now. All ranks come to the same answer at the same step."""
         host, step = self._host, self._progress.position.step
         if host.agreement is None:
             return host.keeper.due(step)

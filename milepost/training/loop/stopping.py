@@ -102,7 +102,7 @@ class Stopping:
             self._host.agreement.pass_boundary(self._progress.position.step)
 
     def is_here(self) -> bool:
-        """Tell whether the loop is to stop at this step. The processes of a group agree on one first."""
+        """Return whether the loop is to stop at this step. The processes of a group agree on one first."""
         order = self.order
         if order is None:
             return False

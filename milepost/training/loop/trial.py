@@ -249,7 +249,7 @@ class Trial(TrialInfo):
         self._loop.evaluations.run_every(steps, function)
 
     def evaluation_due(self) -> bool:
-        """Tell whether a stop interrupted the evaluation of this step, so that it must run again."""
+        """Return whether a stop interrupted the evaluation of this step, so that it must run again."""
         return self._progress.evaluation_due
 
     # --- snapshots
@@ -321,7 +321,7 @@ class Trial(TrialInfo):
     # --- stops and the end
 
     def should_stop(self) -> bool:
-        """Tell whether a stop was asked for.
+        """Return whether a stop was asked for.
 
         A loop that asks is not interrupted by `log`: it takes its snapshot with `snapshot` and returns.
         """

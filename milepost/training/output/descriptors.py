@@ -60,7 +60,7 @@ def reason_not_to_hear(number: int, stream: TextIO | None) -> str:
 
 
 def _is_plain(stream: TextIO | None, number: int) -> bool:
-    """Tell whether a stream is the one that Python has made."""
+    """Return whether a stream is the one that Python has made."""
     if type(stream) is not io.TextIOWrapper or type(stream.buffer) not in (io.BufferedWriter, io.FileIO):
         return False
     try:

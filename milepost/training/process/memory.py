@@ -42,7 +42,7 @@ def release_reserve() -> None:
 
 
 def tells_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that there was no memory, in main memory or on a GPU."""
+    """Return whether an error means that there was no memory, in main memory or on a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):

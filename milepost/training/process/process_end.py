@@ -82,12 +82,12 @@ class Ending:
 
 
 def end_by_signal(number: int) -> Ending:
-    """Tell how a process ends that a signal ends."""
+    """Return how a process ends that a signal ends."""
     return Ending(128 + number, signal=number, at_once=True)
 
 
 def ending_of(error: BaseException | None) -> Ending:
-    """Tell how a process ends that nothing keeps from ending by an error. None: it returns."""
+    """Return how a process ends that nothing keeps from ending by an error. None: it returns."""
     if error is None or isinstance(error, _EXHAUSTED):
         return Ending()
     return Ending(status_of(error) if isinstance(error, SystemExit) else 1, error)
@@ -101,7 +101,7 @@ def status_of(left: SystemExit) -> int:
 
 
 def _interrupts(error: BaseException) -> bool:
-    """Tell whether somebody has had enough, by an error that is no failure."""
+    """Return whether somebody has had enough, by an error that is no failure."""
     asyncio = sys.modules.get("asyncio")
     cancelled = asyncio is not None and isinstance(error, asyncio.CancelledError)
     return cancelled or isinstance(error, KeyboardInterrupt | Stopped)
@@ -293,7 +293,7 @@ class Cells:
 
 
 def _says_only_to_leave(result: Any) -> bool:
-    """Tell whether a cell of IPython does nothing but to end it."""
+    """Return whether a cell of IPython does nothing but to end it."""
     cell = str(getattr(getattr(result, "info", None), "raw_cell", ""))
     return cell.strip().removesuffix("()") in ("exit", "quit")
 
@@ -320,7 +320,7 @@ def _outermost_frame() -> FrameType | None:
 
 
 def _do_threads_work() -> bool:
-    """Tell whether the process goes on when its main thread is at its end. Threads of pools wait to be told to end."""
+    """Return whether the process goes on when its main thread is at its end. Threads of pools wait to be told to end."""
     pools: set[threading.Thread] = set()
     for name, threads in (("thread", "_threads_queues"), ("process", "_threads_wakeups")):
         if (module := sys.modules.get(f"concurrent.futures.{name}")) is not None:
@@ -330,7 +330,7 @@ def _do_threads_work() -> bool:
 
 
 def _returned(frame: FrameType) -> bool:
-    """Tell whether a frame that is left was left by a return."""
+    """Return whether a frame that is left was left by a return."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
@@ -344,7 +344,7 @@ def _end_by_interrupt() -> None:
 
 
 def _passed_all(left: SystemExit) -> bool:
-    """Tell whether nobody has caught an error: the frame that it came to last did nothing more than to pass it on.
+    """Return whether nobody has caught an error: the frame that it came to last did nothing more than to pass it on.
 
     A frame that catches it is put at the head of its traceback. In Python 3.11 one that does not is not.
     """

@@ -19,7 +19,7 @@ def own_identity() -> ProcessIdentity:
 
 
 def is_running(process: ProcessIdentity) -> bool | None:
-    """Tell whether a process exists. None: it cannot be seen from here."""
+    """Return whether a process exists. None: it cannot be seen from here."""
     named = Owner(
         host=process.host,
         boot_id=process.boot_id,

@@ -70,15 +70,15 @@ class Keeper(Protocol):
     def evaluated(self, values: Mapping[str, float]) -> None: ...
 
     def due(self, step: int) -> bool:
-        """Tell whether an interval has ended."""
+        """Return whether an interval has ended."""
         ...
 
     def due_by_count(self, step: int) -> bool:
-        """Tell whether an interval in steps or epochs has ended, on every rank the same."""
+        """Return whether an interval in steps or epochs has ended, on every rank the same."""
         ...
 
     def can_snapshot(self, step: int) -> bool:
-        """Tell whether there is anything new to save, and a function that gives it."""
+        """Return whether there is anything new to save, and a function that gives it."""
         ...
 
     def take(self, boundary: Boundary, data: DataState, reason: facts.SnapshotReason) -> None:

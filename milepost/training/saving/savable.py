@@ -132,7 +132,7 @@ def _of_attributes(one: Any, place: _Place) -> Iterable[tuple[Any, _Place]]:
 
 
 def _is_torch_tensor(torch: Any, kind: type) -> bool:
-    """Tell whether PyTorch itself made a kind of tensor; whether it can be read back is seen in the file."""
+    """Return whether PyTorch itself made a kind of tensor; whether it can be read back is seen in the file."""
     return issubclass(kind, torch.Tensor) and kind.__module__.partition(".")[0] == "torch"
 
 

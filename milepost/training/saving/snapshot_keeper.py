@@ -131,13 +131,13 @@ class SnapshotKeeper:
         self._metrics.update(values)
 
     def due(self, step: int) -> bool:
-        """Tell whether an interval has ended. While a commit is under way none is due: training does not wait."""
+        """Return whether an interval has ended. While a commit is under way none is due: training does not wait."""
         since = Since(step - self._since_step, self._epochs - self._since_epochs, time.monotonic() - self._since_time)
         free = self._commit is None or self._commit.done()
         return not self._closed and free and snapshot_due(self._policy, since)
 
     def due_by_count(self, step: int) -> bool:
-        """Tell whether an interval in steps or epochs has ended, on every rank the same."""
+        """Return whether an interval in steps or epochs has ended, on every rank the same."""
         return snapshot_due(self._policy, Since(step - self._since_step, self._epochs - self._since_epochs, 0.0))
 
     def receive_part(self, part: SnapshotPart) -> None:
@@ -145,7 +145,7 @@ class SnapshotKeeper:
         self._parts.receive(part)
 
     def can_snapshot(self, step: int) -> bool:
-        """Tell whether there is anything new to save, and a function that gives it."""
+        """Return whether there is anything new to save, and a function that gives it."""
         unsaved = step > self._last_step and step != self._refused_step
         return self._state is not None and unsaved and not self._closed
 

@@ -18,7 +18,7 @@ class Since:
 
 
 def snapshot_due(policy: SnapshotPolicy, since: Since) -> bool:
-    """Tell whether one of the intervals has ended."""
+    """Return whether one of the intervals has ended."""
     if since.steps <= 0:
         return False
     if policy.HasField("every_steps") and since.steps >= policy.every_steps:

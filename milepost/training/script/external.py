@@ -147,7 +147,7 @@ def _finish_for_another(open_one: ExternalRun | SilentRun) -> None:
 
 
 def _is_import_in_child() -> bool:
-    """Tell whether a child of multiprocessing imports the script, to find in it what it is to do."""
+    """Return whether a child of multiprocessing imports the script, to find in it what it is to do."""
     processes = sys.modules.get("multiprocessing.process")
     return processes is not None and getattr(processes.current_process(), "_inheriting", False)
 
@@ -170,7 +170,7 @@ def current() -> Trial:
 
 
 def is_finished() -> bool:
-    """Tell whether this process has no trial that is open."""
+    """Return whether this process has no trial that is open."""
     run = _run_of_process()
     return run is None or run.finished or (isinstance(run, ExternalRun) and run.deferred)
 

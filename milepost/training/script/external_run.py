@@ -243,7 +243,7 @@ class ExternalRun:
             leave_quietly()
 
     def _is_loop_busy(self) -> bool:
-        """Tell whether the loop runs in a thread of its own that the interpreter waits for before it ends."""
+        """Return whether the loop runs in a thread of its own that the interpreter waits for before it ends."""
         thread = self._loop.thread
         return thread is not None and thread.is_alive() and not thread.daemon and thread is not threading.main_thread()
 

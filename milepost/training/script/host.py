@@ -62,7 +62,7 @@ class ScriptHost(RecordingHost):
         self._on_finish(exit_code)
 
     def refuses_snapshot(self, step: int) -> bool:
-        """Tell whether the run has ended, and say once that no snapshot is taken any more."""
+        """Return whether the run has ended, and say once that no snapshot is taken any more."""
         if self._late is None:
             return False
         self._late.refuse_snapshot(step)

@@ -54,7 +54,7 @@ def evaluation(batch_count: float | None = None, keep_random: bool | None = None
 
 
 def should_stop() -> bool:
-    """Tell whether a stop was asked for; see `Trial.should_stop`."""
+    """Return whether a stop was asked for; see `Trial.should_stop`."""
     return current().should_stop()
 
 

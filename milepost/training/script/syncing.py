@@ -136,7 +136,7 @@ def _death(directory: Path) -> Death | None:
 
 
 def _is_external(attempt_file: Path) -> bool:
-    """Tell whether a script has made the folder of an attempt."""
+    """Return whether a script has made the folder of an attempt."""
     try:
         content = files.read_regular(attempt_file, MAX_FILE_BYTES)
         return files.parse_json(content)["configuration"]["launcher"] == "LAUNCHER_EXTERNAL"  # type: ignore[no-any-return]

@@ -75,7 +75,7 @@ class Owner:
         return self.boot_id != "" and self.boot_id == _boot_id()
 
     def is_running(self) -> bool | None:
-        """Tell whether the process exists. None: it cannot be seen from here."""
+        """Return whether the process exists. None: it cannot be seen from here."""
         if not self.is_here or self.pid_namespace != _pid_namespace() or self.process_start == 0:
             return None
         start = _process_start(self.process_id)
@@ -140,7 +140,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def look(path: Path, lock: FileLock = fcntl.flock) -> tuple[Life, Owner | None]:
-    """Tell what is known of the owner of a lock file, and who it is or was. Changes nothing."""
+    """Return what is known of the owner of a lock file, and who it is or was. Changes nothing."""
     try:
         descriptor = files.open_confined(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def look(path: Path, lock: FileLock = fcntl.flock) -> tuple[Life, Owner | None]:
 
 
 def is_alive(path: Path) -> bool:
-    """Tell whether the owner of a lock file is known to live."""
+    """Return whether the owner of a lock file is known to live."""
     return look(path)[0] is Life.ALIVE
 
 
@@ -262,7 +262,7 @@ def _read(descriptor: int) -> Owner | None:
 
 
 def _is_sound(owner: Owner) -> bool:
-    """Tell whether what a file says can be the name of a process: it becomes part of paths, and is shown to people."""
+    """Return whether what a file says can be the name of a process: it becomes part of paths, and is shown to people."""
     texts = (owner.host, owner.boot_id, owner.pid_namespace, owner.since)
     numbers = (owner.process_id, owner.process_start, owner.inode)
     return (
@@ -292,7 +292,7 @@ def _process_start(process_id: int) -> int:
 
 
 def _is_hidden(process_id: int) -> bool:
-    """Tell whether a process exists that `/proc` does not show."""
+    """Return whether a process exists that `/proc` does not show."""
     if _read_text(f"/proc/{process_id}/stat"):
         return False
     try:
@@ -307,7 +307,7 @@ def _mounts() -> str:
 
 
 def _locks_are_local(mounts: str, device: str) -> bool:
-    """Tell whether a network file system was mounted so that locks are this machine's alone."""
+    """Return whether a network file system was mounted so that locks are this machine's alone."""
     for line in mounts.splitlines():
         place, _, kind = line.partition(" - ")
         if place.split()[2:3] == [device]:

@@ -54,7 +54,7 @@ def earlier_spools(attempt_directory: Path) -> list[Path]:
 
 
 def attempt_number(directory: Path) -> int:
-    """Tell which attempt a folder is of by its name; 0: of none."""
+    """Return which attempt a folder is of by its name; 0: of none."""
     found = _ATTEMPT.fullmatch(directory.name)
     return int(found[1]) if found is not None else 0
 

@@ -26,7 +26,7 @@ class Addresses:
     service: str = ""
 
     async def answer(self, seconds: float) -> bool | None:
-        """Tell whether those answer that telemetry needs; see `ServerWatch`."""
+        """Return whether those answer that telemetry needs; see `ServerWatch`."""
         answer = await ask_nats(self.nats_url, seconds)
         if answer and self.service and self.known is not None and not self.known.is_set():
             return await ask_service(self.service, seconds)

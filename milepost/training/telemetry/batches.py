@@ -83,7 +83,7 @@ class LastValues:
                     self._places[key], self.values[key] = place, values[-1]
 
     def is_last(self, group: Columns, key: str) -> bool:
-        """Tell whether the last value of a series is the last one in a group. What comes late is for an earlier step."""
+        """Return whether the last value of a series is the last one in a group. What comes late is for an earlier step."""
         return self._places[key] == (group.steps[-1], group.times[-1])
 
 

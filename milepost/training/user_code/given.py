@@ -58,7 +58,7 @@ def single(value: Any) -> Any | None:
 
 
 def is_real_number(tensor: Any) -> bool:
-    """Tell whether a tensor is one real number that can be read."""
+    """Return whether a tensor is one real number that can be read."""
     return ask(lambda: tensor.numel() == 1 and not tensor.is_complex() and not tensor.is_meta, False)
 
 

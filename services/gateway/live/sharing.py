@@ -100,7 +100,7 @@ def _position(topic: Topic, message: Any) -> Position:
 
 
 def covers(seen: Position, position: Position) -> bool:
-    """Say whether a client that has seen the one has seen the other."""
+    """Return whether a client that has seen the one has seen the other."""
     return all(int(mine) >= int(other) for mine, other in zip(seen, position, strict=False))
 
 
@@ -227,7 +227,7 @@ class SharedStream:
         news.set()
 
     async def is_behind(self, seen: Position) -> bool:
-        """Tell whether a client has seen more than the state here holds."""
+        """Return whether a client has seen more than the state here holds."""
         await self._complete.wait()
         return bool(self._at) and not covers(self._at, seen)
 

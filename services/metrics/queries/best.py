@@ -13,7 +13,7 @@ _MORE = frozenset(
 
 
 def direction(key: str, keep_best: config.KeepBest | None) -> config.MetricMode:
-    """Say whether small or large values of a series are better; UNSPECIFIED: nobody knows.
+    """Return whether small or large values of a series are better; UNSPECIFIED: nobody knows.
 
     `keep_best` of the runtime decides about its metric, the last word of the name about every other series.
     """

@@ -221,7 +221,7 @@ def _content(batch: Batch) -> list[tuple[Any, ...]]:
 
 
 def _same(sent: list[tuple[Any, ...]], rows: _Rows) -> bool:
-    """Tell whether a table has what was sent; of lines, all but those that the quota left out."""
+    """Return whether a table has what was sent; of lines, all but those that the quota left out."""
     if not rows.over_quota:
         return sorted(sent) == sorted(rows.content)
     kept = Counter(rows.content)

@@ -27,7 +27,7 @@ class SeriesDetector(Protocol):
     """Looks at the points of one series, in the order of their steps."""
 
     def wants(self, key: str) -> bool:
-        """Tell whether it looks at a series."""
+        """Return whether it looks at a series."""
         ...
 
     def fresh(self) -> Any:

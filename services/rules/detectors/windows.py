@@ -36,7 +36,7 @@ class Window:
         return median(self.ordered)
 
     def may_be_beyond(self, middle: float, distance: float) -> bool:
-        """Tell whether `deviation` may be below a distance. False is certain; it costs two binary searches."""
+        """Return whether `deviation` may be below a distance. False is certain; it costs two binary searches."""
         reach = distance / NORMAL
         # Those that are as far count too, for what rounding may do.
         nearer = bisect.bisect_right(self.ordered, middle + reach) - bisect.bisect_left(self.ordered, middle - reach)

@@ -115,7 +115,7 @@ class Evaluation:
     # --- rules of runs
 
     def watches(self, runtime_id: str) -> bool:
-        """Tell whether any rule may watch a run."""
+        """Return whether any rule may watch a run."""
         return bool(self.rules) or runtime_id in self.owning
 
     def _own_of(self, run: RunFold) -> dict[str, Compiled]:

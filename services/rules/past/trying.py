@@ -135,7 +135,7 @@ class Trial:
 
 
 def _may_select(selects: Selector, runtime: runtime_api.Runtime) -> bool:
-    """Tell whether a selector may choose a run, by the labels that it was made with or those that it has now."""
+    """Return whether a selector may choose a run, by the labels that it was made with or those that it has now."""
     made = Selectable.of(runtime.runtime_id, runtime.configuration, runtime.created_by)
     now = replace(made, labels=tuple(sorted(runtime.labels.items())))
     return selects(made) or selects(now)
@@ -155,7 +155,7 @@ def _merged(
 
 
 def _judge(tested: api.TestedRun, events: list[RecordedEvent]) -> None:
-    """Say whether a run failed, and how long before that the rule fired first."""
+    """Return whether a run failed, and how long before that the rule fired first."""
     failures = [event for event in events if event.type == FAILED]
     if not failures:
         return

@@ -9,7 +9,7 @@ from services.runtime.readmodel.views import RuntimeView
 
 
 def may_write(view: RuntimeView) -> bool:
-    """Say whether the caller may write as the runtime's attempt."""
+    """Return whether the caller may write as the runtime's attempt."""
     caller = current_caller()
     mine = view.created is not None and view.created.actor == caller.actor
     return mine or caller.role in (Role.ADMIN, Role.LOCAL)

@@ -20,7 +20,7 @@ def all_processes() -> Iterator[ProcessInfo]:
 
 
 def has_environment(pid: int, entry: str) -> bool:
-    """Tell whether a process was started with `NAME=value` in its environment."""
+    """Return whether a process was started with `NAME=value` in its environment."""
     try:
         return entry.encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:

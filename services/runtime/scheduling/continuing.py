@@ -195,7 +195,7 @@ def _is_answered(one: TrialView, request: api.BeginAttemptRequest) -> bool:
 
 
 def _extends(one: TrialView, request: api.BeginAttemptRequest) -> bool:
-    """Tell whether the training is longer now than what is complete, or more is recorded of it."""
+    """Return whether the training is longer now than what is complete, or more is recorded of it."""
     if request.appends:
         return True
     situation, planned = one.state.situation, one.state.plan.total_steps

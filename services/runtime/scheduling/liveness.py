@@ -113,7 +113,7 @@ class Liveness:
         return self._contacts[key][rank] if known is not None and known.beat is not None else None
 
     def is_quiet(self, key: AttemptKey) -> bool:
-        """Tell whether a beat of an attempt is overdue, or none has come for a while since listening to it began."""
+        """Return whether a beat of an attempt is overdue, or none has come for a while since listening to it began."""
         now = self._clock()
         return any(policy.is_quiet(known, now) for known in self.instances(key).values())
 

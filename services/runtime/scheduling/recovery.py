@@ -97,7 +97,7 @@ class Recovery:
             log.warning("leftovers.telemetry_failed", extra={"attempt": str(key), "error": str(error)})
 
     def _is_own(self, key: AttemptKey, folder: Path) -> bool:
-        """Tell whether the folder of an attempt is where it should be, and no link to elsewhere."""
+        """Return whether the folder of an attempt is where it should be, and no link to elsewhere."""
         if files.is_confined(folder, self._data_dir):
             return True
         log.warning("leftovers.elsewhere", extra={"attempt": str(key), "path": str(folder)})

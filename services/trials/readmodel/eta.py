@@ -389,7 +389,7 @@ def _spread(times: StepTimes, steps: int, drift: float) -> float:
 
 
 def is_stalled(times: StepTimes, silent_seconds: float, evaluation_seconds: float | None = None) -> bool:
-    """Tell whether there has been no advance for too long. `evaluation_seconds`: the usual one, while it evaluates."""
+    """Return whether there has been no advance for too long. `evaluation_seconds`: the usual one, while it evaluates."""
     usual = step_seconds(times) or 0.0
     return silent_seconds > max(STALL_LEAST_SECONDS, STALL_FACTOR * usual, 3 * (evaluation_seconds or 0.0))
 

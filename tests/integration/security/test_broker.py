@@ -103,7 +103,7 @@ def fact(subject: str, step: int = 1) -> NewEvent:
 
 
 async def is_refused(connection: Connection, subject: str, body: bytes = b"") -> bool:
-    """Say whether the server lets nothing through: no answer, and no trace."""
+    """Return whether the server lets nothing through: no answer, and no trace."""
     try:
         await connection.request(subject, body, timeout_seconds=SILENCE_SECONDS)
     except LogUnavailable as error:

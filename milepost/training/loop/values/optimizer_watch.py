@@ -191,5 +191,5 @@ def _entries(gradient: Any) -> Any:
 
 
 def _has_closure(arguments: Any, keywords: Any) -> bool:
-    """Tell whether `step` was given a closure. Its first argument is the optimizer itself."""
+    """Return whether `step` was given a closure. Its first argument is the optimizer itself."""
     return keywords.get("closure") is not None or (len(arguments) > 1 and arguments[1] is not None)

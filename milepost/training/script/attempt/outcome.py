@@ -12,7 +12,7 @@ from milepost.training.process.worker import classify
 
 
 def outcome_of(ending: Ending) -> Finished:
-    """Tell what the end of a process means for what it did: Completed is what ends with status 0, nothing else."""
+    """Return what the end of a process means for what it did: Completed is what ends with status 0, nothing else."""
     said = Finished(outcome=facts.ATTEMPT_OUTCOME_COMPLETED, cause=common.EXIT_CAUSE_FINISHED)
     if ending.status is None:
         said.outcome, said.cause = facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_EXCEPTION
