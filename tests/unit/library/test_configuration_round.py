@@ -149,9 +149,14 @@ def test_what_is_typed_into_the_form_of_the_page_keeps_its_kind(typed: list[dict
         }
 
 
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _meant(text: str) -> Any:
     try:
-        value = json.loads(text)
+        # Python's reader takes `Infinity` and `NaN` for numbers; JSON and the page do not.
+        value = json.loads(text, parse_constant=_no_constant)
     except ValueError:
         return text
     return text if isinstance(value, dict | list) else value
