@@ -1,4 +1,4 @@
-"""`kill -9` of the runtime service, and of trainers, at random instants, while runtimes start, stop, resume and fail.
+"""`kill -9` of the runtime service, and of trainers, at random instants, while runtimes start, stop, resume, branch and fail.
 
 Afterwards every acknowledged command is in the log once, each runtime ended as commanded, no process is left, and no
 attempt was started twice. A few kills in every test run, twenty of each in `make test-faults`.
@@ -72,6 +72,8 @@ class User:
 
     def __init__(self, service: Service) -> None:
         self.acknowledged: list[str] = []
+        # Runs that others are branches of.
+        self.parents: list[str] = []
         self._channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{service.port}",
             [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)],
@@ -111,7 +113,7 @@ class User:
     async def close(self) -> None:
         await self._channel.close(None)
 
-    # --- what the five runtimes go through
+    # --- what the runtimes go through
 
     async def start(self, **parameters: Any) -> str:
         configuration = text(
@@ -156,6 +158,18 @@ class User:
         await self.command("ResumeRuntime", api.ResumeRuntimeRequest(name=name, configuration_changes_text=changes))
         return name, (await self.ended(name)).status, api.RUNTIME_STATUS_COMPLETED
 
+    async def is_branched(self) -> tuple[str, int, int]:
+        """Asked for while the service dies, there is one branch, and its snapshot is held for that one."""
+        parent = await self.start(steps=40)
+        await self.ended(parent)
+        request = api.BranchTrialRequest(name=f"{parent}/trials/1", step=20)
+        name = str((await self.command("BranchTrial", request)).runtime.name)
+        ended = await self.ended(name)
+        nodes = (await self.call("ListLineage", api.ListLineageRequest(name=name))).nodes
+        assert [node.name for node in nodes] == [parent, name]
+        self.parents.append(parent)
+        return name, ended.status, api.RUNTIME_STATUS_COMPLETED
+
 
 def kill_service(service: Service, chance: random.Random) -> bool:
     service.kill()
@@ -174,10 +188,10 @@ def kill_a_trainer(service: Service, chance: random.Random) -> bool:
 
 
 @asynccontextmanager
-async def five_runtimes_under_fire(
+async def runtimes_under_fire(
     tmp_path: Path, kills: int, pause: float, kill: Callable[[Service, random.Random], bool]
 ) -> AsyncIterator[tuple[User, Service, list[Any]]]:
-    """Kill again and again while five runtimes live; then let them end."""
+    """Kill again and again while six runtimes live, and what they are branches of; then let them end."""
     chance = random.Random(SEED)
     with running_nats(tmp_path / "nats") as nats:
         service = Service(nats, tmp_path / "data")
@@ -190,6 +204,7 @@ async def five_runtimes_under_fire(
                 user.fails,
                 user.is_stopped,
                 user.is_stopped_and_resumed,
+                user.is_branched,
             ]
             tasks = [asyncio.create_task(life()) for life in lives]
             hits = 0
@@ -208,9 +223,10 @@ async def five_runtimes_under_fire(
 async def check(
     tmp_path: Path, kills: int, pause: float, kill: Callable[[Service, random.Random], bool] = kill_service
 ) -> None:
-    async with five_runtimes_under_fire(tmp_path, kills, pause, kill) as (user, service, outcomes):
+    async with runtimes_under_fire(tmp_path, kills, pause, kill) as (user, service, outcomes):
         commands: Counter[str] = Counter()
-        for name, status, expected in outcomes:
+        completed = api.RUNTIME_STATUS_COMPLETED
+        for name, status, expected in [*outcomes, *((parent, completed, completed) for parent in user.parents)]:
             events = await user.events(name)
             story = "\n".join(f"{e.sequence} {e.trial} {e.actor} {e.message}" for e in events)
             assert status == expected, story
@@ -221,6 +237,8 @@ async def check(
             launches = [e.trial_event.attempt_launched.attempt for e in events if "attempt_launched" in e.type]
             assert launches == list(range(1, len(launches) + 1)), story
         assert commands == Counter(user.acknowledged)
+        listed = await user.call("ListRuntimes", api.ListRuntimesRequest())
+        assert listed.total_size == len(outcomes) + len(user.parents), "none was started twice"
         starts = {
             str(p): len(p.read_text().split()) for p in service.data_dir.glob("runtimes/*/trial-*/attempt-*/starts")
         }

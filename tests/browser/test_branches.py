@@ -1,0 +1,37 @@
+"""A branch on the page: begun from the list of snapshots, drawn behind its trunk, named where it came from."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import STEPS
+from tests.browser.pages import PATIENCE_SECONDS, Visit
+from tests.e2e.stack import StackProcess
+
+PATIENCE = PATIENCE_SECONDS * 1000
+
+
+def test_a_branch_is_begun_at_a_snapshot_and_drawn_behind_what_came_before_it(
+    stack: StackProcess, visit: Visit, walked: str
+) -> None:
+    page = visit.open(f"/{walked}?tab=snapshots")
+    row = page.locator(".snapshots tbody tr", has_text="400").first
+    expect(row).to_be_visible(timeout=PATIENCE)
+    row.get_by_role("button", name="Branch here").click()
+    page.get_by_role("dialog").locator("textarea").first.fill("step_seconds: 0.001")
+    page.get_by_role("button", name="Start the branch").click()
+
+    said = page.get_by_test_id("branched-from")
+    expect(said).to_contain_text("trial 1 at step 400, with step_seconds 0.001", timeout=PATIENCE)
+    name = page.url.partition("/runtimes/")[2]
+    stack.wait_for_end(f"runtimes/{name}")
+    expect(said.get_by_role("link")).to_have_attribute("href", f"/{walked}")
+    drawn = """() => {
+      const plot = document.querySelector('[data-key="train/loss"] .chart-body')?.plot
+      const steps = (column) => Array.from(plot.data[0]).filter((x, i) => plot.data[column][i] != null)
+      return plot && plot.data.length > 4 && [steps(1).at(0), steps(1).at(-1), steps(4).at(0), steps(4).at(-1)]
+    }"""
+    visit.open(f"/runtimes/{name}")
+    visit.until(f"JSON.stringify(({drawn})()) === '[1,400,401,{STEPS}]'", "the trunk is drawn, then its own steps")
+    visit.open(f"/{walked}?tab=snapshots")
+    expect(page.locator(".snapshots tbody tr", has_text="1 branch")).to_have_count(1, timeout=PATIENCE)
