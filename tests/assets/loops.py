@@ -109,6 +109,11 @@ def slow_snapshot(trial, flag):
             trial.maybe_snapshot(give)
 
 
+def forgets(trial):
+    for _ in range(3):
+        trial.log({"train/loss": 1.0})
+
+
 def fails(trial):
     def after(step):
         if step == 5:

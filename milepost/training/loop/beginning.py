@@ -76,8 +76,8 @@ class Beginning:
         origin = host.launch.origin_step
         if origin and position.step < origin:
             raise FailedPrecondition(
-                f"this run is a branch and begins at the snapshot of step {origin:,}, which its code has not restored: call "
-                "trial.restore(), or trial.restored_checkpoint() where another library saves, before the first step",
+                f"a branch begins at step {origin:,}: call trial.restore() before the first step, or "
+                "trial.restored_checkpoint() where another library saves",
                 reason="NOT_RESTORED",
             )
         self.is_done, self.says_first = True, False

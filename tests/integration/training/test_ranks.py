@@ -90,6 +90,42 @@ async def test_ranks_stop_at_one_step_and_go_on_as_if_nothing_had_been(trial: Tr
     assert losses == pytest.approx(await whole(trial, workers=0), rel=ROUNDING)
 
 
+async def test_a_branch_of_a_group_goes_on_bit_for_bit_as_its_parent_did(trial: TrialOnTest) -> None:
+    parameters = {"sharded": True}
+    await trial.create(parameters)
+    async with Writer(trial.connection, trial.runtime_id) as writer:
+        assert (await finish(await launch(trial, parameters))).last_step == STEPS
+    parent = writer.lineage("train/loss", await trial.state())
+    record = (await trial.state()).snapshots[0]
+    assert 0 < record.step < STEPS
+    origin = common.SnapshotOrigin(
+        runtime_id=trial.runtime_id, trial=1, attempt=record.attempt, snapshot_id=record.snapshot_id,
+        step=record.step, uri=record.uri, manifest_sha256=record.manifest_sha256,
+    )  # fmt: skip
+    branch = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
+    await branch.create(parameters, origin)
+    async with Writer(branch.connection, branch.runtime_id) as writer:
+        assert (await finish(await launch(branch, parameters))).last_step == STEPS
+    state = await branch.state()
+    assert state.lineage[0].first_step == record.step + 1
+    losses = writer.lineage("train/loss", state)
+    assert same_bits(losses, {step: loss for step, loss in parent.items() if step > record.step})
+
+
+async def test_code_that_does_not_restore_is_no_branch(trial: TrialOnTest) -> None:
+    """It would begin again from nothing under the numbers of a run that did not."""
+    origin = common.SnapshotOrigin(runtime_id="rt-0", trial=1, attempt=1, snapshot_id="step-000000000007-a1", step=7)
+    await trial.create({}, origin)
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await trial.launch("loops.py:forgets", {}, code=ASSETS)
+        attempt.start("trainer")
+        await attempt.wait(SECONDS)
+        ended = await attempt.ended()
+    assert ended.cause == common.EXIT_CAUSE_EXCEPTION, ended
+    assert ended.detail.startswith("FailedPrecondition: a branch begins at step 7: call trial.restore() before"), ended
+    assert not await trial.payloads(facts.AttemptStarted)
+
+
 async def test_a_stop_does_not_wait_for_data_that_no_rank_gets(trial: TrialOnTest, tmp_path: Path) -> None:
     parameters = {"trouble": "data", "flag": str(tmp_path / "flag")}
     await trial.create(parameters)

@@ -155,9 +155,10 @@ class TrialOnTest:
             actor="test",
         )
 
-    async def create(self, parameters: dict[str, Any]) -> None:
+    async def create(self, parameters: dict[str, Any], origin: common.SnapshotOrigin | None = None) -> None:
+        """Create the trial; with an origin it is a branch."""
         texts = {name: json.dumps(value) for name, value in parameters.items()}
-        await self.append(facts.TrialCreated(runtime_id=self.runtime_id, trial=1, parameters=texts))
+        await self.append(facts.TrialCreated(runtime_id=self.runtime_id, trial=1, parameters=texts, origin=origin))
 
     async def launch(
         self,
@@ -175,7 +176,7 @@ class TrialOnTest:
         """Launch the next attempt, from the newest snapshot if there is one."""
         state = await self.state()
         number = state.attempt + 1
-        snapshot = next(iter(domain.restorable_snapshots(state)), None)
+        snapshot = next(iter(domain.restorable_snapshots(state)), domain.origin_record(state))
         launched = facts.AttemptLaunched(attempt=number)
         directory = self.folder / self.runtime_id / "trial-1" / f"attempt-{number}"
         launch = AttemptLaunch(
@@ -201,6 +202,7 @@ class TrialOnTest:
             snapshot_storage_uri=(directory.parent / "snapshots").as_uri(),
             code_directory=str(code) if code else "",
             launch_event_id="launch",
+            origin_step=domain.origin_step(state),
             gpus=gpus,
         )
         if snapshot is not None:
