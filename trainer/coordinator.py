@@ -31,6 +31,8 @@ class AgreementCoordinator:
         self._stop: StopInstruction | None = None
         self._stopping = False
         self._snapshot = False
+        # Somebody asked for it.
+        self._requested = False
 
     def join(self, rank: int) -> None:
         """A rank is there."""
@@ -47,9 +49,10 @@ class AgreementCoordinator:
         self._stop = order
         self._begin()
 
-    def snapshot(self) -> None:
+    def snapshot(self, requested: bool = False) -> None:
         """Have all ranks take a snapshot."""
         self._snapshot = True
+        self._requested |= requested
         self._begin()
 
     def offer(self, rank: int, proposal: StopProposal) -> None:
@@ -80,7 +83,8 @@ class AgreementCoordinator:
             self._stopping = True
             order = InstanceInstruction(stop=StopInstruction(step=step, deadline_ms=self._stop.deadline_ms))
         else:
-            order = InstanceInstruction(snapshot=SnapshotInstruction(step=step))
+            order = InstanceInstruction(snapshot=SnapshotInstruction(step=step, requested=self._requested))
+        self._requested = False
         for rank in self._running():
             self._send(rank, order)
         self._begin()

@@ -28,6 +28,7 @@ from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
     InstanceInstruction,
     InstanceReport,
+    SnapshotInstruction,
     StopInstruction,
 )
 from milepost.domain import trial as domain
@@ -119,6 +120,9 @@ class Driver:
         self._connection: Connection | None = None
         self._stop: domain.StopOrder | None = None
         self._stop_event_id = ""
+        # Snapshots that were asked for until now, and the event that did so last.
+        self._snapshot_requests = 0
+        self._snapshot_event_id = ""
         self._killed = False
         self._memory_kills = memory_kills()
 
@@ -269,6 +273,9 @@ class Driver:
         )
         if self._stop_event_id and (stopping or ending or exiting):
             return self._stop_event_id
+        answers = (facts.SnapshotStarted, facts.SnapshotCommitted)
+        if isinstance(payload, answers) and payload.reason == facts.SNAPSHOT_REASON_REQUEST:
+            return self._snapshot_event_id or self._launch.launch_event_id
         return self._launch.launch_event_id
 
     def _on_drop(self, dropped: Dropped) -> None:
@@ -351,7 +358,12 @@ class Driver:
     def _on_change(self, state: domain.Trial, event: RecordedEvent) -> None:
         self._retention.apply(event)
         active = state.active
-        if active is None or active.attempt != self._key.attempt or active.stop is None or active.stop == self._stop:
+        if active is None or active.attempt != self._key.attempt:
+            return
+        if active.snapshot_requests > self._snapshot_requests:
+            self._snapshot_requests, self._snapshot_event_id = active.snapshot_requests, event.id
+            self._order_snapshot()
+        if active.stop is None or active.stop == self._stop:
             return
         self._stop, self._stop_event_id = active.stop, event.id
         if active.stop.mode == common.STOP_MODE_ABRUPT:
@@ -363,6 +375,12 @@ class Driver:
                 self._coordinator.stop(order)
             else:
                 self._instances.send(InstanceInstruction(stop=order))
+
+    def _order_snapshot(self) -> None:
+        if self._coordinator is not None:
+            self._coordinator.snapshot(requested=True)
+        else:
+            self._instances.send(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
 
     async def _wait_fenced(self) -> None:
         while self._journal is None:

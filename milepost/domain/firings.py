@@ -1,4 +1,4 @@
-"""What rules have found in one runtime, and who was told: the chain `events.<runtime>.rules`.
+"""What rules have found in one runtime, what they did and who was told: the chain `events.<runtime>.rules`.
 
 Whoever evaluates the rules, and however often: the id of an occurrence is the same each time, and this decider takes each
 once. Pure; facts are messages of `rule_events.proto`.
@@ -27,6 +27,8 @@ class Firings:
     settled: frozenset[str] = frozenset()
     # Notifications that were given up, and nobody asked for again.
     dead: frozenset[str] = frozenset()
+    # Actions of which it is said how they ended.
+    acted: frozenset[str] = frozenset()
     # Facts of types this version does not expect here.
     ignored: int = 0
 
@@ -57,12 +59,18 @@ def _retried(state: Firings, fact: facts.NotificationRetried) -> Firings:
     return replace(state, dead=state.dead - {fact.notification_id})
 
 
+def _acted(state: Firings, fact: facts.ActionTaken | facts.ActionFailed) -> Firings:
+    return replace(state, acted=state.acted | {fact.action_id})
+
+
 EVOLVE: dict[type[Message], Callable[[Firings, Any], Firings]] = {
     facts.RuleFired: _fired,
     facts.RuleCleared: _cleared,
     facts.NotificationDelivered: _delivered,
     facts.NotificationFailed: _failed,
     facts.NotificationRetried: _retried,
+    facts.ActionTaken: _acted,
+    facts.ActionFailed: _acted,
 }
 
 
@@ -98,6 +106,11 @@ class RecordFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordAction:
+    acted: facts.ActionTaken | facts.ActionFailed
+
+
+@dataclass(frozen=True, slots=True)
 class RetryNotification:
     retried: facts.NotificationRetried
 
@@ -114,6 +127,8 @@ def decide(state: Firings, command: object) -> list[Message]:
             return [] if delivered.notification_id in state.settled else [delivered]
         case RecordFailed(failed):
             return [] if failed.notification_id in state.settled | state.dead else [failed]
+        case RecordAction(acted):
+            return [] if acted.action_id in state.acted else [acted]
         case RetryNotification(retried):
             return [retried] if retried.notification_id in state.dead else []
     raise TypeError(f"not a command of this decider: {command!r}")

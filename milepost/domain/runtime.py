@@ -115,6 +115,9 @@ class Runtime:
     deleting: bool = False
     purge_remaining: tuple[str, ...] = ()
     purged: bool = False
+    # Labels that were set since, and those of the configuration that were taken away.
+    labels: tuple[tuple[str, str], ...] = ()
+    removed_labels: frozenset[str] = frozenset()
     # Facts of types this version does not expect here.
     ignored: int = 0
 
@@ -228,6 +231,13 @@ def _readiness_changed(state: Runtime, fact: facts.ReadinessChanged) -> Runtime:
     return replace(state, ready=fact.ready)
 
 
+def _labels_changed(state: Runtime, fact: facts.LabelsChanged) -> Runtime:
+    gone = frozenset(fact.removed_labels)
+    kept = {key: text for key, text in state.labels if key not in gone}
+    labels = tuple(sorted({**kept, **fact.labels}.items()))
+    return replace(state, labels=labels, removed_labels=(state.removed_labels | gone) - frozenset(fact.labels))
+
+
 EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.RuntimeRequested: _requested,
     facts.ResourcesPending: _pending,
@@ -243,6 +253,7 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.RuntimePurged: _purged,
     facts.HealthChanged: _health_changed,
     facts.ReadinessChanged: _readiness_changed,
+    facts.LabelsChanged: _labels_changed,
 }
 
 _BEFORE_RUNNING = frozenset({Phase.QUEUED, Phase.ALLOCATING, Phase.STARTING})
@@ -362,6 +373,12 @@ class ReportHealth:
 class ReportReadiness:
     ready: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRuntime:
+    labels: dict[str, str]
+    removed: frozenset[str] = frozenset()
 
 
 # --- decide ---------------------------------------------------------------------------------------------------------
@@ -537,6 +554,15 @@ def _report_readiness(state: Runtime, command: ReportReadiness) -> list[Message]
     return [facts.ReadinessChanged(ready=command.ready, reason=command.reason)]
 
 
+def _label(state: Runtime, command: LabelRuntime) -> list[Message]:
+    known = {**(state.configuration.labels if state.configuration is not None else {}), **dict(state.labels)}
+    kept = {key: text for key, text in known.items() if key not in state.removed_labels}
+    # What its code declares is not known here, so what is taken away is said once whether it is there or not.
+    removed = sorted(command.removed - state.removed_labels - frozenset(command.labels))
+    labels = {key: text for key, text in command.labels.items() if kept.get(key) != text}
+    return [facts.LabelsChanged(labels=labels, removed_labels=removed)] if labels or removed else []
+
+
 DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     RequestRuntime: _request,
     ReportPending: _report_pending,
@@ -552,6 +578,7 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     ReportPurged: _report_purged,
     ReportHealth: _report_health,
     ReportReadiness: _report_readiness,
+    LabelRuntime: _label,
 }
 
 _WHEN_DELETED: frozenset[type] = frozenset({ReportPurged, ReleaseResources, AbortRuntime, FailRuntime, CompleteRuntime})

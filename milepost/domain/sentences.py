@@ -109,6 +109,7 @@ FENCE_REASONS = Words(
         trial_facts.FENCE_REASON_POLICY: "another trial failed",
         trial_facts.FENCE_REASON_DELETED: "the runtime was deleted",
         trial_facts.FENCE_REASON_EXCESS: "it wrote more than an attempt may",
+        trial_facts.FENCE_REASON_ROLLED_BACK: "the trial goes on from an earlier snapshot",
     },
 )
 
@@ -119,8 +120,18 @@ LAUNCH_REASONS = Words(
         trial_facts.LAUNCH_REASON_FIRST: "",
         trial_facts.LAUNCH_REASON_RESUME: " on resume",
         trial_facts.LAUNCH_REASON_RETRY: " as a retry",
+        trial_facts.LAUNCH_REASON_ROLL_BACK: " by a roll back",
     },
 )
+
+# What a rule does, by the field of `Action`.
+ACTION_WORDS = {
+    "label": "label the run",
+    "snapshot": "have a snapshot taken",
+    "stop": "stop it",
+    "start": "start a run",
+    "roll_back": "roll it back",
+}
 
 OUTCOMES = Words(
     "ended with outcome",
@@ -398,6 +409,22 @@ def _attempt_ended(fact: trial_facts.AttemptEnded) -> str:
     return f"Attempt {fact.attempt} {OUTCOMES[fact.outcome]} at step {number(fact.last_step)}{_tail(fact.detail)}"
 
 
+def _roll_back_requested(fact: trial_facts.TrialRollBackRequested) -> str:
+    changes = _join([f"{name} {text}" for name, text in sorted(fact.parameters.items())])
+    skipped = f", passing over {number(fact.skip_batches)} batches" if fact.skip_batches else ""
+    return (
+        f"Roll back to the snapshot at step {number(fact.snapshot_step)} requested{_tail(changes, ', with ')}{skipped}"
+        f"{_tail(fact.reason)}"
+    )
+
+
+def _labels_changed(fact: runtime_facts.LabelsChanged) -> str:
+    said = [f"{key}={text}" for key, text in sorted(fact.labels.items())]
+    said += [f"no {key}" for key in sorted(fact.removed_labels)]
+    more = len(said) - LISTED_NAMES
+    return f"Labelled {', '.join(said[:LISTED_NAMES])}{f' and {more:,} more' if more > 0 else ''}"
+
+
 SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimeRequested: _requested,
     runtime_facts.ResourcesPending: _pending,
@@ -413,6 +440,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimePurged: _runtime_purged,
     runtime_facts.HealthChanged: lambda fact: f"Health is {HEALTHS[fact.health]}{_tail(fact.reason)}",
     runtime_facts.ReadinessChanged: lambda fact: f"{'Ready' if fact.ready else 'Not ready'}{_tail(fact.reason)}",
+    runtime_facts.LabelsChanged: _labels_changed,
     trial_facts.TrialCreated: lambda fact: (
         f"Trial {fact.trial} created"
         + _tail(", ".join(f"{name} {text}" for name, text in sorted(fact.searched_parameters.items())), " with ")
@@ -469,6 +497,8 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.AlertRaised: lambda fact: f"Alert: {fact.message}",
     trial_facts.ClusterStateObserved: lambda fact: f"Cluster: {fact.message or fact.state}",
     trial_facts.EnvironmentRecorded: _environment,
+    trial_facts.TrialSnapshotRequested: lambda fact: f"Snapshot requested{_tail(fact.reason)}",
+    trial_facts.TrialRollBackRequested: _roll_back_requested,
     rule_facts.RuleSet: lambda fact: f"Rule {fact.rule_id} set, revision {fact.revision}",
     rule_facts.RuleDisabled: lambda fact: f"Rule {fact.rule_id} disabled",
     rule_facts.RuleDeleted: lambda fact: f"Rule {fact.rule_id} deleted",
@@ -478,6 +508,10 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     rule_facts.NotificationRetried: lambda fact: f"Telling {fact.destination} of rule {fact.rule_id} again",
     rule_facts.NotificationFailed: lambda fact: (
         f"Could not tell {fact.destination} of rule {fact.rule_id}{_tail(fact.detail)}"
+    ),
+    rule_facts.ActionTaken: lambda fact: f"Rule {fact.rule_id} for {fact.owner}{_tail(fact.detail)}",
+    rule_facts.ActionFailed: lambda fact: (
+        f"Rule {fact.rule_id} could not {ACTION_WORDS.get(fact.kind, fact.kind)} for {fact.owner}{_tail(fact.detail)}"
     ),
     platform_facts.AccessObserved: _access,
     platform_facts.LogRegressionAccepted: lambda fact: (

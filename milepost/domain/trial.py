@@ -77,6 +77,14 @@ class StopOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class RollBackOrder:
+    """The trial goes on from an earlier snapshot as soon as the current attempt is over."""
+
+    snapshot_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The last word of an attempt."""
 
@@ -97,6 +105,11 @@ class Active:
     launch: facts.AttemptLaunched
     started: bool = False
     stop: StopOrder | None = None
+    roll_back: RollBackOrder | None = None
+    # Snapshots that it was asked for, whether the last one is still to come, and the id of that request.
+    snapshot_requests: int = 0
+    snapshot_wanted: bool = False
+    snapshot_request_id: str = ""
     # Set by AttemptEnded: it writes nothing more; the scheduler concludes.
     ending: Ending | None = None
     # Set by AttemptFenced: nothing it writes counts; the scheduler concludes.
@@ -130,6 +143,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned:
+    """What a roll back gave up: the steps after one, of this attempt and those before it."""
+
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotRecord:
     """A snapshot that was committed and not deleted."""
 
@@ -138,7 +159,7 @@ class SnapshotRecord:
     step: int
     uri: str
     manifest_sha256: str
-    # A later attempt went on from an earlier step.
+    # A later attempt went on from an earlier step, or is about to.
     superseded: bool = False
     epoch: int = 0
     batch: int = 0
@@ -182,12 +203,22 @@ class Trial:
     plan: Plan = Plan()
     # The snapshot of another trial at which this one begins. None: at nothing.
     origin: common.SnapshotOrigin | None = None
+    # Batches to pass over behind a snapshot, by its id.
+    skips: tuple[tuple[str, int], ...] = ()
+    # Requests of roll backs that were accepted, oldest first; empty texts are of those without an id.
+    roll_backs: tuple[str, ...] = ()
+    # By the last roll back. None: there was none.
+    abandoned: Abandoned | None = None
     # Events that had no right to be where they are; they changed nothing.
     ignored: int = 0
 
     @property
     def active(self) -> Active | None:
         return self.situation if isinstance(self.situation, Active) else None
+
+    def skip_of(self, snapshot_id: str) -> int:
+        """Return how many batches are passed over behind a snapshot."""
+        return dict(self.skips).get(snapshot_id, 0)
 
 
 initial = Trial()
@@ -390,11 +421,16 @@ def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
     trunk = cut_lineage(state.lineage, fact.attempt, fact.step)[:-1]
     record = SnapshotRecord(
         fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256,
+        superseded=state.active is not None and state.active.roll_back is not None,
         epoch=fact.epoch, batch=fact.batch, trunk=trunk,
     )  # fmt: skip
     place = bisect.bisect_right(state.snapshots, (record.step, record.attempt), key=lambda s: (s.step, s.attempt))
     snapshots = (*state.snapshots[:place], record, *state.snapshots[place:])
-    return replace(_stepped(state, fact), snapshots=snapshots)
+    return replace(_with_active(_stepped(state, fact), snapshot_wanted=False), snapshots=snapshots)
+
+
+def _snapshot_failed(state: Trial, fact: facts.SnapshotFailed) -> Trial:
+    return _with_active(_stepped(state, fact), snapshot_wanted=False)
 
 
 def _snapshot_deleted(state: Trial, fact: facts.SnapshotDeleted) -> Trial:
@@ -436,7 +472,40 @@ def _stop_requested(state: Trial, fact: facts.TrialStopRequested) -> Trial:
 
 def _resume_requested(state: Trial, fact: facts.TrialResumeRequested) -> Trial:
     reason = facts.LAUNCH_REASON_RESUME if state.attempt else facts.LAUNCH_REASON_FIRST
+    active = state.active
+    if active is not None and active.roll_back is not None:
+        reason = facts.LAUNCH_REASON_ROLL_BACK
     return replace(state, situation=Queued(reason, fact.snapshot_id), retries=0)
+
+
+def _snapshot_requested(state: Trial, fact: facts.TrialSnapshotRequested) -> Trial:
+    active = state.active
+    if active is None:
+        return state
+    return _with_active(
+        state,
+        snapshot_requests=active.snapshot_requests + 1,
+        snapshot_wanted=True,
+        snapshot_request_id=fact.request_id,
+    )
+
+
+def _roll_back_requested(state: Trial, fact: facts.TrialRollBackRequested) -> Trial:
+    skips = tuple(entry for entry in state.skips if entry[0] != fact.snapshot_id)
+    if fact.skip_batches:
+        skips = (*skips, (fact.snapshot_id, fact.skip_batches))
+    snapshots = tuple(replace(s, superseded=True) if s.step > fact.snapshot_step else s for s in state.snapshots)
+    state = replace(
+        state,
+        skips=skips,
+        snapshots=snapshots,
+        roll_backs=(*state.roll_backs, fact.request_id),
+        abandoned=Abandoned(state.attempt, fact.snapshot_step),
+    )
+    if state.active is not None:
+        order = RollBackOrder(fact.snapshot_id, fact.reason)
+        return _with_active(state, roll_back=order)
+    return replace(state, situation=Queued(facts.LAUNCH_REASON_ROLL_BACK, fact.snapshot_id), retries=0)
 
 
 def _completed(state: Trial, fact: facts.TrialCompleted) -> Trial:
@@ -485,7 +554,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.EvaluationCompleted: _evaluation_completed,
     facts.SnapshotStarted: _stepped,
     facts.SnapshotCommitted: _snapshot_committed,
-    facts.SnapshotFailed: _stepped,
+    facts.SnapshotFailed: _snapshot_failed,
     facts.SnapshotDeleted: _snapshot_deleted,
     facts.SnapshotHeld: _snapshot_held,
     facts.SnapshotLetGo: _snapshot_let_go,
@@ -500,6 +569,8 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.AlertRaised: _alert_raised,
     facts.ClusterStateObserved: _unchanged,
     facts.EnvironmentRecorded: _unchanged,
+    facts.TrialSnapshotRequested: _snapshot_requested,
+    facts.TrialRollBackRequested: _roll_back_requested,
 }
 
 
@@ -619,6 +690,35 @@ class ResumeTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestSnapshot:
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackTrial:
+    snapshot_id: str
+    # What changes of the parameters. JSON scalars as text.
+    parameters: dict[str, str]
+    # Beside those that are passed over behind this snapshot already.
+    skip_batches: int = 0
+    reason: str = ""
+    request_id: str = ""
+    # Only while `step` is a step of this attempt. 0: whose ever it is.
+    step: int = 0
+    attempt: int = 0
+    # Refused where it was rolled back so often already. 0: any number.
+    max_times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The attempt is over because of a roll back: the next one goes on from the snapshot."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceAttempt:
     """Another process goes on with the run of a script, whose attempt before is dead and has not said its end."""
 
@@ -725,6 +825,7 @@ def _launch(state: Trial, command: LaunchAttempt) -> list[Message]:
         appends=command.appends,
     )
     if command.snapshot is not None:
+        launched.skip_batches = state.skip_of(command.snapshot.snapshot_id)
         launched.snapshot_id = command.snapshot.snapshot_id
         launched.snapshot_step = command.snapshot.step
         launched.snapshot_uri = command.snapshot.uri
@@ -829,6 +930,7 @@ def _stop(state: Trial, command: StopTrial) -> list[Message]:
     )
     if isinstance(situation, Active):
         known = situation.stop
+        # Also one that is to go on elsewhere: a stop wins.
         no_stronger = known is not None and (
             known.mode == common.STOP_MODE_ABRUPT or command.mode != common.STOP_MODE_ABRUPT
         )
@@ -864,6 +966,82 @@ def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
                 reason="SNAPSHOT_SUPERSEDED",
             )
     return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
+
+
+def _request_snapshot(state: Trial, command: RequestSnapshot) -> list[Message]:
+    active = state.active
+    if active is None or not active.may_write or not active.started:
+        raise FailedPrecondition(
+            f"{_label(state)} is {describe(state)}, and no attempt of it trains: there is nothing new to save",
+            reason="NOT_TRAINING",
+        )
+    if active.stop is not None or active.roll_back is not None:
+        raise FailedPrecondition(f"{_label(state)}: attempt {active.attempt} is being ended", reason="TRIAL_STOPPING")
+    if active.snapshot_wanted or (command.request_id and command.request_id == active.snapshot_request_id):
+        return []
+    return [facts.TrialSnapshotRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)]
+
+
+def _roll_back(state: Trial, command: RollBackTrial) -> list[Message]:
+    active = state.active
+    if command.request_id and command.request_id in state.roll_backs:
+        return []
+    named = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
+    if named is None:
+        raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+    if named.superseded:
+        raise FailedPrecondition(
+            f"{_label(state)}: {command.snapshot_id} was superseded by a later attempt", reason="SNAPSHOT_SUPERSEDED"
+        )
+    if command.attempt and not _is_step_of(state, command.step, command.attempt):
+        raise FailedPrecondition(
+            f"{_label(state)}: step {command.step} of attempt {command.attempt} is abandoned already",
+            reason="STEPS_ABANDONED",
+        )
+    if active is not None and active.stop is not None:
+        raise FailedPrecondition(
+            f"{_label(state)} is stopping; roll it back when it is stopped", reason="TRIAL_STOPPING"
+        )
+    if command.snapshot_id == _goes_back_to(state):
+        return []
+    if command.max_times and len(state.roll_backs) >= command.max_times:
+        times = "once" if command.max_times == 1 else f"{command.max_times} times"
+        raise FailedPrecondition(f"{_label(state)} was rolled back {times} already", reason="ROLLED_BACK_OFTEN")
+    return [
+        facts.TrialRollBackRequested(
+            snapshot_id=named.snapshot_id,
+            snapshot_step=named.step,
+            attempt=active.attempt if active is not None else 0,
+            parameters=command.parameters,
+            skip_batches=state.skip_of(named.snapshot_id) + command.skip_batches,
+            reason=command.reason,
+            request_id=command.request_id,
+        )
+    ]
+
+
+def _goes_back_to(state: Trial) -> str:
+    """Return the id of the snapshot that the next attempt is to go back to; empty: it is not to."""
+    active, situation = state.active, state.situation
+    if active is not None:
+        return active.roll_back.snapshot_id if active.roll_back is not None else ""
+    queued = isinstance(situation, Queued) and situation.reason == facts.LAUNCH_REASON_ROLL_BACK
+    return situation.snapshot_id if isinstance(situation, Queued) and queued else ""
+
+
+def _is_step_of(state: Trial, step: int, attempt: int) -> bool:
+    """Return whether an attempt owns a step, and will go on owning it."""
+    abandoned = state.abandoned
+    if abandoned is not None and attempt <= abandoned.attempt and step > abandoned.step:
+        return False
+    return owner_of(state.lineage, step) == attempt
+
+
+def _go_on(state: Trial, command: GoOn) -> list[Message]:
+    active = _concludable(state, command.attempt)
+    if active is None or active.roll_back is None:
+        return []
+    return [facts.TrialResumeRequested(snapshot_id=active.roll_back.snapshot_id)]
 
 
 def _replace_attempt(state: Trial, command: ReplaceAttempt) -> list[Message]:
@@ -1000,9 +1178,9 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.SnapshotCommitted: lambda state, active, payload: any(
         s.snapshot_id == payload.snapshot_id for s in state.snapshots
     ),
-    # One at which another runtime began is kept.
-    facts.SnapshotDeleted: lambda state, active, payload: all(
-        s.snapshot_id != payload.snapshot_id or s.held_by for s in state.snapshots
+    # One at which another runtime began is kept, and what a roll back goes on from is not made room of.
+    facts.SnapshotDeleted: lambda state, active, payload: (
+        active.roll_back is not None or all(s.snapshot_id != payload.snapshot_id or s.held_by for s in state.snapshots)
     ),
 }
 
@@ -1016,6 +1194,9 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     MarkStopped: _mark_stopped,
     StopTrial: _stop,
     ResumeTrial: _resume,
+    RequestSnapshot: _request_snapshot,
+    RollBackTrial: _roll_back,
+    GoOn: _go_on,
     ReplaceAttempt: _replace_attempt,
     ReportInstanceHealth: _report_instance_health,
     RecordInstanceExit: _record_instance_exit,

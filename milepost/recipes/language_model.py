@@ -263,10 +263,17 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot."""
+        """Go on from a snapshot, with the learning rate that this run was given: a roll back may have changed it."""
+        given = self.schedule.base_lrs
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.schedule.base_lrs == given:
+            return
+        for group, before, rate in zip(self.optimizer.param_groups, self.schedule.base_lrs, given, strict=True):
+            group["lr"] *= rate / before
+            group["initial_lr"] = rate
+        self.schedule.base_lrs = given
 
     def run(
         self, trial: milepost.Trial, loader: Loader, held_out: Loader, *, epochs: int, eval_every: int, clip_norm: float

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 from milepost import names, series_names
 from milepost.api.config.v1 import rule_pb2 as rules
+from milepost.configuration import DURATION_PARAMETERS, parse_text, scalar_text
 from milepost.domain.runtime import Phase, Status
 from milepost.errors import InvalidArgument, Violation
 from milepost.eventlog import codec
@@ -23,6 +25,15 @@ DEFAULT_FIRINGS = 10
 MAX_WINDOW = 1_000
 MIN_WINDOW = 8
 MAX_POINTS = 1_000_000
+MAX_LABELS = 64
+MAX_LABEL_TEXT = 256
+MAX_REMOVED = 250
+MAX_TEMPLATE_BYTES = 64 << 10
+MAX_PARAMETERS = 100
+MAX_FACTOR = 1e6
+MAX_BATCHES = 1_000_000_000
+DEFAULT_ROLL_BACKS = 3
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}")
 GRADIENT = "train/grad_norm"
 PACE = "system/steps_per_second"
 # Words of a status or a phase, as a rule may name them.
@@ -111,8 +122,16 @@ def checked(
     if len(rule.actions) > MAX_ACTIONS:
         fields.refuse("actions", f"must be at most {MAX_ACTIONS}")
     for at, action in enumerate(rule.actions):
-        if action.WhichOneof("kind") is None:
-            fields.refuse(f"actions[{at}]", "must be notify; this version carries out no other action")
+        kind = action.WhichOneof("kind")
+        if kind is None:
+            fields.refuse(f"actions[{at}]", f"must be one of {', '.join(ACTIONS)}")
+        elif kind == "start" and parse_selector is None:
+            fields.refuse(
+                f"actions[{at}].start", "is for a rule of its own: a run that brings its rules starts no others"
+            )
+        else:
+            getattr(action, kind).SetInParent()
+            ACTIONS[kind](Fields(getattr(action, kind), f"{path}actions[{at}].{kind}.", violations))
     _check_detector(rule.detector, fields, violations, path)
     if violations:
         raise InvalidArgument(violations)
@@ -254,6 +273,76 @@ CHECKS: dict[str, Callable[[Fields], None]] = {
     "estimated_end": _estimated_end,
     "gpu_idle": _gpu_idle,
     "disk_filling": _disk_filling,
+}
+
+
+def _label(fields: Fields) -> None:
+    message = fields.message
+    if not message.set and not message.remove:
+        fields.refuse("set", "must have a label, or remove one")
+    if len(message.set) > MAX_LABELS or len(message.remove) > MAX_LABELS:
+        fields.refuse("set", f"must be at most {MAX_LABELS} labels, as remove")
+    for key, text in sorted(message.set.items()):
+        if not _LABEL.fullmatch(key) or len(text) > MAX_LABEL_TEXT or not series_names.is_printable(text):
+            fields.refuse(
+                "set", f"{key[:80]!r} is no label: 1 to 63 letters, digits, _ . / -, and up to 256 characters"
+            )
+        elif key in message.remove:
+            fields.refuse("remove", f"{key!r} is set, too")
+    for key in message.remove:
+        if not 1 <= len(key) <= MAX_REMOVED:
+            fields.refuse("remove", f"a key has 1 to {MAX_REMOVED} characters")
+
+
+def _start(fields: Fields) -> None:
+    fields.message.ClearField("resolved_text")
+    template = fields.message.WhichOneof("template")
+    if template is None:
+        fields.refuse("configuration_text", "is required, or runtime")
+    elif template == "runtime" and names.match_runtime(fields.message.runtime) is None:
+        fields.refuse("runtime", names.refused(fields.message.runtime, names.RUNTIME_FORM))
+    elif len(fields.message.configuration_text.encode()) > MAX_TEMPLATE_BYTES:
+        fields.refuse("configuration_text", f"must be at most {MAX_TEMPLATE_BYTES:,} bytes")
+
+
+def _roll_back(fields: Fields) -> None:
+    message = fields.message
+    fields.number("margin_steps", 0, 0, MAX_BATCHES)
+    fields.number("skip_batches", 0, 0, MAX_BATCHES)
+    fields.number("max_times", DEFAULT_ROLL_BACKS, 1, MAX_FIRINGS)
+    if len(message.parameters) > MAX_PARAMETERS or len(message.factors) > MAX_PARAMETERS:
+        fields.refuse("parameters", f"must be at most {MAX_PARAMETERS}, as factors")
+    for name, text in sorted(message.parameters.items()):
+        if not is_scalar(name, text):
+            fields.refuse(
+                "parameters", f"{name[:80]!r}: {text[:80]!r} is no value as it would stand in a configuration"
+            )
+        elif name in DURATION_PARAMETERS:
+            fields.refuse("parameters", f"{name!r} says how long to train, which a roll back does not change")
+        elif name in message.factors:
+            fields.refuse("factors", f"{name[:80]!r} is in parameters, too")
+    for name, factor in sorted(message.factors.items()):
+        if not 0 < factor <= MAX_FACTOR:
+            fields.refuse("factors", f"{name[:80]!r} must be above 0 and at most {MAX_FACTOR:,.0f}")
+
+
+def is_scalar(name: str, text: str) -> bool:
+    """Return whether a text is the value of one parameter, as it would stand in a configuration."""
+    try:
+        read = parse_text(f"{scalar_text(name)}: {text}")
+    except InvalidArgument:
+        return False
+    return list(read) == [name] and isinstance(read[name], str | int | float | bool)
+
+
+# One for each member of the closed set of actions. Whether a destination is known says the file of the operator.
+ACTIONS: dict[str, Callable[[Fields], None]] = {
+    "notify": lambda fields: None,
+    "label": _label,
+    "snapshot": lambda fields: None,
+    "stop": lambda fields: None,
+    "start": _start,
+    "roll_back": _roll_back,
 }
 
 

@@ -221,6 +221,15 @@ class TokenStore:
             raise InvalidToken
         return self._identity(token)
 
+    def holder(self, name: str) -> Identity:
+        """Say who has a name: whoever holds the live token of that name. Raises as `verify`."""
+        self._reload()
+        now = self._clock()
+        found = [token for token in self._tokens.values() if token.name == name and token.is_live(now)]
+        if len(found) != 1:
+            raise InvalidToken
+        return self._identity(found[0])
+
     def _identity(self, token: Token) -> Identity:
         if not token.is_live(self._clock()):
             raise InvalidToken

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from milepost.errors import (
 )
 from milepost.security.tokens import Identity, InvalidToken, Role, TokenError, Verifier
 from services.access.authorization import (
+    ON_BEHALF,
     RUNTIMES,
     TRIALS,
     Kind,
@@ -77,6 +78,14 @@ REQUEST_SECONDS = 10.0
 MAX_AWAITED = 4_000
 MAX_AWAITED_PER_CALLER = 200
 
+# Of a service: in whose name it calls, and the id of the event behind the call.
+ON_BEHALF_OF = "mp-on-behalf-of"
+BECAUSE_OF = "mp-because-of"
+UNVERIFIED = "unverified:"
+RULE_SERVICE_UNVERIFIED = f"{UNVERIFIED}service:rules"
+# As of tokens; no name that Milepost gives is one.
+_TOKEN_NAME = re.compile(r"^(?!anonymous@loopback$)[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
+_EVENT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _LOCAL_USER = re.compile(r"^local:[A-Za-z0-9._-]{1,64}$")
 _SERVICE = re.compile(r"^service:[a-z]{1,32}$")
 _PEER = re.compile(r"^[0-9A-Fa-f:.\[\]]{1,64}$")
@@ -123,6 +132,8 @@ class Caller:
     verified: bool
     identity: Identity
     peer: str = ""
+    # Id of the event that brought the call about: of a service that calls in somebody's name. Empty: none.
+    cause: str = ""
 
     @property
     def max_active_runtimes(self) -> int:
@@ -134,7 +145,7 @@ def anonymous(claimed: str = "") -> Caller:
     if _LOCAL_USER.fullmatch(claimed):
         actor = claimed
     elif claimed:
-        actor = "unverified:" + re.sub(r"[^A-Za-z0-9._@:-]", "?", claimed)[:64]
+        actor = UNVERIFIED + re.sub(r"[^A-Za-z0-9._@:-]", "?", claimed)[:64]
     else:
         actor = ANONYMOUS
     return Caller(actor, Role.LOCAL, False, Identity(actor, Role.LOCAL, max_active_runtimes=1 << 31))
@@ -187,6 +198,40 @@ class Authenticator:
         actor = claimed if identity.role is Role.SERVICE and _SERVICE.fullmatch(claimed) else identity.actor
         return Caller(actor, identity.role, True, identity)
 
+    def in_name_of(self, caller: Caller, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+        """Say in whose name a service calls, and because of what: what that one may do now counts, and nothing else.
+
+        Of anybody but a service what is claimed here says nothing.
+
+        Raises:
+            PermissionDenied: nobody of that name has a valid token, or services do not call this in others' names.
+            Unavailable: tokens cannot be verified now.
+        """
+        values = {key: value for key, value in metadata if isinstance(value, str)}
+        owner = values.get(ON_BEHALF_OF, "")
+        is_service = caller.verified and caller.role is Role.SERVICE
+        # Where no token is asked for, a service without one is as good as whoever it names.
+        if not owner or not (is_service or (not self._required and caller.actor == RULE_SERVICE_UNVERIFIED)):
+            return caller
+        if method not in ON_BEHALF:
+            raise PermissionDenied(f"no service calls {method} in the name of others", reason="NOT_ON_BEHALF")
+        cause = values.get(BECAUSE_OF, "")
+        cause = cause if _EVENT_ID.fullmatch(cause) else ""
+        if not is_service or (not self._required and not _TOKEN_NAME.fullmatch(owner)):
+            return replace(anonymous("" if owner == ANONYMOUS else owner.removeprefix(UNVERIFIED)), cause=cause)
+        try:
+            if self._verifier is None:
+                raise InvalidToken
+            identity = self._verifier.store.holder(owner)
+        except InvalidToken as error:
+            raise PermissionDenied(
+                f"{owner[:80]} has no valid token, so nothing is done in this name", reason="OWNER_UNKNOWN"
+            ) from error
+        except TokenError as error:
+            log.error("tokens.unreadable", extra={"problem": str(error)})
+            raise Unavailable("tokens cannot be verified now", reason="TOKENS_UNREADABLE") from error
+        return Caller(identity.actor, identity.role, True, identity, cause=cause)
+
     def verify(self, authorization: str) -> Identity:
         """Verify the value of an `authorization` header. Raises as `identify` does."""
         scheme, _, token = authorization.partition(" ")
@@ -237,6 +282,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         caller: Caller | None = None
         try:
             caller = self._authenticator.identify(metadata)
+            caller = self._authenticator.in_name_of(caller, method, metadata)
             handler = await continuation(handler_call_details)
             if handler is None:
                 # An unknown method: whoever is known may be told so.
@@ -283,7 +329,9 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         self, error: MilepostError, method: str, caller: Caller | None, metadata: tuple[tuple[str, str | bytes], ...]
     ) -> grpc.RpcMethodHandler:
         async def refuse(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            self.observe_refusal(error, method, caller, "", _peer(context, metadata))
+            owner = next((text for key, text in metadata if key == ON_BEHALF_OF), "")
+            resource = f"tokens/{owner!s:.80}" if error.reason == "OWNER_UNKNOWN" else ""
+            self.observe_refusal(error, method, caller, resource, _peer(context, metadata))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))  # type: ignore[attr-defined]
             yield b""
 
@@ -311,7 +359,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         if isinstance(request, Message):
             check_well_formed(request)
         peer = _peer(context, call.metadata)
-        caller = Caller(call.caller.actor, call.caller.role, call.caller.verified, call.caller.identity, peer)
+        caller = replace(call.caller, peer=peer)
         resources = resources_of(call.rule, request) if hasattr(request, "DESCRIPTOR") else []
         resource = ",".join(resources)[:256]
         try:

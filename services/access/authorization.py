@@ -83,6 +83,9 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "WatchEvents": _read("parent"),
     RUNTIMES + "StopTrial": _command(Role.OPERATOR),
     RUNTIMES + "ResumeTrial": _command(Role.OPERATOR),
+    RUNTIMES + "LabelRuntime": _command(Role.OPERATOR),
+    RUNTIMES + "SnapshotTrial": _command(Role.OPERATOR),
+    RUNTIMES + "RollBackTrial": _command(Role.OPERATOR),
     AUDIT + "ReplayEvents": _export("parent"),
     AUDIT + "GetStateAt": _read("name"),
     AUDIT + "DiffStates": _read("name"),
@@ -135,6 +138,12 @@ RULES: dict[str, Rule] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _read(),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _read(),
 }
+
+# What actions of rules come to: what a service may call in the name of somebody who may call it.
+ON_BEHALF = frozenset(
+    RUNTIMES + name
+    for name in ("StartRuntime", "StopRuntime", "StopTrial", "LabelRuntime", "SnapshotTrial", "RollBackTrial")
+)
 
 _RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 

@@ -106,6 +106,25 @@ FIELDS: dict[str, dict[str, Any]] = {
     "ListRules.runtime": {"type": "string", "pattern": f"^(?:runtimes/{_ID})?$"},
     "ListFirings.runtime": {"type": "string", "pattern": f"^(?:runtimes/{_ID})?$"},
     **rule_fields(_KEY, _NAME, _text(200)),
+    "LabelRuntime.labels": {
+        "type": "object",
+        "maxProperties": 64,
+        "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$"},
+        "additionalProperties": _text(256),
+    },
+    "removed_labels": {"type": "string", "maxLength": 250},
+    "before_step": {**_SEQUENCE, "minimum": 1, "description": "Or snapshot_id: one of them"},
+    "RollBackTrial.snapshot_id": {"type": "string", "minLength": 1},
+    "RollBackTrial.attempt": {**_page(2**31 - 1), "description": "With before_step"},
+    "RollBackTrial.margin_steps": {**_whole(0, 1_000_000_000), "description": "With before_step"},
+    "RollBackTrial.skip_batches": _whole(0, 1_000_000_000),
+    "RollBackTrial.max_times": _page(1_000),
+    "factors": {
+        "type": "object",
+        "propertyNames": {"maxLength": 250},
+        "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+    },
+    "RollBackTrial.parameters_text": _yaml("Parameters to change by name, as YAML or JSON"),
     "configuration_text": _yaml("The configuration as YAML or JSON", shortest=1),
     "configuration_changes_text": _yaml("YAML or JSON, laid over the configuration"),
 }
@@ -119,6 +138,7 @@ LISTS: dict[str, dict[str, Any]] = {
     "ExportSeries.keys": {"maxItems": 100},
     "CheckDeterminism.keys": {"maxItems": 100},
     "CompareTrials.names": {"minItems": 2, "maxItems": 10, "uniqueItems": True},
+    "LabelRuntimeRequest.removed_labels": {"maxItems": 64},
     **RULE_LISTS,
 }
 REQUIRED = frozenset(

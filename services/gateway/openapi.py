@@ -52,6 +52,7 @@ RULE_FILE = "milepost/api/config/v1/rule.proto"
 EITHER = {
     START: ("configuration", "configuration_text"),
     "RuntimeService.BranchTrial": ("step", "snapshot_id"),
+    "RuntimeService.RollBackTrial": ("before_step", "snapshot_id"),
     "RuleService.TestRule": ("rule", "name"),
 }
 STARTS = (START, "RuntimeService.CloneRuntime", "RuntimeService.BranchTrial")
@@ -279,6 +280,9 @@ def _required(message: Descriptor, name: str) -> list[str]:
 
 
 def _body_value_schema(route: Route, field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
+    if is_map(field):
+        bounds = bounds_of(_method(route), _message_of(field), field.name)
+        return bounds or {"type": "object", "additionalProperties": _value_schema(map_value(field), schemas)}
     schema = _input_schema(route, field, schemas)
     if not is_repeated(field):
         return schema

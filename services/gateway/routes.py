@@ -117,6 +117,7 @@ ROUTES: tuple[Route, ...] = (
     _command(
         "/runtimes/{runtime}:clone", "RuntimeService.CloneRuntime", "Start a copy of a runtime", {"name": RUNTIME}
     ),
+    _command("/runtimes/{runtime}:label", "RuntimeService.LabelRuntime", "Label a runtime anew", {"name": RUNTIME}),
     _command(
         "/runtimes/{runtime}:previewStop", "RuntimeService.PreviewStop", "Say what a stop would lose", {"name": RUNTIME}
     ),
@@ -155,6 +156,20 @@ ROUTES: tuple[Route, ...] = (
     _command("/runtimes/{runtime}/trials/{trial}:stop", "RuntimeService.StopTrial", "Stop a trial", {"name": TRIAL}),
     _command(
         "/runtimes/{runtime}/trials/{trial}:resume", "RuntimeService.ResumeTrial", "Resume a trial", {"name": TRIAL}
+    ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:snapshot",
+        "RuntimeService.SnapshotTrial",
+        "Have a trial take a snapshot",
+        {"name": TRIAL},
+    ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:rollBack",
+        "RuntimeService.RollBackTrial",
+        "Have a trial go on from an earlier snapshot",
+        {"name": TRIAL},
+        # It reads the snapshot.
+        seconds=120.0,
     ),
     _read(
         "/runtimes/{runtime}/trials",

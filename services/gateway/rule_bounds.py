@@ -26,6 +26,10 @@ def _whole(lowest: int, highest: int) -> dict[str, Any]:
     return {"type": "integer", "format": "int32", "minimum": lowest, "maximum": highest}
 
 
+def _long(lowest: int, highest: int) -> dict[str, Any]:
+    return {"type": "integer", "format": "int64", "minimum": lowest, "maximum": highest}
+
+
 def _above(lowest: float, highest: float) -> dict[str, Any]:
     return {"type": "number", "exclusiveMinimum": lowest, "maximum": highest}
 
@@ -74,11 +78,29 @@ def rule_fields(key: dict[str, Any], trial: dict[str, Any], name: dict[str, Any]
         "EstimatedEnd.after_seconds": _above(0, 1e9),
         "GpuIdle.below_percent": _number(0, 100),
         "DiskFilling.above_percent": _number(0, 99.999),
+        "Label.set": {
+            "type": "object",
+            "maxProperties": 64,
+            "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$"},
+            "additionalProperties": {"type": "string", "maxLength": 256},
+        },
+        "Label.remove": {"type": "string", "minLength": 1, "maxLength": 250},
+        "Start.runtime": {"type": "string"},
+        "RollBack.margin_steps": _long(0, 1_000_000_000),
+        "RollBack.parameters": {"type": "object", "maxProperties": 100, "additionalProperties": {"type": "string"}},
+        "RollBack.factors": {
+            "type": "object",
+            "maxProperties": 100,
+            "additionalProperties": _above(0, 1e6),
+        },
+        "RollBack.skip_batches": _long(0, 1_000_000_000),
+        "RollBack.max_times": _whole(0, 100),
     }
 
 
 RULE_LISTS: dict[str, dict[str, Any]] = {
     "Rule.actions": {"maxItems": 10},
+    "Label.remove": {"maxItems": 64},
     "StateEntered.states": {"minItems": 1, "maxItems": len(Status) + len(Phase)},
 }
 RULE_REQUIRED = frozenset(

@@ -21,7 +21,8 @@ CODEC = Codec(
     [
         *(RuntimeHistory, TrialHistory, Cut),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
-        *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
+        *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
+        *(trial.SnapshotRecord, trial.Plan),
         *(KeepBest, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity, SnapshotOrigin),
     ]
 )

@@ -25,6 +25,10 @@ from services.access.guard import Access
 from services.lease import Lease
 from services.log_guard import guarded
 from services.readmodel.checkpoints import CheckpointStore
+from services.rules.actions.backlog import Due
+from services.rules.actions.commands import Commands, recorded
+from services.rules.actions.commands import Outcome as Done
+from services.rules.actions.executor import Executor
 from services.rules.checkpointing import CODEC
 from services.rules.curves import StoredCurves
 from services.rules.deliveries.destinations import Destinations
@@ -82,6 +86,10 @@ class Application(Assembled):
         self._tasks: list[asyncio.Task[None]] = []
         self._dead_letters = observability.counter("milepost.rules.undelivered", "Notifications that were given up")
         self._dead_letters.add(0)
+        self._refused_actions = observability.counter(
+            "milepost.rules.actions.failed", "Actions of rules that were refused or given up"
+        )
+        self._refused_actions.add(0)
 
     async def _start(self) -> None:
         """Connect, read which rules there are, and listen.
@@ -110,6 +118,8 @@ class Application(Assembled):
         transports = Transports(options.egress, options.page)
         dispatcher = Dispatcher(self.ledger.outbox, destinations.read, transports.send, self._settle)
         notifications = Notifications(self.ledger, destinations, transports.send, dispatcher.tried)
+        commands = Commands(runtimes, options.own_metadata)
+        executor = Executor(self.ledger.backlog, commands.carry_out, self._settle_action)
         access_log = AccessLog(event_log, "/services/rules")
         tasks = self.supervision
         await parts.enter_async_context(guarded(event_log, options.data_dir, tasks))
@@ -120,13 +130,15 @@ class Application(Assembled):
             ("ledger", self.ledger.follow),
             ("evaluator", self.evaluator.run),
             ("deliveries", dispatcher.run),
+            ("actions", executor.run),
         )
         for name, run in running:
             self._tasks.append(await parts.enter_async_context(tasks.running(name, run)))
         await parts.enter_async_context(access_log.running(tasks))
 
         def register(server: grpc.aio.Server) -> None:
-            add_RuleServiceServicer_to_server(RuleService(self.ledger, curves, trial, notifications), server)
+            service = RuleService(self.ledger, curves, trial, notifications, commands.resolve, executor.tried)
+            add_RuleServiceServicer_to_server(service, server)
 
         async def check() -> str | None:
             return self.supervision.problem() if connection.is_connected else "not connected to the event log"
@@ -142,6 +154,13 @@ class Application(Assembled):
             self._dead_letters.add(1)
         command = ended(told, outcome, tries)
         await self.ledger.record(told.runtime_id, command, told.cause)
+
+    async def _settle_action(self, due: Due, outcome: Done, tries: int) -> None:
+        """Record how an action ended."""
+        if not outcome.taken:
+            self._refused_actions.add(1)
+        await self.ledger.record(due.runtime_id, recorded(due, outcome, tries), due.cause)
+        await self.ledger.settled(due.runtime_id)
 
     async def run_until(self, stopped: Awaitable[None]) -> None:
         """Return when something says stop, or raise what made a part of the service end."""

@@ -25,7 +25,8 @@ CODEC = Codec(
         *(Nothing, Window, Row, Spread, Best, Rhythm, Steps),
         *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
-        *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
+        *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
+        *(trial.SnapshotRecord, trial.Plan),
         *(RuntimeConfiguration, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
         *(SnapshotOrigin, Branch),
     ]

@@ -39,6 +39,7 @@ from milepost.ids import new_event_id
 from milepost.installation import observability
 from milepost.rules import of_runs
 from services.readmodel.waiting import Waiters
+from services.rules.actions.backlog import Backlog
 from services.rules.deliveries.outbox import Outbox
 from services.rules.evaluation.own import own_rules
 
@@ -107,6 +108,7 @@ class Ledger:
         # Those of them, and of older ones, that are not over.
         self._open: OrderedDict[str, api.Firing] = OrderedDict()
         self.outbox = Outbox()
+        self.backlog = Backlog()
 
     # --- folding
 
@@ -180,12 +182,26 @@ class Ledger:
             case facts.NotificationRetried():
                 outbox.retried(payload, time, event.id, event.sequence)
 
+    def _actions_of(self, runtime_id: str, fired: facts.RuleFired, event: RecordedEvent) -> list[api.FiringAction]:
+        """Put on the backlog what a firing brings about: what the rule said that fired, in the name of who wrote it."""
+        rule = self.rule(fired.rule_id)
+        if rule is None or rule.revision != fired.revision or rule.disabled:
+            return []
+        return self.backlog.fired(runtime_id, fired, rule, rule.owner, event.recorded_time, event.id)
+
     def _apply_to_firings(self, runtime_id: str, payload: Message, event: RecordedEvent) -> None:
         self._apply_to_outbox(runtime_id, payload, event)
-        if isinstance(payload, facts.RuleFired) and payload.firing_id not in self._firings:
+        if isinstance(payload, facts.ActionTaken | facts.ActionFailed):
+            shown = self.backlog.ended(payload, runtime_id)
+            firing = self._firings.get(payload.firing_id)
+            for action in firing.actions if firing is not None else ():
+                if action.action_id == shown.action_id:
+                    action.CopyFrom(shown)
+        elif isinstance(payload, facts.RuleFired) and payload.firing_id not in self._firings:
             firing = api.Firing(
-                runtime=f"runtimes/{runtime_id}", fired=payload, event_id=event.id, sequence=event.sequence
-            )
+                runtime=f"runtimes/{runtime_id}", fired=payload, event_id=event.id, sequence=event.sequence,
+                actions=self._actions_of(runtime_id, payload, event),
+            )  # fmt: skip
             firing.record_time.FromDatetime(event.recorded_time)
             self._firings[payload.firing_id] = firing
             if not payload.momentary:

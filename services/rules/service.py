@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Protocol
@@ -14,9 +14,12 @@ from typing import Protocol
 import grpc.aio
 
 from milepost import names
-from milepost.api.config.v1.rule_pb2 import Rule
+from milepost.api.config.v1.configuration_pb2 import LAUNCHER_EXTERNAL
+from milepost.api.config.v1.rule_pb2 import Rule, Start
 from milepost.api.rule.v1 import rule_service_pb2 as api
 from milepost.api.rule.v1 import rule_service_pb2_grpc as rpc
+from milepost.api.runtime.v1.runtime_service_pb2 import Runtime
+from milepost.configuration import canonical_json, comments_are_secret
 from milepost.domain import rules
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
 from milepost.ids import TOKEN, uuid7
@@ -25,6 +28,8 @@ from milepost.rules.checks import checked, series_of
 from services.access.authentication import current_caller
 from services.pages import page_size, read_token, write_token
 from services.rpc.limits import fitting
+from services.rules.actions.commands import Outcome
+from services.rules.actions.starts import check_no_cycle
 from services.rules.evaluation.states import SetRule
 from services.rules.ledger import Ledger
 from services.rules.notifications import Notifications
@@ -59,10 +64,24 @@ class Curves(Protocol):
         ...
 
 
+# Reads the configuration of runs that a rule is to start, in the name of who writes it; see `Commands.resolve`.
+Resolve = Callable[[Start, str, str], Awaitable[Runtime]]
+
+
 class RuleService(rpc.RuleServiceServicer):
     """Commands on rules, and what can be asked of them."""
 
-    def __init__(self, ledger: Ledger, curves: Curves, trial: Trial, notifications: Notifications) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        curves: Curves,
+        trial: Trial,
+        notifications: Notifications,
+        resolve: Resolve,
+        tried: Callable[[str], tuple[int, Outcome | None]],
+    ) -> None:
+        self._resolve = resolve
+        self._tried = tried
         self._ledger = ledger
         self._curves = curves
         self._trial = trial
@@ -81,7 +100,7 @@ class RuleService(rpc.RuleServiceServicer):
             )
         if len(request.request_id) > MAX_REQUEST_ID:
             violations.append(Violation("request_id", f"must have at most {MAX_REQUEST_ID} characters"))
-        rule = await self._checked(request.rule, violations)
+        rule = await self._checked(request.rule, violations, rule_id)
         warnings = await self._warnings(rule)
         if request.validate_only:
             return api.CreateRuleResponse(rule=rule, warnings=warnings)
@@ -92,7 +111,7 @@ class RuleService(rpc.RuleServiceServicer):
         self, request: api.UpdateRuleRequest, context: grpc.aio.ServicerContext
     ) -> api.UpdateRuleResponse:
         rule_id = _changeable(request.name)
-        rule = await self._checked(request.rule, [])
+        rule = await self._checked(request.rule, [], rule_id)
         await self._ledger.decide(rules.UpdateRule(rule_id, rule, request.etag), current_caller().actor)
         return api.UpdateRuleResponse(rule=self._found(rule_id), warnings=await self._warnings(rule))
 
@@ -110,7 +129,14 @@ class RuleService(rpc.RuleServiceServicer):
         await self._ledger.decide(rules.DeleteRule(rule_id, request.etag), current_caller().actor)
         return api.DeleteRuleResponse()
 
-    async def _checked(self, given: Rule, violations: list[Violation]) -> Rule:
+    async def _checked(self, given: Rule, violations: list[Violation], rule_id: str = "") -> Rule:
+        """Judge a rule, and read what it names. `rule_id`: which one it is to be; empty: it is only tried.
+
+        Raises:
+            InvalidArgument: with all that is wrong, by field.
+            FailedPrecondition: it starts runs which it selects itself.
+            PermissionDenied: who writes it may not do what it does.
+        """
         try:
             rule = checked(given, parse_selector)
         except InvalidArgument as error:
@@ -123,7 +149,28 @@ class RuleService(rpc.RuleServiceServicer):
             steps, values = await self._curves.baseline(baseline.trial, baseline.series)
             baseline.steps.extend(steps)
             baseline.values.extend(values)
+        if rule_id:
+            await self._read_starts(rule_id, rule)
         return rule
+
+    async def _read_starts(self, rule_id: str, rule: Rule) -> None:
+        owner = current_caller().actor
+        for at, action in enumerate(rule.actions):
+            if action.WhichOneof("kind") == "start":
+                start, place = action.start, f"rule.actions[{at}].start.{action.start.WhichOneof('template')}"
+                judged = await self._resolve(start, owner, place)
+                resolved = judged.configuration
+                if resolved.launcher == LAUNCHER_EXTERNAL:
+                    raise InvalidArgument([Violation(place, "is of a script, which Milepost does not start")])
+                if comments_are_secret(start.configuration_text, resolved):
+                    start.configuration_text = canonical_json(resolved)
+                start.resolved_text = judged.resolved_text
+        known = {
+            other: (kept.rule, self._ledger.provenance[other].owner)
+            for other, kept in self._ledger.rules.by_id.items()
+            if not kept.deleted
+        }
+        check_no_cycle(rule_id, {**known, rule_id: (rule, owner)})
 
     async def _warnings(self, rule: Rule) -> list[str]:
         """Say what is allowed and may be a mistake."""
@@ -231,7 +278,7 @@ class RuleService(rpc.RuleServiceServicer):
             and not (request.open_only and (firing.HasField("cleared") or firing.fired.momentary))
             and (token is None or firing.sequence < int(token[0]))
         ]
-        shown = fitting(matching[:size])
+        shown = fitting([self._with_tries(firing) for firing in matching[:size]])
         next_token = write_token(query, [shown[-1].sequence]) if len(shown) < len(matching) else ""
         return api.ListFiringsResponse(firings=shown, next_page_token=next_token, sequence=self._ledger.sequence)
 
@@ -254,6 +301,18 @@ class RuleService(rpc.RuleServiceServicer):
     def _open(self) -> api.WatchFiringsResponse:
         found = self._ledger.open_firings(MAX_OPEN)
         return api.WatchFiringsResponse(open=found, sequence=found.sequence)
+
+    def _with_tries(self, firing: api.Firing) -> api.Firing:
+        """Say of actions that are pending what has come of them until now."""
+        if all(action.state != api.ACTION_STATE_PENDING for action in firing.actions):
+            return firing
+        told = api.Firing()
+        told.CopyFrom(firing)
+        for action in told.actions:
+            tries, last = self._tried(action.action_id)
+            if action.state == api.ACTION_STATE_PENDING and last is not None:
+                action.attempt_count, action.detail, action.reason = tries, last.detail, last.reason
+        return told
 
     # --- who was told
 

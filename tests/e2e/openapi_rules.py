@@ -20,7 +20,7 @@ from schemathesis.specs.openapi import converter
 THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).read_text())
 ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
-COMMANDS = (":stop", ":resume", ":clone", ":branch")
+COMMANDS = (":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":rollBack")
 STARTING = ("/runtimes", ":clone", ":branch")
 RUNTIME_ID = re.compile("rt-[0-9a-v]{26}")
 REAL_SHARE = 0.8
@@ -34,8 +34,13 @@ NOT_IN_THE_DOCUMENT = (
     # Grammars.
     ("filter", ""),
     ("regular_expression", ""),
-    # What the operator has listed, and what is stored.
-    ("rule.actions[", "there is no destination"),
+    # What the operator has listed, and what is stored; what a run that a rule starts is made of; two fields together.
+    ("rule.actions[", ""),
+    # Which parameters and labels the run has, and what is given with what.
+    ("parameters", ""),
+    ("factors.", ""),
+    ("labels", "a runtime has at most"),
+    ("removed_labels", "is set, too"),
     ("rule.detector.baseline", ""),
     ("configuration_text", ""),
     ("configuration_changes_text", ""),

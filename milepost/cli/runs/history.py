@@ -27,7 +27,8 @@ REMEMBERED_EVENTS = 10_000
 # Events after which a trial is something else.
 TRIAL_CHANGES = (
     *("trial_created", "attempt_launched", "attempt_started", "attempt_ended", "attempt_fenced", "retry_scheduled"),
-    *("trial_stop_requested", "trial_stopped", "trial_resume_requested", "trial_completed", "trial_failed"),
+    *("trial_stop_requested", "trial_stopped", "trial_resume_requested", "trial_roll_back_requested"),
+    *("trial_completed", "trial_failed"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def read_rules(text: str) -> list[tuple[str, Rule]]:
         rule_id = str(values.pop("id", "") or "")
         if rule_id and first.setdefault(rule_id, number) != number:
             violations.append(Violation(f"{path}.id", f"is that of rules[{first[rule_id]}] too: {rule_id[:80]!r}"))
+        _write_parameters(values)
         try:
             found.append((rule_id, from_json(values, Rule)))
         except InvalidArgument as error:
@@ -59,6 +61,18 @@ def read_rules(text: str) -> list[tuple[str, Rule]]:
     if violations:
         raise InvalidArgument(violations)
     return found
+
+
+def _write_parameters(values: dict[str, object]) -> None:
+    """Write the parameters of roll backs as texts, as the contract has them: a file has numbers."""
+    actions = values.get("actions")
+    for action in actions if isinstance(actions, list) else ():
+        back = action.get("roll_back") if isinstance(action, dict) else None
+        given = back.get("parameters") if isinstance(back, dict) else None
+        if isinstance(back, dict) and isinstance(given, dict):
+            back["parameters"] = {
+                name: text if isinstance(text, str) else json.dumps(text) for name, text in given.items()
+            }
 
 
 def _text_of(path: str) -> str:
@@ -219,11 +233,21 @@ def firings(client: Client, rule_id: str, runtime: str, open_only: bool, limit: 
     rows = [
         (
             output.moment(item.fired.occur_time), item.fired.rule_id, item.runtime.removeprefix("runtimes/"),
-            item.fired.trial or "", item.fired.step or "", _end(item), item.fired.message,
+            item.fired.trial or "", item.fired.step or "", _end(item), _followed(item), item.fired.message,
         )
         for item in answer.firings
     ]  # fmt: skip
-    output.print_table(("TIME", "RULE", "RUNTIME", "TRIAL", "STEP", "END", "WHAT"), rows)
+    output.print_table(("TIME", "RULE", "RUNTIME", "TRIAL", "STEP", "END", "FOLLOWED BY", "WHAT"), rows)
+
+
+def _followed(item: rule_api.Firing) -> str:
+    """Return what the rule did: each action with what came of it."""
+    said = []
+    for action in item.actions:
+        state = output.enum_word(action, "state").lower()
+        what = action.detail if state == "taken" else f"{action.kind.replace('_', ' ')} {state}"
+        said.append(f"{what}: {action.detail}" if action.detail and state != "taken" else what)
+    return "; ".join(said)
 
 
 def _end(item: rule_api.Firing) -> str:

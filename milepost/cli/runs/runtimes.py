@@ -361,6 +361,21 @@ def resume(client: Client, name: str, snapshot: str, changes: str | None, wait: 
 
 @runtime.command()
 @run_argument()
+@click.option("--set", "labels", multiple=True, metavar="KEY=TEXT", help="Set a label.")
+@click.option("--remove", "removed", multiple=True, metavar="KEY", help="Take a label away.")
+@output_option
+@connected
+def label(client: Client, name: str, labels: tuple[str, ...], removed: tuple[str, ...], form: str) -> None:
+    """Label a runtime anew. Lists and filters see it at once."""
+    if any("=" not in text for text in labels) or not (labels or removed):
+        raise click.UsageError("labels are given as --set KEY=TEXT, those to take away as --remove KEY")
+    given = dict(text.split("=", 1) for text in labels)
+    request = runtime_api.LabelRuntimeRequest(name=runtime_name(client, name), labels=given, removed_labels=removed)
+    print_runtime(client.runtimes.LabelRuntime(request).runtime, form)
+
+
+@runtime.command()
+@run_argument()
 @click.option("--display-name", default="", help="Name of the new runtime.")
 @click.option("--changes", help="File with what changes in the configuration.")
 @output_option

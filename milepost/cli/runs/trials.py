@@ -9,14 +9,14 @@ from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.cli import output
 from milepost.cli.completion import run_argument
 from milepost.cli.connection import connected, output_option, runtime_name, trial_name
-from milepost.cli.output import JSON
+from milepost.cli.output import JSON, say
 from milepost.cli.runs.runtimes import STOP_MODES, print_runtime
 from milepost.client import Client
 
 
 @click.group()
 def trial() -> None:
-    """See how far trials are; stop and resume single ones."""
+    """See how far trials are; stop, resume and roll back single ones."""
 
 
 @trial.command("list")
@@ -130,6 +130,70 @@ def resume(client: Client, name: str, snapshot: str, form: str) -> None:
     """Go on with one trial."""
     request = runtime_api.ResumeTrialRequest(name=trial_name(client, name), snapshot_id=snapshot)
     print_runtime(client.runtimes.ResumeTrial(request).runtime, form)
+
+
+@trial.command()
+@run_argument(trials=True)
+@click.option("--reason", default="", help="Why; it is recorded.")
+@output_option
+@connected
+def snapshot(client: Client, name: str, reason: str, form: str) -> None:
+    """Have one trial take a snapshot at its next step, and go on."""
+    request = runtime_api.SnapshotTrialRequest(name=trial_name(client, name), reason=reason)
+    print_runtime(client.runtimes.SnapshotTrial(request).runtime, form)
+
+
+@trial.command("roll-back")
+@run_argument(trials=True)
+@click.option("--snapshot", default="", help="Id of the snapshot to go back to.")
+@click.option("--before", default=0, type=click.IntRange(0), help="Or a step: to the newest whole snapshot before it.")
+@click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Change a parameter from there on.")
+@click.option("--multiply", "factors", multiple=True, metavar="NAME=FACTOR", help="Multiply a parameter from there on.")
+@click.option("--skip-batches", default=0, type=click.IntRange(0), help="Pass over so many batches there.")
+@click.option("--reason", default="", help="Why; it is recorded.")
+@output_option
+@connected
+def roll_back(
+    client: Client,
+    name: str,
+    snapshot: str,
+    before: int,
+    parameters: tuple[str, ...],
+    factors: tuple[str, ...],
+    skip_batches: int,
+    reason: str,
+    form: str,
+) -> None:
+    """Have one trial go on from an earlier snapshot. What it did since is superseded, and stays visible."""
+    if bool(snapshot) == bool(before):
+        raise click.UsageError("one of --snapshot and --before says where to go back to")
+    request = runtime_api.RollBackTrialRequest(
+        name=trial_name(client, name), skip_batches=skip_batches, reason=reason,
+        parameters_text="\n".join(f"{key}: {value}" for key, value in map(_pair, parameters)),
+        factors={key: _factor(value) for key, value in map(_pair, factors)},
+    )  # fmt: skip
+    if snapshot:
+        request.snapshot_id = snapshot
+    else:
+        request.before_step = before
+    answer = client.runtimes.RollBackTrial(request)
+    if form != JSON:
+        say(f"goes on from the snapshot at step {answer.snapshot_step:,}")
+    print_runtime(answer.runtime, form)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.UsageError(f"expected NAME=VALUE, not {text!r}")
+    return name, value
+
+
+def _factor(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.UsageError(f"expected a number to multiply with, not {text!r}") from error
 
 
 @trial.command()

@@ -27,6 +27,8 @@ class Agreement:
         self._hold: int | None = None
         self._released = threading.Event()
         self._snapshot_step = -1
+        # Somebody asked for that snapshot.
+        self.is_requested = False
 
     # --- in the loop
 
@@ -60,9 +62,9 @@ class Agreement:
             self._hold = hold = self._passed + 1
         self._send(InstanceReport(stop_proposal=StopProposal(step=hold, hold=number)))
 
-    def release(self, snapshot_step: int = -1) -> None:
+    def release(self, snapshot_step: int = -1, requested: bool = False) -> None:
         """Let the loop go on: it knows now after which step it halts, or takes a snapshot."""
         if snapshot_step >= 0:
-            self._snapshot_step = snapshot_step
+            self._snapshot_step, self.is_requested = snapshot_step, requested
         self._hold = None
         self._released.set()

@@ -162,7 +162,11 @@ class Beginning:
 
     def _go_on_from(self, boundary: Boundary) -> None:
         self._progress.go_on_from(boundary)
-        self._restored_snapshot = self._host.launch.snapshot_id
+        launch = self._host.launch
+        self._restored_snapshot = launch.snapshot_id
+        if launch.snapshot_id:
+            self._progress.to_pass_over = launch.skip_batches
+            self._inexact = launch.inexact or self._inexact
         self.begin()
 
     def _staging(self) -> Path:

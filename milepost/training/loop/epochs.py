@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from milepost.training.loop.beginning import Beginning
@@ -71,8 +72,22 @@ class Epochs:
         finally:
             position.phase, position.skipped, position.to_skip = TRAINING, None, None
 
+    def _pass_over(self, iterator: Iterator[Batch]) -> None:
+        """Leave out the batches that a roll back leaves out. Those that this epoch has no more are left out of the next."""
+        progress, position = self._progress, self._progress.position
+        if not progress.to_pass_over:
+            return
+        position.phase, position.skipped, position.to_skip = SKIPPING, 0, progress.to_pass_over
+        try:
+            for done, _ in enumerate(islice(iterator, progress.to_pass_over), start=1):
+                position.batch, position.skipped = position.batch + 1, done
+                progress.to_pass_over -= 1
+        finally:
+            position.phase, position.skipped, position.to_skip = TRAINING, None, None
+
     def _hand_out(self, iterator: Iterator[Batch]) -> Iterator[Batch]:
         progress, stopping = self._progress, self._stopping
+        self._pass_over(iterator)
         while True:
             self._settle()
             progress.remember_random()

@@ -24,11 +24,15 @@ class Progress:
         self.data = DataFeed(self.random, tells_epoch=host.rank.led, warn=host.warn)
         # The loop takes its batches from `batches`.
         self.uses_batches = False
+        # Batches behind the snapshot that a roll back leaves out, and that are not passed over yet.
+        self.to_pass_over = 0
         # The loader of this epoch has no batch left.
         self.drained = False
         # The evaluation of this step has not run to its end; and the last step that had one.
         self.evaluation_due = False
         self.evaluated_step = 0
+        # Where this attempt went on from.
+        self.start_step = 0
         # The step at which a batch of telemetry is full.
         self.full_step = wake_step(0)
         # The last one that was asked for; of an earlier step it says nothing.
@@ -73,7 +77,7 @@ class Progress:
     def go_on_from(self, boundary: Boundary) -> None:
         """Put everything where training goes on."""
         position = self.position
-        self._boundary = boundary
+        self._boundary, self.start_step = boundary, boundary.step
         position.step, position.epoch, position.batch = boundary.step, boundary.epoch, boundary.batch
         self._host.marker[0] = boundary.step
         self.full_step = wake_step(boundary.step)

@@ -9,6 +9,7 @@ from typing import Any
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.training.v1.training_pb2 import InstanceReport, SnapshotWanted
+from milepost.training.loop.agreement import Agreement
 from milepost.training.loop.host import Host
 from milepost.training.loop.progress import Progress
 from milepost.training.loop.said.plan import Plan
@@ -29,6 +30,9 @@ class Saving:
         self.by_interval = False
         # One by the clock was asked for, and is not taken yet.
         self._wanted = False
+        # Somebody asked for one, by the number of times; and how often one was taken for it. Written by two threads.
+        self._asked = 0
+        self._answered = 0
 
     @property
     def has_news(self) -> bool:
@@ -40,20 +44,54 @@ class Saving:
         self._host.keeper.register(state if callable(state) else lambda: state, sharded)
         self._plan.note_state_is_given()
 
-    def is_due(self) -> bool:
-        """Return whether a snapshot is to be taken now. All ranks come to the same answer at the same step."""
+    def take_if_due(self) -> None:
+        """Take a snapshot if the interval says so or somebody asked for one. All ranks do it at the same step, or none."""
+        reason = self._due_alone() if self._host.agreement is None else self._due_together(self._host.agreement)
+        if reason is not None:
+            self.take(reason)
+
+    def _due_alone(self) -> facts.SnapshotReason | None:
+        asked = self._asked
+        if asked != self._answered and self.has_news:
+            self._answered = asked
+            return facts.SNAPSHOT_REASON_REQUEST
+        due = self.by_interval and self._host.keeper.due(self._progress.position.step)
+        return facts.SNAPSHOT_REASON_INTERVAL if due else None
+
+    def _due_together(self, agreement: Agreement) -> facts.SnapshotReason | None:
         host, step = self._host, self._progress.position.step
-        if host.agreement is None:
-            return host.keeper.due(step)
-        agreed = host.agreement.wants_snapshot(step)
+        agreed = agreement.wants_snapshot(step)
         if agreed:
             self._wanted = False
-        if agreed or host.keeper.due_by_count(step):
-            return host.keeper.can_snapshot(step)
-        if host.rank.rank == 0 and not self._wanted and host.keeper.due(step):
+        if agreed or (self.by_interval and host.keeper.due_by_count(step)):
+            requested = agreed and agreement.is_requested
+            reason = facts.SNAPSHOT_REASON_REQUEST if requested else facts.SNAPSHOT_REASON_INTERVAL
+            return reason if host.keeper.can_snapshot(step) else None
+        if host.rank.rank == 0 and self.by_interval and not self._wanted and host.keeper.due(step):
             self._wanted = True
             host.send(InstanceReport(snapshot_wanted=SnapshotWanted()))
-        return False
+        return None
+
+    def ask_for(self, alone: bool) -> None:
+        """Take a snapshot at the next boundary. May come from any thread; of several ranks it is agreed on where.
+
+        Where the loop cannot be had to take one, that is said.
+        """
+        host, progress = self._host, self._progress
+        why_not = ""
+        if progress.position.step <= progress.start_step + 1:
+            # A loop may give its state, and begin with its batches, with its first step.
+            pass
+        elif not host.keeper.gives_state:
+            why_not = "no function gives the state that a snapshot needs"
+        elif not (self.by_interval or progress.uses_batches):
+            why_not = "the loop says itself when a snapshot is taken: it uses neither maybe_snapshot nor batches"
+        elif alone and host.rank.world_size > 1:
+            why_not = "the processes of this group take their snapshots together, when their script says so"
+        if why_not:
+            host.keeper.refuse(progress.position.step, why_not)
+        elif alone:
+            self._asked += 1
 
     def take(self, reason: facts.SnapshotReason) -> None:
         """Take a snapshot of the last boundary."""

@@ -39,8 +39,8 @@ class SnapshotRequests:
         self._saving.register(state, sharded)
         if self._progress.at_boundary:
             self._stopping.stop_at_boundary()
-            if not self._evaluations.is_next and self._saving.is_due():
-                self._saving.take(facts.SNAPSHOT_REASON_INTERVAL)
+            if not self._evaluations.is_next:
+                self._saving.take_if_due()
 
     def now(self, state: Callable[[], State] | None, sharded: bool) -> None:
         """Take one; see `Trial.snapshot`."""

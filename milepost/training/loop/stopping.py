@@ -64,6 +64,8 @@ class Stopping:
             self._host.keeper.receive_part(instruction.snapshot_part)
         elif kind == "values":
             self._host.receive_values(instruction.values)
+        elif kind == "snapshot" and instruction.snapshot.requested:
+            self._saving.ask_for(alone=agreement is None)
         if agreement is None:
             return
         if kind == "hold":
@@ -71,7 +73,7 @@ class Stopping:
         elif kind == "stop":
             agreement.release()
         elif kind == "snapshot":
-            agreement.release(instruction.snapshot.step)
+            agreement.release(instruction.snapshot.step, instruction.snapshot.requested)
 
     def request(self, order: StopOrder) -> None:
         """Stop at the next boundary, or after the step that the order names."""
@@ -136,8 +138,7 @@ class Stopping:
         self.pass_boundary()
         if (self._host.agreement is not None or not self._loop_asks) and self.is_here():
             self.stop_now()
-        if self._saving.by_interval and self._saving.is_due():
-            self._saving.take(facts.SNAPSHOT_REASON_INTERVAL)
+        self._saving.take_if_due()
 
     def stop_in_log(self) -> None:
         """Stop a loop that has no better place for it than the end of `log`."""

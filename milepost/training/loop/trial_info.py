@@ -52,6 +52,12 @@ class TrialInfo:
         return self._host.launch.attempt
 
     @property
+    def skip_batches(self) -> int:
+        """Batches behind the snapshot to pass over, as a roll back asked for. `batches` and `track` do it by themselves."""
+        launch = self._host.launch
+        return launch.skip_batches if launch.snapshot_id else 0
+
+    @property
     def rank(self) -> int:
         """Which of the worker processes this is, from 0."""
         return self._host.rank.rank

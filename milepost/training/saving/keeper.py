@@ -59,6 +59,15 @@ class Record(Protocol):
 class Keeper(Protocol):
     """Knows when a snapshot is due, and takes it."""
 
+    @property
+    def gives_state(self) -> bool:
+        """Whether a function gives the state."""
+        ...
+
+    def refuse(self, step: int, detail: str) -> None:
+        """Say why none is taken that was asked for."""
+        ...
+
     def register(self, state: State, sharded: bool = False) -> None:
         """Remember the function that gives the state, and whether each rank writes a part of it."""
         ...
@@ -108,6 +117,13 @@ class Keeper(Protocol):
 
 class NoSnapshots:
     """Takes none: that is left to the process that records."""
+
+    @property
+    def gives_state(self) -> bool:
+        return False
+
+    def refuse(self, step: int, detail: str) -> None:
+        """Leave it to the process that records."""
 
     def register(self, state: State, sharded: bool = False) -> None:
         """Nobody asks for the state."""

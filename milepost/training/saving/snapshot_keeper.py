@@ -121,6 +121,20 @@ class SnapshotKeeper:
         """Remember the function that gives the state, and whether each rank writes a part of it."""
         self._state, self._sharded = state, sharded
 
+    @property
+    def gives_state(self) -> bool:
+        """Whether a function gives the state."""
+        return self._state is not None
+
+    def refuse(self, step: int, detail: str) -> None:
+        """Say why none is taken that was asked for. May come from any thread."""
+        if self._rank == 0:
+            identifier = snapshot_id(step, self._launch.attempt)
+            failed = facts.SnapshotFailed(
+                attempt=self._launch.attempt, snapshot_id=identifier, step=step, detail=detail
+            )
+            self._record.report(failed)
+
     def restored(self, boundary: Boundary) -> None:
         self._since_step = self._last_step = self._committed_step = boundary.step
 

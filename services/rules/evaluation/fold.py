@@ -336,8 +336,11 @@ def _note(run: RunFold, one: TrialFold, payload: Message, event: RecordedEvent) 
     """Keep of an event of a trial what its state does not."""
     if isinstance(payload, trial_facts.AttemptStarted):
         one.begun[payload.attempt] = event.id
-    elif isinstance(payload, trial_facts.AttemptLaunched) and payload.appends:
-        one.appending.append(payload.attempt)
+    elif isinstance(payload, trial_facts.AttemptLaunched):
+        if payload.appends:
+            one.appending.append(payload.attempt)
+        if one.state.roll_backs:
+            one.turns[payload.attempt] = len(one.state.roll_backs)
     elif isinstance(payload, trial_facts.RetryScheduled):
         one.retries += 1
     elif isinstance(payload, trial_facts.ParametersDeclared) and run.selectable is not None:

@@ -105,7 +105,7 @@ def _estimated(
         trial=one.number,
         attempt=message.attempt,
         subject="end",
-        place=str(step),
+        place=one.place_of(step, message.attempt),
         step=step,
         time_ms=time_ms,
         message=f"the estimated end is {late / 1_000:,.0f} s too late, at step {step:,}",

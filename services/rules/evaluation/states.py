@@ -50,12 +50,21 @@ class TrialFold:
     watches: dict[str, dict[str, Watch]] = field(default_factory=dict)
     # Attempt -> the event with which it began.
     begun: dict[int, str] = field(default_factory=dict)
+    # Attempt -> how often the trial was rolled back before it. Only where it was.
+    turns: dict[int, int] = field(default_factory=dict)
     # Attempts that add to what was recorded, whatever the step.
     appending: list[int] = field(default_factory=list)
     # Attempt and source -> the highest number of its messages with lines.
     heard: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     waiting: list[Points] = field(default_factory=list)
+
+    def place_of(self, step: int, attempt: int) -> str:
+        """Return what tells one step from the next.
+
+        One that is done again is the same, but for a roll back: there another thing is done.
+        """
+        return f"{step}/{self.turns[attempt]}" if attempt in self.turns else str(step)
 
     @property
     def is_over(self) -> bool:

@@ -55,7 +55,7 @@ def _judged(
         trial=trial.number,
         attempt=message.attempt,
         subject=key,
-        place=str(step),
+        place=trial.place_of(step, message.attempt),
         step=step,
         time_ms=time_ms,
         message=_sentence(key, value, verdict, step, watch.onset_step),

@@ -34,7 +34,7 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
-from services.runtime.commands import branching
+from services.runtime.commands import branching, roll_backs
 from services.runtime.commands.ownership import check_owner
 from services.runtime.commands.preflight import Preflight, declared_parameters, more_violations
 from services.runtime.commands.previews import preview
@@ -44,7 +44,7 @@ from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.queries import RuntimeQueries
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.views import RuntimeView, Views, labels_of
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.scheduling.steps import Steps
 from services.runtime.snapshots import Place, SnapshotStorage, restorable
@@ -55,6 +55,8 @@ MAX_STOP_SECONDS = 86_400.0
 # Configurations that are checked and start nothing count as so many more commands: ten a second of one caller, in the end.
 # They cost others as much as commands do, and nothing else holds back who sends them.
 COST_IN_VAIN = 49.0
+MAX_LABELS = 64
+MAX_LABEL = 250
 
 
 class RuntimeService(RuntimeQueries):
@@ -360,6 +362,79 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.ResumeTrialResponse(runtime=runtime_message(view))
 
+    # --- label, snapshot, roll back
+
+    async def LabelRuntime(
+        self, request: api.LabelRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.LabelRuntimeResponse:
+        runtime_id = names.parse_runtime(request.name)
+        view = self._known(runtime_id)
+        _check_etag(view, request.etag)
+        _check_labels(view, request)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.LabelRuntime(dict(request.labels), frozenset(request.removed_labels))
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.LabelRuntimeResponse(runtime=runtime_message(view))
+
+    async def SnapshotTrial(
+        self, request: api.SnapshotTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.SnapshotTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+
+        async def act(runtime_id: str) -> int:
+            command = trial.RequestSnapshot(_reason(request.reason), request.request_id)
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.SnapshotTrialResponse(runtime=runtime_message(view))
+
+    async def RollBackTrial(
+        self, request: api.RollBackTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.RollBackTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+        roll_backs.checked(request)
+        if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
+            raise FailedPrecondition(
+                "Milepost did not start this process and cannot start it again; its script goes on by "
+                "milepost.init(resume=...)",
+                reason="EXTERNAL_LAUNCHER",
+            )
+        one = view.trials[number]
+
+        async def act(runtime_id: str) -> int:
+            if request.request_id and request.request_id in one.state.roll_backs:
+                return 0
+            changes = await self._preflight.read(roll_backs.read_changes, _configuration(view), one, request)
+            if changes.adds:
+                await self._preflight.check(changes.configuration)
+            chosen = await roll_backs.choose(self._storage, view, number, request)
+            command = trial.RollBackTrial(
+                snapshot_id=chosen.snapshot_id,
+                parameters=changes.parameters,
+                skip_batches=request.skip_batches,
+                reason=_reason(request.reason),
+                request_id=request.request_id,
+                step=request.before_step,
+                attempt=request.attempt if request.before_step else 0,
+                max_times=request.max_times,
+            )
+            if view.state.stop is not None:
+                raise FailedPrecondition(f"runtime {runtime_id} is stopping", reason="RUNTIME_STOPPING")
+            commands: dict[int | None, list[object]] = {number: [command]}
+            if not view.state.in_progress:
+                resume = runtime.ResumeRuntime((number,), chosen.snapshot_id, extends=True)
+                commands = {None: [resume], number: [command]}
+            return (await self._decisions.decide(runtime_id, commands, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        snapshot_id, step = roll_backs.answer_of(one)
+        return api.RollBackTrialResponse(runtime=runtime_message(view), snapshot_id=snapshot_id, snapshot_step=step)
+
     async def DeleteRuntime(
         self, request: api.DeleteRuntimeRequest, context: grpc.aio.ServicerContext
     ) -> api.DeleteRuntimeResponse:
@@ -470,8 +545,9 @@ def _dry(configuration: RuntimeConfiguration) -> api.Runtime:
 
 
 def _behind(request: Any) -> Cause:
-    cause = f"request:{request.request_id}" if request.request_id else ""
-    return Cause(current_caller().actor, cause, observability.current_traceparent())
+    caller = current_caller()
+    cause = caller.cause or (f"request:{request.request_id}" if request.request_id else "")
+    return Cause(caller.actor, cause, observability.current_traceparent())
 
 
 def _with_id(command: runtime.RequestRuntime, runtime_id: str) -> runtime.RequestRuntime:
@@ -528,6 +604,25 @@ def _resume_command(
 def _check_etag(view: RuntimeView, etag: str) -> None:
     if etag and etag != str(view.head.sequence):
         raise Aborted(f"runtime {view.runtime_id} has changed since it was read", reason="ETAG_MISMATCH")
+
+
+def _check_labels(view: RuntimeView, request: api.LabelRuntimeRequest) -> None:
+    """Refuse labels that a configuration could not have, and those that look like a secret. Raises InvalidArgument."""
+    plain = configurations.to_plain(_configuration(view))
+    kept = {key: text for key, text in labels_of(view).items() if key not in request.removed_labels}
+    plain["labels"] = dict(request.labels)
+    merged = configurations.resolve(plain)
+    violations = [v for v in configurations.secret_violations(merged) if v.field.startswith("labels.")]
+    if len(kept | dict(request.labels)) > MAX_LABELS and not request.labels.keys() <= kept.keys():
+        violations.append(Violation("labels", f"a runtime has at most {MAX_LABELS} labels"))
+    if len(request.removed_labels) > MAX_LABELS or any(len(key) > MAX_LABEL for key in request.removed_labels):
+        violations.append(
+            Violation("removed_labels", f"must be at most {MAX_LABELS}, each of at most {MAX_LABEL} characters")
+        )
+    if both := sorted(set(request.labels) & set(request.removed_labels)):
+        violations.append(Violation("removed_labels", f"{both[0]} is set, too"))
+    if violations:
+        raise InvalidArgument(violations)
 
 
 def _stop_mode(view: RuntimeView, mode: common.StopMode) -> common.StopMode:

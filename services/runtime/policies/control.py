@@ -379,6 +379,9 @@ def _reason_to_end(
         return facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, active.stop.reason
     if active.stop is not None and one.process in (Process.ABSENT, Process.PENDING):
         return facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, "stopped before its process was started"
+    if active.roll_back is not None and active.stop is None:
+        # What it has computed since is not wanted: nothing is saved.
+        return facts.FENCE_REASON_ROLLED_BACK, common.EXIT_CAUSE_KILLED, active.roll_back.reason
     if one.process is Process.GONE:
         return facts.FENCE_REASON_EXITED, one.exit.cause, one.exit.detail
     if active.stop is not None and now >= active.stop.deadline_time:

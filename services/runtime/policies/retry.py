@@ -47,20 +47,36 @@ class Fail:
     detail: str
 
 
-Conclusion = Complete | Stop | Retry | Fail
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The next attempt goes on from the snapshot of a roll back."""
 
 
-def conclude(active: trial.Active, retries: int, policy: RetryPolicy, retryable: bool, now: datetime) -> Conclusion:
+Conclusion = Complete | Stop | Retry | Fail | GoOn
+
+
+def conclude(
+    active: trial.Active,
+    retries: int,
+    policy: RetryPolicy,
+    retryable: bool,
+    now: datetime,
+    in_progress: bool = True,
+) -> Conclusion:
     """Decide what follows an attempt that ended or was fenced.
 
-    An accepted stop wins over a crash. A completed attempt is completed, stop or not.
+    An accepted stop wins over a crash, and over a roll back. A completed attempt is completed, stop or not, unless it was
+    rolled back.
 
     Args:
         active: the attempt, ended or fenced.
         retries: retries since the request or the last resume.
         retryable: the launcher can launch it again.
+        in_progress: its runtime is.
     """
     cause, detail = _cause(active)
+    if active.roll_back is not None and active.stop is None and in_progress:
+        return GoOn()
     if active.ending is not None and active.fence is None and active.ending.outcome == facts.ATTEMPT_OUTCOME_COMPLETED:
         return Complete()
     if active.stop is not None:

@@ -35,7 +35,8 @@ CODEC = Codec(
         *(RuntimeView, TrialView, Reference, Head, Summary),
         *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
-        *(trial.StopOrder, trial.Ending, trial.Segment, trial.SnapshotRecord, trial.Plan),
+        *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
+        *(trial.SnapshotRecord, trial.Plan),
         *(RuntimeConfiguration, Snapshot, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
         *(SnapshotOrigin, Branch),
     ]

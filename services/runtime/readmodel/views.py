@@ -79,6 +79,8 @@ class TrialView:
     parameters: dict[str, str] = field(default_factory=dict)
     # Those that the search chose.
     searched: dict[str, str] = field(default_factory=dict)
+    # Those that roll backs have changed.
+    patched: dict[str, str] = field(default_factory=dict)
     # What its code has said of it.
     labels: dict[str, str] = field(default_factory=dict)
     # By id, deleted and corrupt ones too, in order of their commits.
@@ -309,7 +311,7 @@ class Views:
             self._count_status(before[0], before[2], -1)
             self._count_status(view.state.status, view.state.deleting, 1)
             self._note(view)
-        elif isinstance(payload, trial_facts.ParametersDeclared):
+        elif isinstance(payload, trial_facts.ParametersDeclared | runtime_facts.LabelsChanged):
             # Lists are filtered by labels.
             self._note(view)
         if chain.ignored and chain.ignored[-1] == event.sequence:
@@ -484,10 +486,14 @@ def _count(view: RuntimeView, one: TrialView) -> None:
 
 
 def labels_of(view: RuntimeView) -> Mapping[str, str]:
-    """Return the labels of a configuration, and those that the code of the only trial has declared."""
-    given = view.state.configuration.labels if view.state.configuration is not None else {}
+    """Return the labels of a configuration, those that the code of the only trial has declared, and what people made of them."""
+    state = view.state
+    given = state.configuration.labels if state.configuration is not None else {}
     declared = view.trials[1].labels if len(view.trials) == 1 and 1 in view.trials else {}
-    return {**given, **declared} if declared else given
+    if not (declared or state.labels or state.removed_labels):
+        return given
+    known = {**given, **declared}
+    return {key: text for key, text in known.items() if key not in state.removed_labels} | dict(state.labels)
 
 
 def fold_runtime(view: RuntimeView, payload: Message, reference: Reference) -> None:
@@ -536,12 +542,19 @@ def fold_trial(
             view.labels = bounded({**kept, **payload.labels})
         case trial_facts.SnapshotCommitted():
             view.snapshots[payload.snapshot_id] = _snapshot(view, payload, reference, own or reference.time)
+            rolled_back = view.state.active is not None and view.state.active.roll_back is not None
+            view.snapshots[payload.snapshot_id].superseded = rolled_back
         case trial_facts.SnapshotDeleted() if payload.snapshot_id in view.snapshots:
             corrupt = payload.reason == trial_facts.SNAPSHOT_DELETE_REASON_CORRUPT
             state = api.SNAPSHOT_STATE_CORRUPT if corrupt else api.SNAPSHOT_STATE_DELETED
             view.snapshots[payload.snapshot_id].state = state
-        case trial_facts.AttemptStarted():
-            view.attempt_starts[payload.attempt] = own or reference.time
+        case trial_facts.AttemptStarted() | trial_facts.TrialRollBackRequested():
+            if isinstance(payload, trial_facts.AttemptStarted):
+                view.attempt_starts[payload.attempt] = own or reference.time
+            else:
+                changed = dict(sorted(payload.parameters.items()))
+                view.patched = view.patched | changed
+                view.parameters = bounded({**view.parameters, **changed})
             for record in view.state.snapshots:
                 view.snapshots[record.snapshot_id].superseded = record.superseded
         case trial_facts.SnapshotHeld() | trial_facts.SnapshotLetGo():

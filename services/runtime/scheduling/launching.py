@@ -63,11 +63,13 @@ class Launches:
             trial=one.number,
             attempt=active.attempt,
             configuration=configuration,
-            # A continuation may have changed how long to train; what the search chose stays.
-            parameters={**configuration.parameters, **one.searched},
+            # A continuation may have changed how long to train; what the search and roll backs chose stays.
+            parameters={**configuration.parameters, **one.searched, **one.patched},
             snapshot_id=active.launch.snapshot_id,
             snapshot_step=active.launch.snapshot_step,
             snapshot_uri=active.launch.snapshot_uri,
+            skip_batches=active.launch.skip_batches,
+            inexact=_inexact(one),
             manifest_sha256=snapshot.manifest_sha256 if snapshot is not None else "",
             nats_url=(on_cluster and self._around.cluster_nats_url) or self._around.nats_url,
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
@@ -140,3 +142,13 @@ class Launches:
             raise LaunchFailed(f"initialize_from: {error.message}", deterministic=True) from error
         launch.initialize_from_uri = folder.uri
         launch.initialize_from_manifest_sha256 = snapshot.manifest_sha256
+
+
+def _inexact(one: TrialView) -> str:
+    """Return why an attempt goes on otherwise than the one before it; empty: it does not."""
+    active, abandoned = one.state.active, one.state.abandoned
+    if active is None or abandoned is None or active.launch.snapshot_step != abandoned.step:
+        return ""
+    passed = f"{active.launch.skip_batches:,} batches are passed over" if active.launch.skip_batches else ""
+    changed = f"{', '.join(sorted(one.patched))} changed" if one.patched else ""
+    return f"rolled back{': ' if passed or changed else ''}{' and '.join(filter(None, (changed, passed)))}"

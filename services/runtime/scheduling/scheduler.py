@@ -294,7 +294,10 @@ class Scheduler:
         command = trial.FenceAttempt(step.attempt, step.reason, step.cause, step.detail, last_step)
         last = view.trials[step.trial].last
         await self._decide_trial(
-            view, step.trial, [command], self._behind(last, "TrialStopRequested", "AttemptLaunched")
+            view,
+            step.trial,
+            [command],
+            self._behind(last, "TrialStopRequested", "TrialRollBackRequested", "AttemptLaunched"),
         )
         log.info(
             "attempt.fenced",
@@ -308,11 +311,11 @@ class Scheduler:
             return
         retryable = self._launcher(view).takes_over and view.state.in_progress
         policy = view.state.configuration.retries
-        conclusion = retry.conclude(active, one.state.retries, policy, retryable, self._clock())
+        conclusion = retry.conclude(active, one.state.retries, policy, retryable, self._clock(), view.state.in_progress)
         command = _conclusion_command(step.attempt, conclusion, policy.max_retries)
         await self._decide_trial(view, step.trial, [command], self._behind(one.last, "AttemptEnded", "AttemptFenced"))
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
-        retried = isinstance(conclusion, retry.Retry)
+        retried = isinstance(conclusion, retry.Retry | retry.GoOn)
         launcher = self._launcher(view)
         # A script's lock is gone once its events were taken in. One that lives lends what it has written.
         if not retried and (launcher.observe(key)[0] is Process.GONE or not launcher.takes_over):
@@ -320,7 +323,9 @@ class Scheduler:
 
     async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
         one = view.trials[step.trial]
-        behind = self._behind(one.last, "TrialCreated", "TrialResumeRequested", "RetryScheduled")
+        behind = self._behind(
+            one.last, "TrialCreated", "TrialResumeRequested", "TrialRollBackRequested", "RetryScheduled"
+        )
         configuration = view.state.configuration
         assert configuration is not None, "an existing runtime has a configuration"
         choice = await self._storage.choose(configuration, one.state, self._views.configuration_of_origin(one.state))
@@ -570,6 +575,8 @@ def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries:
     match conclusion:
         case retry.Complete():
             return trial.CompleteTrial(attempt)
+        case retry.GoOn():
+            return trial.GoOn(attempt)
         case retry.Stop(reason):
             return trial.MarkStopped(reason)
         case retry.Retry(not_before_time, cause, detail):

@@ -290,6 +290,16 @@ def _resume_requested(view: TrialView, fact: facts.TrialResumeRequested, occasio
     _changed(view, fact, occasion)
 
 
+def _roll_back_requested(view: TrialView, fact: facts.TrialRollBackRequested, occasion: EventContext) -> None:
+    view.end_time = view.end_received = 0
+    view.parameters = bounded({**view.parameters, **dict(sorted(fact.parameters.items()))})
+    _changed(view, fact, occasion)
+
+
+def _snapshot_requested(view: TrialView, fact: facts.TrialSnapshotRequested, occasion: EventContext) -> None:
+    """What it brings about says what became of it."""
+
+
 def _concluded(view: TrialView, fact: Message, occasion: EventContext) -> None:
     view.end_time, view.end_received = occasion.time, occasion.received
     _changed(view, fact, occasion)
@@ -349,4 +359,6 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.AlertRaised: _alert_raised,
     facts.ClusterStateObserved: _cluster_observed,
     facts.EnvironmentRecorded: _environment_recorded,
+    facts.TrialSnapshotRequested: _snapshot_requested,
+    facts.TrialRollBackRequested: _roll_back_requested,
 }

@@ -322,6 +322,8 @@ CHECKPOINT_CLASSES: tuple[type, ...] = (
     trial.Failed,
     trial.Active,
     trial.StopOrder,
+    trial.RollBackOrder,
+    trial.Abandoned,
     trial.Ending,
     trial.Segment,
     trial.SnapshotRecord,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.rule.v1 import rule_service_pb2 as rule_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.e2e.stack import ROOT, StackProcess, until
@@ -92,6 +93,48 @@ def reading(stack: StackProcess, folder: Path) -> Iterator[Reader]:
             process.wait()
 
 
+def _is_whole(known: metric_api.GetCompletenessResponse) -> bool:
+    return 0 < known.sent_points == known.stored_points and not known.still_writing
+
+
+def check_rescue(stack: StackProcess, reader: Reader) -> None:
+    """The run that diverged was rolled back by the rule and completed; its curve and its log tell it all."""
+    request = runtime_api.ListRuntimesRequest(filter="name=steep")
+
+    def completed() -> runtime_api.Runtime | None:
+        (run,) = stack.client.runtimes.ListRuntimes(request).runtimes
+        events = stack.client.runtimes.ListEvents(runtime_api.ListEventsRequest(parent=run.name, page_size=1000)).events
+        back = any(event.trial_event.HasField("trial_roll_back_requested") for event in events)
+        return run if back and run.status == runtime_api.RUNTIME_STATUS_COMPLETED else None
+
+    run = until(completed, "the run was rolled back and has completed")
+    assert run.labels["rescued"] == "yes"
+    events = stack.client.runtimes.ListEvents(runtime_api.ListEventsRequest(parent=run.name, page_size=1000)).events
+    launched = [event for event in events if event.trial_event.HasField("attempt_launched")][-1]
+    assert launched.trial_event.attempt_launched.snapshot_step == 150
+    # From the new attempt to the firing, and to the attempt in which the point was.
+    behind = runtime_api.ListEventsRequest(parent=run.name, behind_event_id=launched.event_id)
+    chain = stack.client.runtimes.ListEvents(behind).events
+    kinds = [event.type.split(".")[2] for event in chain]
+    at = kinds.index("rule_fired")
+    assert kinds[0] == "attempt_launched" and "trial_roll_back_requested" in kinds[:at], kinds
+    assert kinds[at + 1 :][:2] == ["attempt_started", "attempt_launched"], kinds
+    fired = chain[at].rule_event.rule_fired
+    (firing,) = stack.client.rules.ListFirings(rule_api.ListFiringsRequest(parent="rules/rescue")).firings
+    assert [(one.kind, one.state) for one in firing.actions] == [
+        ("label", rule_api.ACTION_STATE_TAKEN), ("roll_back", rule_api.ACTION_STATE_TAKEN),
+    ]  # fmt: skip
+    curve = metric_api.QuerySeriesRequest(
+        parents=[f"{run.name}/trials/1"], keys=["train/loss"], bucket_count=10_000, include_superseded=True
+    )
+    until(lambda: _is_whole(stack.completeness(run.name)), "everything is stored")
+    pieces = {piece.attempt: piece for piece in stack.client.metrics.QuerySeries(curve).series if piece.superseded}
+    assert 151 == pieces[1].first_steps[0] <= fired.step <= pieces[1].last_steps[-1]
+    (whole,) = [piece for piece in stack.client.metrics.QuerySeries(curve).series if not piece.superseded]
+    assert (whole.last_steps[-1], max(whole.means) < 1_000) == (300, True)
+    assert "rolled trial 1 back to the snapshot at step 150" in reader.said["milepost rule firings rescue"]
+
+
 def test_the_guide_to_reactions(stack: StackProcess, tmp_path: Path) -> None:
     """The rule finds on the past what it finds live, and the receiver is told of that, of the alert and of the end."""
     with reading(stack, tmp_path) as reader:
@@ -110,5 +153,6 @@ def test_the_guide_to_reactions(stack: StackProcess, tmp_path: Path) -> None:
         listed = rule_api.ListFiringsRequest(parent="rules/diverges")
         (firing,) = stack.client.rules.ListFirings(listed).firings
         assert f"at step {firing.fired.step}\n" in tried, "it fires live where it would have"
-    for rule_id in ("diverges", "raised"):
+        check_rescue(stack, reader)
+    for rule_id in ("diverges", "raised", "rescue"):
         stack.client.rules.DeleteRule(rule_api.DeleteRuleRequest(name=f"rules/{rule_id}"))

@@ -149,6 +149,23 @@ async def test_a_graceful_stop_loses_no_step_wherever_it_comes(
         assert [snapshot.step, min(writer.points("eval/score")[2])] == [24, 24]
 
 
+async def test_a_snapshot_that_is_asked_for_is_taken_and_training_goes_on(trial: TrialOnTest) -> None:
+    """It answers the event that asked."""
+    parameters = {"step_seconds": 0.1}
+    await trial.create(parameters)
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await trial.launch(LOOPS + "plain", parameters, code=ASSETS, every_steps=1_000)
+        attempt.start()
+        await attempt.wait_for(facts.AttemptStarted)
+        await trial.append(facts.TrialSnapshotRequested(attempt=1))
+        (committed,) = await attempt.wait_for(facts.SnapshotCommitted)
+        assert committed.reason == facts.SNAPSHOT_REASON_REQUEST
+        assert await attempt.wait() == 0, attempt.driver_log
+    events = {event.type.split(".")[2]: event for event in reversed(await trial.events())}
+    assert events["snapshot_committed"].cause == events["trial_snapshot_requested"].id
+    assert (await attempt.ended()).last_step == 48 > committed.step
+
+
 @pytest.mark.parametrize(
     ("entrypoint", "cause", "detail", "last_step"),
     [

@@ -231,3 +231,22 @@ def test_every_fact_of_a_runtime_can_be_folded() -> None:
         for field in facts.RuntimeEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
     }
     assert set(runtime.EVOLVE) == members
+
+
+def test_labels_are_set_and_taken_away_whatever_the_status() -> None:
+    for happened in (RUNNING, [*RUNNING, COMPLETED, RELEASED]):
+        chain = given_runtime(*happened)
+        (changed,) = chain.when(runtime.LabelRuntime({"team": "nlp"}, frozenset({"old"})))
+        assert isinstance(changed, facts.LabelsChanged)
+        assert (dict(changed.labels), list(changed.removed_labels)) == ({"team": "nlp"}, ["old"])
+        assert chain.when(runtime.LabelRuntime({"team": "nlp"}, frozenset({"old"}))) == []
+        assert chain.when(runtime.LabelRuntime({"old": "back"}))
+        assert (chain.state.labels, chain.state.removed_labels) == ((("old", "back"), ("team", "nlp")), frozenset())
+
+
+def test_a_label_of_the_configuration_is_not_set_again_but_after_it_was_taken_away() -> None:
+    labelled = facts.RuntimeRequested(runtime_id="rt-1", configuration=RuntimeConfiguration(labels={"team": "nlp"}))
+    chain = given_runtime(labelled)
+    assert chain.when(runtime.LabelRuntime({"team": "nlp"})) == []
+    assert chain.when(runtime.LabelRuntime({}, frozenset({"team"})))
+    assert chain.when(runtime.LabelRuntime({"team": "nlp"}))

@@ -202,6 +202,7 @@ ACTIONS = [
     *("crash_and_retry", "crash_and_retry", "snapshot_crash_and_retry", "snapshot_crash_and_retry"),
     *("about", "about", "about", "resume", "resume", "stop", "delete_snapshot", "other"),
     *("hold", "hold", "let_go", "retention", "retention"),
+    *("ask_for_snapshot", "roll_back", "roll_back_and_start", "roll_back_and_start"),
 ]
 
 
@@ -253,6 +254,19 @@ class TrialMachine(RuleBasedStateMachine):
                 self.decide(trial.ResumeTrial(known[pick % len(known)], extends=step > 4))
             case "stop":
                 self.decide(trial.StopTrial(mode, at(60)))
+            case "ask_for_snapshot":
+                self.decide(trial.RequestSnapshot())
+            case "roll_back":
+                known = [*(s.snapshot_id for s in self.state.snapshots), "s99a9"]
+                self.roll_back(known[pick % len(known)], step if back else 0)
+            case "roll_back_and_start":
+                best = trial.restorable_snapshots(self.state)
+                if best:
+                    self.roll_back(best[pick % len(best)].snapshot_id, 0)
+                    self.decide(trial.FenceAttempt(self.state.attempt, facts.FENCE_REASON_ROLLED_BACK, cause, ""))
+                    self.decide(trial.GoOn(self.state.attempt))
+                    self.launch_queued()
+                    self.start(self.state.attempt)
             case "delete_snapshot":
                 chosen = [s.snapshot_id for s in self.state.snapshots] or ["none"]
                 self.decide(trial.DeleteSnapshot(chosen[pick % len(chosen)], facts.SNAPSHOT_DELETE_REASON_CORRUPT))
@@ -280,6 +294,24 @@ class TrialMachine(RuleBasedStateMachine):
         if pick % 2:
             self.launch(1, pick)
             self.start(self.state.attempt)
+
+    def roll_back(self, snapshot_id: str, skipped: int) -> None:
+        before = {s.snapshot_id: s for s in self.state.snapshots}
+        count = len(self.state.roll_backs)
+        self.decide(trial.RollBackTrial(snapshot_id, {"lr": "0.5"}, skipped))
+        if len(self.state.roll_backs) == count:
+            return
+        chosen = before[snapshot_id]
+        assert not chosen.superseded
+        best = trial.restorable_snapshots(self.state)
+        assert best and all(s.step <= chosen.step for s in best), "it would go on from what was given up"
+        assert {s.snapshot_id for s in self.state.snapshots} == set(before), "a snapshot is gone"
+
+    def launch_queued(self) -> None:
+        situation = self.state.situation
+        if isinstance(situation, trial.Queued) and situation.snapshot_id:
+            named = [s for s in self.state.snapshots if s.snapshot_id == situation.snapshot_id]
+            self.decide(trial.LaunchAttempt(self.state.attempt + 1, named[0] if named else None))
 
     def launch(self, ahead: int, pick: int) -> None:
         snapshots = trial.restorable_snapshots(self.state)
@@ -309,7 +341,7 @@ class TrialMachine(RuleBasedStateMachine):
             return
         self.happened([Fact(payload) for payload in decided])
         assert trial.decide(self.state, command) == [], f"{command} twice"
-        if ended and not isinstance(command, trial.ResumeTrial):
+        if ended and not isinstance(command, trial.ResumeTrial | trial.RollBackTrial):
             assert isinstance(self.state.situation, trial.Stopped | trial.Completed | trial.Failed), (
                 "it began by itself"
             )

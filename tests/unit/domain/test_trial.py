@@ -339,6 +339,7 @@ def test_every_command_has_a_decision() -> None:
         if isinstance(value, type) and value.__module__ == trial.__name__ and value.__name__[:4] != "Plan"
     }
     states = {Queued, Retrying, Stopped, Completed, Failed, Active, Segment, trial.Trial, trial.StopOrder, trial.Ending}
+    states |= {trial.RollBackOrder, trial.Abandoned}
     assert set(trial.DECIDE) == commands - states - {trial.SnapshotRecord, StaleAttempt}
 
 
@@ -369,3 +370,141 @@ def test_every_fact_has_a_writer_a_scope_and_a_category() -> None:
         assert codec.writer_of(ce_type) != options.WRITER_UNSPECIFIED
         assert codec.scope_of(ce_type) != options.SCOPE_UNSPECIFIED
         assert codec.category_of(ce_type) != options.CATEGORY_UNSPECIFIED
+
+
+# --- roll backs, snapshots on request
+
+
+def back_to(snapshot: str, **more: Any) -> trial.RollBackTrial:
+    return trial.RollBackTrial(snapshot, {"learning_rate": "0.01"}, **more)
+
+
+def concluded(chain: Given, attempt: int = 1) -> list[str]:
+    """Have the attempt ended, as the scheduler does it."""
+    fence = trial.FenceAttempt(attempt, facts.FENCE_REASON_ROLLED_BACK, common.EXIT_CAUSE_KILLED, "")
+    return names(chain.when(fence, trial.GoOn(attempt)))
+
+
+def test_a_roll_back_ends_the_attempt_and_goes_on_from_the_snapshot() -> None:
+    chain = running(committed(5), committed(10))
+    (asked,) = chain.when(back_to("s5", skip_batches=3, reason="it diverges"))
+    assert isinstance(asked, facts.TrialRollBackRequested)
+    assert (asked.snapshot_step, asked.attempt, asked.skip_batches) == (5, 1, 3)
+    assert concluded(chain) == ["AttemptFenced", "TrialResumeRequested"]
+    assert chain.state.situation == Queued(facts.LAUNCH_REASON_ROLL_BACK, "s5")
+    (best,) = trial.restorable_snapshots(chain.state)
+    (launch,) = chain.when(trial.LaunchAttempt(2, best))
+    assert isinstance(launch, facts.AttemptLaunched)
+    assert (launch.snapshot_id, launch.skip_batches, launch.reason) == ("s5", 3, facts.LAUNCH_REASON_ROLL_BACK)
+    again = Given(trial, started(2, "s5", 5))
+    again.state = trial.evolve(chain.state, started(2, "s5", 5))
+    assert again.state.lineage == (Segment(1, 1, 5), Segment(2, 6))
+    assert [(s.snapshot_id, s.superseded) for s in again.state.snapshots] == [("s5", False), ("s10", True)]
+
+
+def test_a_retry_after_a_roll_back_passes_over_the_batches_again_and_never_takes_what_was_given_up() -> None:
+    chain = running(committed(5), committed(10))
+    chain.when(back_to("s5", skip_batches=3))
+    # The attempt is not fenced yet, and saves.
+    chain.when(Record(1, facts.SnapshotCommitted(attempt=1, snapshot_id="s12", step=12)))
+    assert chain.when(Record(1, facts.SnapshotDeleted(attempt=1, snapshot_id="s5"))) == []
+    concluded(chain)
+    (best,) = trial.restorable_snapshots(chain.state)
+    chain.when(trial.LaunchAttempt(2, best))
+    lost = trial.FenceAttempt(2, facts.FENCE_REASON_LOST, common.EXIT_CAUSE_LOST, "")
+    chain.when(lost, trial.ScheduleRetry(2, 3, at(0), common.EXIT_CAUSE_LOST, ""))
+    (best,) = trial.restorable_snapshots(chain.state)
+    (launch,) = chain.when(trial.LaunchAttempt(3, best))
+    assert isinstance(launch, facts.AttemptLaunched)
+    assert (launch.snapshot_id, launch.skip_batches) == ("s5", 3)
+
+
+def test_a_second_roll_back_to_a_snapshot_passes_over_more() -> None:
+    chain = running(committed(5))
+    chain.when(back_to("s5", skip_batches=3))
+    concluded(chain)
+    (best,) = trial.restorable_snapshots(chain.state)
+    chain.when(trial.LaunchAttempt(2, best))
+    (asked,) = chain.when(back_to("s5", skip_batches=4))
+    assert isinstance(asked, facts.TrialRollBackRequested)
+    assert asked.skip_batches == 7
+
+
+def test_a_roll_back_given_again_decides_nothing() -> None:
+    chain = running(committed(5))
+    assert chain.when(back_to("s5", request_id="a"))
+    assert chain.when(back_to("s5", request_id="b")) == []
+    concluded(chain)
+    assert chain.when(back_to("s5")) == []
+    (best,) = trial.restorable_snapshots(chain.state)
+    chain.when(trial.LaunchAttempt(2, best))
+    assert chain.when(back_to("s5", request_id="a")) == []
+    assert chain.when(back_to("s5", request_id="c"))
+
+
+def test_what_was_abandoned_already_is_not_rolled_back_again() -> None:
+    chain = running(committed(5))
+    chain.when(back_to("s5", step=9, attempt=1))
+    with pytest.raises(FailedPrecondition, match="abandoned already"):
+        chain.when(back_to("s5", step=8, attempt=1))
+    concluded(chain)
+    (best,) = trial.restorable_snapshots(chain.state)
+    chain.when(trial.LaunchAttempt(2, best))
+    chain.state = trial.evolve(chain.state, started(2, "s5", 5))
+    with pytest.raises(FailedPrecondition, match="abandoned already"):
+        chain.when(back_to("s5", step=8, attempt=1))
+    assert chain.when(back_to("s5", step=8, attempt=2))
+
+
+def test_a_roll_back_has_a_bound() -> None:
+    chain = running(committed(5))
+    chain.when(back_to("s5", max_times=1))
+    concluded(chain)
+    (best,) = trial.restorable_snapshots(chain.state)
+    chain.when(trial.LaunchAttempt(2, best))
+    with pytest.raises(FailedPrecondition, match="rolled back once already"):
+        chain.when(back_to("s5", max_times=1))
+
+
+def test_what_a_roll_back_goes_on_from_must_be_there() -> None:
+    chain = running(committed(5), committed(10))
+    with pytest.raises(NotFound):
+        chain.when(back_to("s7"))
+    chain.when(back_to("s5"))
+    with pytest.raises(FailedPrecondition, match="superseded"):
+        chain.when(back_to("s10"))
+    with pytest.raises(FailedPrecondition, match="stopping"):
+        running(committed(5), facts.TrialStopRequested()).when(back_to("s5"))
+
+
+def test_a_stop_wins_over_a_roll_back() -> None:
+    chain = running(committed(5))
+    chain.when(back_to("s5"))
+    assert names(chain.when(STOP_ABRUPTLY)) == ["TrialStopRequested"]
+    chain.when(trial.FenceAttempt(1, facts.FENCE_REASON_ABRUPT_STOP, common.EXIT_CAUSE_KILLED, ""))
+    chain.when(trial.MarkStopped("enough"))
+    assert isinstance(chain.state.situation, Stopped)
+
+
+def test_a_trial_that_has_ended_is_rolled_back_too() -> None:
+    for outcome, end in (
+        (facts.ATTEMPT_OUTCOME_COMPLETED, trial.CompleteTrial(1)),
+        (facts.ATTEMPT_OUTCOME_FAILED, trial.FailTrial(1, common.FAILURE_REASON_TRAINING_ERROR, "NaN")),
+    ):
+        chain = running(committed(5), ended(outcome))
+        chain.when(end)
+        assert chain.when(back_to("s5"))
+        assert chain.state.situation == Queued(facts.LAUNCH_REASON_ROLL_BACK, "s5")
+
+
+def test_a_snapshot_is_asked_of_an_attempt_that_trains_once_until_it_came() -> None:
+    for not_training in (given_trial(CREATED), given_trial(CREATED, launched()), running(facts.TrialStopRequested())):
+        with pytest.raises(FailedPrecondition):
+            not_training.when(trial.RequestSnapshot())
+    chain = running()
+    assert names(chain.when(trial.RequestSnapshot("before lunch"))) == ["TrialSnapshotRequested"]
+    assert chain.when(trial.RequestSnapshot()) == []
+    chain.state = trial.evolve(chain.state, committed(7))
+    assert names(chain.when(trial.RequestSnapshot(request_id="a"))) == ["TrialSnapshotRequested"]
+    chain.state = trial.evolve(chain.state, committed(9))
+    assert chain.when(trial.RequestSnapshot(request_id="a")) == []

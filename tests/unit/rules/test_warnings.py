@@ -47,7 +47,9 @@ class NoDestinations:
 async def warnings(series: str, selector: str = "", stored: Stored | None = None) -> list[str]:
     log = MemoryLog()
     trial = Trial(log, cast(Any, stored or Stored()))
-    service = RuleService(Ledger(log), cast(Any, None), trial, cast(Any, NoDestinations()))
+    service = RuleService(
+        Ledger(log), cast(Any, None), trial, cast(Any, NoDestinations()), cast(Any, None), cast(Any, None)
+    )
     threshold = rules.Threshold(series=series, comparison=rules.COMPARISON_ABOVE, value=5.0)
     rule = rules.Rule(selector=selector, detector=rules.Detector(threshold=threshold))
     context = cast(grpc.aio.ServicerContext, None)

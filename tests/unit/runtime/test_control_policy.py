@@ -219,6 +219,31 @@ def test_trials_halted_by_the_policy_may_save_and_wait() -> None:
     assert isinstance(world.trials[3].state.situation, trial.Stopped)
 
 
+def test_a_roll_back_kills_the_attempt_and_launches_the_next_from_the_snapshot() -> None:
+    world = training(World(configuration()))
+    for step in (5, 10):
+        world.says(1, facts.SnapshotCommitted(snapshot_id=f"s{step}", step=step))
+    world.trial_command(1, trial.RollBackTrial("s5", {}))
+    world.turn()
+    assert world.running() == [1]
+    state = world.trials[1].state
+    assert state.active is not None
+    assert (state.active.attempt, state.active.launch.snapshot_id, state.retries) == (2, "s5", 0)
+    assert world.trials[1].processes == {1: Process.GONE, 2: Process.RUNNING}
+
+
+def test_a_completed_runtime_goes_on_with_the_trial_that_is_rolled_back() -> None:
+    world = training(World(configuration()))
+    world.says(1, facts.SnapshotCommitted(snapshot_id="s5", step=5))
+    world.leaves(1, facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
+    world.turn()
+    assert world.state.status is Status.COMPLETED
+    world.command(runtime.ResumeRuntime((1,), "s5", extends=True))
+    world.trial_command(1, trial.RollBackTrial("s5", {}))
+    world.turn()
+    assert (world.running(), world.state.status) == ([1], Status.STARTED)
+
+
 def test_the_time_limit_ends_a_runtime_as_failed() -> None:
     world = training(World(configuration(limits={"max_duration_seconds": 100, "stop_deadline_seconds": 10})))
     world.wait(99)
@@ -259,7 +284,7 @@ def test_a_deleted_runtime_is_stopped_released_and_purged_once() -> None:
 ACTIONS = [
     *("turn", "turn", "turn", "step", "step", "train", "train", "train", "start", "snapshot"),
     *("complete", "raise", "hopeless", "stopped", "die", "lose", "wait", "wait"),
-    *("stop", "stop_trial", "resume", "resume_trial", "delete"),
+    *("stop", "stop_trial", "resume", "resume_trial", "roll_back", "delete"),
 ]
 TRIALS = 3
 
@@ -289,7 +314,7 @@ class ControlMachine(RuleBasedStateMachine):
             # Refused to a user, or to an attempt that is fenced. Never to the scheduler: see `turn`.
             assert action not in ("turn", "step", "wait")
         if status not in (None, Status.STARTED) and self.world.state.status is Status.STARTED:
-            assert action in ("resume", "resume_trial"), "it began by itself"
+            assert action in ("resume", "resume_trial", "roll_back"), "it began by itself"
 
     def do(self, action: str, number: int, seconds: int, abrupt: bool) -> None:
         world = self.world
@@ -319,6 +344,16 @@ class ControlMachine(RuleBasedStateMachine):
                     world.trial_command(number, trial.ResumeTrial())
                 else:
                     world.command(runtime.ResumeRuntime((number,)))
+            case "roll_back" if number in world.trials:
+                for snapshot in trial.restorable_snapshots(world.trials[number].state)[-1:]:
+                    back = trial.RollBackTrial(snapshot.snapshot_id, {})
+                    # One decision: both or neither.
+                    trial.decide(world.trials[number].state, back)
+                    if not world.state.in_progress:
+                        world.command(runtime.ResumeRuntime((number,), extends=True))
+                    elif world.state.stop is not None:
+                        return
+                    world.trial_command(number, back)
             case "delete" if seconds == 30 and number == 1:
                 world.command(runtime.DeleteRuntime(deadline, force=abrupt))
             case _ if number in world.trials and world.process(number) is Process.RUNNING:

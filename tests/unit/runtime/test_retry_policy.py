@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from milepost.api.config.v1.configuration_pb2 import RetryPolicy
@@ -9,7 +11,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import trial
 from milepost.domain.sentences import EXIT_CAUSES
-from services.runtime.policies.retry import Complete, Fail, Retry, Stop, backoff, conclude
+from services.runtime.policies.retry import Complete, Fail, GoOn, Retry, Stop, backoff, conclude
 from tests.unit.domain.given import NOW, at
 
 POLICY = RetryPolicy(max_retries=2, backoff_seconds=5.0)
@@ -52,6 +54,19 @@ def test_an_accepted_stop_wins_over_any_crash_and_burns_no_retry(cause: common.E
 def test_crashes_are_retried_with_their_cause(cause: common.ExitCause) -> None:
     assert conclude(fenced(cause), 0, POLICY, True, NOW) == Retry(at(5), cause, "why")
     assert conclude(fenced(cause), 1, POLICY, True, NOW) == Retry(at(10), cause, "why")
+
+
+def test_a_roll_back_goes_on_whatever_the_attempt_came_to_unless_it_is_stopped_or_its_runtime_has_ended() -> None:
+    order = trial.RollBackOrder("s5", "it diverges")
+    for attempt in (
+        fenced(common.EXIT_CAUSE_KILLED),
+        ended(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED),
+        ended(facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC),
+    ):
+        rolled_back = replace(attempt, roll_back=order)
+        assert conclude(rolled_back, 2, POLICY, True, NOW) == GoOn()
+        assert conclude(rolled_back, 2, POLICY, False, NOW, in_progress=False) != GoOn()
+        assert conclude(replace(rolled_back, stop=STOP), 2, POLICY, True, NOW) != GoOn()
 
 
 def test_after_the_last_retry_the_failure_names_cause_and_count() -> None:

@@ -209,6 +209,8 @@ class World:
         policy = self.state.configuration.retries
         conclusion = retry.conclude(active, self.trials[number].state.retries, policy, True, self.now)
         match conclusion:
+            case retry.GoOn():
+                self.trial_command(number, trial.GoOn(attempt))
             case retry.Complete():
                 self.trial_command(number, trial.CompleteTrial(attempt))
             case retry.Stop(reason):

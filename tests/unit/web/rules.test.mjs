@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  cameTo,
   daily,
   firingAddress,
   firingPlace,
@@ -29,6 +30,29 @@ test('what follows is said only of a rule that acts', () => {
   assert.equal(followed({ actions, watching_only: true }), 'watches only')
   assert.equal(followed({ actions, watching_only: false, disabled: true }), 'disabled')
   assert.equal(followed({ actions: [], watching_only: false }), 'watches only')
+  const acting = [...actions, { label: { set: { a: 'b' } } }, { roll_back: { margin_steps: 0 } }]
+  assert.equal(followed({ actions: acting, watching_only: false }), 'tells chat, mail, labels, rolls back')
+})
+
+test('what an action came to is said, with whose it is or why it was not done', () => {
+  const action = { kind: 'roll_back', state: 'TAKEN', detail: 'rolled back to step 40', owner: 'ann' }
+  assert.equal(cameTo(action), 'rolled back to step 40, for ann')
+  assert.equal(cameTo({ ...action, state: 'FAILED', detail: 'no' }), 'roll back refused: no')
+  assert.equal(cameTo({ ...action, state: 'PENDING', detail: '' }), 'roll back pending')
+})
+
+test('the file of a rule that acts has its actions as one gives them', () => {
+  const text = ruleFile({
+    name: 'rules/spike',
+    detector: { not_finite: { series: '' } },
+    actions: [
+      { stop: {} },
+      { roll_back: { margin_steps: 0, parameters: {}, factors: { rate: 0.5 }, skip_batches: 9, max_times: 3 } },
+      { start: { configuration_text: '', runtime: 'runtimes/rt-1', resolved_text: '{}' } },
+    ],
+  })
+  const back = '{roll_back: {factors: {rate: 0.5}, skip_batches: 9, max_times: 3}}'
+  assert.ok(text.includes(`actions: [{stop: {}}, ${back}, {start: {runtime: runtimes/rt-1}}]`), text)
 })
 
 test('a firing leads to its step, or else to its event', () => {

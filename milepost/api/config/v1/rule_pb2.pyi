@@ -76,10 +76,81 @@ class Rule(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., selector: _Optional[str] = ..., detector: _Optional[_Union[Detector, _Mapping]] = ..., hold_seconds: _Optional[float] = ..., severity: _Optional[_Union[Severity, str]] = ..., actions: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., max_firings: _Optional[int] = ..., watching_only: bool = ..., disabled: bool = ..., owner: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., etag: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("notify",)
+    __slots__ = ("notify", "label", "snapshot", "stop", "start", "roll_back")
     NOTIFY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    ROLL_BACK_FIELD_NUMBER: _ClassVar[int]
     notify: Notify
-    def __init__(self, notify: _Optional[_Union[Notify, _Mapping]] = ...) -> None: ...
+    label: Label
+    snapshot: TakeSnapshot
+    stop: Stop
+    start: Start
+    roll_back: RollBack
+    def __init__(self, notify: _Optional[_Union[Notify, _Mapping]] = ..., label: _Optional[_Union[Label, _Mapping]] = ..., snapshot: _Optional[_Union[TakeSnapshot, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., start: _Optional[_Union[Start, _Mapping]] = ..., roll_back: _Optional[_Union[RollBack, _Mapping]] = ...) -> None: ...
+
+class Label(_message.Message):
+    __slots__ = ("set", "remove")
+    class SetEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SET_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    set: _containers.ScalarMap[str, str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, set: _Optional[_Mapping[str, str]] = ..., remove: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TakeSnapshot(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Stop(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("configuration_text", "runtime", "resolved_text")
+    CONFIGURATION_TEXT_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_TEXT_FIELD_NUMBER: _ClassVar[int]
+    configuration_text: str
+    runtime: str
+    resolved_text: str
+    def __init__(self, configuration_text: _Optional[str] = ..., runtime: _Optional[str] = ..., resolved_text: _Optional[str] = ...) -> None: ...
+
+class RollBack(_message.Message):
+    __slots__ = ("margin_steps", "parameters", "factors", "skip_batches", "max_times")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FactorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    MARGIN_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    FACTORS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    MAX_TIMES_FIELD_NUMBER: _ClassVar[int]
+    margin_steps: int
+    parameters: _containers.ScalarMap[str, str]
+    factors: _containers.ScalarMap[str, float]
+    skip_batches: int
+    max_times: int
+    def __init__(self, margin_steps: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., factors: _Optional[_Mapping[str, float]] = ..., skip_batches: _Optional[int] = ..., max_times: _Optional[int] = ...) -> None: ...
 
 class Notify(_message.Message):
     __slots__ = ("destination",)

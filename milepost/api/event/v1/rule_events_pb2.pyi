@@ -25,7 +25,7 @@ CLEAR_REASON_ENDED: ClearReason
 CLEAR_REASON_RULE_CHANGED: ClearReason
 
 class RuleEvent(_message.Message):
-    __slots__ = ("rule_set", "rule_disabled", "rule_deleted", "rule_fired", "rule_cleared", "notification_delivered", "notification_failed", "notification_retried")
+    __slots__ = ("rule_set", "rule_disabled", "rule_deleted", "rule_fired", "rule_cleared", "notification_delivered", "notification_failed", "notification_retried", "action_taken", "action_failed")
     RULE_SET_FIELD_NUMBER: _ClassVar[int]
     RULE_DISABLED_FIELD_NUMBER: _ClassVar[int]
     RULE_DELETED_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class RuleEvent(_message.Message):
     NOTIFICATION_DELIVERED_FIELD_NUMBER: _ClassVar[int]
     NOTIFICATION_FAILED_FIELD_NUMBER: _ClassVar[int]
     NOTIFICATION_RETRIED_FIELD_NUMBER: _ClassVar[int]
+    ACTION_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FAILED_FIELD_NUMBER: _ClassVar[int]
     rule_set: RuleSet
     rule_disabled: RuleDisabled
     rule_deleted: RuleDeleted
@@ -42,7 +44,9 @@ class RuleEvent(_message.Message):
     notification_delivered: NotificationDelivered
     notification_failed: NotificationFailed
     notification_retried: NotificationRetried
-    def __init__(self, rule_set: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_disabled: _Optional[_Union[RuleDisabled, _Mapping]] = ..., rule_deleted: _Optional[_Union[RuleDeleted, _Mapping]] = ..., rule_fired: _Optional[_Union[RuleFired, _Mapping]] = ..., rule_cleared: _Optional[_Union[RuleCleared, _Mapping]] = ..., notification_delivered: _Optional[_Union[NotificationDelivered, _Mapping]] = ..., notification_failed: _Optional[_Union[NotificationFailed, _Mapping]] = ..., notification_retried: _Optional[_Union[NotificationRetried, _Mapping]] = ...) -> None: ...
+    action_taken: ActionTaken
+    action_failed: ActionFailed
+    def __init__(self, rule_set: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_disabled: _Optional[_Union[RuleDisabled, _Mapping]] = ..., rule_deleted: _Optional[_Union[RuleDeleted, _Mapping]] = ..., rule_fired: _Optional[_Union[RuleFired, _Mapping]] = ..., rule_cleared: _Optional[_Union[RuleCleared, _Mapping]] = ..., notification_delivered: _Optional[_Union[NotificationDelivered, _Mapping]] = ..., notification_failed: _Optional[_Union[NotificationFailed, _Mapping]] = ..., notification_retried: _Optional[_Union[NotificationRetried, _Mapping]] = ..., action_taken: _Optional[_Union[ActionTaken, _Mapping]] = ..., action_failed: _Optional[_Union[ActionFailed, _Mapping]] = ...) -> None: ...
 
 class RuleSet(_message.Message):
     __slots__ = ("rule_id", "revision", "rule", "request_id")
@@ -179,3 +183,51 @@ class NotificationRetried(_message.Message):
     rule_id: str
     destination: str
     def __init__(self, notification_id: _Optional[str] = ..., firing_id: _Optional[str] = ..., rule_id: _Optional[str] = ..., destination: _Optional[str] = ...) -> None: ...
+
+class ActionTaken(_message.Message):
+    __slots__ = ("action_id", "firing_id", "rule_id", "number", "kind", "trial", "owner", "attempt_count", "detail", "runtime")
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRING_ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    action_id: str
+    firing_id: str
+    rule_id: str
+    number: int
+    kind: str
+    trial: int
+    owner: str
+    attempt_count: int
+    detail: str
+    runtime: str
+    def __init__(self, action_id: _Optional[str] = ..., firing_id: _Optional[str] = ..., rule_id: _Optional[str] = ..., number: _Optional[int] = ..., kind: _Optional[str] = ..., trial: _Optional[int] = ..., owner: _Optional[str] = ..., attempt_count: _Optional[int] = ..., detail: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
+
+class ActionFailed(_message.Message):
+    __slots__ = ("action_id", "firing_id", "rule_id", "number", "kind", "trial", "owner", "attempt_count", "reason", "detail")
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRING_ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    action_id: str
+    firing_id: str
+    rule_id: str
+    number: int
+    kind: str
+    trial: int
+    owner: str
+    attempt_count: int
+    reason: str
+    detail: str
+    def __init__(self, action_id: _Optional[str] = ..., firing_id: _Optional[str] = ..., rule_id: _Optional[str] = ..., number: _Optional[int] = ..., kind: _Optional[str] = ..., trial: _Optional[int] = ..., owner: _Optional[str] = ..., attempt_count: _Optional[int] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...

@@ -29,7 +29,7 @@ PENDING_REASON_BEHIND_OTHERS: PendingReason
 PENDING_REASON_LAUNCHER_UNAVAILABLE: PendingReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class RuntimeEvent(_message.Message):
     RUNTIME_PURGED_FIELD_NUMBER: _ClassVar[int]
     HEALTH_CHANGED_FIELD_NUMBER: _ClassVar[int]
     READINESS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
     resources_allocated: ResourcesAllocated
@@ -58,7 +59,8 @@ class RuntimeEvent(_message.Message):
     runtime_purged: RuntimePurged
     health_changed: HealthChanged
     readiness_changed: ReadinessChanged
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ...) -> None: ...
+    labels_changed: LabelsChanged
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -213,3 +215,18 @@ class ReadinessChanged(_message.Message):
     ready: bool
     reason: str
     def __init__(self, ready: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LabelsChanged(_message.Message):
+    __slots__ = ("labels", "removed_labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.ScalarMap[str, str]
+    removed_labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., removed_labels: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -18,6 +18,7 @@ class LaunchReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LAUNCH_REASON_FIRST: _ClassVar[LaunchReason]
     LAUNCH_REASON_RESUME: _ClassVar[LaunchReason]
     LAUNCH_REASON_RETRY: _ClassVar[LaunchReason]
+    LAUNCH_REASON_ROLL_BACK: _ClassVar[LaunchReason]
 
 class FenceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ class FenceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FENCE_REASON_POLICY: _ClassVar[FenceReason]
     FENCE_REASON_DELETED: _ClassVar[FenceReason]
     FENCE_REASON_EXCESS: _ClassVar[FenceReason]
+    FENCE_REASON_ROLLED_BACK: _ClassVar[FenceReason]
 
 class SnapshotReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -73,6 +75,7 @@ LAUNCH_REASON_UNSPECIFIED: LaunchReason
 LAUNCH_REASON_FIRST: LaunchReason
 LAUNCH_REASON_RESUME: LaunchReason
 LAUNCH_REASON_RETRY: LaunchReason
+LAUNCH_REASON_ROLL_BACK: LaunchReason
 FENCE_REASON_UNSPECIFIED: FenceReason
 FENCE_REASON_LOST: FenceReason
 FENCE_REASON_EXITED: FenceReason
@@ -83,6 +86,7 @@ FENCE_REASON_DEADLINE_EXCEEDED: FenceReason
 FENCE_REASON_POLICY: FenceReason
 FENCE_REASON_DELETED: FenceReason
 FENCE_REASON_EXCESS: FenceReason
+FENCE_REASON_ROLLED_BACK: FenceReason
 SNAPSHOT_REASON_UNSPECIFIED: SnapshotReason
 SNAPSHOT_REASON_INTERVAL: SnapshotReason
 SNAPSHOT_REASON_STOP: SnapshotReason
@@ -108,7 +112,7 @@ ALERT_LEVEL_WARNING: AlertLevel
 ALERT_LEVEL_ERROR: AlertLevel
 
 class TrialEvent(_message.Message):
-    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "snapshot_held", "snapshot_let_go")
+    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go")
     TRIAL_CREATED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_LAUNCHED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +141,8 @@ class TrialEvent(_message.Message):
     CLUSTER_STATE_OBSERVED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_DECLARED_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_RECORDED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_SNAPSHOT_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_ROLL_BACK_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_HELD_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_LET_GO_FIELD_NUMBER: _ClassVar[int]
     trial_created: TrialCreated
@@ -167,9 +173,11 @@ class TrialEvent(_message.Message):
     cluster_state_observed: ClusterStateObserved
     parameters_declared: ParametersDeclared
     environment_recorded: EnvironmentRecorded
+    trial_snapshot_requested: TrialSnapshotRequested
+    trial_roll_back_requested: TrialRollBackRequested
     snapshot_held: SnapshotHeld
     snapshot_let_go: SnapshotLetGo
-    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ...) -> None: ...
+    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
     __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin")
@@ -220,7 +228,7 @@ class SnapshotLetGo(_message.Message):
     def __init__(self, snapshot_id: _Optional[str] = ..., step: _Optional[int] = ..., runtime_id: _Optional[str] = ...) -> None: ...
 
 class AttemptLaunched(_message.Message):
-    __slots__ = ("attempt", "reason", "snapshot_id", "snapshot_step", "snapshot_uri", "host", "gpus", "rejected_snapshot_ids", "process", "request_id", "own_step", "appends")
+    __slots__ = ("attempt", "reason", "snapshot_id", "snapshot_step", "snapshot_uri", "host", "gpus", "rejected_snapshot_ids", "process", "request_id", "own_step", "appends", "skip_batches")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +241,7 @@ class AttemptLaunched(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OWN_STEP_FIELD_NUMBER: _ClassVar[int]
     APPENDS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     reason: LaunchReason
     snapshot_id: str
@@ -245,7 +254,8 @@ class AttemptLaunched(_message.Message):
     request_id: str
     own_step: int
     appends: bool
-    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[LaunchReason, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., host: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., rejected_snapshot_ids: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_common_pb2.ProcessIdentity, _Mapping]] = ..., request_id: _Optional[str] = ..., own_step: _Optional[int] = ..., appends: bool = ...) -> None: ...
+    skip_batches: int
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[LaunchReason, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., host: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., rejected_snapshot_ids: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_common_pb2.ProcessIdentity, _Mapping]] = ..., request_id: _Optional[str] = ..., own_step: _Optional[int] = ..., appends: bool = ..., skip_batches: _Optional[int] = ...) -> None: ...
 
 class AttemptFenced(_message.Message):
     __slots__ = ("attempt", "reason", "cause", "detail", "last_step")
@@ -568,6 +578,41 @@ class TrialResumeRequested(_message.Message):
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     snapshot_id: str
     def __init__(self, snapshot_id: _Optional[str] = ...) -> None: ...
+
+class TrialSnapshotRequested(_message.Message):
+    __slots__ = ("attempt", "reason", "request_id")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    reason: str
+    request_id: str
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class TrialRollBackRequested(_message.Message):
+    __slots__ = ("snapshot_id", "snapshot_step", "attempt", "parameters", "skip_batches", "reason", "request_id")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_STEP_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    snapshot_id: str
+    snapshot_step: int
+    attempt: int
+    parameters: _containers.ScalarMap[str, str]
+    skip_batches: int
+    reason: str
+    request_id: str
+    def __init__(self, snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., attempt: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., skip_batches: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class TrialCompleted(_message.Message):
     __slots__ = ("attempt", "last_step", "detail")

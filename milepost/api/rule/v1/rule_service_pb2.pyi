@@ -12,12 +12,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ActionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTION_STATE_UNSPECIFIED: _ClassVar[ActionState]
+    ACTION_STATE_PENDING: _ClassVar[ActionState]
+    ACTION_STATE_TAKEN: _ClassVar[ActionState]
+    ACTION_STATE_FAILED: _ClassVar[ActionState]
+
 class NotificationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     NOTIFICATION_STATE_UNSPECIFIED: _ClassVar[NotificationState]
     NOTIFICATION_STATE_PENDING: _ClassVar[NotificationState]
     NOTIFICATION_STATE_DELIVERED: _ClassVar[NotificationState]
     NOTIFICATION_STATE_FAILED: _ClassVar[NotificationState]
+ACTION_STATE_UNSPECIFIED: ActionState
+ACTION_STATE_PENDING: ActionState
+ACTION_STATE_TAKEN: ActionState
+ACTION_STATE_FAILED: ActionState
 NOTIFICATION_STATE_UNSPECIFIED: NotificationState
 NOTIFICATION_STATE_PENDING: NotificationState
 NOTIFICATION_STATE_DELIVERED: NotificationState
@@ -194,20 +205,44 @@ class ListFiringsRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., runtime: _Optional[str] = ..., open_only: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class Firing(_message.Message):
-    __slots__ = ("runtime", "fired", "record_time", "event_id", "sequence", "cleared")
+    __slots__ = ("runtime", "fired", "record_time", "event_id", "sequence", "cleared", "actions")
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     FIRED_FIELD_NUMBER: _ClassVar[int]
     RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CLEARED_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
     runtime: str
     fired: _rule_events_pb2.RuleFired
     record_time: _timestamp_pb2.Timestamp
     event_id: str
     sequence: int
     cleared: _rule_events_pb2.RuleCleared
-    def __init__(self, runtime: _Optional[str] = ..., fired: _Optional[_Union[_rule_events_pb2.RuleFired, _Mapping]] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cleared: _Optional[_Union[_rule_events_pb2.RuleCleared, _Mapping]] = ...) -> None: ...
+    actions: _containers.RepeatedCompositeFieldContainer[FiringAction]
+    def __init__(self, runtime: _Optional[str] = ..., fired: _Optional[_Union[_rule_events_pb2.RuleFired, _Mapping]] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cleared: _Optional[_Union[_rule_events_pb2.RuleCleared, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[FiringAction, _Mapping]]] = ...) -> None: ...
+
+class FiringAction(_message.Message):
+    __slots__ = ("action_id", "number", "kind", "state", "owner", "attempt_count", "detail", "reason", "runtime")
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    action_id: str
+    number: int
+    kind: str
+    state: ActionState
+    owner: str
+    attempt_count: int
+    detail: str
+    reason: str
+    runtime: str
+    def __init__(self, action_id: _Optional[str] = ..., number: _Optional[int] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[ActionState, str]] = ..., owner: _Optional[str] = ..., attempt_count: _Optional[int] = ..., detail: _Optional[str] = ..., reason: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class ListFiringsResponse(_message.Message):
     __slots__ = ("firings", "next_page_token", "sequence")

@@ -663,3 +663,89 @@ class ResumeTrialResponse(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     runtime: Runtime
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+
+class LabelRuntimeRequest(_message.Message):
+    __slots__ = ("name", "labels", "removed_labels", "request_id", "etag")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    labels: _containers.ScalarMap[str, str]
+    removed_labels: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., removed_labels: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class LabelRuntimeResponse(_message.Message):
+    __slots__ = ("runtime",)
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+
+class SnapshotTrialRequest(_message.Message):
+    __slots__ = ("name", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SnapshotTrialResponse(_message.Message):
+    __slots__ = ("runtime",)
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+
+class RollBackTrialRequest(_message.Message):
+    __slots__ = ("name", "snapshot_id", "before_step", "margin_steps", "attempt", "parameters_text", "factors", "skip_batches", "max_times", "reason", "request_id")
+    class FactorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_STEP_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_STEPS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_TEXT_FIELD_NUMBER: _ClassVar[int]
+    FACTORS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    MAX_TIMES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    snapshot_id: str
+    before_step: int
+    margin_steps: int
+    attempt: int
+    parameters_text: str
+    factors: _containers.ScalarMap[str, float]
+    skip_batches: int
+    max_times: int
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., before_step: _Optional[int] = ..., margin_steps: _Optional[int] = ..., attempt: _Optional[int] = ..., parameters_text: _Optional[str] = ..., factors: _Optional[_Mapping[str, float]] = ..., skip_batches: _Optional[int] = ..., max_times: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RollBackTrialResponse(_message.Message):
+    __slots__ = ("runtime", "snapshot_id", "snapshot_step")
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_STEP_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    snapshot_id: str
+    snapshot_step: int
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ...) -> None: ...

@@ -119,6 +119,21 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialResponse.FromString,
                 _registered_method=True)
+        self.LabelRuntime = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/LabelRuntime',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeResponse.FromString,
+                _registered_method=True)
+        self.SnapshotTrial = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/SnapshotTrial',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialResponse.FromString,
+                _registered_method=True)
+        self.RollBackTrial = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/RollBackTrial',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.FromString,
+                _registered_method=True)
 
 
 class RuntimeServiceServicer(object):
@@ -246,6 +261,31 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LabelRuntime(self, request, context):
+        """Labels a runtime anew, whatever its status. Lists and filters see it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotTrial(self, request, context):
+        """Has the attempt that runs take a snapshot at its next boundary and go on. Returns once that is in the log;
+        `SnapshotCommitted` or `SnapshotFailed` follows. FAILED_PRECONDITION: no attempt trains.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackTrial(self, request, context):
+        """Ends the attempt that runs, and has the next one go on from an earlier snapshot, if need be with other parameters and
+        behind some batches. A trial that has ended goes on too. Steps after the snapshot are superseded, snapshots of them
+        too. FAILED_PRECONDITION: no snapshot to go on from, a stop is under way, the steps in question were abandoned already,
+        or it was rolled back `max_times` times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -328,6 +368,21 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ResumeTrial,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialResponse.SerializeToString,
+            ),
+            'LabelRuntime': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelRuntime,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeResponse.SerializeToString,
+            ),
+            'SnapshotTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotTrial,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialResponse.SerializeToString,
+            ),
+            'RollBackTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackTrial,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -767,6 +822,87 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/ResumeTrial',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ResumeTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelRuntime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/LabelRuntime',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.LabelRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/SnapshotTrial',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SnapshotTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/RollBackTrial',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttemptLaunch(_message.Message):
-    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step")
+    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step", "skip_batches", "inexact")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class AttemptLaunch(_message.Message):
     RAY_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    INEXACT_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     trial: int
     attempt: int
@@ -60,7 +62,9 @@ class AttemptLaunch(_message.Message):
     ray_address: str
     launch_event_id: str
     origin_step: int
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ...) -> None: ...
+    skip_batches: int
+    inexact: str
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ..., skip_batches: _Optional[int] = ..., inexact: _Optional[str] = ...) -> None: ...
 
 class InstanceReport(_message.Message):
     __slots__ = ("rank", "number", "time_ms", "event", "hello", "stop_proposal", "finished", "snapshot_wanted", "snapshot_part", "values", "group_ended")
@@ -191,10 +195,12 @@ class HoldInstruction(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class SnapshotInstruction(_message.Message):
-    __slots__ = ("step",)
+    __slots__ = ("step", "requested")
     STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
     step: int
-    def __init__(self, step: _Optional[int] = ...) -> None: ...
+    requested: bool
+    def __init__(self, step: _Optional[int] = ..., requested: bool = ...) -> None: ...
 
 class StopInstruction(_message.Message):
     __slots__ = ("step", "deadline_ms")

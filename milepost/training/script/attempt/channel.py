@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
-from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction, InstanceReport, StopInstruction
+from milepost.api.training.v1.training_pb2 import (
+    AttemptLaunch,
+    InstanceInstruction,
+    InstanceReport,
+    SnapshotInstruction,
+    StopInstruction,
+)
 from milepost.domain import trial as domain
 from milepost.errors import MilepostError, Unavailable
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
@@ -55,6 +61,7 @@ class ExternalChannel:
         self._journal: AttemptJournal | None = None
         self._connection: Connection | None = None
         self._stop: domain.StopOrder | None = None
+        self._snapshot_requests = 0
         # Set when it is known whether a server answers.
         self._tried = asyncio.Event()
         # Since when none does: the last try has failed, and the next one has not begun.
@@ -140,7 +147,12 @@ class ExternalChannel:
 
     def _obey(self, state: domain.Trial, on_instruction: Callable[[InstanceInstruction], None]) -> None:
         active = state.active
-        if active is None or active.attempt != self._place.key.attempt or active.stop in (None, self._stop):
+        if active is None or active.attempt != self._place.key.attempt:
+            return
+        if active.snapshot_requests > self._snapshot_requests:
+            self._snapshot_requests = active.snapshot_requests
+            on_instruction(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
+        if active.stop in (None, self._stop):
             return
         self._stop = active.stop
         assert active.stop is not None

@@ -3,7 +3,9 @@
 import { html, useEffect, useMemo, useSignal } from '../html.js'
 import { ApiError, get, getAll, post } from '../api.js'
 import { count, duration, plural, words } from '../functions/format.js'
+import { address } from '../functions/query.js'
 import {
+  cameTo,
   daily,
   firingAddress,
   firingPlace,
@@ -52,6 +54,8 @@ const exampleDestinations = 'destinations: {chat: {url: env:CHAT_URL, format: sl
 const severityTones = { INFO: 'neutral', WARNING: 'warning', CRITICAL: 'bad' }
 /** @type {Record<string, string>} */
 const stateTones = { DELIVERED: 'good', PENDING: 'warning', FAILED: 'bad' }
+/** @type {Record<string, string>} */
+const deedTones = { TAKEN: 'good', PENDING: 'warning', FAILED: 'bad' }
 /** @type {Record<string, string>} */
 const endings = {
   RECOVERED: 'it is over',
@@ -307,11 +311,27 @@ function FiringRow({ firing, names }) {
     <span class="firing-severity">
       <${Tag} tone=${severityTones[fired.severity ?? 'WARNING']}>${words(fired.severity)}<//>
     </span>
-    <span class="firing-what"><b>${fired.rule_name || fired.rule_id}</b> ${fired.message}</span>
+    <span class="firing-what">
+      <b>${fired.rule_name || fired.rule_id}</b> ${fired.message}
+      ${firing.actions?.map((action) => html`<${Deed} key=${action.action_id} action=${action} />`)}
+    </span>
     <a class="firing-place" href=${firingAddress(firing)}>${firingPlace(firing, names)}</a>
     <span class="firing-end">${ending(firing)}</span>
     <span class="firing-time"><${Ago} time=${firing.record_time} /></span>
   </li>`
+}
+
+/**
+ * One action that followed, with what came of it.
+ *
+ * @param {{ action: Api.FiringAction }} properties
+ */
+function Deed({ action }) {
+  const tone = deedTones[action.state ?? ''] ?? 'warning'
+  const label = html`<${Tag} tone=${tone}>${cameTo(action)}<//>`
+  return html`<span class="firing-deed" data-state=${action.state}>
+    ${action.runtime ? html`<a href=${address(`/${action.runtime}`, {})}>${label}</a>` : label}
+  </span>`
 }
 
 /** @param {Api.Firing} firing */

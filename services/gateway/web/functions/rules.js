@@ -88,8 +88,29 @@ export function lookedFor({ detector, hold_seconds: held }) {
 export function followed({ actions, disabled, watching_only: watching }) {
   if (disabled) return 'disabled'
   const told = (actions ?? []).flatMap((action) => action.notify?.destination ?? [])
-  if (watching !== false || told.length === 0) return 'watches only'
-  return `tells ${told.join(', ')}`
+  const done = (actions ?? []).flatMap((action) => Object.keys(action).flatMap((kind) => deeds[kind] ?? []))
+  if (watching !== false || told.length + done.length === 0) return 'watches only'
+  return [...(told.length ? [`tells ${told.join(', ')}`] : []), ...done].join(', ')
+}
+
+/** @type {Record<string, string>} */
+const deeds = {
+  label: 'labels',
+  snapshot: 'has a snapshot taken',
+  stop: 'stops',
+  start: 'starts a run',
+  roll_back: 'rolls back',
+}
+
+/**
+ * What an action came to, in words.
+ *
+ * @param {Api.FiringAction} action
+ */
+export function cameTo({ kind, state, detail, owner }) {
+  if (state === 'TAKEN') return `${detail}, for ${owner}`
+  const what = kind.replace('_', ' ')
+  return `${what} ${state === 'FAILED' ? 'refused' : 'pending'}${detail ? `: ${detail}` : ''}`
 }
 
 /**
@@ -173,7 +194,8 @@ export function ruleFile(rule) {
   const detector = Object.fromEntries(
     Object.entries(rule.detector ?? {}).map(([kind, values]) => [kind, detectorValues(/** @type {Values} */ (values))]),
   )
-  const values = { id: ruleId(rule), ...Object.fromEntries(given), detector }
+  const actions = (rule.actions ?? []).map(actionValues)
+  const values = { id: ruleId(rule), ...Object.fromEntries(given), detector, ...(actions.length ? { actions } : {}) }
   return `${block(values, '').join('\n')}\n`
 }
 
@@ -183,8 +205,19 @@ function detectorValues(values) {
   return Object.fromEntries(given)
 }
 
+/** @param {Api.Action} action */
+function actionValues(action) {
+  return Object.fromEntries(
+    Object.entries(action).map(([kind, values]) => {
+      const given = Object.entries(values ?? {}).filter(([key, value]) => key !== 'resolved_text' && !isNothing(value))
+      return [kind, Object.fromEntries(given)]
+    }),
+  )
+}
+
 /** @param {unknown} value */
 function isNothing(value) {
+  if (typeof value === 'object' && value !== null && Object.keys(value).length === 0) return true
   return value === null || value === undefined || value === '' || value === 0 || (Array.isArray(value) && !value.length)
 }
 

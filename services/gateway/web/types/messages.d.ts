@@ -133,10 +133,11 @@ declare namespace Api {
 
   interface Action {
     notify?: Notify
-  }
-
-  interface ActionSent {
-    notify: NotifySent
+    label?: Label
+    snapshot?: TakeSnapshot
+    stop?: Stop
+    start?: Start
+    roll_back?: RollBack
   }
 
   interface Baseline {
@@ -212,6 +213,7 @@ declare namespace Api {
     type:
       | 'milepost.runtime.delete_requested.v1'
       | 'milepost.runtime.health_changed.v1'
+      | 'milepost.runtime.labels_changed.v1'
       | 'milepost.runtime.readiness_changed.v1'
       | 'milepost.runtime.resources_allocated.v1'
       | 'milepost.runtime.resources_pending.v1'
@@ -252,6 +254,8 @@ declare namespace Api {
       | 'milepost.trial.trial_created.v1'
       | 'milepost.trial.trial_failed.v1'
       | 'milepost.trial.trial_resume_requested.v1'
+      | 'milepost.trial.trial_roll_back_requested.v1'
+      | 'milepost.trial.trial_snapshot_requested.v1'
       | 'milepost.trial.trial_stop_requested.v1'
       | 'milepost.trial.trial_stopped.v1'
   }
@@ -274,6 +278,16 @@ declare namespace Api {
 
   interface GpuIdleSent {
     below_percent?: number | null
+  }
+
+  interface Label {
+    set: Record<string, string>
+    remove: string[]
+  }
+
+  interface LabelSent {
+    set?: Record<string, string> | null
+    remove?: string[] | null
   }
 
   interface LogPattern {
@@ -322,6 +336,22 @@ declare namespace Api {
     count: number
   }
 
+  interface RollBack {
+    margin_steps: number
+    parameters: Record<string, string>
+    factors: Record<string, number | 'NaN' | 'Infinity' | '-Infinity'>
+    skip_batches: number
+    max_times: number
+  }
+
+  interface RollBackSent {
+    margin_steps?: number | null
+    parameters?: Record<string, string> | null
+    factors?: Record<string, number> | null
+    skip_batches?: number | null
+    max_times?: number | null
+  }
+
   interface Rule {
     name: string
     display_name: string
@@ -368,6 +398,18 @@ declare namespace Api {
   interface SilenceSent {
     factor?: '0' | number | null
     min_seconds?: '0' | number | null
+  }
+
+  interface Start {
+    configuration_text?: string
+    runtime?: string
+    resolved_text: string
+  }
+
+  interface StartSent {
+    configuration_text?: string | null
+    runtime?: string | null
+    resolved_text?: string | null
   }
 
   interface StateEntered {
@@ -422,6 +464,32 @@ declare namespace Api {
     peer: string
     count: number
     first_time: string | null
+  }
+
+  interface ActionFailed {
+    action_id: string
+    firing_id: string
+    rule_id: string
+    number: number
+    kind: string
+    trial: number
+    owner: string
+    attempt_count: number
+    reason: string
+    detail: string
+  }
+
+  interface ActionTaken {
+    action_id: string
+    firing_id: string
+    rule_id: string
+    number: number
+    kind: string
+    trial: number
+    owner: string
+    attempt_count: number
+    detail: string
+    runtime: string
   }
 
   interface AlertRaised {
@@ -481,6 +549,7 @@ declare namespace Api {
       | 'POLICY'
       | 'DELETED'
       | 'EXCESS'
+      | 'ROLLED_BACK'
     cause:
       | null
       | 'FINISHED'
@@ -499,7 +568,7 @@ declare namespace Api {
 
   interface AttemptLaunched {
     attempt: number
-    reason: null | 'FIRST' | 'RESUME' | 'RETRY'
+    reason: null | 'FIRST' | 'RESUME' | 'RETRY' | 'ROLL_BACK'
     snapshot_id: string
     snapshot_step: number
     snapshot_uri: string
@@ -510,6 +579,7 @@ declare namespace Api {
     request_id: string
     own_step: number | null
     appends: boolean
+    skip_batches: number
   }
 
   interface AttemptStarted {
@@ -636,6 +706,11 @@ declare namespace Api {
     devices: string[]
     software: string
     process: ProcessIdentity | null
+  }
+
+  interface LabelsChanged {
+    labels: Record<string, string>
+    removed_labels: string[]
   }
 
   interface LogRegressionAccepted {
@@ -822,6 +897,8 @@ declare namespace Api {
     notification_delivered?: NotificationDelivered
     notification_failed?: NotificationFailed
     notification_retried?: NotificationRetried
+    action_taken?: ActionTaken
+    action_failed?: ActionFailed
   }
 
   interface RuleFired {
@@ -877,6 +954,7 @@ declare namespace Api {
     runtime_purged?: RuntimePurged
     health_changed?: HealthChanged
     readiness_changed?: ReadinessChanged
+    labels_changed?: LabelsChanged
   }
 
   interface RuntimeFailed {
@@ -1038,6 +1116,8 @@ declare namespace Api {
     cluster_state_observed?: ClusterStateObserved
     parameters_declared?: ParametersDeclared
     environment_recorded?: EnvironmentRecorded
+    trial_snapshot_requested?: TrialSnapshotRequested
+    trial_roll_back_requested?: TrialRollBackRequested
     snapshot_held?: SnapshotHeld
     snapshot_let_go?: SnapshotLetGo
   }
@@ -1060,6 +1140,22 @@ declare namespace Api {
 
   interface TrialResumeRequested {
     snapshot_id: string
+  }
+
+  interface TrialRollBackRequested {
+    snapshot_id: string
+    snapshot_step: number
+    attempt: number
+    parameters: Record<string, string>
+    skip_batches: number
+    reason: string
+    request_id: string
+  }
+
+  interface TrialSnapshotRequested {
+    attempt: number
+    reason: string
+    request_id: string
   }
 
   interface TrialStopRequested {
@@ -1296,6 +1392,19 @@ declare namespace Api {
     event_id: string
     sequence: number
     cleared: RuleCleared | null
+    actions: FiringAction[]
+  }
+
+  interface FiringAction {
+    action_id: string
+    number: number
+    kind: string
+    state: null | 'PENDING' | 'TAKEN' | 'FAILED'
+    owner: string
+    attempt_count: number
+    detail: string
+    reason: string
+    runtime: string
   }
 
   interface GetRuleResponse {
@@ -1423,6 +1532,10 @@ declare namespace Api {
     sha256: string
   }
 
+  interface LabelRuntimeResponse {
+    runtime: Runtime | null
+  }
+
   interface LineageNode {
     name: string
     runtime_id: string
@@ -1487,6 +1600,12 @@ declare namespace Api {
 
   interface ResumeTrialResponse {
     runtime: Runtime | null
+  }
+
+  interface RollBackTrialResponse {
+    runtime: Runtime | null
+    snapshot_id: string
+    snapshot_step: number
   }
 
   interface Runtime {
@@ -1577,6 +1696,10 @@ declare namespace Api {
     superseded: boolean
     receive_time: string | null
     held_by: string[]
+  }
+
+  interface SnapshotTrialResponse {
+    runtime: Runtime | null
   }
 
   interface StartRuntimeResponse {

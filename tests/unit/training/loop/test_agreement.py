@@ -107,6 +107,22 @@ class Steps(NoSnapshots):
         self.taken.append(boundary.step)
 
 
+class Asked(Steps):
+    """Notes why, too, and has a function that gives the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[facts.SnapshotReason] = []
+
+    @property
+    def gives_state(self) -> bool:
+        return True
+
+    def take(self, boundary: Boundary, data: DataState, reason: facts.SnapshotReason) -> None:
+        super().take(boundary, data, reason)
+        self.reasons.append(reason)
+
+
 def test_a_snapshot_that_is_agreed_on_while_a_rank_waits_for_data_is_taken_by_it_too() -> None:
     """The others stand at the same step and take it; without this rank's part it would never be whole."""
     host = RememberingHost(Rank(1, 2))
@@ -166,3 +182,33 @@ def test_an_answer_to_an_older_question_is_ignored() -> None:
 
 def _proposal(hold: int, step: int) -> Any:
     return InstanceReport(stop_proposal={"step": step, "hold": hold}).stop_proposal
+
+
+def test_a_snapshot_that_somebody_asked_for_is_taken_by_all_ranks_at_one_step_and_says_so() -> None:
+    sent: list[tuple[int, InstanceInstruction]] = []
+    coordinator = AgreementCoordinator(2, lambda rank, instruction: sent.append((rank, instruction)))
+    for rank in (0, 1):
+        coordinator.join(rank)
+    coordinator.snapshot(requested=True)
+    for rank, step in ((0, 3), (1, 4)):
+        coordinator.offer(rank, _proposal(1, step))
+    orders = [instruction.snapshot for _, instruction in sent if instruction.HasField("snapshot")]
+    assert [(order.step, order.requested) for order in orders] == [(4, True), (4, True)]
+    host = RememberingHost(Rank(0, 2))
+    host.agreement = Agreement(host.send)
+    host.keeper = keeper = Asked()
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
+    trial.maybe_snapshot(dict)
+    for step in range(1, 6):
+        if step == 4:
+            loop.on_instruction(InstanceInstruction(snapshot=orders[0]))
+        trial.log({"train/loss": 1.0})
+        trial.maybe_snapshot(dict)
+    assert keeper.reasons == [facts.SNAPSHOT_REASON_REQUEST]
+    assert keeper.taken == [4]
+    sent.clear()
+    coordinator.snapshot()
+    for rank, step in ((0, 8), (1, 8)):
+        coordinator.offer(rank, _proposal(2, step))
+    assert [i.snapshot.requested for _, i in sent if i.HasField("snapshot")] == [False, False]

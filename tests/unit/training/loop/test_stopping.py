@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceInstruction, SnapshotInstruction
 from milepost.training.loop.host import Rank
 from milepost.training.loop.stop import StopOrder, Stopped
 from milepost.training.loop.training_loop import TrainingLoop
@@ -160,3 +161,100 @@ def test_an_evaluation_that_a_stop_interrupts_is_due_again(host: RememberingHost
     completed = [fact for fact in host.facts if isinstance(fact, facts.EvaluationCompleted)]
     assert [fact.interrupted for fact in completed] == [True]
     loop.end()
+
+
+ASKED = InstanceInstruction(snapshot=SnapshotInstruction(requested=True))
+
+
+class GivesState(Taken):
+    """Has a function that gives the state, or not, and notes what it refuses."""
+
+    def __init__(self, gives_state: bool = True) -> None:
+        super().__init__()
+        self._gives_state = gives_state
+        self.refused: list[str] = []
+
+    @property
+    def gives_state(self) -> bool:
+        return self._gives_state
+
+    def refuse(self, step: int, detail: str) -> None:
+        self.refused.append(detail)
+
+
+def test_a_snapshot_that_is_asked_for_is_taken_at_the_next_boundary_that_has_news(host: RememberingHost) -> None:
+    host.keeper = taken = GivesState()
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
+    for step in range(1, 5):
+        trial.log({"train/loss": 1.0})
+        if step == 2:
+            taken.boundaries.append((Boundary(2), facts.SNAPSHOT_REASON_INTERVAL))
+            loop.on_instruction(ASKED)
+        trial.maybe_snapshot(dict)
+    assert [(b.step, reason) for b, reason in taken.boundaries[1:]] == [(3, facts.SNAPSHOT_REASON_REQUEST)]
+
+
+def test_a_snapshot_that_cannot_be_taken_when_asked_for_is_refused(host: RememberingHost) -> None:
+    for keeper, why, uses in ((GivesState(False), "no function", True), (GivesState(), "says itself", False)):
+        host.keeper = keeper
+        loop = TrainingLoop(host)
+        trial = Trial(loop)
+        if uses:
+            trial.maybe_snapshot(dict)
+        log(trial, 2)
+        loop.on_instruction(ASKED)
+        log(trial, 1)
+        assert why in keeper.refused[0] and not keeper.boundaries
+    group = RememberingHost(Rank(0, 2, led=False))
+    group.keeper = keeper = GivesState()
+    loop = TrainingLoop(group)
+    trial = Trial(loop)
+    trial.maybe_snapshot(dict)
+    log(trial, 2)
+    loop.on_instruction(ASKED)
+    assert "take their snapshots together" in keeper.refused[0]
+
+
+def rolled_back(skip: int, restored: Boundary) -> tuple[RememberingHost, Trial]:
+    """A trial that goes on from a boundary, behind so many batches."""
+    launch = AttemptLaunch(attempt=2, snapshot_id="s", skip_batches=skip, inexact="rolled back")
+    host = RememberingHost(launch=launch)
+    loop = TrainingLoop(host)
+    trial = Trial(loop)
+    loop.progress.data.restore(DataState(known=True))
+    loop.beginning._go_on_from(restored)
+    return host, trial
+
+
+def test_batches_are_passed_over_behind_the_snapshot_of_a_roll_back() -> None:
+    host, trial = rolled_back(3, Boundary(step=4, batch=4))
+    seen = []
+    for batch in trial.batches(range(10)):
+        seen.append((trial.batch, batch))
+        trial.log({"train/loss": 1.0})
+    # Those that are done are skipped, and three more.
+    assert seen == [(8, 7), (9, 8), (10, 9)]
+    assert (trial.step, trial.skip_batches) == (7, 3)
+    began = [fact for fact in host.facts if isinstance(fact, facts.AttemptStarted)]
+    assert (began[0].restored_step, began[0].inexact) == (4, "rolled back")
+
+
+@pytest.mark.parametrize("by_epochs", [True, False])
+def test_an_epoch_that_has_no_more_batches_to_pass_over_leaves_the_rest_to_the_next(by_epochs: bool) -> None:
+    host, trial = rolled_back(5, Boundary(step=8, epoch=0, batch=8))
+    seen: list[tuple[int, int]] = []
+
+    def train() -> None:
+        for batch in trial.batches(range(10)):
+            seen.append((trial.epoch, batch))
+            trial.log({"train/loss": 1.0})
+
+    if by_epochs:
+        for _ in trial.epochs(2):
+            train()
+    else:
+        train()
+        train()
+    assert seen == [(1, batch) for batch in range(3, 10)]
+    assert [fact.epoch for fact in host.facts if isinstance(fact, facts.EpochCompleted)] == [0, 1]
