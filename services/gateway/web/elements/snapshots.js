@@ -8,6 +8,7 @@ import { numbers } from '../functions/wire.js'
 import { Copy } from './button.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
+import { Lineage } from './lineage.js'
 import { At } from './live_time.js'
 import { Tag } from './status.js'
 
@@ -44,6 +45,7 @@ export function Snapshots({ state, open }) {
   const runtime = state.runtime.value
   const resumable = open && ['Aborted', 'Failed'].includes(runtime?.status ?? '') && runtime?.trial_count === 1
   return html`<div class="snapshots">
+    <${Lineage} id=${state.id} />
     <div class="events-bar">
       <label class="check">
         <input type="checkbox" checked=${deleted.value} onChange=${() => (deleted.value = !deleted.value)} /> Deleted

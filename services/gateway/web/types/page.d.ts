@@ -29,6 +29,7 @@ type Endings = {
   '/trials': Api.ListTrialsResponse
   '/events': Api.ListEventsResponse
   '/snapshots': Api.ListSnapshotsResponse
+  '/lineage': Api.ListLineageResponse
   '/attempts': Api.ListAttemptsResponse
   '/series': Api.ListSeriesResponse
   '/series:query': Api.QuerySeriesResponse
