@@ -986,7 +986,9 @@ def _roll_back(state: Trial, command: RollBackTrial) -> list[Message]:
     active = state.active
     if command.request_id and command.request_id in state.roll_backs:
         return []
-    named = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
+    origin = origin_record(state)
+    known = (*state.snapshots, *([origin] if origin is not None else []))
+    named = next((s for s in known if s.snapshot_id == command.snapshot_id), None)
     if named is None:
         raise NotFound(f"{_label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
     if named.superseded:

@@ -13,7 +13,7 @@ from milepost.configuration import DURATION_PARAMETERS
 from milepost.domain import trial
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from services.runtime.readmodel.views import RuntimeView, TrialView
-from services.runtime.snapshots import Place, SnapshotStorage
+from services.runtime.snapshots import SnapshotStorage, restorable
 
 MAX_SKIPPED = 1_000_000_000
 MAX_TIMES = 1_000
@@ -92,9 +92,16 @@ def _patch(text: str) -> dict[str, object]:
 
 
 async def choose(
-    storage: SnapshotStorage, view: RuntimeView, number: int, request: api.RollBackTrialRequest
+    storage: SnapshotStorage,
+    view: RuntimeView,
+    number: int,
+    request: api.RollBackTrialRequest,
+    of_origin: RuntimeConfiguration | None,
 ) -> trial.SnapshotRecord:
     """Choose the snapshot that a trial goes back to: the one named, or the newest before a step, if it is whole.
+
+    Args:
+        of_origin: of a branch, the configuration of its parent; what it began at comes behind what it saved itself.
 
     Raises:
         FailedPrecondition: there is none, or none that is whole.
@@ -104,15 +111,16 @@ async def choose(
     assert configuration is not None, "an existing runtime has a configuration"
     if request.snapshot_id:
         # Whether there is such a one the decider says.
-        candidates = [record for record in state.snapshots if record.snapshot_id == request.snapshot_id]
+        known = (*state.snapshots, *restorable(state)[-1:])
+        candidates = [record for record in known if record.snapshot_id == request.snapshot_id][:1]
         if not candidates:
             return trial.SnapshotRecord(request.snapshot_id, 0, 0, "", "")
     else:
         highest = request.before_step - request.margin_steps
-        candidates = [record for record in trial.restorable_snapshots(state) if record.step < highest]
+        candidates = [record for record in restorable(state) if record.step < highest]
     problems = []
     for record in candidates:
-        problem = await storage.verify(configuration, Place.of(view.runtime_id, number, record))
+        problem = await storage.verify_of(configuration, state, record, of_origin)
         if not problem:
             return record
         problems.append(problem)
@@ -129,5 +137,5 @@ def answer_of(one: TrialView) -> tuple[str, int]:
     """Return what the last roll back of a trial goes on from: id and step of the snapshot."""
     abandoned = one.state.abandoned
     step = abandoned.step if abandoned is not None else 0
-    found = [record.snapshot_id for record in one.state.snapshots if record.step == step and not record.superseded]
-    return (found[-1] if found else "", step)
+    found = [record.snapshot_id for record in restorable(one.state) if record.step == step]
+    return (found[0] if found else "", step)

@@ -412,7 +412,8 @@ class RuntimeService(RuntimeQueries):
             changes = await self._preflight.read(roll_backs.read_changes, _configuration(view), one, request)
             if changes.adds:
                 await self._preflight.check(changes.configuration)
-            chosen = await roll_backs.choose(self._storage, view, number, request)
+            of_origin = self._views.configuration_of_origin(one.state)
+            chosen = await roll_backs.choose(self._storage, view, number, request, of_origin)
             command = trial.RollBackTrial(
                 snapshot_id=chosen.snapshot_id,
                 parameters=changes.parameters,

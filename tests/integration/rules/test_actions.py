@@ -154,6 +154,24 @@ async def test_everything_that_a_rule_does_is_its_owners_and_has_the_firing_as_i
     assert (late.state, late.reason) == (api.ACTION_STATE_FAILED, "STEPS_ABANDONED")
 
 
+async def test_a_rule_that_a_run_brings_acts_in_the_name_of_who_started_it(together: Together) -> None:
+    own = {
+        "id": "own", "detector": {"threshold": {"series": "train/loss", "comparison": "ABOVE", "value": 5}},
+        "watching_only": False, "actions": [{"label": {"set": {"spike": "yes"}}}],
+    }  # fmt: skip
+    request = runtime_api.StartRuntimeRequest(configuration_text=text(**{**LONG, "rules": [own]}))
+    answer = await together.stack.stub.StartRuntime(request, metadata=shown(together, "ida"))
+    runtime = answer.runtime
+    (done,) = await together.outcome(await together.fire(f"{runtime.runtime_id}.own", runtime, 5), runtime)
+    assert (done.state, done.owner) == (api.ACTION_STATE_TAKEN, "ida")
+    (event,) = await together.events(runtime, "labels_changed")
+    assert event.actor == "ida"
+    own["actions"] = [{"start": {"configuration_text": text()}}]
+    request.configuration_text = text(**{**LONG, "rules": [own]})
+    with pytest.raises(grpc.aio.AioRpcError, match="a run that brings its rules starts no others"):
+        await together.stack.stub.StartRuntime(request, metadata=shown(together, "joe"))
+
+
 async def test_who_has_no_token_any_more_or_too_low_a_role_does_nothing(together: Together) -> None:
     bob = shown(together, "bob")
     runtime = await together.start()

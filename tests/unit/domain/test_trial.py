@@ -508,3 +508,15 @@ def test_a_snapshot_is_asked_of_an_attempt_that_trains_once_until_it_came() -> N
     assert names(chain.when(trial.RequestSnapshot(request_id="a"))) == ["TrialSnapshotRequested"]
     chain.state = trial.evolve(chain.state, committed(9))
     assert chain.when(trial.RequestSnapshot(request_id="a")) == []
+
+
+def test_a_branch_is_rolled_back_to_where_it_began() -> None:
+    origin = common.SnapshotOrigin(snapshot_id="o5", step=5, runtime_id="rt-0", trial=1, attempt=1)
+    created = facts.TrialCreated(runtime_id="rt-1", trial=1, origin=origin)
+    begun = facts.AttemptLaunched(attempt=1, snapshot_id="o5", snapshot_step=5)
+    chain = given_trial(created, begun, started(1, "o5", 5), committed(10))
+    (asked,) = chain.when(back_to("o5"))
+    assert isinstance(asked, facts.TrialRollBackRequested)
+    assert (asked.snapshot_step, trial.restorable_snapshots(chain.state)) == (5, [])
+    concluded(chain)
+    assert chain.state.situation == Queued(facts.LAUNCH_REASON_ROLL_BACK, "o5")
