@@ -39,12 +39,8 @@ up: install-run vendor ## Start the whole stack on this machine; Ctrl-C ends it
 	@exec $(BIN)/python -m milepost up --data-dir $(DATA_DIR)
 
 .PHONY: test
-test: install vendor-tests ## Run the tests (unit, integration, end to end, browser)
-	@exec $(BIN)/python -m tests $(PYTEST)
-
-.PHONY: ci
-ci: install vendor-tests ## The tests and `make check`, in the time of the tests alone
-	@exec $(BIN)/python -m tests --check $(PYTEST)
+test: install vendor-tests ## Run the tests (unit, integration, end to end, browser); CHECK=1: `make check` beside them
+	@exec $(BIN)/python -m tests $(if $(CHECK),--check) $(PYTEST)
 
 .PHONY: check
 check: install lint format-verify imports protos-verify docs-verify page-types-verify lock-verify openapi-verify ## Everything that is checked without running: style, types, imports, contract

@@ -1,7 +1,7 @@
 """Run all tests in two halves side by side: `make test`. Most of them wait for processes, not for a processor.
 
 Arguments go to pytest. With a path among them it is a plain `pytest` on that path. `--check` before them has `make check`
-follow the first half, in the time in which it would wait for the second: `make ci`.
+follow the first half, in the time in which it would wait for the second: `make test CHECK=1`.
 """
 
 from __future__ import annotations
