@@ -46,8 +46,15 @@ phases.coverage.enabled = false
 include-path-regex = "^/api/v1/runtimes/[{]runtime[}]/(logs|logs/facets|snapshots)$"
 phases.coverage.enabled = false
 """
-# What needs a destination that an operator has listed, and one that did not take what it was told.
-NEVER_DONE = {"POST /api/v1/notifications/{notification}:retry", "POST /api/v1/destinations/{destination}:test"}
+# What needs a destination that an operator has listed, and one that did not take what it was told; a trial that trains, and
+# one with snapshots that nobody else looks at.
+NEVER_DONE = {
+    "POST /api/v1/notifications/{notification}:retry",
+    "POST /api/v1/destinations/{destination}:test",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:snapshot",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:rollBack",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:branch",
+}
 
 
 def things(stack: StackProcess, folder: Path) -> dict[str, Any]:

@@ -67,7 +67,10 @@ async def check_action_crashes(nats: NatsServer, folder: Path, kills: int, seed:
         following = asyncio.create_task(ledger.follow())
         await ledger.decide(CreateRule("spikes", _rule()), OWNER)
         runtime = await stack.start(
-            name="killed", parameters={"steps": 1_000_000}, snapshots={"keep_last": 1_000}, retries={"max_retries": 100}
+            name="killed",
+            parameters={"steps": 1_000_000, "snapshot_every": 40},
+            snapshots={"keep_last": 1_000},
+            retries={"max_retries": 100},
         )
         addresses = {"runtime_address": f"127.0.0.1:{stack.application.port}", "metrics_address": "127.0.0.1:9"}
         service = ServiceProcess("rules", data_dir, {"nats_url": nats.url, **addresses})
@@ -75,7 +78,7 @@ async def check_action_crashes(nats: NatsServer, folder: Path, kills: int, seed:
             for number in range(1, kills + 1):
                 await asyncio.to_thread(service.start)
                 await _wait_acted(stack, runtime.name, number - 1)
-                await stack.wait_event(runtime.name, "attempt_started", number)
+                await _wait_trains(stack, runtime, number)
                 await _fire(stack, log, runtime, number)
                 await asyncio.sleep(chance.uniform(0.0, 0.5))
                 await asyncio.to_thread(service.kill)
@@ -89,13 +92,20 @@ async def check_action_crashes(nats: NatsServer, folder: Path, kills: int, seed:
             await stack.stop_all()
 
 
+async def _wait_trains(stack: Stack, runtime: api.Runtime, attempt: int) -> None:
+    """Wait until an attempt has begun and there is a snapshot to go back to."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            state = stack.application.views.runtimes[runtime.runtime_id].trials[1].state
+            active = state.active
+            if active is not None and active.attempt == attempt and active.started and state.snapshots:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def _fire(stack: Stack, log: JetStreamLog, runtime: api.Runtime, number: int) -> None:
     """Have the log say that the rule fired in the attempt that runs, behind its newest snapshot."""
     view = stack.application.views.runtimes[runtime.runtime_id].trials[1].state
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not view.snapshots:
-            await asyncio.sleep(0.05)
-            view = stack.application.views.runtimes[runtime.runtime_id].trials[1].state
     fired = facts.RuleFired(
         firing_id=f"{number:032x}", rule_id="spikes", revision=1, rule_name="spikes", trial=1, attempt=number,
         step=view.snapshots[-1].step + 1, message="train/loss is 8.1, above 5", momentary=True,
@@ -124,7 +134,7 @@ def _acted(events: list[events_api.RecordedEvent]) -> list[facts.ActionTaken]:
 async def _wait_acted(stack: Stack, name: str, firings: int) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while len(_acted(await _events(stack, name))) < len(ACTIONS) * firings:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
 
 async def _check(stack: Stack, runtime: api.Runtime, firings: int) -> None:
