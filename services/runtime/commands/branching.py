@@ -18,7 +18,7 @@ from milepost.domain.sentences import number
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from milepost.rules.of_runs import with_rules_checked
 from milepost.snapshots import snapshot_id
-from services.runtime.readmodel.views import RuntimeView, TrialView
+from services.runtime.readmodel.views import RuntimeView, TrialView, given_parameters
 
 # Steps that are named where there is no snapshot at the one asked for.
 _NEAREST = 4
@@ -120,8 +120,8 @@ def read_branch(
             "milepost.init(...) and load the snapshot there, or run it by milepost runtime start",
             reason="EXTERNAL_LAUNCHER",
         )
-    patch = _mapping(request.parameters_text, "parameters_text")
-    changes = _mapping(request.configuration_changes_text, "configuration_changes_text")
+    patch = read_mapping(request.parameters_text, "parameters_text")
+    changes = read_mapping(request.configuration_changes_text, "configuration_changes_text")
     given = given_parameters(configuration, one)
     _check_names(configuration, one, given, patch, changes, declared)
     weights_only = request.keep == api.BRANCH_KEEP_WEIGHTS
@@ -139,11 +139,6 @@ def read_branch(
         changes=[facts.FieldChange(field=c.field, before=c.before, after=c.after) for c in branched.changes],
     )
     return Branching(branch, configurations.canonical_json(resolved), resolved)
-
-
-def given_parameters(configuration: RuntimeConfiguration, one: TrialView) -> dict[str, str]:
-    """Return what a trial was given: the parameters of its runtime, and those that its search chose."""
-    return {**configuration.parameters, **one.searched}
 
 
 def _check_names(
@@ -170,7 +165,8 @@ def _check_names(
         raise InvalidArgument(violations)
 
 
-def _mapping(text: str, field: str) -> dict[str, object]:
+def read_mapping(text: str, field: str) -> dict[str, object]:
+    """Read what a field of a request says by name. Raises InvalidArgument under its name."""
     if not text.strip():
         return {}
     try:

@@ -12,7 +12,8 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import DURATION_PARAMETERS
 from milepost.domain import trial
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
-from services.runtime.readmodel.views import RuntimeView, TrialView
+from services.runtime.commands.branching import read_mapping
+from services.runtime.readmodel.views import RuntimeView, TrialView, given_parameters
 from services.runtime.snapshots import SnapshotStorage, restorable
 
 MAX_SKIPPED = 1_000_000_000
@@ -56,8 +57,8 @@ def read_changes(configuration: RuntimeConfiguration, one: TrialView, request: a
     Raises:
         InvalidArgument: with everything that is wrong, by field.
     """
-    given = {**configuration.parameters, **one.searched, **one.patched}
-    patch = _patch(request.parameters_text)
+    given = given_parameters(configuration, one)
+    patch = read_mapping(request.parameters_text, "parameters_text")
     violations = []
     for name, factor in sorted(request.factors.items()):
         number = json.loads(given[name]) if name in given else None
@@ -80,15 +81,6 @@ def read_changes(configuration: RuntimeConfiguration, one: TrialView, request: a
     if refused:
         raise InvalidArgument(refused)
     return Changes({name: merged.parameters[name] for name in sorted(patch)}, merged, not set(patch) <= set(given))
-
-
-def _patch(text: str) -> dict[str, object]:
-    if not text.strip():
-        return {}
-    try:
-        return dict(configurations.parse_text(text))
-    except InvalidArgument as error:
-        raise InvalidArgument([Violation("parameters_text", v.description) for v in error.violations]) from error
 
 
 async def choose(

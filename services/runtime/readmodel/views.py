@@ -485,6 +485,11 @@ def _count(view: RuntimeView, one: TrialView) -> None:
         view.starting ^= {one.number}
 
 
+def given_parameters(configuration: RuntimeConfiguration, one: TrialView) -> dict[str, str]:
+    """Return what a trial is given: parameters of its runtime, those that its search chose, those changed by roll backs."""
+    return {**configuration.parameters, **one.searched, **one.patched}
+
+
 def labels_of(view: RuntimeView) -> Mapping[str, str]:
     """Return the labels of a configuration, those that the code of the only trial has declared, and what people made of them."""
     state = view.state

@@ -16,7 +16,7 @@ from milepost.security.egress import AddressRefused
 from milepost.snapshots import SnapshotInvalid
 from milepost.storage import StorageUnsupported
 from services.runtime.launchers import LaunchFailed
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views
+from services.runtime.readmodel.views import RuntimeView, TrialView, Views, given_parameters
 from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # How long the code of an attempt may take to be fetched.
@@ -64,7 +64,7 @@ class Launches:
             attempt=active.attempt,
             configuration=configuration,
             # A continuation may have changed how long to train; what the search and roll backs chose stays.
-            parameters={**configuration.parameters, **one.searched, **one.patched},
+            parameters=given_parameters(configuration, one),
             snapshot_id=active.launch.snapshot_id,
             snapshot_step=active.launch.snapshot_step,
             snapshot_uri=active.launch.snapshot_uri,

@@ -127,6 +127,25 @@ async def test_a_superseded_snapshot_can_be_branched_with_the_steps_that_led_to_
     assert [(part.attempt, part.first_step, part.last_step) for part in trunk] == [(1, 1, 10)]
 
 
+async def test_a_branch_behind_a_roll_back_has_the_parameters_of_then(stack: Stack) -> None:
+    parent = await a_parent(stack)
+    back = api.RollBackTrialRequest(
+        name=f"{parent.name}/trials/1", snapshot_id=f"step-{10:012d}-a1", parameters_text="step_seconds: 0.02"
+    )
+    await stack.stub.RollBackTrial(back)
+    await stack.wait_event(parent.name, "attempt_started", 2)
+    await stack.wait_ended(parent.name)
+
+    child = await branched(stack, at(parent, 15))
+
+    branch = (await payload(stack, child.name, "runtime_requested")).branch
+    assert [(part.attempt, part.first_step, part.last_step) for part in branch.origin.trunk] == [
+        (1, 1, 10),
+        (2, 11, 15),
+    ]
+    assert (child.configuration.parameters["step_seconds"], list(branch.changes)) == ("0.02", [])
+
+
 async def test_what_cannot_be_branched_is_refused_with_what_could(stack: Stack) -> None:
     parent = await a_parent(stack)
     branch = stack.stub.BranchTrial
