@@ -295,7 +295,7 @@ class Training:
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
                 self.optimizer.step()
-                rate = self.schedule.get_last_lr()[0]
+                rate = self.optimizer.param_groups[0]["lr"]
                 self.schedule.step()
                 trial.log({"train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm})
                 trial.maybe_snapshot(self.state)
