@@ -12,8 +12,7 @@ import {
   stepsBetween,
   titleOf,
 } from '../functions/plot.js'
-import { address } from '../functions/query.js'
-import { newRuleAddress } from '../functions/rules.js'
+import { address, newRuleAddress } from '../functions/query.js'
 import { formatOf } from '../functions/units.js'
 import { appearance } from '../state/preferences.js'
 import { settings } from '../state/chart_settings.js'

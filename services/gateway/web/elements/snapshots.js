@@ -8,7 +8,7 @@ import { numbers } from '../functions/wire.js'
 import { Copy } from './button.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
-import { Lineage } from './lineage.js'
+import { lazy, stylesheet } from './lazy.js'
 import { At } from './live_time.js'
 import { Tag } from './status.js'
 
@@ -20,6 +20,10 @@ import { Tag } from './status.js'
 
 /** @type {Record<string, string>} */
 const tones = { COMMITTED: 'good', CORRUPT: 'bad', DELETED: 'neutral' }
+
+const Lineage = lazy(() =>
+  Promise.all([import('./lineage.js'), stylesheet('/static/css/lineage.css')]).then(([module]) => module.Lineage),
+)
 
 // Of a search with many trials the table has the rest.
 const foldersShown = 3

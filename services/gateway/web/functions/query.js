@@ -32,6 +32,17 @@ export function address(path, values = {}) {
 }
 
 /**
+ * Where a new rule is made for a series.
+ *
+ * @param {string} trial `runtimes/{runtime}/trials/{trial}`
+ * @param {string} key
+ */
+export function newRuleAddress(trial, key) {
+  const [, run, , number] = trial.split('/')
+  return address('/rules', { new: key, run, trial: number === '1' ? '' : number })
+}
+
+/**
  * What MLflow's clients print as the place of a run or an experiment (`#/experiments/0/runs/ID`) -> our address of it;
  * "": none.
  *

@@ -18,17 +18,6 @@ export function ruleId({ name }) {
 }
 
 /**
- * Where a new rule is made for a series.
- *
- * @param {string} trial `runtimes/{runtime}/trials/{trial}`
- * @param {string} key
- */
-export function newRuleAddress(trial, key) {
-  const [, run, , number] = trial.split('/')
-  return address('/rules', { new: key, run, trial: number === '1' ? '' : number })
-}
-
-/**
  * Whether a rule is part of the configuration of a run, whose id is before its own.
  *
  * @param {string} id
