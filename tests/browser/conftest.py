@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 
 from milepost.api.config.v1 import rule_pb2 as config
 from milepost.api.rule.v1 import rule_service_pb2 as rule_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -123,3 +124,8 @@ def configuration(name: str, **parameters: object) -> str:
 def start(stack: StackProcess, name: str, **parameters: object) -> str:
     """Start a run of `loop.py`. Returns its resource name."""
     return stack.client.start_runtime(configuration(name, **parameters)).name
+
+
+def remove(stack: StackProcess, name: str) -> None:
+    """Delete a run that one test alone looks at: the lists of others begin with the newest."""
+    stack.client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=name))

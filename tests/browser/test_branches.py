@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import STEPS
+from tests.browser.conftest import STEPS, remove
 from tests.browser.pages import PATIENCE_SECONDS, Visit
 from tests.e2e.stack import StackProcess
 
@@ -41,3 +41,4 @@ def test_a_branch_is_begun_at_a_snapshot_and_drawn_behind_what_came_before_it(
     page.keyboard.press("ArrowDown")
     expect(tree.nth(1)).to_be_focused()
     expect(tree.nth(1)).to_contain_text("from step 400, step_seconds 0.001")
+    remove(stack, f"runtimes/{name}")

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from milepost.api.config.v1 import rule_pb2 as config
 from milepost.api.rule.v1 import rule_service_pb2 as rule_api
 from milepost.cli.runs.rules import read_rules
-from tests.browser.conftest import configuration
+from tests.browser.conftest import configuration, remove
 from tests.browser.pages import PATIENCE_SECONDS, Visit
 from tests.e2e.stack import StackProcess
 
@@ -150,3 +150,4 @@ def test_the_bell_rings_on_every_page_for_a_rule_that_a_run_has_brought(stack: S
     expect(page.get_by_role("region", name="Firings").locator(".firing-row")).to_contain_text(
         "came to rest", timeout=PATIENCE
     )
+    remove(stack, name)

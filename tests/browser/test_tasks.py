@@ -40,13 +40,19 @@ class Hand:
 
     def row(self, name: str) -> None:
         """Open a run from the list, by a click anywhere on its row."""
-        row = self.page.locator(f"#row-{name.removeprefix('runtimes/')}")
-        self.sees(row)
+        row = self._found(name)
         row.click(position={"x": 700, "y": 20}, timeout=PATIENCE)
 
     def tick(self, name: str) -> None:
         """Choose a run of the list to be compared."""
-        self.on(self.page.locator(f"#row-{name.removeprefix('runtimes/')} .cell-choose"))
+        self.on(self._found(name).locator(".cell-choose"))
+
+    def _found(self, name: str) -> Locator:
+        """Scroll the list to a run: other tests have left newer ones."""
+        row = self.page.locator(f"#row-{name.removeprefix('runtimes/')}")
+        row.scroll_into_view_if_needed(timeout=PATIENCE)
+        self.sees(row)
+        return row
 
     def sees(self, locator: Locator, text: str | re.Pattern[str] = "") -> None:
         expect(locator).to_be_in_viewport(timeout=PATIENCE)
