@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from milepost import files
@@ -64,14 +65,18 @@ class Recovery:
 
         An attempt sends what those before it have left. Where several were killed soon, the oldest were never sent.
         """
-        if key in self._sending:
+        if key in self._sending and not self._sending[key].done():
             return
         left = [one for one in self._with_spools(key) if self._is_own(one, one.directory(self._data_dir))]
         if not left:
             return
         task = asyncio.get_running_loop().create_task(self._send_each(left))
         self._sending[key] = task
-        task.add_done_callback(lambda _: self._sending.pop(key, None))
+        task.add_done_callback(partial(self._note_sent, key))
+
+    def _note_sent(self, key: AttemptKey, task: asyncio.Task[None]) -> None:
+        if self._sending.get(key) is task:
+            del self._sending[key]
 
     def _with_spools(self, key: AttemptKey) -> list[AttemptKey]:
         """List an attempt and those before it that have spools here, newest first."""

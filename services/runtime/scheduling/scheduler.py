@@ -165,12 +165,17 @@ class Scheduler:
             return
         self._due.add(runtime_id)
         if runtime_id not in self._tasks:
-            task = asyncio.get_running_loop().create_task(self._work(runtime_id))
-            self._tasks[runtime_id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(runtime_id, None))
+            self._tasks[runtime_id] = asyncio.get_running_loop().create_task(self._work(runtime_id))
 
     async def _work(self, runtime_id: str) -> None:
         """Carry out steps of one runtime until there is none."""
+        try:
+            await self._work_while_due(runtime_id)
+        finally:
+            # Here and not when the task is done, which is later: what is marked in between would find a task and no worker.
+            self._tasks.pop(runtime_id, None)
+
+    async def _work_while_due(self, runtime_id: str) -> None:
         while runtime_id in self._due:
             self._due.discard(runtime_id)
             try:

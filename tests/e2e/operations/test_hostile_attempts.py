@@ -155,7 +155,8 @@ def check_services(stack: StackProcess, names: Sequence[str]) -> None:
     for name in names:
         assert stack.events(name)
         assert stack.trial(name).name == f"{name}/trials/1"
-        assert stack.completeness(name).senders
+        # The metric service hears of a sender with its first points.
+        until(lambda name=name: list(stack.completeness(name).senders) or None, f"who sends of {name} is known")  # type: ignore[misc]
 
 
 def stop_and_resume(stack: StackProcess, build: Path) -> str:
