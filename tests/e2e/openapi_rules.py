@@ -98,8 +98,25 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.path_parameters = _real_path(chance, case)
     if isinstance(case.query, dict):
         case.query = _real_query(chance, case.query, case.meta.is_negative_at(ParameterLocation.QUERY))
-    if isinstance(case.body, dict) and case.operation.path.endswith(STARTING):
-        _only_check(chance, case)
+    if isinstance(case.body, dict):
+        if chance.random() < REAL_SHARE and not case.meta.is_negative_at(ParameterLocation.BODY):
+            _fill_in(case)
+        if case.operation.path.endswith(STARTING):
+            _only_check(chance, case)
+
+
+def _fill_in(case: Any) -> None:
+    """Give some bodies what hardly any that was made up has: a rule that can be made, a configuration that can be read."""
+    body = dict(case.body)
+    path = case.operation.path
+    if path.endswith(("/rules", "/rules:test")) and "rule" in body:
+        body["rule"] = {"detector": {"not_finite": {}}}
+    if path.endswith("/rules:test") and "name" in body:
+        body["name"] = f"rules/{THINGS['rules'][0]}"
+    if path.endswith("/runtimes") and case.meta.phase.name.value != "coverage" and body.get("configuration_text"):
+        body.pop("configuration_text")
+        body["configuration"] = {"entrypoint": THINGS["entrypoint"], "working_directory": THINGS["folder"]}
+    case.body = body
 
 
 def _real_path(chance: random.Random, case: Any) -> dict[str, Any]:
