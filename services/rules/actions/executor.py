@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 from services.rules.actions.backlog import Backlog, Due
 from services.rules.actions.commands import Outcome
+from services.rules.lanes import Lanes, Tries
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +18,6 @@ PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 # How long after the firing an action is tried again. Later the run is another one.
 TRIED_SECONDS = 3_600.0
 LOOK_SECONDS = 0.5
-MAX_AT_ONCE = 16
-
-
-@dataclass(slots=True)
-class _Tries:
-    """What was tried since this process began."""
-
-    made: int = 0
-    last: Outcome | None = None
-    # By the clock of the loop.
-    not_before: float = 0.0
 
 
 CarryOut = Callable[[Due], Awaitable[Outcome]]
@@ -37,11 +25,13 @@ CarryOut = Callable[[Due], Awaitable[Outcome]]
 Settle = Callable[[Due, Outcome, int], Awaitable[None]]
 
 
-class Executor:
+class Executor(Lanes[Due, str, Outcome]):
     """Carries out what is pending, and has each end of it recorded by `settle(due, outcome, tries)`.
 
     After a restart what nobody has recorded is tried at once, under its old id, so that what was done is not done again.
     """
+
+    in_order = True
 
     def __init__(
         self,
@@ -53,55 +43,28 @@ class Executor:
         pauses: tuple[float, ...] = PAUSES,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        super().__init__(look_seconds)
         self._backlog = backlog
         self._carry_out = carry_out
         self._settle = settle
         self._clock = clock
         self._pauses = pauses
-        self._look_seconds = look_seconds
-        self._tries: dict[str, _Tries] = {}
-        self._busy: dict[str, asyncio.Task[None]] = {}
-        self._news = asyncio.Event()
 
     def tried(self, action_id: str) -> tuple[int, Outcome | None]:
         """Return how often this process has tried, and how the last try ended."""
         tries = self._tries.get(action_id)
         return (tries.made, tries.last) if tries is not None else (0, None)
 
-    async def run(self) -> None:
-        """Carry out for ever."""
-        try:
-            while True:
-                self._begin()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_seconds):
-                        await self._news.wait()
-                self._news.clear()
-        finally:
-            for task in self._busy.values():
-                task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+    def _pending(self) -> Iterable[Due]:
+        return self._backlog.pending.values()
 
-    def _begin(self) -> None:
-        """Begin with the oldest action of each run that has none under way."""
-        for runtime_id in [runtime_id for runtime_id, task in self._busy.items() if task.done()]:
-            # What went wrong with the log stays pending; this task is watched by whoever runs it.
-            self._busy.pop(runtime_id).result()
-        for gone in self._tries.keys() - self._backlog.pending.keys():
-            del self._tries[gone]
-        now = asyncio.get_running_loop().time()
-        seen: set[str] = set()
-        for due in list(self._backlog.pending.values()):
-            if due.runtime_id in seen:
-                continue
-            seen.add(due.runtime_id)
-            if due.runtime_id in self._busy or len(self._busy) >= MAX_AT_ONCE:
-                continue
-            if self._tries.setdefault(due.id, _Tries()).not_before <= now:
-                self._busy[due.runtime_id] = asyncio.create_task(self._one(due), name=f"{due.kind} {due.runtime_id}")
+    def _key(self, due: Due) -> str:
+        return due.id
 
-    async def _one(self, due: Due) -> None:
-        tries = self._tries.setdefault(due.id, _Tries())
+    def _lane(self, due: Due) -> str:
+        return due.runtime_id
+
+    async def _one(self, due: Due, tries: Tries[Outcome]) -> None:
         outcome = self._refused_here(due) or await self._carry_out(due)
         tries.made += 1
         tries.last = outcome
@@ -113,7 +76,6 @@ class Executor:
             log.warning("action.again", extra={"kind": due.kind, "tries": tries.made, "detail": outcome.detail})
             pause = self._pauses[min(tries.made, len(self._pauses)) - 1]
             tries.not_before = asyncio.get_running_loop().time() + pause
-        self._news.set()
 
     def _refused_here(self, due: Due) -> Outcome | None:
         """Refuse to start a run because of one that the same rule has brought about: that would go on for ever."""
