@@ -121,6 +121,10 @@ bench: install vendor .venv-peers ## Measure, other trackers beside; prints one 
 bench-soak: install ## Measure under ten minutes of steady load
 	@exec $(BIN)/python -m tests.benchmarks --soak
 
+.PHONY: bench-growth
+bench-growth: install vendor ## Measure how costs grow with the work: at once, ten and a hundred times of it
+	@exec $(BIN)/python -m tests.benchmarks --growth
+
 .PHONY: test-faults
 test-faults: install ## Kills, power cuts, full disks (some parts need root); long
 	@exec $(BIN)/python -m pytest -m "faults or quick_faults" --timeout 900 $(PYTEST)

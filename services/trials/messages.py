@@ -20,8 +20,6 @@ from services.trials.readmodel import eta
 from services.trials.readmodel.positions import Position, recent_rates, step_quantile, usual_samples
 from services.trials.readmodel.progress import (
     elapsed_nanoseconds,
-    estimate_trial,
-    is_stalled,
     planned_evaluations,
     redone_of,
     step_of,
@@ -123,7 +121,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         reason=view.reason,
         progress=_progress(view, position, own_clock=runtime.is_script),
         elapsed=to_duration(elapsed_nanoseconds(view, now)),
-        estimate=to_estimate(estimate_trial(view, position, now), now),
+        estimate=to_estimate(views.estimate_of(view, now), now),
         attempt=view.state.attempt,
         attempt_count=len(view.attempts),
         parameters=view.parameters,
@@ -133,7 +131,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         last_values=position.last_values if position is not None else {},
         start_time=to_timestamp(view.start_time),
         end_time=to_timestamp(view.end_time),
-        hints=_hints(view, position, now),
+        hints=_hints(views, view, position, now),
         events_sequence=max(view.events_sequence, runtime.events_sequence),
         telemetry_sequence=position.sequence if position is not None else 0,
         change_time=to_timestamp(view.change_time),
@@ -350,7 +348,7 @@ def best_of(view: TrialView, runtime: RuntimeView) -> api.BestValue | None:
     return api.BestValue(metric=metric, value=best[1].values[metric], step=best[1].step)
 
 
-def _hints(view: TrialView, position: Position | None, now: int) -> list[str]:
+def _hints(views: Views, view: TrialView, position: Position | None, now: int) -> list[str]:
     hints: list[str] = []
     active, attempt = view.state.active, view.attempt
     if active is not None and attempt is not None:
@@ -358,7 +356,7 @@ def _hints(view: TrialView, position: Position | None, now: int) -> list[str]:
             instance = attempt.instances[rank]
             if instance.health == common.HEALTH_UNHEALTHY and not instance.exit_time:
                 hints.append(f"no contact with instance {rank} for {duration((now - instance.health_time) / 1e9)}")
-        if active.started and position is not None and is_stalled(view, position, now):
+        if active.started and position is not None and views.is_stalled(view, now):
             hints.append(f"no progress for {duration((now - position.advance_time) / 1e9)}")
         if attempt.restored_step:
             hints.append(f"resumed from step {number(attempt.restored_step)}")

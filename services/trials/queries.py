@@ -17,7 +17,7 @@ from milepost.protojson import enum_words
 from services import pages
 from services.readmodel.filters import Term, parse_filter
 from services.trials.messages import best_of, completion_of, status_of
-from services.trials.readmodel.progress import elapsed_nanoseconds, estimate_trial, step_of
+from services.trials.readmodel.progress import elapsed_nanoseconds, step_of
 from services.trials.readmodel.view import Key, TrialView
 from services.trials.readmodel.views import Views
 
@@ -156,7 +156,7 @@ def _or_last(value: float | None) -> float:
 
 
 def _remaining(views: Views, view: TrialView, now: int) -> float:
-    rest = estimate_trial(view, views.position_of(view), now)
+    rest = views.estimate_of(view, now)
     return _or_last(rest.seconds if rest is not None else None)
 
 

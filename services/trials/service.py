@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from statistics import median
@@ -14,7 +15,7 @@ from milepost.api.trial.v1 import trial_service_pb2_grpc as rpc
 from milepost.domain import trial
 from milepost.errors import InvalidArgument, NotFound, Violation
 from services.readmodel.moments import check_moment, check_sequence
-from services.rpc.limits import fitting
+from services.rpc.limits import ANSWER_BYTES
 from services.trials.live import ReadableViews
 from services.trials.messages import (
     Rendered,
@@ -27,10 +28,10 @@ from services.trials.messages import (
 )
 from services.trials.queries import Order, Scope, list_page, parse_parent, parse_trial_name
 from services.trials.readmodel.progress import elapsed_nanoseconds
-from services.trials.readmodel.runtime_estimates import estimate_runtime
+from services.trials.readmodel.runtime_estimates import estimate_in_turns
 from services.trials.readmodel.view import IssuedEstimate, Key, TrialView
 from services.trials.readmodel.views import Views
-from services.trials.watches import Position, Watch
+from services.trials.watches import BATCH, Position, Watch
 
 MIN_COMPARED, MAX_COMPARED = 2, 10
 # Estimates given before this share of the run do not count.
@@ -60,20 +61,28 @@ class TrialService(rpc.TrialServiceServicer):
             raise NotFound(f"there is no runtime {scope.runtime_id}", reason="RUNTIME_NOT_FOUND")
         is_live = views is self._live.views
         page = list_page(views, scope, request, now, self._order if is_live else None)
-        render = self._rendered.render if is_live else render_trial
-        trials = fitting(render(views, view, now, request.brief) for view in page.views)
+        # Of before the rendering, during which the views go on.
         response = api.ListTrialsResponse(
-            trials=trials,
-            next_page_token=page.token_after(len(trials)),
             total_size=page.total_size,
             events_sequence=views.events_sequence,
             telemetry_sequence=views.telemetry_sequence,
             set_aside=views.what_was_set_aside(scope.runtime_id),
         )
+        render = self._rendered.render if is_live else render_trial
+        size = 0
+        for index, view in enumerate(page.views):
+            message = render(views, view, now, request.brief)
+            size += message.ByteSize()
+            if size > ANSWER_BYTES and index:
+                break
+            response.trials.append(message)
+            if not request.brief or index % BATCH == BATCH - 1:
+                await asyncio.sleep(0)
+        response.next_page_token = page.token_after(len(response.trials))
         if scope.runtime_id:
             runtime = views.runtimes[scope.runtime_id]
             response.elapsed.CopyFrom(to_duration(elapsed_nanoseconds(runtime, now)))
-            estimate = to_estimate(estimate_runtime(views, runtime, now), now)
+            estimate = to_estimate(await estimate_in_turns(views, runtime, now), now)
             if estimate is not None:
                 response.estimate.CopyFrom(estimate)
         return response

@@ -1,6 +1,7 @@
 """Run every benchmark, each in a process of its own: `make bench`; with `--soak` the long ones: `make bench-soak`.
 
-A benchmark is a module `bench_<topic>.py` (or `soak_<topic>.py`) that prints its figures through `figures.report`.
+A benchmark is a module `bench_<topic>.py` (or `soak_<topic>.py`) that prints its figures through `figures.report`. Those
+in `growth` measure at several sizes and print through `growth.report_growth`: `--growth`, `make bench-growth`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+GROWTH = "growth_"
 
 
 def modules_of(prefix: str) -> dict[str, Path]:
@@ -42,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("topics", nargs="*", metavar="TOPIC", help="what to measure (everything)")
-    made.add_argument("--soak", action="store_true", help="the long ones: under minutes of steady load")
+    kinds = made.add_mutually_exclusive_group()
+    kinds.add_argument("--soak", action="store_true", help="the long ones: under minutes of steady load")
+    kinds.add_argument("--growth", action="store_true", help="how costs grow: once, ten and a hundred times the work")
     return made
 
 
@@ -56,7 +60,8 @@ def main(arguments: list[str]) -> int:
         print(f"no such topic: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     failed = 0
-    for topic in asked.topics or known:
+    every = [topic for topic in known if topic.startswith(GROWTH) == asked.growth]
+    for topic in asked.topics or every:
         print(f"measuring: {prefix}_{topic}", file=sys.stderr, flush=True)
         module = ".".join(["tests", "benchmarks", *known[topic].relative_to(HERE).with_suffix("").parts])
         failed += subprocess.run([sys.executable, "-m", module], check=False).returncode != 0

@@ -14,6 +14,7 @@ boundaries x their typical time. The step time comes from windows of wall-clock 
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -155,6 +156,10 @@ class Remaining:
     low: float
     high: float
 
+    def after(self, seconds: float) -> Remaining:
+        """Return what is left when so much time has passed."""
+        return Remaining(max(0.0, self.seconds - seconds), max(0.0, self.low - seconds), max(0.0, self.high - seconds))
+
 
 # --- observing ------------------------------------------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ def _scale(times: StepTimes, samples: float | None) -> bool:
 
 def _without_gaps(times: StepTimes, seconds: float, steps: int) -> float:
     """Return the time of the steps alone; what is beyond it goes to the pauses or to the changes of epoch."""
-    usual = _usual(times)
+    usual = pace_of(times).usual
     if usual is None:
         times.epoch_step = None
         return seconds
@@ -246,14 +251,31 @@ def is_warm(times: StepTimes) -> bool:
     return len(times.windows) >= WARM_WINDOWS
 
 
-def _usual(times: StepTimes) -> float | None:
-    """Return the robust time of a step without pauses; None until warm."""
-    return _trimmed(_recent(times)) if is_warm(times) else None
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast it is now.
+
+    Attributes:
+        change: index of the first window after the last lasting change of speed; 0: there was none.
+        recent: the windows that say how fast it is now.
+        usual: the robust time of a step without pauses, in seconds; None until warm.
+    """
+
+    change: int
+    recent: Sequence[Window]
+    usual: float | None
 
 
-def step_seconds(times: StepTimes) -> float | None:
-    """Return the robust time of a step now, pauses that recur included; None until warm."""
-    usual = _usual(times)
+def pace_of(times: StepTimes) -> Pace:
+    """Return how fast it is now."""
+    change = _last_change(times.windows)
+    recent = _recent(times, change)
+    return Pace(change, recent, _trimmed(recent) if is_warm(times) else None)
+
+
+def step_seconds(times: StepTimes, pace: Pace | None = None) -> float | None:
+    """Return the robust time of a step now, pauses that recur included; None until warm. `pace`: where it is known."""
+    usual = (pace or pace_of(times)).usual
     return None if usual is None else usual + _pause_share(times)
 
 
@@ -266,13 +288,13 @@ def _pause_share(times: StepTimes) -> float:
     return median(times.pauses) / max(interval, (times.steps - interval) / times.pause_count)
 
 
-def _recent(times: StepTimes) -> Sequence[Window]:
-    """Return the windows that say how fast it is now."""
+def _recent(times: StepTimes, change: int) -> Sequence[Window]:
+    """Return the windows that say how fast it is now: those after the last change, if there was one lately."""
     windows = times.windows
     start = max(0, min(len(windows) - MIN_RECENT, int(len(windows) * (1 - RECENT_SHARE))))
     if len(windows) - times.changed_at >= WARM_WINDOWS:
         start = max(start, times.changed_at)
-    return windows[max(start, _last_change(windows)) :]
+    return windows[max(start, change) :]
 
 
 def _last_change(windows: Sequence[Window]) -> int:
@@ -282,6 +304,8 @@ def _last_change(windows: Sequence[Window]) -> int:
         before = rates[max(0, index - MIN_RECENT) : index]
         after = rates[index : index + CHANGE_WINDOWS]
         level = median(before)
+        if min(after) <= level * (1 + CHANGE_SHARE) and max(after) >= level * (1 - CHANGE_SHARE):
+            continue
         spread = median(abs(rate - level) for rate in before)
         margin = max(CHANGE_SHARE * level, 5 * spread)
         if min(after) > level + margin or max(after) < level - margin:
@@ -304,13 +328,13 @@ def _trimmed(windows: Sequence[Window]) -> float:
     return seconds / steps
 
 
-def _drift(times: StepTimes, steps: int) -> float:
+def _drift(times: StepTimes, pace: Pace, steps: int) -> float:
     """Return the share by which the mean of the remaining steps will be slower than now, if a steady drift goes on.
 
     A drift is steady when the medians of three thirds of the windows go the same way by about the same amount, and
     that amount stands out from the noise.
     """
-    windows = times.windows[max(times.changed_at, _last_change(times.windows)) :]
+    windows = times.windows[max(times.changed_at, pace.change) :]
     if len(windows) < DRIFT_WINDOWS:
         return 0.0
     third = len(windows) // 3
@@ -337,16 +361,17 @@ def typical(durations: Sequence[float]) -> float | None:
     return median(durations[-TYPICAL_OF:]) if durations else None
 
 
-def remaining(times: StepTimes, work: Work) -> Remaining | None:
-    """Estimate what is left at the moment of the last observation; None until warm."""
-    usual = _usual(times)
+def remaining(times: StepTimes, work: Work, pace: Pace | None = None) -> Remaining | None:
+    """Estimate what is left at the moment of the last observation; None until warm. `pace`: where it is known."""
+    pace = pace or pace_of(times)
+    usual = pace.usual
     if usual is None:
         return None
     evaluation = typical(work.evaluation_seconds)
     if evaluation is None and work.evaluation_share and work.evaluation_elapsed:
         evaluation = work.evaluation_elapsed / work.evaluation_share
     snapshot = typical(work.snapshot_seconds)
-    drift = _drift(times, work.steps)
+    drift = _drift(times, pace, work.steps)
     training = work.steps * (usual * (1 + drift) + _pause_share(times))
     others = work.evaluations * (evaluation or 0.0) + work.snapshots * (snapshot or 0.0)
     # The change of epoch that is under way counts among those that are left.
@@ -355,7 +380,7 @@ def remaining(times: StepTimes, work: Work) -> Remaining | None:
     others += _rest(evaluation, work.evaluation_elapsed, work.evaluation_share)
     others += _rest(snapshot, work.snapshot_elapsed, None)
     seconds = training + others
-    spread = _spread(times, work.steps, drift) * training + 0.1 * others
+    spread = _spread(times, pace, work.steps, drift) * training + 0.1 * others
     half = min(max(RANGE_DEVIATIONS * spread, MIN_RANGE * seconds), MAX_RANGE * seconds)
     # Evaluations that are planned and whose time nobody knows can only make it longer.
     unknown = 0.5 * training if work.evaluations and evaluation is None else 0.0
@@ -369,9 +394,9 @@ def _rest(usual: float | None, elapsed: float | None, share: float | None) -> fl
     return usual * max(0.0, 1 - share) if share is not None else max(0.0, usual - elapsed)
 
 
-def _spread(times: StepTimes, steps: int, drift: float) -> float:
+def _spread(times: StepTimes, pace: Pace, steps: int, drift: float) -> float:
     """Return the relative standard deviation of the time of the remaining steps: noise, our sample, drift, pauses."""
-    recent = _recent(times)
+    recent = pace.recent
     rates = [window.step_seconds for window in recent]
     level = median(rates)
     if level <= 0 or len(rates) < 2:
@@ -388,18 +413,26 @@ def _spread(times: StepTimes, steps: int, drift: float) -> float:
     )
 
 
-def is_stalled(times: StepTimes, silent_seconds: float, evaluation_seconds: float | None = None) -> bool:
-    """Return whether there has been no advance for too long. `evaluation_seconds`: the usual one, while it evaluates."""
-    usual = step_seconds(times) or 0.0
-    return silent_seconds > max(STALL_LEAST_SECONDS, STALL_FACTOR * usual, 3 * (evaluation_seconds or 0.0))
+def stall_seconds(times: StepTimes, evaluation_seconds: float | None = None, pace: Pace | None = None) -> float:
+    """Return the longest time without an advance that is usual.
+
+    Args:
+        evaluation_seconds: of a usual evaluation, while it evaluates.
+        pace: where it is known.
+    """
+    usual = step_seconds(times, pace) or 0.0
+    return max(STALL_LEAST_SECONDS, STALL_FACTOR * usual, 3 * (evaluation_seconds or 0.0))
 
 
 def schedule(running: Sequence[float], waiting: Sequence[float], slots: int) -> float:
     """Return when the last of several trials ends: those that run hold a slot each, those that wait follow in order."""
-    ends = sorted(running)
-    free = [0.0] * max(0, slots - len(ends))
+    ends = list(running)
+    heapq.heapify(ends)
+    free = max(0, slots - len(ends))
     for seconds in waiting:
-        start = free.pop() if free else ends.pop(0) if ends else 0.0
-        ends.append(start + seconds)
-        ends.sort()
-    return ends[-1] if ends else 0.0
+        if free > 0 or not ends:
+            free -= 1
+            heapq.heappush(ends, seconds)
+        else:
+            heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends, default=0.0)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.domain import trial
 from services.trials.readmodel import eta
-from services.trials.readmodel.positions import (
-    Position,
-)
+from services.trials.readmodel.positions import Position
 from services.trials.readmodel.view import Redone, RuntimeView, TrialView
 
 # What would take longer has no estimate: ten years.
@@ -118,25 +116,41 @@ def work_left(view: TrialView, position: Position) -> eta.Work:
     )
 
 
-def is_stalled(view: TrialView, position: Position, now: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What follows from the newest position of a trial, whenever it is asked for.
+
+    Attributes:
+        rest: what was left at that position; None: not known, stopping, or not running.
+        stall_seconds: after so much time without an advance it counts as stalled.
+    """
+
+    rest: eta.Remaining | None
+    stall_seconds: float
+
+    def is_stalled(self, position: Position, now: int) -> bool:
+        return (now - position.advance_time) / 1e9 > self.stall_seconds
+
+    def estimate(self, position: Position, now: int) -> eta.Remaining | None:
+        """Estimate the rest at a moment; None: not known, stalled, stopping, or not running."""
+        if self.rest is None or self.is_stalled(position, now):
+            return None
+        return believable(self.rest.after(max(0.0, now / 1e9 - (position.trainer_time + position.clock_offset))))
+
+
+def outlook_of(view: TrialView, position: Position) -> Outlook:
+    """Say what follows from a position of a trial. It is the same until an event or a batch of the trial comes."""
     evaluation = eta.typical(view.evaluation_seconds) if view.evaluation is not None else None
-    return eta.is_stalled(position.times, (now - position.advance_time) / 1e9, evaluation)
+    active, rest, pace = view.state.active, None, eta.pace_of(position.times)
+    may_end = active is not None and active.started and active.may_write and active.stop is None
+    if may_end and view.state.plan.total_steps:
+        rest = eta.remaining(position.times, work_left(view, position), pace)
+    return Outlook(rest, eta.stall_seconds(position.times, evaluation, pace))
 
 
 def estimate_trial(view: TrialView, position: Position | None, now: int) -> eta.Remaining | None:
     """Estimate the rest of a running trial; None: not known, stalled, stopping, or not running."""
-    active = view.state.active
-    if active is None or not active.started or not active.may_write or active.stop is not None or position is None:
-        return None
-    if not view.state.plan.total_steps or is_stalled(view, position, now):
-        return None
-    rest = eta.remaining(position.times, work_left(view, position))
-    if rest is None:
-        return None
-    passed = max(0.0, now / 1e9 - (position.trainer_time + position.clock_offset))
-    return believable(
-        eta.Remaining(max(0.0, rest.seconds - passed), max(0.0, rest.low - passed), max(0.0, rest.high - passed))
-    )
+    return outlook_of(view, position).estimate(position, now) if position is not None else None
 
 
 def believable(rest: eta.Remaining) -> eta.Remaining | None:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from milepost.domain import trial
 from services.trials.readmodel import eta
-from services.trials.readmodel.progress import believable, elapsed_nanoseconds, estimate_trial, is_stalled
+from services.trials.readmodel.progress import believable, elapsed_nanoseconds
 from services.trials.readmodel.view import Key, RuntimeView, TrialView
 from services.trials.readmodel.views import Views
+
+# Trials that are looked at before others get their turn.
+BATCH = 50
+
+
+async def estimate_in_turns(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
+    """Estimate as `estimate_runtime` does, a part of the trials at a time."""
+    for index, number in enumerate(list(runtime.trials)):
+        # It is remembered until the trial changes.
+        views.estimate_of(views.trials[Key(runtime.runtime_id, number)], now)
+        if index % BATCH == BATCH - 1:
+            await asyncio.sleep(0)
+    return estimate_runtime(views, runtime, now)
 
 
 def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
@@ -19,12 +34,11 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
         view = views.trials[Key(runtime.runtime_id, number)]
         situation = view.state.situation
         if isinstance(situation, trial.Active):
-            position = views.position_of(view)
-            rest = estimate_trial(view, position, now)
+            rest = views.estimate_of(view, now)
             if rest is not None:
                 running.append(rest)
                 durations.append(_whole(view, rest.seconds, now))
-            elif situation.stop is not None or (position is not None and is_stalled(view, position, now)):
+            elif situation.stop is not None or views.is_stalled(view, now):
                 return None
             else:
                 unknown.append(elapsed_nanoseconds(view, now) / 1e9)

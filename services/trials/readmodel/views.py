@@ -41,7 +41,7 @@ from services.trials.readmodel.positions import (
     advance,
     parse_headers,
 )
-from services.trials.readmodel.progress import estimate_trial
+from services.trials.readmodel.progress import Outlook, outlook_of
 from services.trials.readmodel.view import (
     Alert,
     Attempt,
@@ -117,11 +117,36 @@ class Views:
         self.batches_set_aside = SetAside("trials", TELEMETRY)
         # Grows when a trial comes or goes; caches of lists compare it.
         self.revision = 0
+        # Of active trials, with the sequences of the event and of the batch that they follow from.
+        self._outlooks: dict[Key, tuple[int, int, Outlook]] = {}
 
     def position_of(self, view: TrialView) -> Position | None:
         """Return where a trial's telemetry says it is; None: the attempt that owns the end of the lineage said nothing."""
         position = self.positions.get(view.key)
         return position if position is not None and position.attempt == view.owner else None
+
+    def estimate_of(self, view: TrialView, now: int) -> eta.Remaining | None:
+        """Estimate the rest of a trial at a moment; None: not known, stalled, stopping, or not running."""
+        position = self.position_of(view)
+        if position is None or view.state.active is None:
+            return None
+        return self._outlook(view, position).estimate(position, now)
+
+    def is_stalled(self, view: TrialView, now: int) -> bool:
+        """Return whether an active trial has not advanced for too long."""
+        position = self.position_of(view)
+        if position is None or view.state.active is None:
+            return False
+        return self._outlook(view, position).is_stalled(position, now)
+
+    def _outlook(self, view: TrialView, position: Position) -> Outlook:
+        """Compute what does not depend on the moment once for each change: a search asks for all of its trials."""
+        known = self._outlooks.get(view.key)
+        if known is not None and known[:2] == (view.events_sequence, position.sequence):
+            return known[2]
+        outlook = outlook_of(view, position)
+        self._outlooks[view.key] = (view.events_sequence, position.sequence, outlook)
+        return outlook
 
     def what_was_set_aside(self, runtime_id: str) -> list[str]:
         """Say what could not be taken in, of one runtime or, with an empty id, of all."""
@@ -219,6 +244,7 @@ class Views:
                 runtime.running_since = time
         elif was_active and not is_active:
             self.active.discard(view.key)
+            self._outlooks.pop(view.key, None)
             view.running_nanoseconds += time - view.running_since
             view.running_since = 0
             runtime.active_count -= 1
@@ -268,7 +294,7 @@ class Views:
         last = view.estimates[-1] if view.estimates else None
         if last is not None and last.attempt == position.attempt and position.step - last.step < ESTIMATE_SHARE * total:
             return
-        estimate = estimate_trial(view, position, position.time)
+        estimate = self.estimate_of(view, position.time)
         if estimate is None:
             return
         finish, low, high = (

@@ -13,10 +13,10 @@ from services.trials.readmodel.eta import (
     Observation,
     StepTimes,
     Work,
-    is_stalled,
     observe,
     remaining,
     schedule,
+    stall_seconds,
     step_seconds,
 )
 
@@ -112,11 +112,9 @@ def test_a_missing_stretch_is_not_taken_for_training() -> None:
 
 def test_it_is_stalled_after_ten_usual_steps_but_not_within_half_a_minute() -> None:
     quick, slow = times_of(*steady(20)), times_of(*[Observation(at * 20.0, at) for at in range(20)])
-    assert not is_stalled(quick, 29.0)
-    assert is_stalled(quick, 31.0)
-    assert not is_stalled(slow, 150.0)
-    assert is_stalled(slow, 250.0)
-    assert not is_stalled(quick, 80.0, evaluation_seconds=30.0)
+    assert stall_seconds(quick) == 30.0
+    assert 150.0 < stall_seconds(slow) < 250.0
+    assert stall_seconds(quick, evaluation_seconds=30.0) == 90.0
 
 
 def test_trials_that_wait_follow_when_a_slot_is_free() -> None:
