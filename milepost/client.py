@@ -305,6 +305,24 @@ class Client:
         )
         return self.runtimes.ResumeRuntime(request).runtime
 
+    def pin_snapshot(
+        self, name: str, *, step: int | None = None, snapshot_id: str = "", reason: str = ""
+    ) -> runtime_api.Snapshot:
+        """Keep a snapshot of a trial, named by its step or its id, whatever the policy of the trial keeps.
+
+        Raises:
+            NotFound: it is not there; the message names those that are.
+        """
+        request = runtime_api.PinSnapshotRequest(name=name, step=step, snapshot_id=snapshot_id or None, reason=reason)
+        return self.runtimes.PinSnapshot(request).snapshot
+
+    def unpin_snapshot(
+        self, name: str, *, step: int | None = None, snapshot_id: str = "", reason: str = ""
+    ) -> runtime_api.Snapshot:
+        """Let the policy of a trial decide again whether a snapshot stays. Raises as `pin_snapshot`."""
+        request = runtime_api.UnpinSnapshotRequest(name=name, step=step, snapshot_id=snapshot_id or None, reason=reason)
+        return self.runtimes.UnpinSnapshot(request).snapshot
+
     def watch_runtime(self, name: str) -> Iterator[runtime_api.Runtime]:
         """Yield a runtime as it is, then after each change, for ever; goes on where it was after a lost connection."""
         position = 0

@@ -19,7 +19,18 @@ from milepost.cli.audit import commands as audit
 from milepost.cli.exits import Exit, exit_of
 from milepost.cli.local import backup, doctor, stack
 from milepost.cli.output import as_any_terminal_can, say
-from milepost.cli.runs import branches, command, exchange, metrics, notifications, rules, runtimes, sync, trials
+from milepost.cli.runs import (
+    branches,
+    command,
+    exchange,
+    metrics,
+    notifications,
+    rules,
+    runtimes,
+    snapshots,
+    sync,
+    trials,
+)
 
 # What is wrong with a path that somebody has named.
 _BAD_PATH = frozenset(
@@ -47,7 +58,7 @@ cli.add_command(stack.demo)
 cli.add_command(doctor.config)
 cli.add_command(doctor.doctor)
 cli.add_command(runtimes.runtime)
-for one in branches.COMMANDS:
+for one in (*snapshots.COMMANDS, *branches.COMMANDS):
     runtimes.runtime.add_command(one)
 cli.add_command(trials.trial)
 cli.add_command(metrics.metrics)

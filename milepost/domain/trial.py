@@ -167,6 +167,13 @@ class SnapshotRecord:
     trunk: tuple[Segment, ...] = ()
     # The runtimes that began at it and are not purged.
     held_by: tuple[str, ...] = ()
+    # Somebody wants it kept.
+    pinned: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stays, whatever the policy of its trial keeps."""
+        return self.pinned or bool(self.held_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,21 +445,29 @@ def _snapshot_deleted(state: Trial, fact: facts.SnapshotDeleted) -> Trial:
 
 
 def _snapshot_held(state: Trial, fact: facts.SnapshotHeld) -> Trial:
-    def held(record: SnapshotRecord) -> tuple[str, ...]:
-        return tuple(sorted({*record.held_by, fact.runtime_id}))
+    def held(record: SnapshotRecord) -> SnapshotRecord:
+        return replace(record, held_by=tuple(sorted({*record.held_by, fact.runtime_id})))
 
     return _with_snapshot(state, fact.snapshot_id, held)
 
 
 def _snapshot_let_go(state: Trial, fact: facts.SnapshotLetGo) -> Trial:
-    def held(record: SnapshotRecord) -> tuple[str, ...]:
-        return tuple(one for one in record.held_by if one != fact.runtime_id)
+    def let_go(record: SnapshotRecord) -> SnapshotRecord:
+        return replace(record, held_by=tuple(one for one in record.held_by if one != fact.runtime_id))
 
-    return _with_snapshot(state, fact.snapshot_id, held)
+    return _with_snapshot(state, fact.snapshot_id, let_go)
 
 
-def _with_snapshot(state: Trial, snapshot_id: str, held: Callable[[SnapshotRecord], tuple[str, ...]]) -> Trial:
-    snapshots = tuple(replace(s, held_by=held(s)) if s.snapshot_id == snapshot_id else s for s in state.snapshots)
+def _snapshot_pinned(state: Trial, fact: facts.SnapshotPinned) -> Trial:
+    return _with_snapshot(state, fact.snapshot_id, lambda record: replace(record, pinned=True))
+
+
+def _snapshot_unpinned(state: Trial, fact: facts.SnapshotUnpinned) -> Trial:
+    return _with_snapshot(state, fact.snapshot_id, lambda record: replace(record, pinned=False))
+
+
+def _with_snapshot(state: Trial, snapshot_id: str, change: Callable[[SnapshotRecord], SnapshotRecord]) -> Trial:
+    snapshots = tuple(change(record) if record.snapshot_id == snapshot_id else record for record in state.snapshots)
     return replace(state, snapshots=snapshots)
 
 
@@ -558,6 +573,8 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.SnapshotDeleted: _snapshot_deleted,
     facts.SnapshotHeld: _snapshot_held,
     facts.SnapshotLetGo: _snapshot_let_go,
+    facts.SnapshotPinned: _snapshot_pinned,
+    facts.SnapshotUnpinned: _snapshot_unpinned,
     facts.TelemetryDropped: _unchanged,
     facts.AttemptEnded: _attempt_ended,
     facts.RetryScheduled: _retry_scheduled,
@@ -767,6 +784,18 @@ class LetSnapshotGo:
 
     snapshot_id: str
     runtime_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinSnapshot:
+    snapshot_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpinSnapshot:
+    snapshot_id: str
+    reason: str = ""
 
 
 # --- command of an attempt ------------------------------------------------------------------------------------------
@@ -1092,14 +1121,31 @@ def _delete_snapshot(state: Trial, command: DeleteSnapshot) -> list[Message]:
 
 
 def _hold_snapshot(state: Trial, command: HoldSnapshot) -> list[Message]:
-    record = next((s for s in state.snapshots if s.snapshot_id == command.snapshot_id), None)
-    if record is None:
-        raise FailedPrecondition(
-            f"{_label(state)}: the snapshot {command.snapshot_id} was deleted", reason="SNAPSHOT_NOT_FOUND"
-        )
+    record = _existing(state, command.snapshot_id)
     if command.runtime_id in record.held_by:
         return []
     return [facts.SnapshotHeld(snapshot_id=record.snapshot_id, step=record.step, runtime_id=command.runtime_id)]
+
+
+def _existing(state: Trial, snapshot_id: str) -> SnapshotRecord:
+    for record in state.snapshots:
+        if record.snapshot_id == snapshot_id:
+            return record
+    raise FailedPrecondition(f"{_label(state)}: the snapshot {snapshot_id} was deleted", reason="SNAPSHOT_NOT_FOUND")
+
+
+def _pin_snapshot(state: Trial, command: PinSnapshot) -> list[Message]:
+    record = _existing(state, command.snapshot_id)
+    if record.pinned:
+        return []
+    return [facts.SnapshotPinned(snapshot_id=record.snapshot_id, step=record.step, reason=command.reason)]
+
+
+def _unpin_snapshot(state: Trial, command: UnpinSnapshot) -> list[Message]:
+    record = _existing(state, command.snapshot_id)
+    if not record.pinned:
+        return []
+    return [facts.SnapshotUnpinned(snapshot_id=record.snapshot_id, step=record.step, reason=command.reason)]
 
 
 def _let_snapshot_go(state: Trial, command: LetSnapshotGo) -> list[Message]:
@@ -1180,9 +1226,9 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.SnapshotCommitted: lambda state, active, payload: any(
         s.snapshot_id == payload.snapshot_id for s in state.snapshots
     ),
-    # One at which another runtime began is kept, and what a roll back goes on from is not made room of.
+    # One at which another runtime began, or that is pinned, is kept, and what a roll back goes on from is not made room of.
     facts.SnapshotDeleted: lambda state, active, payload: (
-        active.roll_back is not None or all(s.snapshot_id != payload.snapshot_id or s.held_by for s in state.snapshots)
+        active.roll_back is not None or all(s.snapshot_id != payload.snapshot_id or s.is_kept for s in state.snapshots)
     ),
 }
 
@@ -1206,6 +1252,8 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     DeleteSnapshot: _delete_snapshot,
     HoldSnapshot: _hold_snapshot,
     LetSnapshotGo: _let_snapshot_go,
+    PinSnapshot: _pin_snapshot,
+    UnpinSnapshot: _unpin_snapshot,
     Record: _record,
 }
 

@@ -78,6 +78,8 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "BranchTrial": _command(Role.OPERATOR),
     RUNTIMES + "DeleteRuntime": _command(Role.ADMIN),
     RUNTIMES + "ListSnapshots": _read("parent"),
+    RUNTIMES + "PinSnapshot": _command(Role.OPERATOR),
+    RUNTIMES + "UnpinSnapshot": _command(Role.OPERATOR),
     RUNTIMES + "ListLineage": _read("name"),
     RUNTIMES + "ListEvents": _read("parent"),
     RUNTIMES + "WatchEvents": _read("parent"),

@@ -88,6 +88,14 @@ FIELDS: dict[str, dict[str, Any]] = {
     "VerifyStored.parent": {"type": "string", "pattern": f"^(?:runtimes/{_ID}(?:/trials/[1-9][0-9]{{0,8}})?)?$"},
     "BranchTrial.step": {**_SEQUENCE, "description": "Instead of snapshot_id: that of a snapshot"},
     "BranchTrial.snapshot_id": _text(200),
+    **{
+        f"{method}.{name}": schema
+        for method in ("PinSnapshot", "UnpinSnapshot")
+        for name, schema in {
+            "step": {**_SEQUENCE, "description": "Instead of snapshot_id: that of a snapshot"},
+            "snapshot_id": _text(200),
+        }.items()
+    },
     "parameters_text": _yaml("YAML or JSON: parameters by name"),
     "cursor": {"type": "string", "pattern": "^(?:[0-9a-f]{16}-[0-9a-f]{12}-[0-9a-f]{5})?$"},
     "EventFilter.trial": {"type": "integer", "format": "int32", "minimum": 0},

@@ -53,6 +53,8 @@ EITHER = {
     START: ("configuration", "configuration_text"),
     "RuntimeService.BranchTrial": ("step", "snapshot_id"),
     "RuntimeService.RollBackTrial": ("before_step", "snapshot_id"),
+    "RuntimeService.PinSnapshot": ("step", "snapshot_id"),
+    "RuntimeService.UnpinSnapshot": ("step", "snapshot_id"),
     "RuleService.TestRule": ("rule", "name"),
 }
 STARTS = (START, "RuntimeService.CloneRuntime", "RuntimeService.BranchTrial")

@@ -133,6 +133,18 @@ ROUTES: tuple[Route, ...] = (
         "List the snapshots of a trial",
         {"parent": TRIAL},
     ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:pinSnapshot",
+        "RuntimeService.PinSnapshot",
+        "Keep a snapshot of a trial",
+        {"name": TRIAL},
+    ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:unpinSnapshot",
+        "RuntimeService.UnpinSnapshot",
+        "Keep a snapshot of a trial no longer than its policy does",
+        {"name": TRIAL},
+    ),
     _read(
         "/runtimes/{runtime}/events",
         "RuntimeService.ListEvents",

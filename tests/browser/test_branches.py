@@ -1,4 +1,4 @@
-"""A branch on the page: begun from the list of snapshots, drawn behind its trunk, named where it came from."""
+"""The list of snapshots: branches begun there, drawn behind their trunk and named where they came from; and pins."""
 
 from __future__ import annotations
 
@@ -42,3 +42,13 @@ def test_a_branch_is_begun_at_a_snapshot_and_drawn_behind_what_came_before_it(
     expect(tree.nth(1)).to_be_focused()
     expect(tree.nth(1)).to_contain_text("from step 400, step_seconds 0.001")
     remove(stack, f"runtimes/{name}")
+
+
+def test_a_snapshot_is_pinned_and_unpinned_from_the_list(visit: Visit, walked: str) -> None:
+    page = visit.open(f"/{walked}?tab=snapshots")
+    row = page.locator(".snapshots tbody tr", has_text="500").first
+    row.get_by_role("button", name="Pin", exact=True).click(timeout=PATIENCE)
+    expect(row.locator(".tag", has_text="Pinned")).to_be_visible(timeout=PATIENCE)
+    row.get_by_role("button", name="Unpin").click()
+    expect(row.get_by_role("button", name="Pin", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(row.locator(".tag", has_text="Pinned")).to_have_count(0)

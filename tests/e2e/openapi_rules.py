@@ -22,6 +22,8 @@ ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
 COMMANDS = (":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":rollBack")
 STARTING = ("/runtimes", ":clone", ":branch")
+# They change what others look at, but nothing of what those see.
+PINS = (":pinSnapshot", ":unpinSnapshot")
 RUNTIME_ID = re.compile("rt-[0-9a-v]{26}")
 REAL_SHARE = 0.8
 # Answers that follow from what there is, in what state it is, and how much of it there may be.
@@ -116,6 +118,9 @@ def _fill_in(case: Any) -> None:
     if path.endswith("/runtimes") and case.meta.phase.name.value != "coverage" and body.get("configuration_text"):
         body.pop("configuration_text")
         body["configuration"] = {"entrypoint": THINGS["entrypoint"], "working_directory": THINGS["folder"]}
+    if path.endswith(PINS):
+        body.pop("snapshot_id", None)
+        body["step"] = THINGS["snapshot_step"]
     case.body = body
 
 

@@ -1,5 +1,5 @@
-"""Commands about runs: `runtimes` with `history`, `trials`, `metrics`, `command` (`milepost run`), `sync`, `exchange` (import
-and export), `rules` and `notifications` (`milepost rule`).
+"""Commands about runs: `runtimes` with `history`, `snapshots` and `branches`, `trials`, `metrics`, `command`
+(`milepost run`), `sync`, `exchange` (import and export), `rules` and `notifications` (`milepost rule`).
 
 `following` and `monitor` show one as it goes; `log_context` shows lines around a line.
 """

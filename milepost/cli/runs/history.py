@@ -1,4 +1,4 @@
-"""`milepost runtime logs`, `events`, `why` and `snapshots`: what happened in a run, one line each."""
+"""`milepost runtime logs`, `events` and `why`: what happened in a run, one line each."""
 
 from __future__ import annotations
 
@@ -196,36 +196,3 @@ class EventPrinter:
         if event.cause in self._sequences:
             return f"{event.actor}, because of {self._sequences[event.cause]}"
         return f"{event.actor}, {event.cause}" if event.cause else str(event.actor)
-
-
-@click.command()
-@run_argument(trials=True)
-@click.option("--deleted", is_flag=True, help="Deleted ones too.")
-@output_option
-@connected
-def snapshots(client: Client, name: str, deleted: bool, form: str) -> None:
-    """List the snapshots of a runtime or of a trial, newest first."""
-    request = runtime_api.ListSnapshotsRequest(parent=parent_name(client, name), show_deleted=deleted)
-    answer = client.runtimes.ListSnapshots(request)
-    while answer.next_page_token:
-        request.page_token = answer.next_page_token
-        answer.ClearField("next_page_token")
-        answer.MergeFrom(client.runtimes.ListSnapshots(request))
-    _print_snapshots(answer, form)
-
-
-def _print_snapshots(answer: runtime_api.ListSnapshotsResponse, form: str) -> None:
-    if form == JSON:
-        output.print_json(answer)
-        return
-    output.print_table(
-        ("ID", "TRIAL", "ATTEMPT", "STEP", "STATE", "WHY", "BYTES", "COMMITTED", ""),
-        [
-            (
-                item.snapshot_id, item.trial, item.attempt, f"{item.step:,}", output.enum_word(item, "state"),
-                output.enum_word(item, "reason"), f"{item.byte_count:,}", output.moment(item.commit_time),
-                "superseded" if item.superseded else "",
-            )
-            for item in answer.snapshots
-        ],
-    )  # fmt: skip

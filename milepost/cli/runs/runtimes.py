@@ -33,7 +33,7 @@ def runtime() -> None:
     """Start, watch, stop and resume runtimes."""
 
 
-for command in (history.logs, history.events, history.why, history.snapshots):
+for command in (history.logs, history.events, history.why):
     runtime.add_command(command)
 
 

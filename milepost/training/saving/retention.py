@@ -18,6 +18,8 @@ from milepost.training.saving.snapshot_policy import Candidate, snapshots_to_del
 
 log = logging.getLogger(__name__)
 
+# Stands among the ids of runtimes for whoever has pinned a snapshot.
+_PIN = "pin"
 # Gives the folder of a snapshot by its address and id; raises where that is none of the trial's.
 Confine = Callable[[str, str], Folder]
 
@@ -35,7 +37,7 @@ class Retention:
         self._confine = confine
         self._candidates: dict[str, Candidate] = {}
         self._uris: dict[str, str] = {}
-        # Snapshots at which other runtimes began, with these runtimes: they stay, beside those that the policy keeps.
+        # Snapshots that stay beside those that the policy keeps, by who needs them: runtimes that began there, or a pin.
         self._held: dict[str, set[str]] = {}
         self._set_aside: dict[str, Candidate] = {}
         # All whose files are to stay: those that are damaged too, for whoever wants to know why.
@@ -55,11 +57,13 @@ class Retention:
             self._candidates = _superseded(self._candidates, payload.restored_step)
             self._set_aside = _superseded(self._set_aside, payload.restored_step)
         elif isinstance(payload, facts.SnapshotHeld):
-            self._held.setdefault(payload.snapshot_id, set()).add(payload.runtime_id)
-            if payload.snapshot_id in self._candidates:
-                self._set_aside[payload.snapshot_id] = self._candidates.pop(payload.snapshot_id)
+            self._hold(payload.snapshot_id, payload.runtime_id)
+        elif isinstance(payload, facts.SnapshotPinned):
+            self._hold(payload.snapshot_id, _PIN)
         elif isinstance(payload, facts.SnapshotLetGo):
-            self._let_go(payload)
+            self._let_go(payload.snapshot_id, payload.runtime_id)
+        elif isinstance(payload, facts.SnapshotUnpinned):
+            self._let_go(payload.snapshot_id, _PIN)
         elif isinstance(payload, facts.SnapshotDeleted):
             self._candidates.pop(payload.snapshot_id, None)
             self._set_aside.pop(payload.snapshot_id, None)
@@ -68,11 +72,16 @@ class Retention:
             if payload.attempt == self._attempt:
                 self._start_removal(payload.snapshot_id)
 
-    def _let_go(self, fact: facts.SnapshotLetGo) -> None:
-        holders = self._held.get(fact.snapshot_id, set())
-        holders.discard(fact.runtime_id)
-        if not holders and fact.snapshot_id in self._set_aside:
-            self._candidates[fact.snapshot_id] = self._set_aside.pop(fact.snapshot_id)
+    def _hold(self, snapshot_id: str, holder: str) -> None:
+        self._held.setdefault(snapshot_id, set()).add(holder)
+        if snapshot_id in self._candidates:
+            self._set_aside[snapshot_id] = self._candidates.pop(snapshot_id)
+
+    def _let_go(self, snapshot_id: str, holder: str) -> None:
+        holders = self._held.get(snapshot_id, set())
+        holders.discard(holder)
+        if not holders and snapshot_id in self._set_aside:
+            self._candidates[snapshot_id] = self._set_aside.pop(snapshot_id)
 
     def _delete_old(self, newest: str) -> None:
         for name in snapshots_to_delete(self._policy, list(self._candidates.values()), protected=newest):

@@ -20,6 +20,8 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.snapshots import snapshot_id
 from services.runtime.readmodel.views import RuntimeView, TrialView, given_parameters
 
+# Requests that name a snapshot by its step, or by its id.
+NamesSnapshot = api.BranchTrialRequest | api.PinSnapshotRequest | api.UnpinSnapshotRequest
 # Steps that are named where there is no snapshot at the one asked for.
 _NEAREST = 4
 
@@ -40,19 +42,25 @@ class Branching:
 
 def checked(request: api.BranchTrialRequest) -> None:
     """Refuse what a request cannot have. Raises InvalidArgument: with all of it."""
-    violations = []
-    match request.WhichOneof("at"):
-        case None:
-            violations.append(Violation("step", "is required, or snapshot_id"))
-        case "step" if request.step < 0:
-            violations.append(Violation("step", "must not be negative"))
+    violations = place_violations(request)
     if request.keep not in api.BranchKeep.values():
         violations.append(Violation("keep", f"{request.keep} is not a known value"))
     if violations:
         raise InvalidArgument(violations)
 
 
-def find_snapshot(view: RuntimeView, one: TrialView, request: api.BranchTrialRequest) -> trial.SnapshotRecord:
+def place_violations(request: NamesSnapshot) -> list[Violation]:
+    """Say what is wrong with how a request names a snapshot."""
+    match request.WhichOneof("at"):
+        case None:
+            return [Violation("step", "is required, or snapshot_id")]
+        case "step" if request.step < 0:
+            return [Violation("step", "must not be negative")]
+        case _:
+            return []
+
+
+def find_snapshot(view: RuntimeView, one: TrialView, request: NamesSnapshot) -> trial.SnapshotRecord:
     """Find the snapshot that is asked for; superseded ones too.
 
     Raises:
@@ -76,7 +84,7 @@ def find_snapshot(view: RuntimeView, one: TrialView, request: api.BranchTrialReq
     if origin is not None and request.step <= origin.step:
         raise NotFound(
             f"steps up to {number(origin.step)} of trial {one.number} of {view.runtime_id} are those of "
-            f"{origin.runtime_id}/{origin.trial}; branch that one{_nearest(one, None)}",
+            f"{origin.runtime_id}/{origin.trial}; name that one{_nearest(one, None)}",
             reason="SNAPSHOT_NOT_FOUND",
         )
     raise NotFound(

@@ -392,6 +392,35 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.SnapshotTrialResponse(runtime=runtime_message(view))
 
+    async def PinSnapshot(
+        self, request: api.PinSnapshotRequest, context: grpc.aio.ServicerContext
+    ) -> api.PinSnapshotResponse:
+        return api.PinSnapshotResponse(snapshot=await self._change_pin(request, trial.PinSnapshot))
+
+    async def UnpinSnapshot(
+        self, request: api.UnpinSnapshotRequest, context: grpc.aio.ServicerContext
+    ) -> api.UnpinSnapshotResponse:
+        return api.UnpinSnapshotResponse(snapshot=await self._change_pin(request, trial.UnpinSnapshot))
+
+    async def _change_pin(
+        self,
+        request: api.PinSnapshotRequest | api.UnpinSnapshotRequest,
+        command: type[trial.PinSnapshot | trial.UnpinSnapshot],
+    ) -> api.Snapshot:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+        violations = branching.place_violations(request)
+        if violations:
+            raise InvalidArgument(violations)
+        record = branching.find_snapshot(view, view.trials[number], request)
+
+        async def act(runtime_id: str) -> int:
+            change = command(record.snapshot_id, _reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {number: [change]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return view.trials[number].snapshots[record.snapshot_id]
+
     async def RollBackTrial(
         self, request: api.RollBackTrialRequest, context: grpc.aio.ServicerContext
     ) -> api.RollBackTrialResponse:
@@ -445,6 +474,7 @@ class RuntimeService(RuntimeQueries):
             _check_etag(view, request.etag)
             if not request.force:
                 self._check_not_needed(view)
+                _check_not_pinned(view)
 
         async def act(runtime_id: str) -> int:
             command = runtime.DeleteRuntime(self._clock(), request.force)
@@ -605,6 +635,20 @@ def _resume_command(
 def _check_etag(view: RuntimeView, etag: str) -> None:
     if etag and etag != str(view.head.sequence):
         raise Aborted(f"runtime {view.runtime_id} has changed since it was read", reason="ETAG_MISMATCH")
+
+
+def _check_not_pinned(view: RuntimeView) -> None:
+    """Refuse to delete what somebody wants kept."""
+    pinned = [(s.step, one.number) for one in view.trials.values() for s in one.state.snapshots if s.pinned]
+    if pinned:
+        several = len(view.trials) > 1
+        shown = [f"{step:,}{f' of trial {number}' if several else ''}" for step, number in sorted(pinned)]
+        more = f" and {len(shown) - 10:,} more" if len(shown) > 10 else ""
+        raise FailedPrecondition(
+            f"runtime {view.runtime_id} has pinned snapshots, at step {', '.join(shown[:10])}{more}. Unpin them first, or "
+            "delete with force: then they go too",
+            reason="SNAPSHOTS_PINNED",
+        )
 
 
 def _check_labels(view: RuntimeView, request: api.LabelRuntimeRequest) -> None:

@@ -567,6 +567,12 @@ def fold_trial(
                 if record.snapshot_id == payload.snapshot_id:
                     del view.snapshots[record.snapshot_id].held_by[:]
                     view.snapshots[record.snapshot_id].held_by.extend(record.held_by)
+        case trial_facts.SnapshotPinned() if payload.snapshot_id in view.snapshots:
+            pin = view.snapshots[payload.snapshot_id].pin
+            pin.actor, pin.reason = reference.actor, payload.reason
+            pin.time.FromDatetime(reference.time)
+        case trial_facts.SnapshotUnpinned() if payload.snapshot_id in view.snapshots:
+            view.snapshots[payload.snapshot_id].ClearField("pin")
 
 
 def _snapshot(

@@ -348,6 +348,8 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.SnapshotDeleted: _snapshot_deleted,
     facts.SnapshotHeld: _snapshot_kept,
     facts.SnapshotLetGo: _snapshot_kept,
+    facts.SnapshotPinned: _snapshot_kept,
+    facts.SnapshotUnpinned: _snapshot_kept,
     facts.TelemetryDropped: _telemetry_dropped,
     facts.AttemptEnded: _attempt_ended,
     facts.RetryScheduled: _retry_scheduled,

@@ -15,6 +15,7 @@ import pytest
 from milepost.api.config.v1.rule_pb2 import Detector, NotFinite, Rule
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.rule.v1 import rule_service_pb2 as rule_api
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.e2e.runs import paced
 from tests.e2e.stack import ROOT, StackProcess
 
@@ -69,11 +70,13 @@ def things(stack: StackProcess, folder: Path) -> dict[str, Any]:
     (folder / "anything.py").write_text("def train(trial, **parameters):\n    pass\n")
     answer = stack.client.metrics.ListSeries(metric_api.ListSeriesRequest(parent=f"{name}/trials/1"))
     trials = [f"{one}/trials/1" for one in (name, *scripts[:2])]
+    kept = stack.client.runtimes.ListSnapshots(runtime_api.ListSnapshotsRequest(parent=name)).snapshots[0]
     return {
         "runtimes": [one.removeprefix("runtimes/") for one in (name, name, name, scripts[0])],
         "sacrificed": [one.removeprefix("runtimes/") for one in scripts[2:]],
         "rules": rules[:2],
         "sacrificed_rules": rules[2:],
+        "snapshot_step": kept.step,
         "entrypoint": "anything.py:train",
         "folder": str(folder),
         "query": {

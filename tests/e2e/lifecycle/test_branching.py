@@ -48,6 +48,13 @@ def test_a_branch_goes_on_bit_for_bit_and_with_another_rate_otherwise(stack: Sta
     listed = stack.client.runtimes.ListSnapshots(runtime_api.ListSnapshotsRequest(parent=parent.name)).snapshots
     at = min((snapshot.step for snapshot in listed), key=lambda step: abs(step - 40))
 
+    pinned = stack.milepost("runtime", "pin", parent.runtime_id, "--at", str(at), "--reason", "to try again")
+    assert pinned.returncode == Exit.OK and f"step {at} is pinned" in pinned.stderr, pinned.stderr
+    listed_again = stack.milepost("runtime", "snapshots", parent.runtime_id)
+    assert [": to try again" in line for line in listed_again.stdout.splitlines()].count(True) == 1
+    none = stack.milepost("runtime", "pin", parent.runtime_id, "--at", str(at + 1))
+    assert none.returncode == Exit.NOT_FOUND and "the nearest are at" in none.stderr, none.stderr
+
     same = branch(stack, f"{parent.runtime_id}/1", "--at", str(at))
     other = branch(stack, f"{parent.runtime_id}/1", "--at", str(at), "-p", "learning_rate=0.002")
 

@@ -166,6 +166,23 @@ async def test_a_snapshot_that_is_asked_for_is_taken_and_training_goes_on(trial:
     assert (await attempt.ended()).last_step == 48 > committed.step
 
 
+async def test_a_pinned_snapshot_survives_those_that_come_after_it(trial: TrialOnTest) -> None:
+    """Its policy keeps the last three of twelve."""
+    parameters = {"step_seconds": 0.02}
+    await trial.create(parameters)
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await trial.launch(LOOPS + "plain", parameters, code=ASSETS, every_steps=4)
+        attempt.start()
+        (first, *_) = await attempt.wait_for(facts.SnapshotCommitted)
+        await trial.append(facts.SnapshotPinned(snapshot_id=first.snapshot_id, step=first.step))
+        assert await attempt.wait() == 0, attempt.driver_log
+    kept = (await trial.state()).snapshots
+    assert [first.step, 48] == [kept[0].step, kept[-1].step] and len(kept) == 4, (
+        "the pin does not count among the three"
+    )
+    assert all((Path(one.uri.removeprefix("file://")) / "state.pt").exists() for one in kept)
+
+
 @pytest.mark.parametrize(
     ("entrypoint", "cause", "detail", "last_step"),
     [

@@ -201,7 +201,7 @@ ACTIONS = [
     *("snapshot", "snapshot", "record", "record", "zombie", "forgery"),
     *("crash_and_retry", "crash_and_retry", "snapshot_crash_and_retry", "snapshot_crash_and_retry"),
     *("about", "about", "about", "resume", "resume", "stop", "delete_snapshot", "other"),
-    *("hold", "hold", "let_go", "retention", "retention"),
+    *("hold", "hold", "let_go", "retention", "retention", "pin", "pin", "unpin"),
     *("ask_for_snapshot", "roll_back", "roll_back_and_start", "roll_back_and_start"),
 ]
 
@@ -274,6 +274,10 @@ class TrialMachine(RuleBasedStateMachine):
                 chosen = [s.snapshot_id for s in self.state.snapshots] or ["none"]
                 kind = trial.HoldSnapshot if action == "hold" else trial.LetSnapshotGo
                 self.decide(kind(chosen[pick % len(chosen)], HOLDERS[step % 2]))
+            case "pin" | "unpin":
+                chosen = [s.snapshot_id for s in self.state.snapshots] or ["none"]
+                change = trial.PinSnapshot if action == "pin" else trial.UnpinSnapshot
+                self.decide(change(chosen[pick % len(chosen)]))
             case "retention":
                 self.retain(attempt, pick)
             case "other":
@@ -285,7 +289,7 @@ class TrialMachine(RuleBasedStateMachine):
         if known:
             chosen = known[pick % len(known)]
             self.record(attempt, facts.SnapshotDeleted(attempt=attempt, snapshot_id=chosen.snapshot_id))
-            assert not chosen.held_by or chosen in self.state.snapshots, "a branch needs it"
+            assert not chosen.is_kept or chosen in self.state.snapshots, "a branch needs it, or somebody wants it"
 
     def crash_and_retry(self, cause: common.ExitCause, pick: int) -> None:
         attempt = self.state.attempt

@@ -520,3 +520,25 @@ def test_a_branch_is_rolled_back_to_where_it_began() -> None:
     assert (asked.snapshot_step, trial.restorable_snapshots(chain.state)) == (5, [])
     concluded(chain)
     assert chain.state.situation == Queued(facts.LAUNCH_REASON_ROLL_BACK, "o5")
+
+
+def test_a_pinned_snapshot_stays_until_it_is_unpinned() -> None:
+    chain = running(committed(4), committed(8))
+    assert names(chain.when(trial.PinSnapshot("s4", "before the spike"))) == ["SnapshotPinned"]
+    assert chain.when(trial.PinSnapshot("s4")) == [], "a repeat decides nothing"
+    thinned = Record(1, facts.SnapshotDeleted(attempt=1, snapshot_id="s4", step=4))
+    assert chain.when(thinned) == []
+    assert names(chain.when(trial.UnpinSnapshot("s4"))) == ["SnapshotUnpinned"]
+    assert chain.when(trial.UnpinSnapshot("s4")) == []
+    assert names(chain.when(thinned)) == ["SnapshotDeleted"]
+    with pytest.raises(FailedPrecondition, match="s4 was deleted") as refused:
+        chain.when(trial.PinSnapshot("s4"))
+    assert refused.value.reason == "SNAPSHOT_NOT_FOUND"
+
+
+def test_a_pin_does_not_end_with_a_branch_that_needed_the_snapshot() -> None:
+    chain = running(committed(4))
+    chain.when(trial.PinSnapshot("s4"), trial.HoldSnapshot("s4", "rt-2"), trial.LetSnapshotGo("s4", "rt-2"))
+    assert chain.state.snapshots[0].is_kept
+    chain.when(trial.HoldSnapshot("s4", "rt-2"), trial.UnpinSnapshot("s4"))
+    assert chain.state.snapshots[0].is_kept

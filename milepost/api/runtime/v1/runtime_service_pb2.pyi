@@ -486,7 +486,7 @@ class DeleteRuntimeResponse(_message.Message):
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded", "receive_time", "held_by")
+    __slots__ = ("name", "snapshot_id", "trial", "attempt", "step", "epoch", "batch", "uri", "byte_count", "state", "reason", "commit_time", "manifest_sha256", "metrics", "superseded", "receive_time", "held_by", "pin")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -511,6 +511,7 @@ class Snapshot(_message.Message):
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     HELD_BY_FIELD_NUMBER: _ClassVar[int]
+    PIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     snapshot_id: str
     trial: int
@@ -528,7 +529,58 @@ class Snapshot(_message.Message):
     superseded: bool
     receive_time: _timestamp_pb2.Timestamp
     held_by: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    pin: SnapshotPin
+    def __init__(self, name: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., byte_count: _Optional[int] = ..., state: _Optional[_Union[SnapshotState, str]] = ..., reason: _Optional[_Union[_trial_events_pb2.SnapshotReason, str]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., superseded: bool = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held_by: _Optional[_Iterable[str]] = ..., pin: _Optional[_Union[SnapshotPin, _Mapping]] = ...) -> None: ...
+
+class SnapshotPin(_message.Message):
+    __slots__ = ("actor", "time", "reason")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    actor: str
+    time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, actor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PinSnapshotRequest(_message.Message):
+    __slots__ = ("name", "step", "snapshot_id", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    step: int
+    snapshot_id: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class PinSnapshotResponse(_message.Message):
+    __slots__ = ("snapshot",)
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    snapshot: Snapshot
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ...) -> None: ...
+
+class UnpinSnapshotRequest(_message.Message):
+    __slots__ = ("name", "step", "snapshot_id", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    step: int
+    snapshot_id: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UnpinSnapshotResponse(_message.Message):
+    __slots__ = ("snapshot",)
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    snapshot: Snapshot
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ...) -> None: ...
 
 class ListSnapshotsRequest(_message.Message):
     __slots__ = ("parent", "show_deleted", "as_of", "page_size", "page_token")

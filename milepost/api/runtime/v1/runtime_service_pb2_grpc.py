@@ -99,6 +99,16 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsResponse.FromString,
                 _registered_method=True)
+        self.PinSnapshot = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/PinSnapshot',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotResponse.FromString,
+                _registered_method=True)
+        self.UnpinSnapshot = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/UnpinSnapshot',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/milepost.api.runtime.v1.RuntimeService/ListEvents',
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListEventsRequest.SerializeToString,
@@ -221,7 +231,8 @@ class RuntimeServiceServicer(object):
     def DeleteRuntime(self, request, context):
         """Stops it where necessary, hides it, and removes its snapshots, metrics and logs. The audit trail stays.
         FAILED_PRECONDITION, SNAPSHOTS_NEEDED: branches began at its snapshots. With `force` it is deleted, and those snapshots
-        are kept until the last of these branches is deleted.
+        are kept until the last of these branches is deleted. FAILED_PRECONDITION, SNAPSHOTS_PINNED: it has snapshots that are
+        pinned. With `force` these go too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +240,22 @@ class RuntimeServiceServicer(object):
 
     def ListSnapshots(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinSnapshot(self, request, context):
+        """Keeps a snapshot beside those that `keep_last` and `keep_best` keep, until it is unpinned or its runtime is purged.
+        NOT_FOUND, SNAPSHOT_NOT_FOUND: it is not there, or not any more; the message names those that are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinSnapshot(self, request, context):
+        """Lets a snapshot count among those that are thinned again: at the next snapshot of an attempt it may go. NOT_FOUND as
+        with PinSnapshot.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -348,6 +375,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ListSnapshots,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'PinSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinSnapshot,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotResponse.SerializeToString,
+            ),
+            'UnpinSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinSnapshot,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -714,6 +751,60 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/ListSnapshots',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/PinSnapshot',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.PinSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/UnpinSnapshot',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UnpinSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

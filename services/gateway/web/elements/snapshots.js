@@ -1,11 +1,11 @@
 // @ts-check
 // Saved states: which of them one can go on from.
 import { html, useEffect, useSignal } from '../html.js'
-import { get } from '../api.js'
+import { get, post, requestId } from '../api.js'
 import { bytes, count, plural, title, value as number, words } from '../functions/format.js'
 import { spelled } from '../functions/names.js'
 import { numbers } from '../functions/wire.js'
-import { Copy } from './button.js'
+import { Action, Copy } from './button.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
 import { lazy, stylesheet } from './lazy.js'
@@ -35,6 +35,8 @@ export function Snapshots({ state, open }) {
   /** @type {Signal<Error | null>} */
   const error = useSignal(null)
   const deleted = useSignal(false)
+  // Grows when something here was changed.
+  const changes = useSignal(0)
   const trial = state.trial.value
   const newest = trial?.newest_snapshot_id
   useEffect(() => {
@@ -45,7 +47,13 @@ export function Snapshots({ state, open }) {
       },
       (failure) => (error.value = failure),
     )
-  }, [newest, deleted.value])
+  }, [newest, deleted.value, changes.value])
+  /** @param {Api.Snapshot} one */
+  const pin = (one) =>
+    post(`/runtimes/${state.id}/trials/${one.trial}:${one.pin ? 'unpinSnapshot' : 'pinSnapshot'}`, {
+      snapshot_id: one.snapshot_id,
+      request_id: requestId(),
+    }).then(() => changes.value++)
   const runtime = state.runtime.value
   const resumable = open && ['Aborted', 'Failed'].includes(runtime?.status ?? '') && runtime?.trial_count === 1
   return html`<div class="snapshots">
@@ -95,6 +103,11 @@ export function Snapshots({ state, open }) {
                 <td>
                   <${Tag} tone=${tones[one.state ?? '']}>${title(one.state)}<//>
                   ${one.superseded ? html` <${Tag}>Superseded<//>` : ''}
+                  ${
+                    one.pin && one.state === 'COMMITTED'
+                      ? html` <span title=${pinned(one.pin)}><${Tag}>Pinned<//></span>`
+                      : ''
+                  }
                   ${one.held_by?.length ? html` <${Tag}>${plural(one.held_by.length, 'branch', 'branches')}<//>` : ''}
                 </td>
                 <td class="number">${one.trial}</td>
@@ -136,6 +149,16 @@ export function Snapshots({ state, open }) {
                       Branch here
                     </button>`
                   }
+                  ${
+                    open &&
+                    one.state === 'COMMITTED' &&
+                    html`<${Action}
+                      act=${() => pin(one)}
+                      label=${one.pin ? 'Unpin' : 'Pin'}
+                      tone="small"
+                      title=${one.pin ? `${pinned(one.pin)}; it may be thinned again` : 'Keep it, whatever is thinned'}
+                    />`
+                  }
                 </td>
               </tr>`,
             )}
@@ -144,6 +167,11 @@ export function Snapshots({ state, open }) {
       </div>`
     }
   </div>`
+}
+
+/** @param {Api.SnapshotPin} pin */
+function pinned(pin) {
+  return `Pinned by ${pin.actor}${pin.reason ? `: ${pin.reason}` : ''}`
 }
 
 /**

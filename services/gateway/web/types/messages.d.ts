@@ -248,7 +248,9 @@ declare namespace Api {
       | 'milepost.trial.snapshot_failed.v1'
       | 'milepost.trial.snapshot_held.v1'
       | 'milepost.trial.snapshot_let_go.v1'
+      | 'milepost.trial.snapshot_pinned.v1'
       | 'milepost.trial.snapshot_started.v1'
+      | 'milepost.trial.snapshot_unpinned.v1'
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
       | 'milepost.trial.trial_created.v1'
@@ -1049,11 +1051,23 @@ declare namespace Api {
     elapsed: number | null
   }
 
+  interface SnapshotPinned {
+    snapshot_id: string
+    step: number
+    reason: string
+  }
+
   interface SnapshotStarted {
     attempt: number
     snapshot_id: string
     step: number
     reason: null | 'INTERVAL' | 'STOP' | 'END' | 'REQUEST'
+  }
+
+  interface SnapshotUnpinned {
+    snapshot_id: string
+    step: number
+    reason: string
   }
 
   interface StopRequested {
@@ -1120,6 +1134,8 @@ declare namespace Api {
     trial_roll_back_requested?: TrialRollBackRequested
     snapshot_held?: SnapshotHeld
     snapshot_let_go?: SnapshotLetGo
+    snapshot_pinned?: SnapshotPinned
+    snapshot_unpinned?: SnapshotUnpinned
   }
 
   interface TrialFailed {
@@ -1587,6 +1603,10 @@ declare namespace Api {
     next_page_token: string
   }
 
+  interface PinSnapshotResponse {
+    snapshot: Snapshot | null
+  }
+
   interface PreviewStopResponse {
     losses: StopLoss[]
     abrupt_message: string
@@ -1696,6 +1716,13 @@ declare namespace Api {
     superseded: boolean
     receive_time: string | null
     held_by: string[]
+    pin: SnapshotPin | null
+  }
+
+  interface SnapshotPin {
+    actor: string
+    time: string | null
+    reason: string
   }
 
   interface SnapshotTrialResponse {
@@ -1730,6 +1757,10 @@ declare namespace Api {
     completed: number
     failed: number
     waiting: number
+  }
+
+  interface UnpinSnapshotResponse {
+    snapshot: Snapshot | null
   }
 
   interface WatchEventsResponse {

@@ -17,24 +17,31 @@ from milepost.training.saving.retention import Retention
 TIME = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def test_a_snapshot_that_a_branch_needs_stays_beside_those_that_the_policy_keeps(tmp_path: Path) -> None:
-    deleted: list[int] = []
+class Kept:
+    """A retention that keeps two, and the steps whose snapshots it lets go."""
 
-    def record(payload: Message) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.deleted: list[int] = []
+        policy = SnapshotPolicy(keep_last=2)
+        self._retention = Retention(policy, 1, "", self._record, lambda uri, name: folder_of(str(folder / name)))
+
+    def _record(self, payload: Message) -> None:
         assert isinstance(payload, facts.SnapshotDeleted)
-        deleted.append(payload.step)
+        self.deleted.append(payload.step)
 
-    retention = Retention(SnapshotPolicy(keep_last=2), 1, "", record, lambda uri, name: folder_of(str(tmp_path / name)))
-
-    def happens(payload: Message) -> None:
+    def happens(self, payload: Message) -> None:
         ce_type, body = encode(payload)
         subject = attempt_subject("rt-a", 1, 1)
-        retention.apply(RecordedEvent(1, subject, TIME, ce_type, body, "e", TIME, "/t", "a", "", "", 1, "", ""))
+        self._retention.apply(RecordedEvent(1, subject, TIME, ce_type, body, "e", TIME, "/t", "a", "", "", 1, "", ""))
 
-    def commit(*steps: int) -> None:
+    def commit(self, *steps: int) -> None:
         for step in steps:
-            happens(facts.SnapshotCommitted(attempt=1, snapshot_id=f"s{step}", step=step))
+            self.happens(facts.SnapshotCommitted(attempt=1, snapshot_id=f"s{step}", step=step))
 
+
+def test_a_snapshot_that_a_branch_needs_stays_beside_those_that_the_policy_keeps(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    commit, happens, deleted = kept.commit, kept.happens, kept.deleted
     commit(1, 2)
     happens(facts.SnapshotHeld(snapshot_id="s1", step=1, runtime_id="rt-b"))
     happens(facts.SnapshotHeld(snapshot_id="s1", step=1, runtime_id="rt-c"))
@@ -48,3 +55,18 @@ def test_a_snapshot_that_a_branch_needs_stays_beside_those_that_the_policy_keeps
     happens(facts.SnapshotLetGo(snapshot_id="s1", step=1, runtime_id="rt-c"))
     commit(6)
     assert sorted(deleted) == [1, 2, 3, 4]
+
+
+def test_a_pinned_snapshot_stays_until_it_is_unpinned_and_no_branch_needs_it(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.commit(1, 2)
+    kept.happens(facts.SnapshotPinned(snapshot_id="s1", step=1))
+    kept.happens(facts.SnapshotHeld(snapshot_id="s1", step=1, runtime_id="rt-b"))
+    kept.commit(3, 4)
+    assert kept.deleted == [2]
+    kept.happens(facts.SnapshotLetGo(snapshot_id="s1", step=1, runtime_id="rt-b"))
+    kept.commit(5)
+    assert kept.deleted == [2, 3]
+    kept.happens(facts.SnapshotUnpinned(snapshot_id="s1", step=1))
+    kept.commit(6)
+    assert sorted(kept.deleted) == [1, 2, 3, 4]
