@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from milepost.numbers import MAX_NUMBER
 from services.metrics.queries.buckets import Buckets, bucket_shift, merge, rollup_shift
+from services.metrics.queries.cut_ends import CutEnds, Mark, question
 from services.metrics.storage.arrays import as_numpy, flags
 from services.metrics.storage.order import NEWEST_TIME_MS, NEWEST_VALUE, ORDER
 from services.metrics.storage.selection import (
@@ -24,6 +25,7 @@ from services.metrics.storage.selection import (
     in_keys,
     in_pieces,
     runs,
+    settled,
     split,
 )
 from services.metrics.storage.store import Store
@@ -78,29 +80,60 @@ class Extent:
     last_step: int
 
 
+@dataclass(slots=True)
+class Survey:
+    """The series of pieces; pieces that select the same for less; and what there is of each attempt, series by series."""
+
+    extents: dict[SeriesRef, Extent]
+    pieces: list[StepRange]
+    marks: dict[tuple[TrialRef, int], tuple[Mark, ...]]
+
+
 class SeriesReader:
     """Reads series out of the store. All reads of one answer stop at the same position, so they fit together."""
 
-    def __init__(self, store: Store, curve: TrialRef | None = None) -> None:
-        """Read from a store. With `curve` everything that is read is given as one curve of this trial."""
+    def __init__(self, store: Store, curve: TrialRef | None = None, ends: CutEnds | None = None) -> None:
+        """Read from a store.
+
+        Args:
+            curve: everything that is read is given as one curve of this trial.
+            ends: what other readers of the same store have read already.
+        """
         self._store = store
         self._curve = curve
+        self._ends = ends or CutEnds()
 
     async def extents(
         self, pieces: Sequence[StepRange], keys: Sequence[str], by_attempt: bool
     ) -> dict[SeriesRef, Extent]:
         """Find the series of pieces, with an upper bound of what they have."""
+        return (await self.survey(pieces, keys, by_attempt)).extents
+
+    async def survey(self, pieces: Sequence[StepRange], keys: Sequence[str], by_attempt: bool) -> Survey:
+        """Find the series of pieces as `extents` does, and whom the pieces have to yield to.
+
+        Each attempt that a piece yields to is one more query within each that reads points. Most logged nothing there.
+        """
         if not pieces:
-            return {}
+            return Survey({}, [], {})
         condition = all_of(in_pieces(pieces, 12), in_keys(keys))
         rows = await self._store.read(
-            "SELECT runtime, trial, key, attempt, count() AS points, min(step) AS first_step, max(step) AS last_step "
-            f"FROM points WHERE {condition.sql} GROUP BY runtime, trial, key, attempt",
+            "SELECT runtime, trial, key, attempt, count() AS points, min(step) AS first_step, max(step) AS last_step, "
+            "max(log_seq) AS max_sequence, max(stream_id) AS max_stream "
+            f"FROM points WHERE {condition.sql} GROUP BY runtime, trial, key, attempt ORDER BY key",
             condition.parameters,
         )
         found: dict[SeriesRef, Extent] = {}
+        of_writers: dict[tuple[TrialRef, int], tuple[int, int]] = {}
+        marks: dict[tuple[TrialRef, int], tuple[Mark, ...]] = {}
         for row in rows.to_pylist():
-            trial = self._curve or TrialRef(row["runtime"], row["trial"])
+            logger = TrialRef(row["runtime"], row["trial"])
+            first, last = row["first_step"], row["last_step"]
+            before_it, behind_it = of_writers.get((logger, row["attempt"]), (first, last))
+            of_writers[logger, row["attempt"]] = min(first, before_it), max(last, behind_it)
+            mark = Mark(row["points"], Pin(row["max_stream"], row["max_sequence"]))
+            marks[logger, row["attempt"]] = (*marks.get((logger, row["attempt"]), ()), mark)
+            trial = self._curve or logger
             ref = SeriesRef(trial, row["key"], row["attempt"] if by_attempt else 0)
             known = found.get(ref)
             if known is None:
@@ -109,7 +142,7 @@ class SeriesReader:
             known.points += row["points"]
             known.first_step = min(known.first_step, row["first_step"])
             known.last_step = max(known.last_step, row["last_step"])
-        return found
+        return Survey(found, settled(pieces, of_writers, 12), marks)
 
     async def points(
         self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None, by_attempt: bool
@@ -142,27 +175,52 @@ class SeriesReader:
         )
 
     async def buckets(
-        self, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin, by_attempt: bool
+        self,
+        pieces: Sequence[StepRange],
+        keys: Sequence[str],
+        shift: int,
+        pin: Pin,
+        by_attempt: bool,
+        marks: Mapping[tuple[TrialRef, int], tuple[Mark, ...]] | None = None,
     ) -> dict[SeriesRef, Buckets]:
-        """Read buckets of 2**shift steps of pieces."""
+        """Read buckets of 2**shift steps of pieces.
+
+        Args:
+            marks: of a survey of these series. With it, what is kept of the ends of pieces is not read again.
+        """
         unit = rollup_shift(shift)
         whole, rest = split(pieces, unit) if unit else ([], list(pieces))
-        tables: list[pa.Table] = []
-        if whole:
-            rows = await self._rolled_up(whole, keys, unit, shift)
-            kept, uncertain = _settle(rows, whole, shift, pin)
-            tables.append(kept)
-            rest += uncertain
+        reads = [self._from_rollups(whole, keys, unit, shift, pin)] if whole else []
         if rest:
-            tables.append(await self._from_points(rest, keys, shift, pin))
+            asked = question(rest, keys, shift, pin, marks) if unit and marks is not None else None
+            reads.append(self._ends_of(asked, rest, keys, shift, pin))
+        tables = [rows for read in await asyncio.gather(*reads) for rows in read]
         return _merged([self._as_curve(rows) for rows in tables], by_attempt)
+
+    async def _ends_of(
+        self, asked: Hashable | None, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin
+    ) -> list[pa.Table]:
+        """Read buckets of what is no whole unit of the roll-ups, unless it is kept."""
+        known = self._ends.find(asked)
+        if known is not None:
+            return [known]
+        tables = await self._from_points(pieces, keys, shift, pin)
+        self._ends.keep(asked, tables[0])
+        return tables
+
+    async def _from_rollups(
+        self, pieces: Sequence[StepRange], keys: Sequence[str], unit: int, shift: int, pin: Pin
+    ) -> list[pa.Table]:
+        """Read whole buckets from the roll-ups, and those that a position cuts from the points."""
+        kept, uncertain = _settle(await self._rolled_up(pieces, keys, unit, shift), pieces, shift, pin)
+        return [kept, *(await self._from_points(uncertain, keys, shift, pin) if uncertain else ())]
 
     def _as_curve(self, rows: pa.Table) -> pa.Table:
         """Give rows of several trials as those of one."""
         if self._curve is None or not rows.num_rows:
             return rows
         for name, value in (("runtime", self._curve.runtime_id), ("trial", self._curve.trial)):
-            column = pa.array([value] * rows.num_rows, pa.string() if name == "runtime" else rows[name].type)
+            column = pa.repeat(pa.scalar(value, pa.string() if name == "runtime" else rows[name].type), rows.num_rows)
             rows = rows.set_column(rows.schema.get_field_index(name), name, column)
         return rows
 
@@ -175,13 +233,16 @@ class SeriesReader:
             condition.parameters,
         )
 
-    async def _from_points(self, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin) -> pa.Table:
+    async def _from_points(
+        self, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin
+    ) -> list[pa.Table]:
         condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
-        return await self._store.read(
+        rows = await self._store.read(
             f"SELECT runtime, trial, key, attempt, bitShiftRight(step, {shift}) AS bucket, {_AGGREGATES} "
             f"FROM points WHERE {condition.sql} GROUP BY runtime, trial, key, attempt, bucket",
             condition.parameters,
         )
+        return [rows]
 
     async def summaries(self, pieces: Sequence[StepRange], pin: Pin | None) -> list[dict[str, Any]]:
         """Summarize every series of pieces, by trial and key. Without a position: with what came meanwhile."""

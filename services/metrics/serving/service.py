@@ -43,6 +43,8 @@ SERIES_BYTES = 3_800_000
 # Of an element: its values, its count, its time, its attempt; and what a series has beside its name.
 ELEMENT_BYTES = 4 * 8 + 3 + 6 + 2
 FRAME_BYTES = 60
+# So many times as many points as buckets are read to see whether they are no more than these.
+NEARLY = 4
 # How long rows that are exported are waited for.
 STORED_SECONDS = 20.0
 # Series that a page may have.
@@ -125,25 +127,35 @@ class MetricService(pb_grpc.MetricServiceServicer):
         `curve`: the pieces are those of one curve, that of this trial, whoever logged them.
         """
         reader = self._engine.series_of(curve)
-        extents = await reader.extents(pieces, query.keys, by_attempt)
+        survey = await reader.survey(pieces, query.keys, by_attempt)
+        extents = survey.extents
         bucket_count = affordable(extents, query.bucket_count, SERIES_BYTES - response.ByteSize())
-        small = {ref for ref, extent in extents.items() if extent.points <= bucket_count}
-        large = {ref: extent for ref, extent in extents.items() if ref not in small}
+        large = {ref: extent for ref, extent in extents.items() if extent.points > bucket_count}
+        shift = choose_shift(large.values(), query.first, query.last, bucket_count)
         data: dict[SeriesRef, pb.SeriesData] = {}
-        if large:
-            shift = choose_shift(large.values(), query.first, query.last, bucket_count)
-            for trials, keys in _together(large):
-                of_trials = [p for p in pieces if curve is not None or p.trial in trials]
-                for ref, buckets in (await reader.buckets(of_trials, keys, shift, moment.pin, by_attempt)).items():
-                    if ref in large and int(buckets.counts.sum()) <= bucket_count:
-                        small.add(ref)
-                    elif ref in large:
-                        data[ref] = _bucket_data(ref, buckets, shift, by_attempt)
-        for trials, keys in _together({ref: extents[ref] for ref in small}):
-            of_trials = [p for p in pieces if curve is not None or p.trial in trials]
-            for ref, points in (await reader.points(of_trials, keys, moment.pin, by_attempt)).items():
-                if ref in small:
-                    data[ref] = _point_data(ref, points, by_attempt)
+
+        async def read_points(refs: Iterable[SeriesRef]) -> None:
+            for trials, keys in _together(refs):
+                of_trials = [p for p in survey.pieces if curve is not None or p.trial in trials]
+                for ref, points in (await reader.points(of_trials, keys, moment.pin, by_attempt)).items():
+                    if ref in wanted and len(points.steps) <= bucket_count:
+                        data[ref] = _point_data(ref, points, by_attempt)
+
+        # Where a bucket has one step, there are hardly more points than buckets: an extent counts those of others too.
+        wanted = {
+            ref for ref in extents if ref not in large or (not shift and large[ref].points <= NEARLY * bucket_count)
+        }
+        await read_points(wanted)
+        wanted = set()
+        for trials, keys in _together(ref for ref in large if ref not in data):
+            of_trials = [p for p in survey.pieces if curve is not None or p.trial in trials]
+            found = await reader.buckets(of_trials, keys, shift, moment.pin, by_attempt, survey.marks)
+            for ref, buckets in found.items():
+                if ref in large and ref not in data and int(buckets.counts.sum()) <= bucket_count:
+                    wanted.add(ref)
+                elif ref in large and ref not in data:
+                    data[ref] = _bucket_data(ref, buckets, shift, by_attempt)
+        await read_points(wanted)
         branch_step = self._engine.follower.lineages.branch_step(curve) if curve is not None else 0
         for ref in sorted(data):
             data[ref].branch_step = branch_step
@@ -329,10 +341,10 @@ def affordable(extents: Mapping[SeriesRef, Extent], wanted: int, most_bytes: int
     return wanted
 
 
-def _together(extents: dict[SeriesRef, Extent]) -> list[tuple[set[TrialRef], list[str]]]:
+def _together(refs: Iterable[SeriesRef]) -> list[tuple[set[TrialRef], list[str]]]:
     """Group series so that a query for trials and keys reads no others."""
     trials_by_key: dict[str, set[TrialRef]] = {}
-    for ref in extents:
+    for ref in refs:
         trials_by_key.setdefault(ref.key, set()).add(ref.trial)
     by_trials = sorted(trials_by_key.items(), key=lambda item: sorted(item[1]))
     return [
