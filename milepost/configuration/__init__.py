@@ -17,7 +17,7 @@ from milepost.configuration.plain import (
     scalar_text,
 )
 from milepost.configuration.resolution import resolve, resolve_message, resolve_text
-from milepost.configuration.search import TrialParameters, expand, left_out
+from milepost.configuration.search import TrialParameters, expand, has_sampler, left_out, trial_count
 from milepost.configuration.secrecy import comments_are_secret, redact, secret_violations
 from milepost.configuration.shown import canonical_json, digest, given_plain, to_plain, to_text
 from milepost.configuration.text import parse_text, write_text
@@ -39,6 +39,7 @@ __all__ = [
     "digest",
     "expand",
     "given_plain",
+    "has_sampler",
     "left_out",
     "merge",
     "parse_text",
@@ -52,5 +53,6 @@ __all__ = [
     "secret_violations",
     "to_plain",
     "to_text",
+    "trial_count",
     "write_text",
 ]

@@ -11,6 +11,7 @@ from milepost.configuration.specs import (
     Dimension,
     Entries,
     Field,
+    Listed,
     Names,
     Number,
     Scalar,
@@ -20,6 +21,7 @@ from milepost.configuration.specs import (
     Variable,
 )
 from milepost.configuration.watching import RunRules
+from milepost.configuration.words import KINDS, OBJECTIVE_VALUES, RANGES_ONLY, SAMPLERS
 from milepost.numbers import MAX_NUMBER
 
 MAX_NAME = 200
@@ -48,11 +50,24 @@ def _is(name: str, schema: Plain) -> Plain:
 
 
 # What holds between fields, as `resolution` and the preflight of the runtime service judge it.
-_ONLY_RANDOM_HAS_RANGES = {
-    "if": _is("kind", {"const": "random"}),
-    # Linters ask for `items` though anything may be in it.
-    "else": {"properties": {"space": {"additionalProperties": {"type": "array", "items": {}}}}},
-}
+# Linters ask for `items` though anything may be in it.
+_LISTS = {"properties": {"space": {"additionalProperties": {"type": "array", "items": {}}}}}
+_RANGES = {"properties": {"space": {"additionalProperties": {"type": "object"}}}}
+_KINDS_OF_SEARCHES = {
+    "if": _is("kind", {"enum": list(SAMPLERS)}),
+    "then": {
+        "required": ["objective"],
+        "properties": {"objective": {"type": "object"}},
+        "if": _is("kind", {"enum": list(RANGES_ONLY)}),
+        "then": _RANGES,
+    },
+    "else": {
+        "properties": {"objective": {"type": "null"}, "points": {"type": ["array", "null"], "items": {}, "maxItems": 0},
+                       "stop_when": {"type": "null"}},
+        "if": _is("kind", {"const": "random"}),
+        "else": _LISTS,
+    },
+}  # fmt: skip
 _CODE_OR_FOLDER = {
     "if": _is("code", {"type": "object"}),
     "then": {"properties": {"working_directory": {"enum": ["", None]}}},
@@ -109,20 +124,59 @@ CONFIGURATION = Section(
         "search": Field(
             Section(
                 {
-                    "kind": Field(Choice(("grid", "random")), "grid", "grid: every combination; random: draws"),
+                    "kind": Field(
+                        Choice(tuple(KINDS)),
+                        "grid",
+                        "grid: every combination; random: draws; the others choose by an objective",
+                    ),
                     "space": Field(
                         Entries(_PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100, 1),
                         REQUIRED,
                         "values per parameter",
                     ),
-                    "seed": Field(_whole(-(2**63), 2**63 - 1), 0, "seed of the random search"),
+                    "seed": Field(_whole(-(2**63), 2**63 - 1), 0, "seed of what is drawn"),
                     "max_trials": Field(_whole(1, MAX_TRIALS), 10, "no more trials than this"),
                     "max_concurrent_trials": Field(_whole(1, 1_000), 1, "trials at a time"),
                     "on_trial_failure": Field(
                         Choice(("continue", "stop")), "continue", "what a failed trial does to the others"
                     ),
+                    "objective": Field(
+                        Section(
+                            {
+                                "metric": Field(SeriesKey(), REQUIRED, "series key"),
+                                "mode": Field(Choice(("min", "max")), "min", "which is better"),
+                                "value": Field(
+                                    Choice(tuple(OBJECTIVE_VALUES)), "best", "which value of the series counts"
+                                ),
+                            }
+                        ),
+                        None,
+                        "what a sampler looks for; it needs one, and nothing else has any",
+                    ),
+                    "points": Field(
+                        Listed(Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),
+                        [],
+                        "points that a sampler's search tries first; what one does not name the sampler chooses",
+                    ),
+                    "stop_when": Field(
+                        Section(
+                            {
+                                "target": Field(Number(-1e300, 1e300), None, "a trial's value is at least as good"),
+                                "no_gain_in_trials": Field(
+                                    _whole(1, MAX_TRIALS), None, "so many trials in a row were not better"
+                                ),
+                                "hours": Field(
+                                    Number(0, 1e5, above_minimum=True),
+                                    None,
+                                    "so long after its first trial began; pauses count",
+                                ),
+                            }
+                        ),
+                        None,
+                        "what ends a sampler's search before `max_trials`: any of these",
+                    ),
                 },
-                _ONLY_RANDOM_HAS_RANGES,
+                _KINDS_OF_SEARCHES,
             ),
             None,
             "several trials over a space of parameters; null: one trial",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.configuration.plain import scalar_text
+from milepost.configuration.words import SAMPLERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,26 @@ class TrialParameters:
     searched: dict[str, str]
 
 
+def has_sampler(configuration: RuntimeConfiguration) -> bool:
+    """Return whether the trials of a configuration are chosen one by one, from the values of those before them."""
+    return configuration.HasField("search") and configuration.search.kind in SAMPLERS.values()
+
+
+def trial_count(configuration: RuntimeConfiguration) -> int:
+    """Return how many trials a resolved configuration has; with a sampler, how many it may have."""
+    return configuration.search.max_trials if has_sampler(configuration) else len(expand(configuration))
+
+
 def expand(configuration: RuntimeConfiguration) -> list[TrialParameters]:
-    """List the trials of a resolved configuration, in order; one without a search.
+    """List the trials of a resolved configuration, in order: one without a search, none that a sampler is to choose.
 
     The same configuration gives the same trials for ever: they are drawn with Python's Mersenne Twister.
     """
     given = dict(configuration.parameters)
     if not configuration.HasField("search"):
         return [TrialParameters(given, {})]
+    if has_sampler(configuration):
+        return []
     search = configuration.search
     points = _grid(search) if search.kind == config.SEARCH_KIND_GRID else _draws(search)
     return [TrialParameters({**given, **point}, point) for point in itertools.islice(points, search.max_trials)]

@@ -13,7 +13,7 @@ from milepost.configuration.plain import Plain
 from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.watching import rules_plain
-from milepost.configuration.words import KINDS, LAUNCHERS, MODES, ON_FAILURE
+from milepost.configuration.words import KINDS, LAUNCHERS, MODES, OBJECTIVE_VALUES, ON_FAILURE, SAMPLERS
 from milepost.errors import Violation
 
 _SCALARS = json.JSONDecoder(parse_constant=no_constant)
@@ -71,7 +71,7 @@ def _search_plain(search: config.Search) -> Plain:
             space[name] = [_shown_scalar(text) for text in dimension.values]
         else:
             space[name] = _fields(dimension, skip="values")
-    return {
+    plain = {
         "kind": _word(KINDS, search.kind),
         "space": space,
         "seed": search.seed,
@@ -79,6 +79,19 @@ def _search_plain(search: config.Search) -> Plain:
         "max_concurrent_trials": search.max_concurrent_trials,
         "on_trial_failure": _word(ON_FAILURE, search.on_trial_failure),
     }
+    if search.kind in SAMPLERS.values():
+        # Not named in other searches: their digests stay what they were before there were samplers.
+        objective = search.objective
+        plain["objective"] = {
+            "metric": objective.metric,
+            "mode": _word(MODES, objective.mode),
+            "value": _word(OBJECTIVE_VALUES, objective.value),
+        }
+        plain["points"] = [
+            {name: _shown_scalar(text) for name, text in sorted(point.parameters.items())} for point in search.points
+        ]
+        plain["stop_when"] = _fields(search.stop_when) if search.HasField("stop_when") else None
+    return plain
 
 
 def _shown_scalar(text: str) -> Any:
@@ -154,14 +167,31 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
             ]
         else:
             space[name] = _fields(dimension, skip="values")
-    return {
+    plain = {
         "kind": _given_word(KINDS, search.kind, "search.kind", violations),
         "space": space,
         "seed": search.seed,
         "max_trials": search.max_trials or None,
         "max_concurrent_trials": search.max_concurrent_trials or None,
         "on_trial_failure": _given_word(ON_FAILURE, search.on_trial_failure, "search.on_trial_failure", violations),
+        "points": [
+            {
+                name: _given_scalar(text, f"search.points[{index}].{name}", violations)
+                for name, text in point.parameters.items()
+            }
+            for index, point in enumerate(search.points)
+        ],
     }
+    if search.HasField("objective"):
+        of = search.objective
+        plain["objective"] = {
+            "metric": of.metric or None,
+            "mode": _given_word(MODES, of.mode, "search.objective.mode", violations),
+            "value": _given_word(OBJECTIVE_VALUES, of.value, "search.objective.value", violations),
+        }
+    if search.HasField("stop_when"):
+        plain["stop_when"] = _fields(search.stop_when)
+    return plain
 
 
 def _given_word(table: Mapping[str, int], value: int, path: str, violations: list[Violation]) -> str | None:

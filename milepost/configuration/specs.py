@@ -200,6 +200,26 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A list of values of one kind."""
+
+    value: Spec
+    maximum: int
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> list[Any]:
+        if not isinstance(value, list):
+            refuse(violations, path, f"must be a list, not {kind(value)}")
+            return []
+        if len(value) > self.maximum:
+            refuse(violations, path, f"has {len(value):,} entries, more than {self.maximum:,}")
+            return []
+        return [self.value.read(item, f"{path}[{index}]", violations) for index, item in enumerate(value)]
+
+    def schema(self) -> Plain:
+        return {"type": "array", "items": self.value.schema(), "maxItems": self.maximum}
+
+
+@dataclass(frozen=True)
 class Entries:
     """A mapping with free keys. Entries that are null are kept: null is a value here."""
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from milepost.api.config.v1 import configuration_pb2 as config
 
 LAUNCHERS = {"local": config.LAUNCHER_LOCAL, "ray": config.LAUNCHER_RAY, "external": config.LAUNCHER_EXTERNAL}
-KINDS = {"grid": config.SEARCH_KIND_GRID, "random": config.SEARCH_KIND_RANDOM}
+# Those that choose each trial when it is its turn.
+SAMPLERS = {
+    "tpe": config.SEARCH_KIND_TPE,
+    "gp": config.SEARCH_KIND_GP,
+    "cmaes": config.SEARCH_KIND_CMAES,
+    "qmc": config.SEARCH_KIND_QMC,
+}
+# Of them those that know ranges of numbers only.
+RANGES_ONLY = ("cmaes",)
+KINDS = {"grid": config.SEARCH_KIND_GRID, "random": config.SEARCH_KIND_RANDOM, **SAMPLERS}
+OBJECTIVE_VALUES = {"best": config.OBJECTIVE_VALUE_BEST, "last": config.OBJECTIVE_VALUE_LAST}
 ON_FAILURE = {"continue": config.ON_TRIAL_FAILURE_CONTINUE, "stop": config.ON_TRIAL_FAILURE_STOP}
 MODES = {"min": config.METRIC_MODE_MIN, "max": config.METRIC_MODE_MAX}

@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 from milepost.api.config.v1.configuration_pb2 import LAUNCHER_EXTERNAL, RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
+from milepost.domain import search
 from milepost.domain.decider import Fact, replace, to_timestamp
-from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
+from milepost.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
 
 # --- states ---------------------------------------------------------------------------------------------------------
 
@@ -118,6 +119,8 @@ class Runtime:
     # Labels that were set since, and those of the configuration that were taken away.
     labels: tuple[tuple[str, str], ...] = ()
     removed_labels: frozenset[str] = frozenset()
+    # Of a search with a sampler: what it was asked and told.
+    history: search.History = search.NO_HISTORY
     # Facts of types this version does not expect here.
     ignored: int = 0
 
@@ -193,8 +196,13 @@ def _released(state: Runtime, _: facts.ResourcesReleased) -> Runtime:
 
 def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
     changed = fact.HasField("configuration")
+    history = state.history
+    if history.ended is not None and history.ended.reason == facts.SEARCH_END_REASON_SAMPLER_FAILED:
+        # Whatever was wrong with the sampler may be so no longer.
+        history = replace(history, ended=None)
     return replace(
         state,
+        history=history,
         status=Status.STARTED,
         phase=Phase.QUEUED,
         configuration=fact.configuration if changed else state.configuration,
@@ -238,6 +246,19 @@ def _labels_changed(state: Runtime, fact: facts.LabelsChanged) -> Runtime:
     return replace(state, labels=labels, removed_labels=(state.removed_labels | gone) - frozenset(fact.labels))
 
 
+def _suggested(state: Runtime, fact: facts.TrialSuggested) -> Runtime:
+    return replace(state, history=state.history.suggest(fact.trial, fact.parameters))
+
+
+def _objective_reported(state: Runtime, fact: facts.ObjectiveReported) -> Runtime:
+    value = fact.value if fact.HasField("value") else None
+    return replace(state, history=state.history.report(fact.trial, value, best=fact.best))
+
+
+def _search_ended(state: Runtime, fact: facts.SearchEnded) -> Runtime:
+    return replace(state, history=replace(state.history, ended=search.Ended(fact.reason, fact.detail)))
+
+
 EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.RuntimeRequested: _requested,
     facts.ResourcesPending: _pending,
@@ -254,6 +275,9 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.HealthChanged: _health_changed,
     facts.ReadinessChanged: _readiness_changed,
     facts.LabelsChanged: _labels_changed,
+    facts.TrialSuggested: _suggested,
+    facts.ObjectiveReported: _objective_reported,
+    facts.SearchEnded: _search_ended,
 }
 
 _BEFORE_RUNNING = frozenset({Phase.QUEUED, Phase.ALLOCATING, Phase.STARTING})
@@ -379,6 +403,25 @@ class ReportReadiness:
 class LabelRuntime:
     labels: dict[str, str]
     removed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestTrial:
+    """The sampler has chosen the next trial, knowing so many entries of the history."""
+
+    entry_count: int
+    suggestion: facts.TrialSuggested
+
+
+@dataclass(frozen=True, slots=True)
+class ReportObjective:
+    report: facts.ObjectiveReported
+
+
+@dataclass(frozen=True, slots=True)
+class EndSearch:
+    reason: facts.SearchEndReason
+    detail: str
 
 
 # --- decide ---------------------------------------------------------------------------------------------------------
@@ -563,6 +606,49 @@ def _label(state: Runtime, command: LabelRuntime) -> list[Message]:
     return [facts.LabelsChanged(labels=labels, removed_labels=removed)] if labels or removed else []
 
 
+def _suggest(state: Runtime, command: SuggestTrial) -> list[Message]:
+    history, chosen = state.history, command.suggestion
+    if any(one.trial == chosen.trial and dict(one.parameters) == chosen.parameters for one in history.suggestions()):
+        return []
+    if len(history.entries) != command.entry_count or chosen.trial != history.suggested_count + 1:
+        # Chosen from what is no longer all that there is: it is chosen anew.
+        raise Aborted(f"the search of runtime {state.runtime_id} has gone on", reason="SEARCH_MOVED_ON")
+    if not state.in_progress or state.stop is not None or history.ended is not None:
+        raise FailedPrecondition(f"runtime {state.runtime_id} takes no more trials", reason="SEARCH_ENDED")
+    return [chosen]
+
+
+def _report_objective(state: Runtime, command: ReportObjective) -> list[Message]:
+    history, report = state.history, command.report
+    if report.trial in history.reported:
+        return []
+    if all(entry.trial != report.trial for entry in history.suggestions()):
+        raise FailedPrecondition(
+            f"trial {report.trial} of {state.runtime_id} was not suggested", reason="TRIAL_NOT_SUGGESTED"
+        )
+    search_of = state.configuration.search if state.configuration is not None else None
+    if search_of is None or not report.HasField("value"):
+        return [report]
+    decided = facts.ObjectiveReported()
+    decided.CopyFrom(report)
+    decided.best = search.is_better(report.value, history.best_value, search_of.objective.mode)
+    return [decided]
+
+
+def _end_search(state: Runtime, command: EndSearch) -> list[Message]:
+    history = state.history
+    if history.ended is not None or not state.in_progress:
+        return []
+    return [
+        facts.SearchEnded(
+            reason=command.reason,
+            detail=command.detail,
+            best_trial=history.best_trial,
+            best_value=history.best_value,
+        )
+    ]
+
+
 DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     RequestRuntime: _request,
     ReportPending: _report_pending,
@@ -579,6 +665,9 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     ReportHealth: _report_health,
     ReportReadiness: _report_readiness,
     LabelRuntime: _label,
+    SuggestTrial: _suggest,
+    ReportObjective: _report_objective,
+    EndSearch: _end_search,
 }
 
 _WHEN_DELETED: frozenset[type] = frozenset({ReportPurged, ReleaseResources, AbortRuntime, FailRuntime, CompleteRuntime})

@@ -62,6 +62,7 @@ FAILURE_REASONS = Words(
         common.FAILURE_REASON_DEADLINE_EXCEEDED: "its time limit was reached",
         common.FAILURE_REASON_TRIAL_FAILED: "a trial failed",
         common.FAILURE_REASON_NO_VALID_SNAPSHOT: "no snapshot is valid",
+        common.FAILURE_REASON_SAMPLER_FAILED: "its sampler could not choose the next trial",
     },
 )
 
@@ -93,6 +94,29 @@ PENDING_REASONS = Words(
         runtime_facts.PENDING_REASON_INSUFFICIENT_MEMORY: "memory",
         runtime_facts.PENDING_REASON_BEHIND_OTHERS: "the runtimes before it",
         runtime_facts.PENDING_REASON_LAUNCHER_UNAVAILABLE: "its launcher, which is not available",
+    },
+)
+
+OBJECTIVE_OUTCOMES = Words(
+    "outcome",
+    {
+        runtime_facts.OBJECTIVE_OUTCOME_UNSPECIFIED: "outcome not known",
+        runtime_facts.OBJECTIVE_OUTCOME_VALUE: "a value",
+        runtime_facts.OBJECTIVE_OUTCOME_TRIAL_FAILED: "no value, the trial failed",
+        runtime_facts.OBJECTIVE_OUTCOME_NO_VALUE: "no value",
+        runtime_facts.OBJECTIVE_OUTCOME_NON_FINITE: "no finite value",
+    },
+)
+
+SEARCH_ENDS = Words(
+    "for reason",
+    {
+        runtime_facts.SEARCH_END_REASON_UNSPECIFIED: "for an unknown reason",
+        runtime_facts.SEARCH_END_REASON_MAX_TRIALS: "every trial is done",
+        runtime_facts.SEARCH_END_REASON_TARGET: "the target is reached",
+        runtime_facts.SEARCH_END_REASON_NO_GAIN: "nothing better came",
+        runtime_facts.SEARCH_END_REASON_HOURS: "its time is over",
+        runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED: "its sampler could not choose the next trial",
     },
 )
 
@@ -306,6 +330,15 @@ def _runtime_purged(fact: runtime_facts.RuntimePurged) -> str:
     return f"Removed {gone}{left}"
 
 
+def _objective_reported(fact: runtime_facts.ObjectiveReported) -> str:
+    value = f"{fact.metric} {fact.value:.6g}" if fact.HasField("value") else OBJECTIVE_OUTCOMES[fact.outcome]
+    return f"Trial {fact.trial}: {value}{', the best so far' if fact.best else ''}{_tail(fact.detail)}"
+
+
+def _best(fact: runtime_facts.SearchEnded) -> str:
+    return f"; the best is trial {fact.best_trial} with {fact.best_value:.6g}" if fact.best_trial else ""
+
+
 def _attempt_launched(fact: trial_facts.AttemptLaunched) -> str:
     source = f" from the snapshot at step {number(fact.snapshot_step)}" if fact.snapshot_id else " from the beginning"
     if fact.HasField("own_step"):
@@ -441,6 +474,11 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.HealthChanged: lambda fact: f"Health is {HEALTHS[fact.health]}{_tail(fact.reason)}",
     runtime_facts.ReadinessChanged: lambda fact: f"{'Ready' if fact.ready else 'Not ready'}{_tail(fact.reason)}",
     runtime_facts.LabelsChanged: _labels_changed,
+    runtime_facts.TrialSuggested: lambda fact: f"Trial {fact.trial} suggested by {fact.sampler}{_tail(fact.because)}",
+    runtime_facts.ObjectiveReported: _objective_reported,
+    runtime_facts.SearchEnded: lambda fact: (
+        f"Search ended, {SEARCH_ENDS[fact.reason]}{_tail(fact.detail)}{_best(fact)}"
+    ),
     trial_facts.TrialCreated: lambda fact: (
         f"Trial {fact.trial} created"
         + _tail(", ".join(f"{name} {text}" for name, text in sorted(fact.searched_parameters.items())), " with ")

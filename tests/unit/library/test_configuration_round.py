@@ -48,6 +48,26 @@ _searches = st.fixed_dictionaries(
         "on_trial_failure": st.sampled_from(["continue", "stop"]),
     },
 )
+_samplers = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["tpe", "gp", "qmc"]),
+        "space": st.dictionaries(_keys, _ranges | st.lists(_scalars, min_size=1, max_size=3), min_size=1, max_size=3),
+        "objective": st.fixed_dictionaries(
+            {"metric": st.just("eval/loss"), "mode": st.sampled_from(["min", "max"])},
+            optional={"value": st.sampled_from(["best", "last"])},
+        ),
+    },
+    optional={
+        "stop_when": st.fixed_dictionaries(
+            {},
+            optional={
+                "target": st.floats(-1e300, 1e300),
+                "no_gain_in_trials": st.integers(1, 10_000),
+                "hours": st.floats(0.001, 1e5),
+            },
+        ),
+    },
+)
 _variables = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 CONFIGURATIONS = st.fixed_dictionaries(
     {
@@ -58,7 +78,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
     optional={
         "name": _shown,
         "parameters": _parameters,
-        "search": _searches,
+        "search": _searches | _samplers,
         "launcher": st.sampled_from(["local", "ray"]),
         "working_directory": st.just("/data/code"),
         "resources": st.fixed_dictionaries(

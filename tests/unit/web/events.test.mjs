@@ -183,7 +183,8 @@ test('a form becomes a configuration of only what was typed', () => {
     name: 'x',
     parameters: 'lr = 0.1\nname: adam',
     'resources.workers': '2',
-    'search.space': 'lr = 0.1, 0.2',
+    'search.space': 'lr = 0.1, 0.2\nx = {"minimum": 0, "maximum": 1}',
+    'search.points': '{"x": 0.5}',
     environment: 'T = secret:HF',
     labels: 'n = 1',
     not_secret: 'a, b',
@@ -195,7 +196,7 @@ test('a form becomes a configuration of only what was typed', () => {
     not_secret: ['a', 'b'],
     environment: { T: { secret: 'HF' } },
     resources: { workers: 2 },
-    search: { space: { lr: [0.1, 0.2] } },
+    search: { space: { lr: [0.1, 0.2], x: { minimum: 0, maximum: 1 } }, points: [{ x: 0.5 }] },
   })
   assert.deepEqual(pairs('a\n\n b : c=d '), [
     ['a', ''],

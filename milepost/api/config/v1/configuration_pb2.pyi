@@ -20,6 +20,16 @@ class SearchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEARCH_KIND_UNSPECIFIED: _ClassVar[SearchKind]
     SEARCH_KIND_GRID: _ClassVar[SearchKind]
     SEARCH_KIND_RANDOM: _ClassVar[SearchKind]
+    SEARCH_KIND_TPE: _ClassVar[SearchKind]
+    SEARCH_KIND_GP: _ClassVar[SearchKind]
+    SEARCH_KIND_CMAES: _ClassVar[SearchKind]
+    SEARCH_KIND_QMC: _ClassVar[SearchKind]
+
+class ObjectiveValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OBJECTIVE_VALUE_UNSPECIFIED: _ClassVar[ObjectiveValue]
+    OBJECTIVE_VALUE_BEST: _ClassVar[ObjectiveValue]
+    OBJECTIVE_VALUE_LAST: _ClassVar[ObjectiveValue]
 
 class OnTrialFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +49,13 @@ LAUNCHER_EXTERNAL: Launcher
 SEARCH_KIND_UNSPECIFIED: SearchKind
 SEARCH_KIND_GRID: SearchKind
 SEARCH_KIND_RANDOM: SearchKind
+SEARCH_KIND_TPE: SearchKind
+SEARCH_KIND_GP: SearchKind
+SEARCH_KIND_CMAES: SearchKind
+SEARCH_KIND_QMC: SearchKind
+OBJECTIVE_VALUE_UNSPECIFIED: ObjectiveValue
+OBJECTIVE_VALUE_BEST: ObjectiveValue
+OBJECTIVE_VALUE_LAST: ObjectiveValue
 ON_TRIAL_FAILURE_UNSPECIFIED: OnTrialFailure
 ON_TRIAL_FAILURE_CONTINUE: OnTrialFailure
 ON_TRIAL_FAILURE_STOP: OnTrialFailure
@@ -122,7 +139,7 @@ class Code(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure")
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when")
     class SpaceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -136,13 +153,52 @@ class Search(_message.Message):
     MAX_TRIALS_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENT_TRIALS_FIELD_NUMBER: _ClassVar[int]
     ON_TRIAL_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
     kind: SearchKind
     space: _containers.MessageMap[str, SearchDimension]
     seed: int
     max_trials: int
     max_concurrent_trials: int
     on_trial_failure: OnTrialFailure
-    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ...) -> None: ...
+    objective: SearchObjective
+    points: _containers.RepeatedCompositeFieldContainer[SearchPoint]
+    stop_when: SearchEnd
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ...) -> None: ...
+
+class SearchObjective(_message.Message):
+    __slots__ = ("metric", "mode", "value")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    mode: MetricMode
+    value: ObjectiveValue
+    def __init__(self, metric: _Optional[str] = ..., mode: _Optional[_Union[MetricMode, str]] = ..., value: _Optional[_Union[ObjectiveValue, str]] = ...) -> None: ...
+
+class SearchPoint(_message.Message):
+    __slots__ = ("parameters",)
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    parameters: _containers.ScalarMap[str, str]
+    def __init__(self, parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SearchEnd(_message.Message):
+    __slots__ = ("target", "no_gain_in_trials", "hours")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    NO_GAIN_IN_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    target: float
+    no_gain_in_trials: int
+    hours: float
+    def __init__(self, target: _Optional[float] = ..., no_gain_in_trials: _Optional[int] = ..., hours: _Optional[float] = ...) -> None: ...
 
 class SearchDimension(_message.Message):
     __slots__ = ("values", "minimum", "maximum", "log_scale", "integer")

@@ -36,6 +36,7 @@ class FailureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FAILURE_REASON_DEADLINE_EXCEEDED: _ClassVar[FailureReason]
     FAILURE_REASON_TRIAL_FAILED: _ClassVar[FailureReason]
     FAILURE_REASON_NO_VALID_SNAPSHOT: _ClassVar[FailureReason]
+    FAILURE_REASON_SAMPLER_FAILED: _ClassVar[FailureReason]
 
 class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -70,6 +71,7 @@ FAILURE_REASON_LAUNCH_FAILED: FailureReason
 FAILURE_REASON_DEADLINE_EXCEEDED: FailureReason
 FAILURE_REASON_TRIAL_FAILED: FailureReason
 FAILURE_REASON_NO_VALID_SNAPSHOT: FailureReason
+FAILURE_REASON_SAMPLER_FAILED: FailureReason
 HEALTH_UNSPECIFIED: Health
 HEALTH_HEALTHY: Health
 HEALTH_DEGRADED: Health

@@ -21,15 +21,43 @@ class PendingReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PENDING_REASON_INSUFFICIENT_MEMORY: _ClassVar[PendingReason]
     PENDING_REASON_BEHIND_OTHERS: _ClassVar[PendingReason]
     PENDING_REASON_LAUNCHER_UNAVAILABLE: _ClassVar[PendingReason]
+
+class ObjectiveOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OBJECTIVE_OUTCOME_UNSPECIFIED: _ClassVar[ObjectiveOutcome]
+    OBJECTIVE_OUTCOME_VALUE: _ClassVar[ObjectiveOutcome]
+    OBJECTIVE_OUTCOME_TRIAL_FAILED: _ClassVar[ObjectiveOutcome]
+    OBJECTIVE_OUTCOME_NO_VALUE: _ClassVar[ObjectiveOutcome]
+    OBJECTIVE_OUTCOME_NON_FINITE: _ClassVar[ObjectiveOutcome]
+
+class SearchEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEARCH_END_REASON_UNSPECIFIED: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_MAX_TRIALS: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_TARGET: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_NO_GAIN: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_HOURS: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_SAMPLER_FAILED: _ClassVar[SearchEndReason]
 PENDING_REASON_UNSPECIFIED: PendingReason
 PENDING_REASON_INSUFFICIENT_CPU: PendingReason
 PENDING_REASON_INSUFFICIENT_GPU: PendingReason
 PENDING_REASON_INSUFFICIENT_MEMORY: PendingReason
 PENDING_REASON_BEHIND_OTHERS: PendingReason
 PENDING_REASON_LAUNCHER_UNAVAILABLE: PendingReason
+OBJECTIVE_OUTCOME_UNSPECIFIED: ObjectiveOutcome
+OBJECTIVE_OUTCOME_VALUE: ObjectiveOutcome
+OBJECTIVE_OUTCOME_TRIAL_FAILED: ObjectiveOutcome
+OBJECTIVE_OUTCOME_NO_VALUE: ObjectiveOutcome
+OBJECTIVE_OUTCOME_NON_FINITE: ObjectiveOutcome
+SEARCH_END_REASON_UNSPECIFIED: SearchEndReason
+SEARCH_END_REASON_MAX_TRIALS: SearchEndReason
+SEARCH_END_REASON_TARGET: SearchEndReason
+SEARCH_END_REASON_NO_GAIN: SearchEndReason
+SEARCH_END_REASON_HOURS: SearchEndReason
+SEARCH_END_REASON_SAMPLER_FAILED: SearchEndReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +73,9 @@ class RuntimeEvent(_message.Message):
     HEALTH_CHANGED_FIELD_NUMBER: _ClassVar[int]
     READINESS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     LABELS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_SUGGESTED_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_REPORTED_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_ENDED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
     resources_allocated: ResourcesAllocated
@@ -60,7 +91,10 @@ class RuntimeEvent(_message.Message):
     health_changed: HealthChanged
     readiness_changed: ReadinessChanged
     labels_changed: LabelsChanged
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ...) -> None: ...
+    trial_suggested: TrialSuggested
+    objective_reported: ObjectiveReported
+    search_ended: SearchEnded
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -230,3 +264,52 @@ class LabelsChanged(_message.Message):
     labels: _containers.ScalarMap[str, str]
     removed_labels: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., removed_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TrialSuggested(_message.Message):
+    __slots__ = ("trial", "parameters", "sampler", "because", "sampler_version")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    parameters: _containers.ScalarMap[str, str]
+    sampler: str
+    because: str
+    sampler_version: str
+    def __init__(self, trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., sampler: _Optional[str] = ..., because: _Optional[str] = ..., sampler_version: _Optional[str] = ...) -> None: ...
+
+class ObjectiveReported(_message.Message):
+    __slots__ = ("trial", "outcome", "value", "metric", "detail", "best")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    outcome: ObjectiveOutcome
+    value: float
+    metric: str
+    detail: str
+    best: bool
+    def __init__(self, trial: _Optional[int] = ..., outcome: _Optional[_Union[ObjectiveOutcome, str]] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., detail: _Optional[str] = ..., best: bool = ...) -> None: ...
+
+class SearchEnded(_message.Message):
+    __slots__ = ("reason", "detail", "best_trial", "best_value")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    BEST_TRIAL_FIELD_NUMBER: _ClassVar[int]
+    BEST_VALUE_FIELD_NUMBER: _ClassVar[int]
+    reason: SearchEndReason
+    detail: str
+    best_trial: int
+    best_value: float
+    def __init__(self, reason: _Optional[_Union[SearchEndReason, str]] = ..., detail: _Optional[str] = ..., best_trial: _Optional[int] = ..., best_value: _Optional[float] = ...) -> None: ...

@@ -108,12 +108,36 @@ export const groups = [
   {
     title: 'Search',
     fields: [
-      { path: 'search.kind', label: 'Kind', kind: 'choice', choices: ['', 'grid', 'random'], hint: 'Empty: one trial' },
-      { path: 'search.space', label: 'Space', kind: 'lists', hint: 'learning_rate = 0.001, 0.003' },
+      {
+        path: 'search.kind',
+        label: 'Kind',
+        kind: 'choice',
+        choices: ['', 'grid', 'random', 'tpe', 'gp', 'cmaes', 'qmc'],
+        hint: 'Empty: one trial. From tpe on a sampler chooses',
+      },
+      {
+        path: 'search.space',
+        label: 'Space',
+        kind: 'lists',
+        hint: 'learning_rate = 0.001, 0.003, or = {"minimum": 0.001, "maximum": 0.1}',
+      },
       { path: 'search.max_trials', label: 'At most trials', kind: 'integer' },
       { path: 'search.max_concurrent_trials', label: 'At once', kind: 'integer' },
       { path: 'search.seed', label: 'Seed', kind: 'integer' },
       { path: 'search.on_trial_failure', label: 'When one fails', kind: 'choice', choices: ['', 'continue', 'stop'] },
+      { path: 'search.objective.metric', label: 'Sampler looks at', kind: 'text', hint: 'eval/loss' },
+      { path: 'search.objective.mode', label: 'Better is', kind: 'choice', choices: ['', 'min', 'max'] },
+      { path: 'search.objective.value', label: 'What counts', kind: 'choice', choices: ['', 'best', 'last'] },
+      {
+        path: 'search.points',
+        label: 'Tried first',
+        kind: 'objects',
+        whole: true,
+        hint: 'One a line, as JSON: {"learning_rate": 0.003}',
+      },
+      { path: 'search.stop_when.target', label: 'End at a value of', kind: 'number' },
+      { path: 'search.stop_when.no_gain_in_trials', label: 'End after trials without gain', kind: 'integer' },
+      { path: 'search.stop_when.hours', label: 'End after, h', kind: 'number' },
     ],
   },
   {
@@ -187,7 +211,10 @@ function valueOf(field, text) {
   if (field.kind === 'integer' || field.kind === 'number') return Number.isFinite(Number(text)) ? Number(text) : text
   if (field.kind === 'lists')
     return Object.fromEntries(
-      pairs(text).map(([name, values]) => [name, values.split(',').map((one) => typedScalar(one.trim()))]),
+      pairs(text).map(([name, values]) => [
+        name,
+        values.startsWith('{') ? objects(values)[0] : values.split(',').map((one) => typedScalar(one.trim())),
+      ]),
     )
   if (field.kind === 'objects') return objects(text)
   if (field.kind === 'names')

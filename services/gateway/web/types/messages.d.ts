@@ -11,7 +11,7 @@ declare namespace Api {
     initialize_from?: string | null
     parameters?: Record<string, string | number | boolean | null> | null
     search?: {
-      kind?: 'grid' | 'random' | null
+      kind?: 'grid' | 'random' | 'tpe' | 'gp' | 'cmaes' | 'qmc' | null
       space: Record<string, (string | number | boolean | null)[] | {
         minimum: number
         maximum: number
@@ -22,6 +22,17 @@ declare namespace Api {
       max_trials?: number | null
       max_concurrent_trials?: number | null
       on_trial_failure?: 'continue' | 'stop' | null
+      objective?: {
+        metric: string
+        mode?: 'min' | 'max' | null
+        value?: 'best' | 'last' | null
+      } | null
+      points?: (Record<string, string | number | boolean | null>)[] | null
+      stop_when?: {
+        target?: number | null
+        no_gain_in_trials?: number | null
+        hours?: number | null
+      } | null
     } | null
     launcher?: 'local' | 'ray' | 'external' | null
     resources?: {
@@ -214,6 +225,7 @@ declare namespace Api {
       | 'milepost.runtime.delete_requested.v1'
       | 'milepost.runtime.health_changed.v1'
       | 'milepost.runtime.labels_changed.v1'
+      | 'milepost.runtime.objective_reported.v1'
       | 'milepost.runtime.readiness_changed.v1'
       | 'milepost.runtime.resources_allocated.v1'
       | 'milepost.runtime.resources_pending.v1'
@@ -225,7 +237,9 @@ declare namespace Api {
       | 'milepost.runtime.runtime_purged.v1'
       | 'milepost.runtime.runtime_requested.v1'
       | 'milepost.runtime.runtime_started.v1'
+      | 'milepost.runtime.search_ended.v1'
       | 'milepost.runtime.stop_requested.v1'
+      | 'milepost.runtime.trial_suggested.v1'
       | 'milepost.trial.alert_raised.v1'
       | 'milepost.trial.attempt_ended.v1'
       | 'milepost.trial.attempt_fenced.v1'
@@ -750,6 +764,15 @@ declare namespace Api {
     destination: string
   }
 
+  interface ObjectiveReported {
+    trial: number
+    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE'
+    value: number | 'NaN' | 'Infinity' | '-Infinity' | null
+    metric: string
+    detail: string
+    best: boolean
+  }
+
   interface ParametersDeclared {
     attempt: number
     parameters: Record<string, string>
@@ -957,6 +980,9 @@ declare namespace Api {
     health_changed?: HealthChanged
     readiness_changed?: ReadinessChanged
     labels_changed?: LabelsChanged
+    trial_suggested?: TrialSuggested
+    objective_reported?: ObjectiveReported
+    search_ended?: SearchEnded
   }
 
   interface RuntimeFailed {
@@ -971,6 +997,7 @@ declare namespace Api {
       | 'DEADLINE_EXCEEDED'
       | 'TRIAL_FAILED'
       | 'NO_VALID_SNAPSHOT'
+      | 'SAMPLER_FAILED'
     detail: string
     trial: number
   }
@@ -992,6 +1019,13 @@ declare namespace Api {
     request_id: string
     trial_count: number
     branch: Branch | null
+  }
+
+  interface SearchEnded {
+    reason: null | 'MAX_TRIALS' | 'TARGET' | 'NO_GAIN' | 'HOURS' | 'SAMPLER_FAILED'
+    detail: string
+    best_trial: number
+    best_value: number | 'NaN' | 'Infinity' | '-Infinity' | null
   }
 
   interface SnapshotCommitted {
@@ -1151,6 +1185,7 @@ declare namespace Api {
       | 'DEADLINE_EXCEEDED'
       | 'TRIAL_FAILED'
       | 'NO_VALID_SNAPSHOT'
+      | 'SAMPLER_FAILED'
     detail: string
   }
 
@@ -1184,6 +1219,14 @@ declare namespace Api {
     attempt: number
     reason: string
     lost_steps: number
+  }
+
+  interface TrialSuggested {
+    trial: number
+    parameters: Record<string, string>
+    sampler: string
+    because: string
+    sampler_version: string
   }
 
   interface Facet {
@@ -1656,6 +1699,7 @@ declare namespace Api {
       | 'DEADLINE_EXCEEDED'
       | 'TRIAL_FAILED'
       | 'NO_VALID_SNAPSHOT'
+      | 'SAMPLER_FAILED'
     changed_by: string
     change_time: string | null
     change_event_id: string
@@ -1927,6 +1971,16 @@ declare namespace Api {
     last_step: number
   }
 
+  interface Suggestion {
+    sampler: string
+    because: string
+    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE'
+    value: number | 'NaN' | 'Infinity' | '-Infinity' | null
+    metric: string
+    detail: string
+    best: boolean
+  }
+
   interface Throughput {
     steps_per_second: number | 'NaN' | 'Infinity' | '-Infinity'
     samples_per_second: number | 'NaN' | 'Infinity' | '-Infinity' | null
@@ -1952,6 +2006,7 @@ declare namespace Api {
       | 'DEADLINE_EXCEEDED'
       | 'TRIAL_FAILED'
       | 'NO_VALID_SNAPSHOT'
+      | 'SAMPLER_FAILED'
     progress: Progress | null
     elapsed: number | null
     estimate: Estimate | null
@@ -1980,6 +2035,7 @@ declare namespace Api {
     start_receive_time: string | null
     end_receive_time: string | null
     inherited_elapsed: number | null
+    suggestion: Suggestion | null
   }
 
   interface WatchTrialsResponse {

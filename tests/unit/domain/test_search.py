@@ -1,0 +1,147 @@
+"""The history of a search with a sampler, and what ends it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as facts
+from milepost.domain import runtime
+from milepost.domain.search import NO_HISTORY, Reported, Suggested, Values, objective_of, why_over
+from milepost.errors import Aborted, FailedPrecondition
+from tests.unit.domain.given import Given, at, given_runtime
+
+SEARCH = config.Search(
+    kind=config.SEARCH_KIND_TPE,
+    max_trials=3,
+    objective=config.SearchObjective(metric="eval/loss", mode=config.METRIC_MODE_MIN),
+)
+REQUESTED = facts.RuntimeRequested(
+    runtime_id="rt-1", configuration=config.RuntimeConfiguration(name="one", search=SEARCH), trial_count=3
+)
+
+
+def suggest(trial: int, known: int, x: str = "1") -> runtime.SuggestTrial:
+    return runtime.SuggestTrial(known, facts.TrialSuggested(trial=trial, parameters={"x": x}, sampler="tpe"))
+
+
+def report(trial: int, value: float | None) -> runtime.ReportObjective:
+    outcome = facts.OBJECTIVE_OUTCOME_VALUE if value is not None else facts.OBJECTIVE_OUTCOME_TRIAL_FAILED
+    return runtime.ReportObjective(facts.ObjectiveReported(trial=trial, outcome=outcome, value=value))
+
+
+def searched() -> Given:
+    chain = given_runtime(REQUESTED)
+    chain.when(suggest(1, 0), suggest(2, 1, "2"), report(2, 0.5), suggest(3, 3, "3"), report(1, None))
+    return chain
+
+
+def test_a_history_has_what_was_asked_and_told_in_the_order_of_the_log() -> None:
+    history = searched().state.history
+    assert history.entries == (
+        Suggested(1, (("x", "1"),)), Suggested(2, (("x", "2"),)), Reported(2, 0.5), Suggested(3, (("x", "3"),)),
+        Reported(1, None),
+    )  # fmt: skip
+    assert (history.suggested_count, history.reported) == (3, {1, 2})
+    assert (history.best_trial, history.best_value, history.reports_since_best) == (2, 0.5, 1)
+
+
+def test_a_repeat_decides_nothing() -> None:
+    chain = searched()
+    assert chain.when(suggest(3, 3, "3"), report(1, None), report(2, 7.0)) == []
+
+
+def test_what_was_chosen_from_less_than_all_that_there_is_is_refused() -> None:
+    for chosen in (suggest(4, 4), suggest(5, 5), suggest(3, 5, "other")):
+        with pytest.raises(Aborted, match="has gone on") as raised:
+            searched().when(chosen)
+        assert raised.value.reason == "SEARCH_MOVED_ON"
+
+
+def test_a_value_is_the_best_only_where_it_is_better() -> None:
+    chain = searched()
+    [fact] = chain.when(report(3, 0.5))
+    assert isinstance(fact, facts.ObjectiveReported) and not fact.best
+    larger = config.RuntimeConfiguration(search=SEARCH)
+    larger.search.objective.mode = config.METRIC_MODE_MAX
+    chain = given_runtime(facts.RuntimeRequested(runtime_id="rt-1", configuration=larger))
+    chain.when(suggest(1, 0), suggest(2, 1, "2"), report(1, 0.5), report(2, 0.75))
+    assert (chain.state.history.best_trial, chain.state.history.best_value) == (2, 0.75)
+
+
+def test_only_what_was_suggested_is_reported() -> None:
+    with pytest.raises(FailedPrecondition, match="trial 9 of rt-1 was not suggested"):
+        searched().when(report(9, 1.0))
+
+
+def test_nothing_is_suggested_while_a_runtime_stops_or_after_the_end_of_the_search() -> None:
+    stopping = searched()
+    stopping.when(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(300)))
+    ended = searched()
+    [fact] = ended.when(runtime.EndSearch(facts.SEARCH_END_REASON_TARGET, "enough"))
+    assert fact == facts.SearchEnded(
+        reason=facts.SEARCH_END_REASON_TARGET, detail="enough", best_trial=2, best_value=0.5
+    )
+    for chain in (stopping, ended):
+        with pytest.raises(FailedPrecondition, match="takes no more trials"):
+            chain.when(suggest(4, 5))
+    assert ended.when(runtime.EndSearch(facts.SEARCH_END_REASON_HOURS, "late")) == []
+    assert ended.when(report(3, 0.25)), "one that ran still has its value"
+
+
+def test_a_search_that_its_sampler_ended_goes_on_with_a_resume() -> None:
+    def after_resume(reason: facts.SearchEndReason) -> bool:
+        chain = searched()
+        chain.when(runtime.EndSearch(reason, ""), runtime.FailRuntime(common.FAILURE_REASON_SAMPLER_FAILED, ""))
+        chain.when(runtime.ReleaseResources(), runtime.ResumeRuntime())
+        return chain.state.history.ended is None
+
+    assert after_resume(facts.SEARCH_END_REASON_SAMPLER_FAILED)
+    assert not after_resume(facts.SEARCH_END_REASON_MAX_TRIALS)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "values", "expected"),
+    [
+        ("MIN", "BEST", Values(3, 0.25, 2.0, 1.0), 0.25),
+        ("MAX", "BEST", Values(3, 0.25, 2.0, 1.0), 2.0),
+        ("MIN", "LAST", Values(3, 0.25, 2.0, 1.0), 1.0),
+        ("MIN", "BEST", Values(3, 0.25, 2.0, math.nan), 0.25),
+        ("MIN", "LAST", Values(3, 0.25, 2.0, math.nan), "the last value of eval/loss is NaN or infinite"),
+        ("MAX", "LAST", Values(3, 0.25, 2.0, math.inf), "the last value of eval/loss is NaN or infinite"),
+        ("MAX", "BEST", Values(2, None, None, math.nan), "every value of eval/loss is NaN or infinite"),
+        ("MAX", "BEST", Values(), "it logged no point of eval/loss"),
+        ("MAX", "BEST", Values(detail="1 batch is lost"), "it logged no point of eval/loss; 1 batch is lost"),
+    ],
+)
+def test_the_value_of_a_trial_is_a_finite_one_or_it_is_said_why_there_is_none(
+    mode: str, kind: str, values: Values, expected: float | str
+) -> None:
+    objective = config.SearchObjective(
+        metric="eval/loss",
+        mode=f"METRIC_MODE_{mode}",
+        value=f"OBJECTIVE_VALUE_{kind}",
+    )
+    fact = objective_of(objective, 1, values)
+    assert fact.HasField("value") == isinstance(expected, float)
+    assert (fact.value if isinstance(expected, float) else fact.detail) == expected
+
+
+def test_a_search_is_over_when_the_target_is_reached_nothing_better_came_or_its_time_is_up() -> None:
+    history = NO_HISTORY.suggest(1, {}).report(1, 0.5, best=True)
+
+    def over(**ends: float) -> str | None:
+        search = config.Search(objective=SEARCH.objective, stop_when=config.SearchEnd(**ends))  # type: ignore[arg-type]
+        ended = why_over(search, history, at(0), at(3_600))
+        return ended.detail if ended is not None else None
+
+    assert over(target=0.5) == "trial 1 reached 0.5, the target is 0.5"
+    assert over(target=0.25) is None
+    assert over(hours=1) == "it has searched for 1 h"
+    assert over(hours=1.1) is None
+    assert over(no_gain_in_trials=2) is None
+    history = history.report(2, None, best=False).report(3, 0.5, best=False)
+    assert over(no_gain_in_trials=2) == "2 trials in a row were not better than trial 1"

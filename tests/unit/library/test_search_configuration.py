@@ -1,0 +1,110 @@
+"""What a search with a sampler may say, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from milepost import configuration as configurations
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.errors import InvalidArgument
+
+X = {"minimum": 0, "maximum": 1}
+OBJECTIVE = {"metric": "eval/loss", "mode": "min"}
+SCHEMA = Draft202012Validator(configurations.schema())
+
+
+def plain(**search: Any) -> dict[str, Any]:
+    return {"entrypoint": "a:b", "search": {"kind": "tpe", "space": {"x": X}, "objective": OBJECTIVE, **search}}
+
+
+def violations(**search: Any) -> dict[str, str]:
+    with pytest.raises(InvalidArgument) as raised:
+        configurations.resolve(plain(**search))
+    return {violation.field: violation.description for violation in raised.value.violations}
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes", "qmc"])
+def test_a_search_with_a_sampler_is_resolved_shown_and_read_again(kind: str) -> None:
+    given = plain(
+        kind=kind,
+        space={"x": X, "y": {"minimum": 1, "maximum": 100, "log_scale": True, "integer": True}},
+        points=[{"x": 0.5}, {"x": 1, "y": 10}],
+        stop_when={"target": 0.1, "no_gain_in_trials": 20, "hours": 1.5},
+        max_trials=60,
+    )
+    SCHEMA.validate(given)
+    resolved = configurations.resolve(given)
+    assert resolved.search.objective.value == config.OBJECTIVE_VALUE_BEST
+    assert dict(resolved.search.points[1].parameters) == {"x": "1", "y": "10"}
+    assert resolved.search.stop_when.hours == 1.5
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+    assert configurations.has_sampler(resolved)
+    assert configurations.expand(resolved) == [], "they are chosen one by one"
+    assert (configurations.trial_count(resolved), configurations.left_out(resolved)) == (60, 0)
+
+
+def test_other_searches_stay_what_they_were() -> None:
+    """Nothing new is named in them, so their digests are those that are in logs already."""
+    grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
+    shown = json.loads(configurations.canonical_json(grid))["search"]
+    assert set(shown) == {"kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure"}
+    assert configurations.digest(grid) == "sha256:9adc1fedb209ddd2067d7bd9be01def4dd23576f00234a19b1865a8e88608b56"
+    assert not configurations.has_sampler(grid)
+    assert configurations.trial_count(grid) == 2
+
+
+@pytest.mark.parametrize(
+    ("search", "field", "said"),
+    [
+        ({"objective": None}, "search.objective", "is required with kind: tpe"),
+        ({"objective": {"mode": "min"}}, "search.objective.metric", "is required"),
+        ({"objective": {**OBJECTIVE, "value": "mean"}}, "search.objective.value", "must be one of best, last"),
+        ({"kind": "grid", "space": {"x": [1]}}, "search.objective", "is for kind: tpe, gp, cmaes, qmc"),
+        ({"kind": "random", "objective": None, "points": [{"x": 1}]}, "search.points", "is for kind: tpe"),
+        ({"kind": "random", "objective": None, "stop_when": {"hours": 1}}, "search.stop_when", "is for kind: tpe"),
+        ({"kind": "cmaes", "space": {"x": X, "y": X, "z": [1, 2]}}, "search.space.z", "cmaes knows no lists"),
+        ({"kind": "cmaes"}, "search.space", "at least two ranges"),
+        ({"kind": "asha"}, "search.kind", "must be one of grid, random, tpe, gp, cmaes, qmc"),
+        ({"points": [{"z": 1}]}, "search.points[0].z", "is not in search.space"),
+        ({"points": [{"x": 2}]}, "search.points[0].x", "must be from 0 to 1"),
+        ({"points": [{"x": "a"}]}, "search.points[0].x", "must be a number"),
+        ({"points": [{}]}, "search.points[0]", "must name at least one parameter"),
+        ({"points": [{"x": 1}] * 3, "max_trials": 2}, "search.points", "more than max_trials"),
+        ({"space": {"x": [1, 2]}, "points": [{"x": 3}]}, "search.points[0].x", "must be one of the list"),
+        (
+            {"space": {"x": {**X, "integer": True}}, "points": [{"x": 0.5}]},
+            "search.points[0].x",
+            "must be whole",
+        ),
+        (
+            {"space": {"x": {"minimum": 0, "maximum": 1e20, "integer": True}}},
+            "search.space.x",
+            "must lie within -9,007,199,254,740,992 and 9,007,199,254,740,992",
+        ),
+        ({"stop_when": {"no_gain_in_trials": 0}}, "search.stop_when.no_gain_in_trials", "at least 1"),
+        ({"stop_when": {"budget": 1}}, "search.stop_when.budget", "is not a known key"),
+        ({"space": {"x": {"minimum": 1}}}, "search.space.x.maximum", "is required"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_said_with_its_field(search: dict[str, Any], field: str, said: str) -> None:
+    assert said in violations(**search)[field]
+
+
+@pytest.mark.parametrize("search", [{"objective": None}, {"kind": "cmaes", "space": {"x": [1], "y": X}}])
+def test_the_schema_refuses_it_too(search: dict[str, Any]) -> None:
+    assert not SCHEMA.is_valid(plain(**search))
+    assert not SCHEMA.is_valid(plain(kind="grid", space={"x": [1]}))
+    assert SCHEMA.is_valid(plain(kind="grid", space={"x": [1]}, objective=None, points=[], stop_when=None))
+
+
+def test_a_resume_cannot_change_a_search_and_a_branch_can() -> None:
+    resolved = configurations.resolve(plain())
+    with pytest.raises(Exception, match="may not change search"):
+        configurations.continue_with(resolved, {"search": {"max_trials": 20}})
+    branched = configurations.branch_with(resolved, {"x": "0.5"}, {}, {"search": plain(seed=3)["search"]})
+    assert branched.configuration.search.seed == 3
