@@ -1,0 +1,10 @@
+"""Searches with a sampler: which trial comes next, and what a trial came to.
+
+In: histories of searches from the log, values from the metric service. Out: `TrialSuggested`, `ObjectiveReported`,
+`SearchEnded`.
+
+- `controller`: start here; for each search it does what `policies.search` says, again and again.
+- `values`: the values of a trial, once everything that was sent is stored.
+- `sampler`: the process that chooses, as this service speaks to it. `process`: its other end.
+- `study`: a sampler of Optuna, made again from a history by asking and telling in the same order.
+"""

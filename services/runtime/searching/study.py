@@ -1,0 +1,140 @@
+"""A sampler of Optuna for one search, made again from its history by asking and telling in the same order.
+
+What a sampler of Optuna proposes follows from its seed and from what it was asked and told before, in order; adding
+finished trials to a study instead would neither continue its random state nor give CMA-ES what it keeps of its own trials.
+So a study is only ever extended: by what it has just proposed, or by what the log has. Runs in the process of the sampler.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, TPESampler
+from optuna.trial import TrialState
+
+VERSION = f"optuna {optuna.__version__}"
+# Seeds of NumPy.
+SEEDS = 2**32
+
+# `[trial, parameters]` of a suggestion, `[trial, null or value]` of a report; parameters are JSON scalars as text.
+Entry = Sequence[Any]
+
+
+def _qmc(seed: int) -> BaseSampler:
+    # Without scrambling the seed would change nothing, and the first points would lie on the edges.
+    return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+
+
+_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "qmc": _qmc,
+}
+
+
+class Study:
+    """One search.
+
+    Args:
+        definition: `kind`, `seed`, `maximize`, `space`, `points`, as `sampler.definition_of` writes them.
+    """
+
+    def __init__(self, definition: Mapping[str, Any]) -> None:
+        self.definition = dict(definition)
+        self._distributions = {
+            name: distribution_of(dimension) for name, dimension in sorted(definition["space"].items())
+        }
+        with warnings.catch_warnings():
+            # Of samplers that Optuna calls experimental.
+            warnings.simplefilter("ignore")
+            self._study = optuna.create_study(
+                direction="maximize" if definition["maximize"] else "minimize",
+                sampler=_SAMPLERS[definition["kind"]](definition["seed"] % SEEDS),
+            )
+        for point in definition["points"]:
+            self._study.enqueue_trial({name: self._value(name, text) for name, text in point.items()})
+        self.entries: list[Entry] = []
+        # Trials whose proposal was not what the log has: another version of Optuna, or of a library beneath it.
+        self.differing: list[int] = []
+        # Number in the study by number of the trial.
+        self._numbers: dict[int, int] = {}
+        # Asked, and not in the log as far as is known.
+        self._proposed: tuple[optuna.Trial, dict[str, str]] | None = None
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Ask and tell what the log has next."""
+        for entry in entries:
+            trial, what = entry
+            if isinstance(what, Mapping):
+                self._adopt(trial, what)
+            else:
+                self._tell(trial, what)
+            self.entries.append(entry)
+
+    def continues(self, entries: Sequence[Entry]) -> bool:
+        """Return whether what was proposed and is not in the log is in the way of what the log has next."""
+        if self._proposed is None or not entries:
+            return True
+        what = entries[0][1]
+        return isinstance(what, Mapping) and dict(what) == self._proposed[1]
+
+    def propose(self) -> dict[str, str]:
+        """Return the parameters of the next trial. The same until the log has them."""
+        if self._proposed is None:
+            asked = self._study.ask(self._distributions)
+            self._proposed = asked, {name: self._text(name, asked.params[name]) for name in self._distributions}
+        return self._proposed[1]
+
+    def _adopt(self, trial: int, parameters: Mapping[str, str]) -> None:
+        proposed = self.propose()
+        assert self._proposed is not None
+        asked = self._proposed[0]
+        self._proposed = None
+        if proposed == dict(parameters):
+            self._numbers[trial] = asked.number
+            return
+        self.differing.append(trial)
+        self._study.tell(asked, state=TrialState.FAIL)
+        taken = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={name: self._value(name, text) for name, text in parameters.items()},
+            distributions=self._distributions,
+            # CMA-ES keeps there to which generation it belongs.
+            system_attrs=self._study.get_trials(deepcopy=False)[asked.number].system_attrs,
+        )
+        self._study.add_trial(taken)
+        self._numbers[trial] = len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _tell(self, trial: int, value: float | None) -> None:
+        number = self._numbers[trial]
+        if value is None:
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            self._study.tell(number, value)
+
+    def _value(self, name: str, text: str) -> Any:
+        """Read a value as the study has it: of a list its text, of a range a number."""
+        distribution = self._distributions[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return text
+        return int(json.loads(text)) if isinstance(distribution, IntDistribution) else float(json.loads(text))
+
+    def _text(self, name: str, value: Any) -> str:
+        categorical = isinstance(self._distributions[name], CategoricalDistribution)
+        return str(value) if categorical else json.dumps(value)
+
+
+def distribution_of(dimension: Mapping[str, Any]) -> BaseDistribution:
+    """Return a dimension of a search as Optuna has it. Values of lists are texts: for Optuna 1, 1.0 and true are one."""
+    if "values" in dimension:
+        return CategoricalDistribution(dimension["values"])
+    low, high, log = dimension["minimum"], dimension["maximum"], dimension["log_scale"]
+    if dimension["integer"]:
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)

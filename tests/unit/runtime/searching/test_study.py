@@ -1,0 +1,132 @@
+"""A study that is made again from its history proposes the very same points, for every sampler."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+
+from services.runtime.searching.process import Studies
+from services.runtime.searching.study import Study
+
+RANGES: dict[str, dict[str, Any]] = {
+    "x": {"minimum": -5.0, "maximum": 10.0, "log_scale": False, "integer": False},
+    "y": {"minimum": 1e-3, "maximum": 15.0, "log_scale": True, "integer": False},
+}
+MIXED: dict[str, dict[str, Any]] = {
+    **RANGES,
+    "layers": {"minimum": 1.0, "maximum": 9.0, "log_scale": False, "integer": True},
+    "optimizer": {"values": ['"adam"', '"sgd"', "1", "true"]},
+}
+KINDS = {"tpe": MIXED, "gp": RANGES, "cmaes": RANGES, "qmc": MIXED}
+
+
+def definition(kind: str, **changes: Any) -> dict[str, Any]:
+    return {"kind": kind, "seed": 7, "maximize": False, "space": KINDS[kind], "points": [], **changes}
+
+
+def value_of(parameters: dict[str, str]) -> float:
+    """Branin's function, and a little for the other two."""
+    x, y = json.loads(parameters["x"]), json.loads(parameters["y"])
+    branin = (y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6) ** 2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x)
+    return branin + 10 + json.loads(parameters.get("layers", "0")) + len(parameters.get("optimizer", ""))
+
+
+def played(study: Study, count: int, at_once: int, fail: Callable[[int], bool] = lambda trial: False) -> list[Any]:
+    """Search with several trials under way, told out of order; return the history."""
+    order = random.Random(3)
+    under_way: list[tuple[int, dict[str, str]]] = []
+    for trial in range(1, count + 1):
+        parameters = dict(study.propose())
+        study.extend([[trial, parameters]])
+        under_way.append((trial, parameters))
+        if len(under_way) == at_once:
+            told, given = under_way.pop(order.randrange(at_once))
+            study.extend([[told, None if fail(told) else value_of(given)]])
+    return list(study.entries)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_study_made_again_from_any_part_of_its_history_proposes_the_same(kind: str, at_once: int) -> None:
+    """Also with trials under way and failed ones, which move what is proposed."""
+    history = played(Study(definition(kind)), 18, at_once, fail=lambda trial: trial % 5 == 0)
+    for end, entry in enumerate(history):
+        if isinstance(entry[1], dict) and end % 3 == 0:
+            again = Study(definition(kind))
+            again.extend(history[:end])
+            assert again.propose() == entry[1]
+            assert again.differing == []
+
+
+def test_one_at_a_time_gives_what_plain_optuna_gives_with_the_same_seed() -> None:
+    plain = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=7))
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_int("layers", 1, 9)
+        trial.suggest_categorical("optimizer", MIXED["optimizer"]["values"])
+        trial.suggest_float("x", -5, 10)
+        trial.suggest_float("y", 1e-3, 15, log=True)
+        return value_of({name: v if name == "optimizer" else json.dumps(v) for name, v in trial.params.items()})
+
+    plain.optimize(objective, 40)
+    history = played(Study(definition("tpe")), 40, 1)
+    values = [value for _, value in history if not isinstance(value, dict)]
+    assert values == [trial.value for trial in plain.trials]
+    assert min(values) == plain.best_value
+
+
+def test_points_given_by_hand_come_first_and_the_rest_of_one_is_chosen() -> None:
+    points = [{"x": "1", "y": "2"}, {"layers": "4", "optimizer": "true"}]
+    history = played(Study(definition("tpe", points=points)), 3, 1)
+    first, second, third = (what for _, what in history if isinstance(what, dict))
+    assert (first["x"], first["y"]) == ("1.0", "2.0") and set(first) == set(MIXED)
+    assert (second["layers"], second["optimizer"]) == ("4", "true") and -5 <= json.loads(second["x"]) <= 10
+    assert third["layers"] != "4" or third["x"] != second["x"]
+
+
+def test_values_of_lists_stay_the_scalars_that_they_are() -> None:
+    chosen = {what["optimizer"] for _, what in played(Study(definition("tpe")), 30, 1) if isinstance(what, dict)}
+    assert chosen <= {'"adam"', '"sgd"', "1", "true"} and len(chosen) > 2
+
+
+def test_what_the_log_has_wins_over_what_would_be_proposed() -> None:
+    """Written by another version, say. The search goes on from what is in the log."""
+    history = played(Study(definition("cmaes")), 12, 1)
+    other = {"x": "0.25", "y": "0.5"}
+    history[2] = [2, other]
+    again = Study(definition("cmaes"))
+    again.extend(history)
+    assert 2 in again.differing
+    assert set(again.propose()) == {"x", "y"}
+
+
+def test_a_proposal_that_did_not_reach_the_log_is_made_again_or_given_up() -> None:
+    """The same question has the same answer; where the log has gone on otherwise, the study is made anew."""
+    studies = Studies()
+
+    def ask(after: int, entries: list[Any], propose: bool = True) -> dict[str, Any]:
+        return studies.answer(
+            {"study": "rt-1", "definition": definition("tpe"), "after": after, "entries": entries, "propose": propose}
+        )
+
+    first = ask(0, [])["parameters"]
+    assert ask(0, [])["parameters"] == first
+    second = ask(0, [[1, first]])["parameters"]
+    # The value of the first came to the log before the second suggestion did.
+    assert ask(1, [[1, 3.5]]) == {"has": 0}
+    after = ask(0, [[1, first], [1, 3.5]])["parameters"]
+    undisturbed = Study(definition("tpe"))
+    undisturbed.extend([[1, first], [1, 3.5]])
+    assert after == undisturbed.propose()
+    assert second != first
+
+
+def test_seeds_may_be_any_whole_number() -> None:
+    negative, other = (Study(definition("qmc", seed=seed)).propose() for seed in (-(2**63), 2**63 - 1))
+    assert negative != other
