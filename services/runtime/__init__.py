@@ -6,6 +6,7 @@ A command comes in at the top, and what follows from it goes on by itself at the
     commands      RPCs that change something: checked, decided, appended
     audit         replay, moments of the past, proofs, bundles, imported runs
     scheduling    the process manager: carries every runtime from request to end
+    searching     has the trials of a search with a sampler chosen, one by one
     decisions     load, decide, append; again when somebody was faster
     launchers     how an attempt's process is started, seen and ended; one adapter for each kind
     readmodel     every runtime as the log says it is, and what can be asked of it

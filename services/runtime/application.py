@@ -65,6 +65,9 @@ from services.runtime.scheduling.purge import Purger
 from services.runtime.scheduling.recovery import Recovery
 from services.runtime.scheduling.scheduler import Scheduler
 from services.runtime.scheduling.steps import Steps
+from services.runtime.searching.controller import Searches
+from services.runtime.searching.sampler import Sampler
+from services.runtime.searching.values import TrialValues
 from services.runtime.snapshots import SnapshotStorage
 from services.server import Server
 from services.supervision import Supervision
@@ -186,7 +189,7 @@ class Application:
             self._recovery,
             launches,
             steps,
-            duties={"anchors": self.anchoring.run},
+            duties={"anchors": self.anchoring.run, "searches": self._build_searches().run},
             supervision=self.supervision,
         )
         events = Events(self._log, self.views)
@@ -226,6 +229,11 @@ class Application:
             launchers[config.LAUNCHER_RAY] = self._ray
             self._ray.start()
         return launchers
+
+    def _build_searches(self) -> Searches:
+        self.sampler = Sampler()
+        values = TrialValues(self._channels[1], self._options.own_metadata, Telemetry(self._connection))
+        return Searches(self.views, self.decisions, self.sampler, values)
 
     def _launch_environment(self) -> LaunchEnvironment:
         options = self._options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ CHECKS = 32
 CHECKS_PER_CALLER = 4
 # How long a service that has just started may take to look at its cluster. Afterwards a runtime waits, and says for what.
 LOOK_SECONDS = 5.0
+
+
+# What the samplers need. All but torch come with the server.
+_NEEDED = {
+    config.SEARCH_KIND_TPE: ("optuna",),
+    config.SEARCH_KIND_GP: ("optuna", "scipy", "torch"),
+    config.SEARCH_KIND_CMAES: ("optuna", "cmaes"),
+    config.SEARCH_KIND_QMC: ("optuna", "scipy"),
+}
 
 
 class Preflight:
@@ -88,6 +98,7 @@ class Preflight:
         outage = launcher.outage()
         if outage is not None and not outage.passes:
             raise FailedPrecondition(outage.detail, reason=outage.reason)
+        check_sampler(configuration)
         capacity = launcher.capacity()
         if capacity is not None:
             lack = why_never(need_of(configuration), capacity)
@@ -145,6 +156,17 @@ class Preflight:
         problem = await self._storage.verify(view.state.configuration, place)
         if problem:
             raise FailedPrecondition(f"initialize_from: {problem}", reason="SNAPSHOT_INVALID")
+
+
+def check_sampler(configuration: RuntimeConfiguration) -> None:
+    """Refuse a search whose sampler cannot run here. Raises FailedPrecondition."""
+    lacking = [name for name in _NEEDED.get(configuration.search.kind, ()) if find_spec(name) is None]
+    if lacking:
+        raise FailedPrecondition(
+            f"the sampler of this search needs {', '.join(lacking)} where the runtime service runs: pip install "
+            f"{' '.join(lacking)}",
+            reason="SAMPLER_UNAVAILABLE",
+        )
 
 
 def file_violations(entrypoint: str, folder: str, given: Iterable[str]) -> list[Violation]:

@@ -166,7 +166,7 @@ class RuntimeService(RuntimeQueries):
             configuration_text=text,
             configuration=configuration,
             configuration_digest=configurations.digest(configuration),
-            trial_count=len(configurations.expand(configuration)),
+            trial_count=configurations.trial_count(configuration),
             request_id=request.request_id,
             cloned_from=cloned_from,
             branch=branch,
@@ -195,7 +195,9 @@ class RuntimeService(RuntimeQueries):
             # Its trials may exist already; what is missing the scheduler creates.
             decided = await self._decisions.decide(runtime_id, {None: [_with_id(command, runtime_id)]}, behind)
             return decided.sequence or known.sequence
-        numbers = tuple(range(1, min(command.trial_count, CREATED_WITH_RUNTIME) + 1))
+        # Those that a sampler chooses come one by one.
+        first = 0 if configurations.has_sampler(configuration) else min(command.trial_count, CREATED_WITH_RUNTIME)
+        numbers = tuple(range(1, first + 1))
         commands: dict[int | None, list[object]] = {None: [_with_id(command, runtime_id)]}
         commands |= create_commands(runtime_id, configuration, numbers, command.branch)
         if configuration.launcher == config.LAUNCHER_EXTERNAL:
@@ -301,7 +303,7 @@ class RuntimeService(RuntimeQueries):
         if continuation is not None and continuation.extends:
             kinds += (trial.Completed,)
         chosen = tuple(number for number, one in sorted(view.trials.items()) if isinstance(one.state.situation, kinds))
-        if not chosen and not view.state.in_progress and view.state.status is not runtime.Status.COMPLETED:
+        if not chosen and not _may_go_on_alone(view):
             raise FailedPrecondition(
                 f"runtime {view.runtime_id} has no trial that could be resumed", reason="NOTHING_TO_RESUME"
             )
@@ -570,7 +572,7 @@ def _dry(configuration: RuntimeConfiguration) -> api.Runtime:
         configuration=configuration,
         configuration_digest=configurations.digest(configuration),
         resolved_text=configurations.to_text(configuration),
-        trial_count=len(configurations.expand(configuration)),
+        trial_count=configurations.trial_count(configuration),
         left_out_trial_count=configurations.left_out(configuration),
     )
 
@@ -594,6 +596,16 @@ def _check_resumer(view: RuntimeView) -> None:
     """Refuse an attempt that would wait for a script whose caller is refused the credentials."""
     if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
         check_owner(view)
+
+
+def _may_go_on_alone(view: RuntimeView) -> bool:
+    """Return whether a resume makes sense, or is judged elsewhere, though no trial of a runtime can be resumed."""
+    state = view.state
+    ended = state.history.ended
+    searches = configurations.has_sampler(_configuration(view)) and (
+        ended is None or ended.reason == runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED
+    )
+    return searches or state.in_progress or state.status is runtime.Status.COMPLETED
 
 
 def _changes(text: str) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from enum import Enum
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.configuration import has_sampler
 from milepost.domain import runtime, trial
+from services.runtime.policies import search
 
 # Trials that one step creates; together with the runtime's own events they stay below the limit of a batch.
 CREATED_AT_ONCE = 500
@@ -262,7 +265,7 @@ def _time_limit(picture: Picture) -> datetime | None:
 
 def _create_trials(picture: Picture, now: datetime) -> Step | None:
     state = picture.state
-    if not state.in_progress or state.stop is not None:
+    if not state.in_progress or state.stop is not None or _is_search(state):
         return None
     missing = [
         n
@@ -451,9 +454,8 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
         return None
     situations = {number: one.state.situation for number, one in picture.trials.items()}
     unfinished = any(isinstance(s, trial.Queued | trial.Retrying | trial.Active) for s in situations.values())
-    all_completed = len(situations) == state.trial_count and all(
-        isinstance(s, trial.Completed) for s in situations.values()
-    )
+    all_there = _are_all_there(picture)
+    all_completed = all_there and all(isinstance(s, trial.Completed) for s in situations.values())
     if state.stop is not None:
         if unfinished:
             return None
@@ -467,13 +469,29 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
         seconds = state.configuration.limits.max_duration_seconds if state.configuration is not None else 0.0
         return EndRuntime(runtime.FailRuntime(common.FAILURE_REASON_DEADLINE_EXCEEDED, f"it ran for {seconds:g} s"))
     failure = _first_failure(picture)
-    if failure is not None and (not unfinished or _stops_at_failure(picture)):
+    over = all_there and not unfinished
+    if failure is not None and (over or _stops_at_failure(picture)):
         return EndRuntime(failure)
-    if unfinished or len(situations) < state.trial_count or _to_resume(picture):
+    if not over or _to_resume(picture):
         return None
+    ended = state.history.ended
+    if ended is not None and ended.reason == runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED:
+        return EndRuntime(runtime.FailRuntime(common.FAILURE_REASON_SAMPLER_FAILED, ended.detail))
     if all_completed:
         return EndRuntime(runtime.CompleteRuntime(_ended_early(picture)))
     return EndRuntime(runtime.AbortRuntime("every trial that was left was stopped", trials_stopped=True))
+
+
+def _is_search(state: runtime.Runtime) -> bool:
+    """Return whether the trials of a runtime are created one by one, by `searching`."""
+    return state.configuration is not None and has_sampler(state.configuration)
+
+
+def _are_all_there(picture: Picture) -> bool:
+    """Return whether no trial is still to come, nor the value of one."""
+    if _is_search(picture.state):
+        return search.is_settled(picture.state, {number: one.state for number, one in picture.trials.items()})
+    return len(picture.trials) >= picture.state.trial_count
 
 
 def _stopped_how(picture: Picture) -> str:

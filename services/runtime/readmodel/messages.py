@@ -50,7 +50,7 @@ def runtime_message(view: RuntimeView, with_text: bool = False, position: int = 
         configuration=state.configuration,
         configuration_digest=state.configuration_digest,
         trials=trial_counts(view),
-        trial_count=state.trial_count,
+        trial_count=trial_count_of(view),
         cloned_from=view.cloned_from,
         branch=state.branch,
         health=state.health,
@@ -108,6 +108,13 @@ def _who_changed(view: RuntimeView, changed: Reference) -> str:
     stop = view.last.get("StopRequested")
     aborted = view.state.status is runtime.Status.ABORTED and not view.state.deleting
     return stop.actor if aborted and stop is not None and stop.sequence >= view.began else changed.actor
+
+
+def trial_count_of(view: RuntimeView) -> int:
+    """Return how many trials a runtime has; of a search that goes on, how many it may have."""
+    state = view.state
+    has_ended = state.history.ended is not None
+    return state.history.suggested_count if has_ended else state.trial_count
 
 
 def trial_counts(view: RuntimeView) -> api.TrialCounts:

@@ -594,6 +594,8 @@ def _candidate(view: RuntimeView) -> placement.Candidate:
     configuration = view.state.configuration
     assert configuration is not None
     unfinished = sum(1 for one in view.trials.values() if not isinstance(one.state.situation, trial.Completed))
+    if configurations.has_sampler(configuration) and view.state.history.ended is None:
+        unfinished += configuration.search.max_trials - view.state.history.suggested_count
     wanted = placement.slots_wanted(configuration, max(unfinished, 1))
     return placement.Candidate(
         view.runtime_id, configuration.priority, view.began, placement.need_of(configuration), wanted

@@ -1,0 +1,288 @@
+"""Searches that are killed anywhere go on to the very same next point: in memory, thousands of instants in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
+from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.configuration import resolve
+from milepost.domain import runtime, trial
+from milepost.domain.search import Entry, History, Reported, Suggested, Values
+from milepost.errors import Unavailable
+from milepost.eventlog import NewEvent, attempt_subject, codec, trial_chain
+from milepost.eventlog.memory import MemoryLog
+from milepost.ids import new_event_id
+from services.runtime.decisions import Cause, Decisions
+from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.searching.controller import MAX_FAILURES, Searches
+from services.runtime.searching.process import Studies
+from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
+from services.runtime.searching.study import Study
+from tests.unit.domain.given import NOW
+
+BEHIND = Cause("service:scheduler")
+NAME = "rt-1"
+
+
+def searching(**changes: Any) -> config.RuntimeConfiguration:
+    search = {
+        "kind": "tpe",
+        "space": {"x": {"minimum": -5, "maximum": 5}, "y": {"minimum": 0.01, "maximum": 10, "log_scale": True}},
+        "objective": {"metric": "eval/loss", "mode": "min"},
+        "seed": 3,
+        "max_trials": 24,
+        **changes,
+    }
+    return resolve({"entrypoint": "a:b", "search": search})
+
+
+def loss(parameters: dict[str, str]) -> float:
+    return (json.loads(parameters["x"]) - 1) ** 2 + json.loads(parameters["y"])
+
+
+class InThisProcess(Sampler):
+    """The sampler without its process: the same questions, the same answers."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._studies = Studies()
+        self._chance = chance
+        self.failures = 0
+
+    async def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise OSError("process 7 has died")
+        answer = json.loads(json.dumps(self._studies.answer(json.loads(json.dumps(question)))))
+        for _ in range(self._chance.randrange(30)):
+            await asyncio.sleep(0)
+        return answer
+
+    async def _end(self) -> None:
+        self._known.clear()
+        self._studies = Studies()
+
+
+class Slow(MemoryLog):
+    """A log whose answers take a while, in which whoever waits for them may die."""
+
+    async def append(self, *arguments: Any) -> Any:
+        await asyncio.sleep(0)
+        appended = await super().append(*arguments)
+        await asyncio.sleep(0)
+        return appended
+
+
+class World:
+    """A log, and a machine on which trials run. What decides about the search can be killed."""
+
+    def __init__(
+        self, configuration: config.RuntimeConfiguration, seed: int = 0, failing: frozenset[int] = frozenset()
+    ):
+        self.log = Slow(lambda: NOW)
+        self.configuration = configuration
+        self.chance = random.Random(seed)
+        self.failing = failing
+        self.kills = 0
+        self.crashes = 0
+        self.unanswered = 0
+        self.sampler = InThisProcess(self.chance)
+
+    async def read(self, runtime_id: str, number: int, attempt: int, metric: str, sequence: int) -> Values:
+        await asyncio.sleep(0)
+        if self.unanswered:
+            self.unanswered -= 1
+            raise Unavailable("the metric service: down")
+        value = loss(self.view.trials[number].searched)
+        return Values(1, value, value, value)
+
+    async def run(self, kill: bool = False) -> History:
+        """Search to the end. With `kill`, die every so many instants, and begin again with what the log has.
+
+        One that has lost its lease and does not know it goes on for a while beside the next one.
+        """
+        lives = [await self._begin()]
+        await self.decisions.decide(
+            NAME,
+            {
+                None: [
+                    runtime.RequestRuntime(NAME, "", self.configuration, "sha256:a", 24),
+                    runtime.AllocateResources(runtime.Allocation(64.0, 0.0, (), "here", 0.0)),
+                ]
+            },
+            BEHIND,
+        )
+        for _ in range(200_000):
+            if self.view.state.history.ended is not None and not self._running():
+                if len(self.view.state.history.reported) == self.view.state.history.suggested_count:
+                    break
+            for _ in range(self.chance.randrange(1, 12)):
+                await asyncio.sleep(0)
+            if kill and self.chance.random() < 0.2:
+                self.kills += 1
+                if len(lives) > 1 or self.chance.random() < 0.5:
+                    await _end(lives.pop(0))
+                lives.append(await self._begin())
+            if self.chance.random() < 0.5:
+                await self._something_happens()
+        else:
+            raise AssertionError(f"it does not end: {self.view.state.history}")
+        for life in lives:
+            await _end(life)
+        return self.view.state.history
+
+    @property
+    def view(self) -> RuntimeView:
+        return self.views.runtimes[NAME]
+
+    async def _begin(self) -> list[asyncio.Task[None]]:
+        """Read the log, and act on it."""
+        self.views = views = Views()
+        following = asyncio.create_task(views.follow(self.log))
+        await views.catch_up(self.log)
+        self.decisions = Decisions(self.log, views, lambda: NOW)
+        failures, self.sampler = self.sampler.failures, InThisProcess(self.chance)
+        self.sampler.failures = failures
+        searches = Searches(views, self.decisions, self.sampler, self, lambda: NOW, pause_seconds=0.0)  # type: ignore[arg-type]
+        return [asyncio.create_task(searches.run()), following]
+
+    def _running(self) -> list[int]:
+        over = (trial.Completed, trial.Failed)
+        return [n for n, one in self.view.trials.items() if not isinstance(one.state.situation, over)]
+
+    async def _something_happens(self) -> None:
+        """A trial that waits is launched; one that runs crashes, fails or completes."""
+        running = self._running()
+        if not running:
+            return
+        number = self.chance.choice(running)
+        state = self.view.trials[number].state
+        if not isinstance(state.situation, trial.Active):
+            await self._decide(number, trial.LaunchAttempt(state.attempt + 1, None))
+            return
+        if self.chance.random() < 0.3:
+            self.crashes += 1
+            await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_SIGNAL)
+            await self._decide(number, trial.ScheduleRetry(state.attempt, 9, NOW, common.EXIT_CAUSE_SIGNAL, ""))
+        elif number in self.failing:
+            await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_DETERMINISTIC)
+            await self._decide(number, trial.FailTrial(state.attempt, common.FAILURE_REASON_DETERMINISTIC_ERROR, "no"))
+        else:
+            await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED)
+            await self._decide(number, trial.CompleteTrial(state.attempt))
+
+    async def _decide(self, number: int, command: object) -> None:
+        await self.decisions.decide(NAME, {number: [command]}, BEHIND)
+
+    async def _ends(self, number: int, attempt: int, outcome: facts.AttemptOutcome, cause: common.ExitCause) -> None:
+        ce_type, body = codec.encode(facts.AttemptEnded(attempt=attempt, outcome=outcome, cause=cause))
+        event = NewEvent(attempt_subject(NAME, number, attempt), ce_type, body, new_event_id(), NOW, "/test", "trainer")
+        appended = await self.log.append([event], [await self.log.head(trial_chain(NAME, number))])
+        await self.views.wait_for(appended.sequences[-1])
+
+
+async def _end(life: list[asyncio.Task[None]]) -> None:
+    for task in life:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def check_each_was_chosen_from_what_the_log_had(configuration: config.RuntimeConfiguration, history: History) -> None:
+    study = Study(definition_of(configuration.search))
+    for entry in history.entries:
+        if isinstance(entry, Suggested):
+            assert study.propose() == dict(entry.parameters)
+            study.extend([[entry.trial, dict(entry.parameters)]])
+        else:
+            study.extend([[entry.trial, entry.value]])
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "qmc"])
+async def test_a_search_with_one_worker_killed_at_any_instant_is_the_undisturbed_one(kind: str) -> None:
+    configuration = searching(kind=kind)
+    failing = frozenset({5, 11})
+    undisturbed = await World(configuration, failing=failing).run()
+    assert undisturbed.suggested_count == 24
+    assert [type(entry) for entry in undisturbed.entries] == [Suggested, Reported] * 24, "knowing all before it"
+    for seed in range(1, 4):
+        world = World(configuration, seed, failing)
+        assert await world.run(kill=True) == undisturbed, "suggestions, values and the winner"
+        assert world.kills > 10 and world.crashes > 0
+
+
+async def test_with_eight_at_a_time_none_is_lost_or_doubled_by_kills() -> None:
+    configuration = searching(max_concurrent_trials=8)
+    for seed in range(4):
+        world = World(configuration, seed, frozenset({2}))
+        history = await world.run(kill=True)
+        suggested = [entry.trial for entry in history.suggestions()]
+        reported = sorted(entry.trial for entry in history.entries if isinstance(entry, Reported))
+        assert suggested == reported == sorted(world.view.trials) == list(range(1, 25))
+        assert world.kills > 10
+        at_once = _most_at_once(history)
+        assert 2 < at_once <= 8
+        check_each_was_chosen_from_what_the_log_had(configuration, history)
+        told = {entry.trial: entry.value for entry in history.entries if isinstance(entry, Reported)}
+        for entry in history.suggestions():
+            assert world.view.trials[entry.trial].searched == dict(entry.parameters), "one decision"
+            assert told[entry.trial] == (None if entry.trial == 2 else loss(dict(entry.parameters)))
+
+
+def _most_at_once(history: History) -> int:
+    under_way = most = 0
+    for entry in history.entries:
+        under_way += 1 if isinstance(entry, Suggested) else -1
+        most = max(most, under_way)
+    return most
+
+
+async def test_a_target_ends_the_search_and_those_that_run_are_finished() -> None:
+    configuration = searching(max_concurrent_trials=4, stop_when={"target": 1e9})
+    history = await World(configuration).run()
+    assert history.ended is not None and history.ended.reason == runtime_facts.SEARCH_END_REASON_TARGET
+    assert history.suggested_count == len(history.reported) < 24
+    assert _most_at_once(history) <= 4
+
+
+async def test_a_sampler_that_fails_is_asked_again_and_given_up_after_some_failures() -> None:
+    world = World(searching(max_trials=3))
+    world.sampler.failures, world.unanswered = MAX_FAILURES - 1, 2
+    history = await world.run()
+    assert history == await World(searching(max_trials=3)).run()
+    world = World(searching(max_trials=3))
+    world.sampler.failures = MAX_FAILURES
+    history = await world.run()
+    assert history.ended is not None and history.ended.reason == runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED
+    assert history.suggested_count == 0
+
+
+async def test_the_process_answers_dies_is_started_again_and_leaves_with_its_input() -> None:
+    sampler = Sampler()
+    definition = definition_of(searching().search)
+    first = await sampler.propose("rt-1", definition, [])
+    history: list[Entry] = [Suggested(1, tuple(sorted(first.parameters.items()))), Reported(1, 2.5)]
+    second = await sampler.propose("rt-1", definition, history)
+    assert second.parameters != first.parameters and second.version.startswith("optuna 5.")
+    assert sampler._process is not None and sampler.process_id is not None
+    sampler._process.kill()
+    await sampler._process.wait()
+    assert await sampler.propose("rt-1", definition, history) == second
+    with pytest.raises(SamplerFailed, match="could not choose: KeyError"):
+        await sampler.propose("rt-2", {**definition, "kind": "none"}, [])
+    process = sampler._process
+    await sampler.propose("rt-2", definition, [])
+    await sampler.forget("rt-1")
+    assert process.returncode is None
+    await sampler.forget("rt-2")
+    assert process.returncode == 0, "the last one ends it"
