@@ -147,6 +147,19 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
         throughput = _throughput(position)
         if throughput is not None:
             message.throughput.CopyFrom(throughput)
+    suggestion = runtime.suggestions.get(view.number)
+    if suggestion is not None:
+        message.suggestion.CopyFrom(
+            api.Suggestion(
+                sampler=suggestion.sampler,
+                because=suggestion.because,
+                outcome=suggestion.outcome,
+                value=suggestion.value,
+                metric=runtime.best_metric,
+                detail=suggestion.detail,
+                best=runtime.best_trial == view.number,
+            )
+        )
     if view.state.origin is not None:
         message.inherited_elapsed.CopyFrom(view.state.origin.elapsed)
     snapshots = trial.restorable_snapshots(view.state)
@@ -335,7 +348,7 @@ def _throughput(position: Position) -> api.Throughput | None:
 
 
 def best_of(view: TrialView, runtime: RuntimeView) -> api.BestValue | None:
-    """Return the best evaluation of the lineage; None: there is none."""
+    """Return the best evaluation of the lineage, else what its search knows of it; None: there is neither."""
     metric = runtime.best_metric or DEFAULT_BEST
     sign = -1.0 if runtime.best_mode == config.METRIC_MODE_MAX else 1.0
     best: tuple[float, Marker] | None = None
@@ -344,7 +357,9 @@ def best_of(view: TrialView, runtime: RuntimeView) -> api.BestValue | None:
         if math.isfinite(value) and (best is None or sign * value < best[0]):
             best = (sign * value, marker)
     if best is None:
-        return None
+        suggestion = runtime.suggestions.get(view.number)
+        known = suggestion.value if suggestion is not None else None
+        return api.BestValue(metric=metric, value=known) if known is not None else None
     return api.BestValue(metric=metric, value=best[1].values[metric], step=best[1].step)
 
 

@@ -12,6 +12,7 @@ from milepost.cli.connection import connected, output_option, runtime_name, tria
 from milepost.cli.output import JSON, say
 from milepost.cli.runs.runtimes import STOP_MODES, print_runtime
 from milepost.client import Client
+from milepost.domain.sentences import OBJECTIVE_OUTCOMES
 
 
 @click.group()
@@ -40,10 +41,12 @@ def _print_list(answer: trial_api.ListTrialsResponse, form: str, all_runtimes: b
         return
     searched = sorted({name for item in answer.trials for name in item.searched_parameters})
     headings = ["TRIAL NUMBER", "TRIAL STATUS", "COMPLETION", "ELAPSED", "ESTIMATED", "STEP", "BEST"]
+    chosen = any(item.HasField("suggestion") for item in answer.trials)
+    headings += ["OBJECTIVE", "SAMPLER", "BECAUSE"] if chosen else []
     headings += [name.upper() for name in searched]
     rows = [
         (
-            *((item.runtime_id,) if all_runtimes else ()), *_row(item),
+            *((item.runtime_id,) if all_runtimes else ()), *_row(item), *(_suggestion(item) if chosen else ()),
             *(item.searched_parameters.get(name, "").strip('"') for name in searched),
         )
         for item in answer.trials
@@ -64,6 +67,18 @@ def _row(item: trial_api.Trial) -> tuple[object, ...]:
     )
 
 
+def _suggestion(item: trial_api.Trial) -> tuple[str, str, str]:
+    """Say what a trial of a search came to, who chose it, and from what."""
+    found = item.suggestion
+    if not found.sampler:
+        return "", "", ""
+    if found.HasField("value"):
+        came_to = f"{output.number(found.value)}{' best' if found.best else ''}"
+    else:
+        came_to = OBJECTIVE_OUTCOMES[found.outcome] if found.outcome else ""
+    return came_to, found.sampler, found.because
+
+
 @trial.command()
 @run_argument(trials=True)
 @output_option
@@ -79,6 +94,7 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
         return
     progress = item.progress
     steps = f"{progress.step:,}" + (f" / {progress.total_steps:,}" if progress.HasField("total_steps") else "")
+    objective, sampler, because = _suggestion(item)
     lineage = ", ".join(f"attempt {s.attempt}: {s.first_step:,}..{s.last_step or ''}" for s in item.lineage)
     output.print_fields(
         [
@@ -93,6 +109,8 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
             ("attempt", f"{item.attempt} of {item.attempt_count}"),
             ("lineage", lineage),
             ("snapshot", f"step {item.newest_snapshot_step:,}" if item.newest_snapshot_id else ""),
+            ("chosen by", f"{sampler}: {because}" if because else sampler),
+            ("objective", "; ".join(filter(None, (objective, item.suggestion.detail)))),
             ("parameters", ", ".join(f"{key}={value}" for key, value in sorted(item.parameters.items()))),
             ("last", ", ".join(f"{key} {output.number(value)}" for key, value in sorted(item.last_values.items()))),
             ("hints", "; ".join(item.hints)),

@@ -25,7 +25,10 @@ async def estimate_in_turns(views: Views, runtime: RuntimeView, now: int) -> eta
 
 
 def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
-    """Estimate when all trials that run or wait for a launch are done, at the allowed concurrency; None: not known."""
+    """Estimate when all trials that run or wait for a launch are done, at the allowed concurrency; None: not known.
+
+    Of a search that goes on as many trials are still to come as it may have.
+    """
     running: list[eta.Remaining] = []
     unknown: list[float] = []
     waiting: list[float] = []
@@ -49,6 +52,8 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
             waiting.append(max(0.0, 1.0 - done))
         elif isinstance(situation, trial.Completed):
             durations.append(view.running_nanoseconds / 1e9)
+    # Those that a sampler has not chosen yet.
+    waiting += [1.0] * max(0, runtime.searched_trials - len(runtime.suggestions))
     if ((waiting or unknown) and not durations) or not (running or unknown or waiting):
         return None
     usual = sorted(durations)[len(durations) // 2] if durations else 0.0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.domain import trial
 
 
@@ -170,6 +171,18 @@ class TrialView:
 
 
 @dataclass(slots=True)
+class Suggestion:
+    """How a trial was chosen by the sampler of its search, and what it came to."""
+
+    sampler: str
+    because: str
+    outcome: runtime_facts.ObjectiveOutcome = runtime_facts.OBJECTIVE_OUTCOME_UNSPECIFIED
+    # None: it has none.
+    value: float | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
 class RuntimeView:
     """What trials share: the part of the configuration that matters here, and the running time of the whole."""
 
@@ -179,6 +192,11 @@ class RuntimeView:
     max_concurrent_trials: int = 1
     best_metric: str = ""
     best_mode: int = config.METRIC_MODE_UNSPECIFIED
+    # Of a search with a sampler: by number of the trial, and the trial with the best value; 0: none has any.
+    suggestions: dict[int, Suggestion] = field(default_factory=dict)
+    best_trial: int = 0
+    # Trials that it may have in all. 0: it has ended, or there is no sampler.
+    searched_trials: int = 0
     # Recorded by its own process, whose clock says when things happened: it may tell of them long after.
     is_script: bool = False
     deleted: bool = False

@@ -18,6 +18,7 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.configuration import has_sampler
 from milepost.domain import trial
 from milepost.domain.decider import Fact
 from milepost.domain.times import own_time
@@ -52,6 +53,7 @@ from services.trials.readmodel.view import (
     Marker,
     Redone,
     RuntimeView,
+    Suggestion,
     TrialView,
     nanoseconds,
 )
@@ -188,10 +190,17 @@ class Views:
                 return []
             runtime = self.runtimes[runtime_id] = RuntimeView(runtime_id, event.sequence)
             configure(runtime, payload.configuration)
+            runtime.searched_trials = (
+                payload.configuration.search.max_trials if has_sampler(payload.configuration) else 0
+            )
         elif runtime is None:
             return []
+        elif isinstance(payload, runtime_facts.TrialSuggested | runtime_facts.ObjectiveReported):
+            return self._apply_to_search(runtime, payload, event)
         elif isinstance(payload, runtime_facts.ResumeRequested) and payload.HasField("configuration"):
             configure(runtime, payload.configuration)
+        elif isinstance(payload, runtime_facts.SearchEnded):
+            runtime.searched_trials = 0
         elif isinstance(payload, runtime_facts.DeleteRequested):
             runtime.deleted = True
             self.revision += 1
@@ -200,6 +209,28 @@ class Views:
         runtime.events_sequence = event.sequence
         self.changes.runtimes.add(runtime_id)
         return [Key(runtime_id, number) for number in runtime.trials]
+
+    def _apply_to_search(
+        self,
+        runtime: RuntimeView,
+        fact: runtime_facts.TrialSuggested | runtime_facts.ObjectiveReported,
+        event: RecordedEvent,
+    ) -> list[Key]:
+        changed = {fact.trial}
+        if isinstance(fact, runtime_facts.TrialSuggested):
+            runtime.suggestions[fact.trial] = Suggestion(fact.sampler, fact.because)
+        elif fact.trial in runtime.suggestions:
+            one = runtime.suggestions[fact.trial]
+            one.outcome, one.detail = fact.outcome, fact.detail
+            one.value = fact.value if fact.HasField("value") else None
+            if fact.best:
+                changed.add(runtime.best_trial)
+                runtime.best_trial = fact.trial
+        runtime.events_sequence = event.sequence
+        keys = [key for number in sorted(changed) if (key := Key(runtime.runtime_id, number)) in self.trials]
+        self.changes.runtimes.add(runtime.runtime_id)
+        self.changes.trials.update(keys)
+        return keys
 
     def _apply_to_trial(self, key: Key, attempt: int | None, payload: Message, event: RecordedEvent) -> list[Key]:
         runtime = self.runtimes.get(key.runtime_id)
@@ -320,7 +351,8 @@ def configure(runtime: RuntimeView, configuration: config.RuntimeConfiguration) 
     """Take over what a configuration says about trials."""
     concurrent = configuration.search.max_concurrent_trials if configuration.HasField("search") else 1
     runtime.max_concurrent_trials = max(1, concurrent)
-    best = configuration.snapshots.keep_best
+    searches = configuration.search.HasField("objective")
+    best = configuration.search.objective if searches else configuration.snapshots.keep_best
     runtime.best_metric, runtime.best_mode = best.metric, best.mode
     runtime.is_script = configuration.launcher == config.LAUNCHER_EXTERNAL
 
@@ -336,6 +368,7 @@ CHECKPOINT_CLASSES: tuple[type, ...] = (
     IssuedEstimate,
     TrialView,
     RuntimeView,
+    Suggestion,
     Position,
     Rate,
     eta.StepTimes,

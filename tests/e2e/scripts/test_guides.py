@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
@@ -98,6 +99,35 @@ def test_a_search_and_a_run_that_begins_at_its_weights(stack: StackProcess, tmp_
     losses = stack.series(tuned, "train/loss")
     assert list(losses) == list(range(1, 41))
     assert losses[1] < stack.series(whole, "train/loss")[1], "it begins at weights that have learnt"
+
+
+def test_a_search_whose_trials_a_sampler_chooses(stack: StackProcess, tmp_path: Path) -> None:
+    page = "docs/guides/search.md"
+    (tmp_path / "train.py").write_text(block(page, "python", "def train"))
+    chosen = yaml.safe_load(block(page, "yaml", "kind: tpe"))
+    configuration = yaml.safe_load(block(page, "yaml", "entrypoint:")) | chosen | {"name": "chosen"}
+    configuration["search"] |= {"max_trials": 3, "max_concurrent_trials": 1}
+    (tmp_path / "chosen.yaml").write_text(yaml.safe_dump(configuration))
+
+    done = stack.milepost("runtime", "start", str(tmp_path / "chosen.yaml"), "--wait")
+
+    assert done.returncode == 0, done.stderr
+    name = f"runtimes/{done.stdout.split()[0]}"
+    assert stack.runtime(name).trials.completed == 3
+    listed = stack.milepost("trial", "list", name).stdout.splitlines()
+    assert listed[0].split()[-4:] == ["OBJECTIVE", "SAMPLER", "BECAUSE", "LEARNING_RATE"]
+    assert "point 1 of 1 given by hand" in listed[1] and listed[1].endswith("0.05")
+    assert all("  tpe  " in line and "drawn at random before 10 values" in line for line in listed[2:])
+    assert sum(" best  " in line for line in listed) == 1
+    trials = [stack.trial(name, number) for number in (1, 2, 3)]
+    for trial in trials:
+        last = stack.series(name, "train/loss", trial.trial)[60]
+        assert trial.suggestion.value == last, "the last value, once everything was stored"
+    shown = stack.milepost("trial", "get", f"{name}/trials/1").stdout
+    assert "chosen by   given: point 1 of 1 given by hand" in shown and "objective   " in shown
+    events = stack.client.runtimes.ListEvents(runtime_api.ListEventsRequest(parent=name, page_size=1_000)).events
+    [ended] = [event for event in events if event.type.endswith("search_ended.v1")]
+    assert ended.message.startswith("Search ended, every trial is done: 3 trials; the best is trial ")
 
 
 def test_a_group_under_torchrun(stack: StackProcess, tmp_path: Path) -> None:

@@ -514,6 +514,31 @@ def test_a_search_has_no_time_left_when_all_of_it_is_done() -> None:
     assert rest_of(history) is None
 
 
+def test_a_trial_says_how_a_sampler_chose_it_and_what_it_came_to() -> None:
+    search = config.Search(kind=config.SEARCH_KIND_TPE, max_trials=3, max_concurrent_trials=1)
+    search.objective.metric = "train/loss"
+    history = History().requested(config.RuntimeConfiguration(search=search), trials=0)
+    for number in (1, 2):
+        chosen = runtime_facts.TrialSuggested(trial=number, sampler="tpe", because="0 values known")
+        created = facts.TrialCreated(runtime_id=RUNTIME, trial=number)
+        history.runtime(chosen).control(created, trial=number)
+    assert history.trial().suggestion == api.Suggestion(sampler="tpe", because="0 values known", metric="train/loss")
+    value = runtime_facts.OBJECTIVE_OUTCOME_VALUE
+    history.runtime(runtime_facts.ObjectiveReported(trial=1, outcome=value, value=0.5, best=True))
+    assert history.trial(1).suggestion.best
+    changed = history.event(
+        "events.rt-test.runtime", runtime_facts.ObjectiveReported(trial=2, outcome=value, value=0.25, best=True)
+    )
+    assert {key.trial for key in changed} == {1, 2}, "the first one is the best no longer"
+    assert [history.trial(n).suggestion.best for n in (1, 2)] == [False, True]
+    assert history.trial(2).best == api.BestValue(metric="train/loss", value=0.25)
+    completed(history, 1, 100.0)
+    completed(history, 2, 100.0)
+    assert rest_of(history) == 100.0, "one is still to be chosen"
+    history.runtime(runtime_facts.SearchEnded(reason=runtime_facts.SEARCH_END_REASON_TARGET))
+    assert rest_of(history) is None
+
+
 def test_estimates_are_kept_with_the_step_at_which_they_were_given() -> None:
     history = History().requested().running(total_steps=1_000)
     for step in range(5, 1_005, 5):
