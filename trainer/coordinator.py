@@ -8,6 +8,7 @@ from milepost.api.training.v1.training_pb2 import (
     HoldInstruction,
     InstanceInstruction,
     SnapshotInstruction,
+    SteerInstruction,
     StopInstruction,
     StopProposal,
 )
@@ -16,7 +17,7 @@ Send = Callable[[int, InstanceInstruction], None]
 
 
 class AgreementCoordinator:
-    """One hold at a time; a stop that comes during another waits for it, and a snapshot then is not needed.
+    """One hold at a time; a stop that comes during another waits for it, and nothing else is needed then.
 
     Ranks join as they connect. A hold begins when all are there, and goes on without those that have ended.
     """
@@ -33,6 +34,7 @@ class AgreementCoordinator:
         self._snapshot = False
         # Somebody asked for it.
         self._requested = False
+        self._steers: list[SteerInstruction] = []
 
     def join(self, rank: int) -> None:
         """A rank is there."""
@@ -55,6 +57,11 @@ class AgreementCoordinator:
         self._requested |= requested
         self._begin()
 
+    def steer(self, order: SteerInstruction) -> None:
+        """Have all ranks change values."""
+        self._steers.append(order)
+        self._begin()
+
     def offer(self, rank: int, proposal: StopProposal) -> None:
         """A rank names the step after which it can halt, and waits."""
         if self._offers is not None and proposal.hold == self._number:
@@ -65,7 +72,7 @@ class AgreementCoordinator:
         return self._present - self._left
 
     def _begin(self) -> None:
-        asked = (self._stop is not None and not self._stopping) or self._snapshot
+        asked = self._snapshot or (not self._stopping and (self._stop is not None or self._steers))
         if not asked or self._offers is not None or len(self._present) < self._world_size:
             return
         self._number += 1
@@ -78,13 +85,18 @@ class AgreementCoordinator:
             return
         step = max(self._offers.values(), default=0)
         self._offers = None
-        self._snapshot = False
         if self._stop is not None and not self._stopping:
-            self._stopping = True
+            # What else was asked for is not needed any more, or is done by the next attempt.
+            self._stopping, self._snapshot, self._requested = True, False, False
             order = InstanceInstruction(stop=StopInstruction(step=step, deadline_ms=self._stop.deadline_ms))
+        elif self._steers and not self._stopping:
+            steer = self._steers.pop(0)
+            # A rank may wait for data behind the boundary that it names: it has read the values that hold there.
+            steer.step = step + 1
+            order = InstanceInstruction(steer=steer)
         else:
             order = InstanceInstruction(snapshot=SnapshotInstruction(step=step, requested=self._requested))
-        self._requested = False
+            self._snapshot = self._requested = False
         for rank in self._running():
             self._send(rank, order)
         self._begin()

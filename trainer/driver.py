@@ -29,8 +29,10 @@ from milepost.api.training.v1.training_pb2 import (
     InstanceInstruction,
     InstanceReport,
     SnapshotInstruction,
+    SteerInstruction,
     StopInstruction,
 )
+from milepost.domain import steering
 from milepost.domain import trial as domain
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
 from milepost.eventlog.nats.connection import Connection, connect
@@ -123,6 +125,10 @@ class Driver:
         # Snapshots that were asked for until now, and the event that did so last.
         self._snapshot_requests = 0
         self._snapshot_event_id = ""
+        # The number of the last request for other values that was passed on, or that the attempt was launched with; and
+        # the events that asked, by number.
+        self._steered = max((order.number for order in launch.steers), default=0)
+        self._steer_events: dict[int, str] = {}
         self._killed = False
         self._memory_kills = memory_kills()
 
@@ -273,6 +279,8 @@ class Driver:
         )
         if self._stop_event_id and (stopping or ending or exiting):
             return self._stop_event_id
+        if isinstance(payload, facts.ParametersChanged | facts.ParametersNotChanged):
+            return self._steer_events.get(payload.number, self._launch.launch_event_id)
         answers = (facts.SnapshotStarted, facts.SnapshotCommitted)
         if isinstance(payload, answers) and payload.reason == facts.SNAPSHOT_REASON_REQUEST:
             return self._snapshot_event_id or self._launch.launch_event_id
@@ -357,12 +365,17 @@ class Driver:
 
     def _on_change(self, state: domain.Trial, event: RecordedEvent) -> None:
         self._retention.apply(event)
+        self._steer_events.setdefault(state.steering.count, event.id)
         active = state.active
         if active is None or active.attempt != self._key.attempt:
             return
         if active.snapshot_requests > self._snapshot_requests:
             self._snapshot_requests, self._snapshot_event_id = active.snapshot_requests, event.id
             self._order_snapshot()
+        for request in state.steering.waiting:
+            if request.number > self._steered:
+                self._steered = request.number
+                self._order_change(steering.instruction(request))
         if active.stop is None or active.stop == self._stop:
             return
         self._stop, self._stop_event_id = active.stop, event.id
@@ -381,6 +394,12 @@ class Driver:
             self._coordinator.snapshot(requested=True)
         else:
             self._instances.send(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
+
+    def _order_change(self, order: SteerInstruction) -> None:
+        if self._coordinator is not None:
+            self._coordinator.steer(order)
+        else:
+            self._instances.send(InstanceInstruction(steer=order))
 
     async def _wait_fenced(self) -> None:
         while self._journal is None:

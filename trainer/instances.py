@@ -31,7 +31,8 @@ class InstanceServer:
         self._server: asyncio.Server | None = None
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._readers: set[asyncio.Task[None]] = set()
-        self._last_instruction: InstanceInstruction | None = None
+        # What every instance is told, those that come later included.
+        self._sent: list[InstanceInstruction] = []
 
     async def start(self, host: str = "127.0.0.1") -> str:
         """Listen on a free port. Returns the address."""
@@ -54,8 +55,8 @@ class InstanceServer:
             rank = hello.rank
             self._writers[rank] = writer
             self._on_report(hello)
-            if self._last_instruction is not None:
-                self._send(writer, self._last_instruction)
+            for instruction in self._sent:
+                self._send(writer, instruction)
             while (body := await read_frame(reader)) is not None:
                 self._on_report(InstanceReport.FromString(body))
         except (DecodeError, ValueError) as error:
@@ -84,7 +85,7 @@ class InstanceServer:
 
     def send(self, instruction: InstanceInstruction) -> None:
         """Send an instruction to every instance, those that come later included."""
-        self._last_instruction = instruction
+        self._sent.append(instruction)
         for writer in self._writers.values():
             self._send(writer, instruction)
 

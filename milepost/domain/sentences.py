@@ -14,6 +14,7 @@ from milepost.api.event.v1 import platform_events_pb2 as platform_facts
 from milepost.api.event.v1 import rule_events_pb2 as rule_facts
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
+from milepost.domain import steering
 
 Number = TypeVar("Number", bound=int)
 
@@ -458,6 +459,20 @@ def _labels_changed(fact: runtime_facts.LabelsChanged) -> str:
     return f"Labelled {', '.join(said[:LISTED_NAMES])}{f' and {more:,} more' if more > 0 else ''}"
 
 
+def _steerable_declared(fact: trial_facts.SteerableDeclared) -> str:
+    return f"May be changed while it runs: {steering.listed([steering.of_fact(fact)])}, now {fact.value}"
+
+
+def _steer_requested(fact: trial_facts.TrialSteerRequested) -> str:
+    wanted = _join([f"{name} to {text}" for name, text in sorted(fact.parameters.items())])
+    return f"Change of {wanted} requested{_tail(fact.reason)}"
+
+
+def _parameters_changed(fact: trial_facts.ParametersChanged) -> str:
+    changes = _join([f"{one.name} from {one.old} to {one.new}" for one in fact.changes])
+    return f"Changed after step {number(fact.step)}: {changes}{_tail(fact.actor, ', asked for by ')}"
+
+
 SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimeRequested: _requested,
     runtime_facts.ResourcesPending: _pending,
@@ -539,6 +554,10 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.EnvironmentRecorded: _environment,
     trial_facts.TrialSnapshotRequested: lambda fact: f"Snapshot requested{_tail(fact.reason)}",
     trial_facts.TrialRollBackRequested: _roll_back_requested,
+    trial_facts.SteerableDeclared: _steerable_declared,
+    trial_facts.TrialSteerRequested: _steer_requested,
+    trial_facts.ParametersChanged: _parameters_changed,
+    trial_facts.ParametersNotChanged: lambda fact: f"Nothing changed at step {number(fact.step)}{_tail(fact.detail)}",
     rule_facts.RuleSet: lambda fact: f"Rule {fact.rule_id} set, revision {fact.revision}",
     rule_facts.RuleDisabled: lambda fact: f"Rule {fact.rule_id} disabled",
     rule_facts.RuleDeleted: lambda fact: f"Rule {fact.rule_id} deleted",

@@ -7,7 +7,7 @@ own subject). Pure: no clock, no random, no I/O. Facts are the messages of `tria
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain import steering
 from milepost.domain.decider import Fact, replace, to_timestamp
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 from milepost.numbers import MAX_NUMBER
@@ -216,6 +217,8 @@ class Trial:
     roll_backs: tuple[str, ...] = ()
     # By the last roll back. None: there was none.
     abandoned: Abandoned | None = None
+    # What may be changed while it runs.
+    steering: steering.Steering = steering.initial
     # Events that had no right to be where they are; they changed nothing.
     ignored: int = 0
 
@@ -333,7 +336,14 @@ def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
         number=fact.trial,
         situation=Queued(facts.LAUNCH_REASON_FIRST),
         origin=fact.origin if fact.HasField("origin") else None,
+        steering=_inherited(fact),
     )
+
+
+def _inherited(fact: facts.TrialCreated) -> steering.Steering:
+    """Return what a branch takes over of the values that its parent was steered to. What a search chose wins."""
+    values = {name: text for name, text in fact.origin.steered.items() if name not in fact.searched_parameters}
+    return steering.inherit(fact.origin.step, values)
 
 
 def _launched(state: Trial, fact: facts.AttemptLaunched) -> Trial:
@@ -516,6 +526,7 @@ def _roll_back_requested(state: Trial, fact: facts.TrialRollBackRequested) -> Tr
         snapshots=snapshots,
         roll_backs=(*state.roll_backs, fact.request_id),
         abandoned=Abandoned(state.attempt, fact.snapshot_step),
+        steering=steering.forget(state.steering, frozenset(fact.parameters)),
     )
     if state.active is not None:
         order = RollBackOrder(fact.snapshot_id, fact.reason)
@@ -533,6 +544,22 @@ def _failed(state: Trial, fact: facts.TrialFailed) -> Trial:
 
 def _stopped(state: Trial, fact: facts.TrialStopped) -> Trial:
     return replace(state, situation=Stopped(fact.reason))
+
+
+def _steerable_declared(state: Trial, fact: facts.SteerableDeclared) -> Trial:
+    return replace(state, steering=steering.declare(state.steering, fact))
+
+
+def _steer_requested(state: Trial, fact: facts.TrialSteerRequested) -> Trial:
+    return replace(state, steering=steering.request(state.steering, fact))
+
+
+def _parameters_changed(state: Trial, fact: facts.ParametersChanged) -> Trial:
+    return replace(_stepped(state, fact), steering=steering.change(state.steering, fact))
+
+
+def _parameters_not_changed(state: Trial, fact: facts.ParametersNotChanged) -> Trial:
+    return replace(_stepped(state, fact), steering=steering.end_request(state.steering, fact.number))
 
 
 def _alert_raised(state: Trial, fact: facts.AlertRaised) -> Trial:
@@ -588,6 +615,10 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.EnvironmentRecorded: _unchanged,
     facts.TrialSnapshotRequested: _snapshot_requested,
     facts.TrialRollBackRequested: _roll_back_requested,
+    facts.SteerableDeclared: _steerable_declared,
+    facts.TrialSteerRequested: _steer_requested,
+    facts.ParametersChanged: _parameters_changed,
+    facts.ParametersNotChanged: _parameters_not_changed,
 }
 
 
@@ -618,7 +649,7 @@ def is_plausible(active: Active, payload: Message) -> bool:
     if isinstance(payload, facts.AlertRaised):
         return len(active.alerts) < MAX_ALERTS
     rank: int = getattr(payload, "rank", 0)
-    return rank < MAX_RANKS
+    return rank < MAX_RANKS and steering.is_readable(payload)
 
 
 def evolve(state: Trial, fact: Fact) -> Trial:
@@ -726,6 +757,17 @@ class RollBackTrial:
     attempt: int = 0
     # Refused where it was rolled back so often already. 0: any number.
     max_times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SteerTrial:
+    """Change steerable values. Whether they may be what they are to be is judged here."""
+
+    # Anything that JSON can hold, by name.
+    values: Mapping[str, Any]
+    actor: str
+    reason: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1051,6 +1093,40 @@ def _roll_back(state: Trial, command: RollBackTrial) -> list[Message]:
     ]
 
 
+def _steer(state: Trial, command: SteerTrial) -> list[Message]:
+    known = state.steering
+    if command.request_id and command.request_id in known.request_ids:
+        return []
+    if isinstance(state.situation, Completed | Failed):
+        raise FailedPrecondition(
+            f"{_label(state)} is {describe(state)}; only a running or waiting trial can be steered",
+            reason="TRIAL_ENDED",
+        )
+    if not known.steerables:
+        raise FailedPrecondition(
+            f"the code of {_label(state)} has declared nothing steerable: it says trial.steerable(name, value), and has to "
+            "run once to say so",
+            reason="NOT_STEERABLE",
+        )
+    parameters = steering.read(known, command.values)
+    if known.count >= steering.MAX_REQUESTS or len(known.waiting) >= steering.MAX_WAITING:
+        waits = len(known.waiting) >= steering.MAX_WAITING
+        raise FailedPrecondition(
+            f"{_label(state)} was asked to change values {known.count:,} times"
+            f"{', and the last are still to be carried out' if waits else ''}; it takes no more",
+            reason="STEERED_OFTEN",
+        )
+    return [
+        facts.TrialSteerRequested(
+            number=known.count + 1,
+            parameters=parameters,
+            actor=command.actor,
+            reason=command.reason,
+            request_id=command.request_id,
+        )
+    ]
+
+
 def _goes_back_to(state: Trial) -> str:
     """Return the id of the snapshot that the next attempt is to go back to; empty: it is not to."""
     active, situation = state.active, state.situation
@@ -1208,6 +1284,7 @@ _BEFORE_START: frozenset[type[Message]] = frozenset(
         facts.TelemetryDropped,
         facts.AttemptEnded,
         facts.AlertRaised,
+        facts.SteerableDeclared,
         # Left in a spool by the attempt before.
         facts.PlanDeclared,
         facts.ParametersDeclared,
@@ -1221,6 +1298,9 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.InstanceReadinessChanged: lambda state, active, payload: payload.ready == (payload.rank in active.ready),
     facts.InstanceExited: lambda state, active, payload: payload.rank not in active.running_ranks,
     facts.AlertRaised: lambda state, active, payload: _alert_key(payload) in active.alerts,
+    facts.SteerableDeclared: lambda state, active, payload: steering.of_fact(payload) in state.steering.steerables,
+    facts.ParametersChanged: lambda state, active, payload: not steering.is_waiting(state.steering, payload.number),
+    facts.ParametersNotChanged: lambda state, active, payload: not steering.is_waiting(state.steering, payload.number),
     facts.EvaluationStarted: lambda state, active, payload: active.open_evaluation_step == payload.step,
     facts.EvaluationCompleted: lambda state, active, payload: active.open_evaluation_step != payload.step,
     facts.SnapshotCommitted: lambda state, active, payload: any(
@@ -1244,6 +1324,7 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     ResumeTrial: _resume,
     RequestSnapshot: _request_snapshot,
     RollBackTrial: _roll_back,
+    SteerTrial: _steer,
     GoOn: _go_on,
     ReplaceAttempt: _replace_attempt,
     ReportInstanceHealth: _report_instance_health,
@@ -1265,6 +1346,7 @@ def decide(state: Trial, command: object) -> list[Message]:
         NotFound: there is no such trial or snapshot.
         StaleAttempt: the attempt may not write any more.
         FailedPrecondition: the state does not allow it.
+        InvalidArgument: a steerable value cannot be what it is to be.
     """
     if state.situation is None and not isinstance(command, CreateTrial):
         raise NotFound("no such trial", reason="TRIAL_NOT_FOUND")

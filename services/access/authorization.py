@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "LabelRuntime": _command(Role.OPERATOR),
     RUNTIMES + "SnapshotTrial": _command(Role.OPERATOR),
     RUNTIMES + "RollBackTrial": _command(Role.OPERATOR),
+    RUNTIMES + "SteerTrial": _command(Role.OPERATOR),
     AUDIT + "ReplayEvents": _export("parent"),
     AUDIT + "GetStateAt": _read("name"),
     AUDIT + "DiffStates": _read("name"),

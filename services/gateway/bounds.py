@@ -133,6 +133,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
     },
     "RollBackTrial.parameters_text": _yaml("Parameters to change by name, as YAML or JSON"),
+    "SteerTrial.parameters_text": _yaml("New values of steerables by name, as YAML or JSON"),
     "configuration_text": _yaml("The configuration as YAML or JSON", shortest=1),
     "configuration_changes_text": _yaml("YAML or JSON, laid over the configuration"),
 }

@@ -183,6 +183,12 @@ ROUTES: tuple[Route, ...] = (
         # It reads the snapshot.
         seconds=120.0,
     ),
+    _command(
+        "/runtimes/{runtime}/trials/{trial}:steer",
+        "RuntimeService.SteerTrial",
+        "Change steerable values of a trial while it runs",
+        {"name": TRIAL},
+    ),
     _read(
         "/runtimes/{runtime}/trials",
         "TrialService.ListTrials",

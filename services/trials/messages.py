@@ -194,9 +194,11 @@ class Rendered:
 
 
 def _add_history(message: api.Trial, view: TrialView, position: Position | None, told: Position | None) -> None:
-    message.markers.extend(_marker(marker) for marker in view.markers)
+    message.steerables.extend(_steerables(view))
+    step = step_of(view, position)
+    message.markers.extend(_marker(marker, step) for marker in view.markers)
     if not isinstance(view.state.situation, trial.Completed):
-        message.markers.extend(planned_markers(view, step_of(view, position)))
+        message.markers.extend(planned_markers(view, step))
     message.lineage.extend(
         api.SegmentOfLineage(attempt=s.attempt, first_step=s.first_step, last_step=s.last_step or 0)
         for s in view.state.lineage
@@ -220,8 +222,29 @@ def _close_lineage(message: api.Trial, view: TrialView, position: Position | Non
         message.lineage[-1].last_step = max(step_of(view, position), message.lineage[-1].first_step - 1)
 
 
-def _marker(marker: Marker) -> api.Marker:
+def _steerables(view: TrialView) -> Iterator[api.Steerable]:
+    """Yield what may be changed of a trial, and what it was changed to."""
+    steered = {change.name: change.value for change in view.state.steering.changes}
+    requested = {name: text for request in view.state.steering.waiting for name, text in request.values}
+    for one in view.state.steering.steerables:
+        yield api.Steerable(
+            name=one.name,
+            kind=one.kind,  # type: ignore[arg-type]
+            declared_value=one.value,
+            steered_value=steered.get(one.name, ""),
+            requested_value=requested.get(one.name, ""),
+            minimum=one.minimum,
+            maximum=one.maximum,
+            choices=one.choices,
+        )
+
+
+def _marker(marker: Marker, step: int) -> api.Marker:
     return api.Marker(
+        # A change of values that an attempt which went back still has before it.
+        planned=marker.kind == api.MARKER_KIND_PARAMETERS_CHANGED and marker.step > step,
+        changes=[facts.ParameterChange(name=name, old=old, new=new) for name, old, new in marker.changes],
+        actor=marker.actor,
         kind=marker.kind,  # type: ignore[arg-type]
         step=marker.step,
         sequence=marker.sequence,

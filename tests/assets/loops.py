@@ -19,9 +19,9 @@ class Walk:
         random.seed(7)
         self.value = torch.zeros(4)
 
-    def step(self, batch):
+    def step(self, batch, rate=0.9):
         noise = torch.rand(4) + random.random()
-        self.value = 0.9 * self.value + batch.float().mean() * noise
+        self.value = rate * self.value + batch.float().mean() * noise
         return self.value.sum()
 
     def state(self):
@@ -33,7 +33,7 @@ def loader(size=32, batch=2):
     return torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True)
 
 
-def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step: None, evaluate=None):
+def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step: None, evaluate=None, rate=None):
     walk = Walk()
     state = trial.restore()
     if state is not None:
@@ -43,7 +43,7 @@ def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step
     trial.plan(total_steps=epochs * 16, steps_per_epoch=16, epochs=epochs)
     for _ in trial.epochs(epochs):
         for batch in trial.batches(batches or loader()):
-            loss = walk.step(batch)
+            loss = walk.step(batch) if rate is None else walk.step(batch, rate.value)
             time.sleep(step_seconds)
             trial.log({"train/loss": loss})
             after_step(trial.step)
@@ -52,6 +52,11 @@ def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step
 
 def plain(trial, step_seconds=0.0):
     _run(trial, step_seconds=step_seconds)
+
+
+def steered(trial, step_seconds=0.0, epochs=3, rate=0.9):
+    rate = trial.steerable("rate", rate, minimum=0.0, maximum=1.0)
+    _run(trial, epochs, step_seconds=step_seconds, rate=rate)
 
 
 class SlowLoader:
@@ -294,6 +299,7 @@ def ddp(trial, step_seconds=0.0, batch=8, examples=64, epochs=6, sharded=False, 
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     module = torch.nn.parallel.DistributedDataParallel(model) if trial.world_size > 1 else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    rate = trial.steerable("learning_rate", 0.05, minimum=0.0, maximum=1.0)
     generator = torch.Generator().manual_seed(3)
     data = torch.utils.data.TensorDataset(torch.randn(examples, 4, generator=generator))
     loader = trial.shard(torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True), seed=5)
@@ -319,6 +325,7 @@ def ddp(trial, step_seconds=0.0, batch=8, examples=64, epochs=6, sharded=False, 
     trial.plan(total_steps=epochs * len(loader), steps_per_epoch=len(loader), epochs=epochs)
     for _ in trial.epochs(epochs):
         for (x,) in trial.batches(loader):
+            optimizer.param_groups[0]["lr"] = rate.value
             loss = (module(x) - x.sum(1, keepdim=True)).square().mean()
             optimizer.zero_grad()
             loss.backward()

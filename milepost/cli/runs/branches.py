@@ -1,4 +1,4 @@
-"""`milepost runtime branch` and `milepost runtime tree`: going back to a snapshot, and what came of it."""
+"""`milepost runtime steer`, `branch` and `tree`: other values while it runs, going back to a snapshot, and what came of it."""
 
 from __future__ import annotations
 
@@ -71,6 +71,35 @@ def branch(
             output.show(made.runtime_id)
 
 
+@click.command()
+@run_argument(trials=True)
+@click.option("-p", "--parameter", "parameters", multiple=True, required=True, metavar="NAME=VALUE",
+              help="A value that the code has declared steerable.")  # fmt: skip
+@click.option("--reason", default="", help="Why; it is recorded.")
+@click.option("--validate-only", is_flag=True, help="Only check whether it may be changed so.")
+@click.option("--request-id", default="", help="The same id changes it once, for a day.")
+@output_option
+@connected
+def steer(
+    client: Client, name: str, parameters: tuple[str, ...], reason: str, validate_only: bool, request_id: str, form: str
+) -> None:
+    """Change values of a trial (rt-.../2; else trial 1) while it runs, after a step that all its ranks agree on."""
+    request = runtime_api.SteerTrialRequest(
+        name=trial_name(client, name),
+        parameters_text="\n".join(f"{json.dumps(key)}: {value}" for key, value in map(_pair, parameters)),
+        reason=reason,
+        request_id=request_id or str(uuid4()),
+        validate_only=validate_only,
+    )
+    answer = client.runtimes.SteerTrial(request)
+    if form == JSON:
+        output.print_json(answer)
+    elif validate_only:
+        output.show("it may be changed so")
+    else:
+        output.show(f"request {answer.number}: changed after the next step, or as soon as the trial goes on")
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -130,4 +159,4 @@ def _where(branch: facts.Branch) -> str:
     return f"{at}{of}{f', {changes}' if changes else ''}"
 
 
-COMMANDS = (branch, tree)
+COMMANDS = (branch, steer, tree)

@@ -15,6 +15,7 @@ from milepost.snapshots import SnapshotInvalid, fetch, read_manifest
 from milepost.storage import folder_of, local_path
 from milepost.training.loop.host import Host
 from milepost.training.loop.progress import Progress
+from milepost.training.loop.steering.steering import Steering
 from milepost.training.saving import rng
 from milepost.training.saving.snapshot_keeper import staging_folder
 from milepost.training.saving.snapshots import ADOPTED, Boundary, Restored, load, load_weights
@@ -31,9 +32,10 @@ _DATA_UNKNOWN = (
 class Beginning:
     """What is done once, before the first step or with it."""
 
-    def __init__(self, host: Host, progress: Progress) -> None:
+    def __init__(self, host: Host, progress: Progress, steering: Steering) -> None:
         self._host = host
         self._progress = progress
+        self._steering = steering
         # No step has been done: `log` has something else to do than to append.
         self.is_awaited = True
         self.is_done = False
@@ -91,6 +93,7 @@ class Beginning:
                 inexact=self._inexact,
             )
         )
+        self._steering.begin()
         host.report_own(
             facts.InstanceReadinessChanged(
                 attempt=host.launch.attempt, rank=host.rank.rank, ready=True, reason="training begins"

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceReport, RankValues
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceReport, RankValues, SteerInstruction
 from milepost.installation.endpoints import Endpoints
 from milepost.training.loop.agreement import Agreement
 from milepost.training.loop.parameters import Parameters
@@ -95,6 +95,11 @@ class Host(Record, Protocol):
         ...
 
     @property
+    def agree_to_steer(self) -> Callable[[SteerInstruction], bool] | None:
+        """Has the processes of a group change values after the step of an order. None: nobody is asked. False: they do not."""
+        ...
+
+    @property
     def knows_snapshot(self) -> bool:
         """Whether it is known what to go on from."""
         ...
@@ -156,6 +161,7 @@ class NullHost:
         self.keeper: Keeper = NoSnapshots()
         self.agreement: Agreement | None = None
         self.agree_to_stop: Callable[[int], bool] | None = None
+        self.agree_to_steer: Callable[[SteerInstruction], bool] | None = None
         self.knows_snapshot = True
         rest_in_children(self)
 
@@ -164,7 +170,7 @@ class NullHost:
         self.rows, self.keeper = IgnoredRows(self.ignore), NoSnapshots()
         # The page of the marker is shared with the parent.
         self.marker = StepMarker(None).cell
-        self.agreement = self.agree_to_stop = None
+        self.agreement = self.agree_to_stop = self.agree_to_steer = None
 
     def belong_to(self, launch: AttemptLaunch, rank: Rank) -> None:
         """Take part in the run of another process, which records it."""
@@ -176,6 +182,10 @@ class NullHost:
     def stop_by(self, agree: Callable[[int], bool]) -> None:
         """Ask before a stop; see `Host.agree_to_stop`."""
         self.agree_to_stop = agree
+
+    def steer_by(self, agree: Callable[[SteerInstruction], bool]) -> None:
+        """Ask before values are changed; see `Host.agree_to_steer`."""
+        self.agree_to_steer = agree
 
     def ignore(self) -> None:
         """Note that something is logged which is not recorded."""

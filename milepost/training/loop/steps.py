@@ -10,6 +10,7 @@ from milepost.numbers import MAX_NUMBER
 from milepost.training.loop.beginning import Beginning
 from milepost.training.loop.host import Host
 from milepost.training.loop.progress import Progress
+from milepost.training.loop.steering.steering import Steering
 from milepost.training.loop.stopping import Stopping
 from milepost.training.loop.values.step_values import StepValues
 from milepost.training.user_code import given
@@ -19,7 +20,13 @@ class Steps:
     """Counts the steps of one loop. What it does at each of them is paid by training."""
 
     def __init__(
-        self, host: Host, progress: Progress, beginning: Beginning, values: StepValues, stopping: Stopping
+        self,
+        host: Host,
+        progress: Progress,
+        beginning: Beginning,
+        values: StepValues,
+        stopping: Stopping,
+        steering: Steering,
     ) -> None:
         self._host = host
         self._position = progress.position
@@ -28,6 +35,7 @@ class Steps:
         self._values = values
         self._pending = values.pending
         self._stopping = stopping
+        self._steering = steering
 
     def log(self, values: Mapping[str, Any], step: int | None, commit: bool) -> None:
         """Log values and end the step; see `Trial.log`."""
@@ -52,7 +60,7 @@ class Steps:
         position.examples = 0
         if number >= self._progress.full_step:
             self._progress.pass_on(number)
-        if self._stopping.order is not None or host.agreement is not None:
+        if self._stopping.order is not None or host.agreement is not None or number >= self._steering.next_step:
             self._stopping.stop_in_log()
 
     def advance(self, step: int, epoch: int | None, batch: int | None) -> None:

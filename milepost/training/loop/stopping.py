@@ -13,6 +13,7 @@ from milepost.backoff import Backoff
 from milepost.training.loop.host import Host
 from milepost.training.loop.progress import Progress
 from milepost.training.loop.saving import Saving
+from milepost.training.loop.steering.steering import Steering
 from milepost.training.loop.stop import Gate, StopOrder, Stopped
 from milepost.training.user_code.forks import rest_in_children
 
@@ -29,10 +30,11 @@ _LEAVE_SECONDS = 5.0
 class Stopping:
     """Carries out the stop of one loop. `request` and `obey` may come from any thread; everything else is the loop's."""
 
-    def __init__(self, host: Host, progress: Progress, saving: Saving) -> None:
+    def __init__(self, host: Host, progress: Progress, saving: Saving, steering: Steering) -> None:
         self._host = host
         self._progress = progress
         self._saving = saving
+        self._steering = steering
         self.order: StopOrder | None = None
         # The loop waits for data between `enter` and `leave`.
         self.gate = Gate()
@@ -66,11 +68,13 @@ class Stopping:
             self._host.receive_values(instruction.values)
         elif kind == "snapshot" and instruction.snapshot.requested:
             self._saving.ask_for(alone=agreement is None)
+        elif kind == "steer":
+            self._steering.order(instruction.steer)
         if agreement is None:
             return
         if kind == "hold":
             agreement.hold(instruction.hold.number)
-        elif kind == "stop":
+        elif kind in ("stop", "steer"):
             agreement.release()
         elif kind == "snapshot":
             agreement.release(instruction.snapshot.step, instruction.snapshot.requested)
@@ -99,9 +103,10 @@ class Stopping:
     # --- in the loop
 
     def pass_boundary(self) -> None:
-        """Go past a boundary, or wait there for what all ranks agree on."""
+        """Go past a boundary, or wait there for what all ranks agree on. Steerable values change here."""
         if self._host.agreement is not None:
             self._host.agreement.pass_boundary(self._progress.position.step)
+        self._steering.pass_boundary()
 
     def is_here(self) -> bool:
         """Return whether the loop is to stop at this step. The processes of a group agree on one first."""

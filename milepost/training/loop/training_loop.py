@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.api.training.v1.training_pb2 import InstanceInstruction
+from milepost.api.training.v1.training_pb2 import InstanceInstruction, SteerInstruction
 from milepost.training.loop.beginning import Beginning
 from milepost.training.loop.epochs import Epochs
 from milepost.training.loop.evaluation import Evaluations
@@ -16,6 +16,7 @@ from milepost.training.loop.said.alerts import Alerts
 from milepost.training.loop.said.plan import Plan
 from milepost.training.loop.saving import Saving
 from milepost.training.loop.snapshot_requests import SnapshotRequests
+from milepost.training.loop.steering.steering import Steering
 from milepost.training.loop.steps import Steps
 from milepost.training.loop.stop import StopOrder
 from milepost.training.loop.stopping import Stopping
@@ -32,16 +33,17 @@ class TrainingLoop:
         self.host = host
         self.plan = Plan(host)
         self.progress = Progress(host)
-        self.beginning = Beginning(host, self.progress)
+        self.steering = Steering(host)
+        self.beginning = Beginning(host, self.progress, self.steering)
         self.values = StepValues(host, self.beginning)
         self.averages = Averages()
         self.watches = OptimizerWatches(self.values.pending.update, host.warn)
         self.saving = Saving(host, self.progress, self.plan)
-        self.stopping = Stopping(host, self.progress, self.saving)
+        self.stopping = Stopping(host, self.progress, self.saving, self.steering)
         self.alerts = Alerts(host)
         self.evaluations = Evaluations(host, self.progress, self.beginning, self.values, self.stopping)
         self.epochs = Epochs(host, self.progress, self.beginning, self.evaluations, self.stopping)
-        self.steps = Steps(host, self.progress, self.beginning, self.values, self.stopping)
+        self.steps = Steps(host, self.progress, self.beginning, self.values, self.stopping, self.steering)
         self.snapshots = SnapshotRequests(
             host, self.progress, self.beginning, self.saving, self.stopping, self.evaluations
         )
@@ -68,6 +70,10 @@ class TrainingLoop:
     def request_stop(self, order: StopOrder) -> None:
         """Stop at the next boundary, or after the step that the order names. May come from any thread."""
         self.stopping.request(order)
+
+    def request_steer(self, order: SteerInstruction) -> None:
+        """Change values after the step that the order names. May come from any thread."""
+        self.steering.order(order)
 
     @property
     def left_for_stop(self) -> bool:

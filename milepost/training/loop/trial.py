@@ -11,6 +11,7 @@ from milepost.training.loop.data.tracked import TrackedLoader
 from milepost.training.loop.evaluation import Evaluation
 from milepost.training.loop.said import declared
 from milepost.training.loop.saving import State
+from milepost.training.loop.steering.steerable import Steerable, Value
 from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial_info import TrialInfo
 from milepost.training.saving.keeper import COMMIT_SECONDS
@@ -82,6 +83,33 @@ class Trial(TrialInfo):
             level: `info`, `warning` or `error`.
         """
         self._loop.alerts.alert(title, text, level, self.position.step)
+
+    def steerable(
+        self,
+        name: str,
+        value: Value,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        choices: Collection[str] | None = None,
+    ) -> Steerable[Value]:
+        """Declare a value that people may change while training runs, and get it: read `.value` in every step.
+
+        It is changed between two steps, on all ranks between the same two, and each change is a fact of the trial. An
+        attempt that goes on from an earlier step changes it after the same steps again. Declare it before the first step;
+        every rank must.
+
+        Args:
+            name: best that of the parameter which gives its first value.
+            value: what it is as long as nobody changes it: a float, an int, a bool or a text. It stays of that type.
+            minimum: of a number, included.
+            maximum: of a number, included.
+            choices: what a text may be.
+
+        Raises:
+            InvalidArgument: the value is out of its bounds, or a bound is none.
+        """
+        return self._loop.steering.declare(name, value, minimum, maximum, choices)
 
     # --- beginning
 

@@ -155,6 +155,7 @@ class ExternalRun:
                 "called before init_process_group: call it after, then the group has one run",
             )
             self._host.stop_by(self._refuse_to_stop)
+            self._host.steer_by(lambda order: False)
             return
         self.finished = True
         process_end.detach()

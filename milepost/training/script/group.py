@@ -21,7 +21,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, SteerInstruction
 from milepost.training.loop.stop import StopOrder
 from milepost.training.loop.values.averages import process_group
 
@@ -126,6 +126,8 @@ class GroupLink:
         self._store = store
         self.place = place
         self._prefix = f"milepost/{place.generation}"
+        # Changes of values that were told, or heard of.
+        self._steered = 0
 
     def announce(self, launch: AttemptLaunch) -> None:
         """Tell the others which run this is."""
@@ -173,13 +175,34 @@ class GroupLink:
             time.sleep(_POLL_SECONDS / 4)
         return True
 
-    def follow_stop(self, on_stop: Callable[[StopOrder], None]) -> None:
-        """Obey a stop that the recording process names, in a thread of its own."""
+    def agree_to_steer(self, order: SteerInstruction) -> bool:
+        """Have every process change values after the step of an order. Returns when all know it, or after a while.
+
+        False: it is not to be; there are processes that nothing can be told.
+        """
+        others = self.place.world_size - 1
+        if not self._wait_for("present", others):
+            return False
+        self._steered += 1
+        self._set(f"steer-{self._steered}", json_format.MessageToJson(order))
+        if not self._wait_for(f"steer-{self._steered}-known", others):
+            log.warning("some processes of this group have not heard of the change after step %d", order.step)
+        return True
+
+    def _follow_steer(self, on_steer: Callable[[SteerInstruction], None]) -> None:
+        while (text := self._get(f"steer-{self._steered + 1}")) is not None:
+            self._steered += 1
+            on_steer(json_format.Parse(text, SteerInstruction(), ignore_unknown_fields=True))
+            self._add(f"steer-{self._steered}-known", 1)
+
+    def follow(self, on_stop: Callable[[StopOrder], None], on_steer: Callable[[SteerInstruction], None]) -> None:
+        """Obey what the recording process says, in a thread of its own: changes of values, and a stop."""
         self._add("present", 1)
         ended = threading.Event()
 
         def follow() -> None:
             while (text := self._get("stop")) is None:
+                self._follow_steer(on_steer)
                 if ended.wait(_POLL_SECONDS):
                     return
             on_stop(StopOrder(int(text)))

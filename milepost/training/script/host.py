@@ -72,6 +72,7 @@ class ScriptHost(RecordingHost):
         """Record for a group of processes, and stop together with them."""
         self.rank = Rank(0, link.place.world_size, led=False)
         self.stop_by(link.agree_to_stop)
+        self.steer_by(link.agree_to_steer)
 
     def end(self, late: Late) -> None:
         """Record nothing more, because the run has ended."""

@@ -113,6 +113,8 @@ def _take_over(launch: AttemptLaunch, told: AttemptLaunch) -> None:
     launch.parameters.update({**told.parameters, **given_now})
     launch.snapshot_id, launch.snapshot_step = told.snapshot_id, told.snapshot_step
     launch.snapshot_uri, launch.manifest_sha256 = told.snapshot_uri, told.manifest_sha256
+    launch.steered.extend(told.steered)
+    launch.steers.extend(told.steers)
 
 
 def _lay_out(launch: AttemptLaunch, folder: Path, endpoints: Endpoints, begun: BeginAttemptResponse | None) -> Place:

@@ -121,7 +121,7 @@ class SilentRun:
         told = link.launch()
         if told is not None:
             self._host.belong_to(told, Rank(link.place.rank, link.place.world_size, led=False))
-            link.follow_stop(self._loop.request_stop)
+            link.follow(self._loop.request_stop, self._loop.request_steer)
 
     def rest_in_child(self) -> None:
         """Be over, in a child that was forked off."""

@@ -142,11 +142,22 @@ def read_branch(
     if secret:
         raise InvalidArgument(secret)
     branch = facts.Branch(
-        origin=_origin(view, one, record),
+        origin=_origin(view, one, record, _given_anew(patch, changes)),
         weights_only=weights_only,
         changes=[facts.FieldChange(field=c.field, before=c.before, after=c.after) for c in branched.changes],
     )
     return Branching(branch, configurations.canonical_json(resolved), resolved)
+
+
+def _given_anew(patch: dict[str, object], changes: dict[str, object]) -> frozenset[str]:
+    """Name the parameters that a branch says itself, by one of the three ways that there are."""
+    parameters, searched = changes.get("parameters"), changes.get("search")
+    space = searched.get("space") if isinstance(searched, dict) else None
+    return frozenset({*patch, *_names(parameters), *_names(space)})
+
+
+def _names(group: object) -> list[str]:
+    return [str(name) for name in group] if isinstance(group, dict) else []
 
 
 def _check_names(
@@ -195,8 +206,12 @@ def _elapsed(one: TrialView, record: trial.SnapshotRecord) -> timedelta:
     return total
 
 
-def _origin(view: RuntimeView, one: TrialView, record: trial.SnapshotRecord) -> common.SnapshotOrigin:
+def _origin(
+    view: RuntimeView, one: TrialView, record: trial.SnapshotRecord, given_anew: frozenset[str]
+) -> common.SnapshotOrigin:
+    steered = one.state.steering.in_force(record.step)
     return common.SnapshotOrigin(
+        steered={name: text for name, text in steered.items() if name not in given_anew},
         elapsed=_elapsed(one, record),
         runtime_id=view.runtime_id,
         trial=one.number,

@@ -34,7 +34,7 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
-from services.runtime.commands import branching, roll_backs
+from services.runtime.commands import branching, roll_backs, steers
 from services.runtime.commands.ownership import check_owner
 from services.runtime.commands.preflight import Preflight, declared_parameters, more_violations
 from services.runtime.commands.previews import preview
@@ -364,7 +364,7 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.ResumeTrialResponse(runtime=runtime_message(view))
 
-    # --- label, snapshot, roll back
+    # --- label, snapshot, roll back, steer
 
     async def LabelRuntime(
         self, request: api.LabelRuntimeRequest, context: grpc.aio.ServicerContext
@@ -466,6 +466,27 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         snapshot_id, step = roll_backs.answer_of(one)
         return api.RollBackTrialResponse(runtime=runtime_message(view), snapshot_id=snapshot_id, snapshot_step=step)
+
+    async def SteerTrial(
+        self, request: api.SteerTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.SteerTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+        one, actor = view.trials[number], current_caller().actor
+        async with self._charging(request.validate_only):
+            check_request_id(request.request_id)
+            command = trial.SteerTrial(steers.read_values(request), actor, _reason(request.reason), request.request_id)
+            if request.validate_only:
+                trial.decide(one.state, command)
+                return api.SteerTrialResponse(runtime=runtime_message(view))
+
+        async def act(runtime_id: str) -> int:
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, actor, runtime_id, act)
+        return api.SteerTrialResponse(
+            runtime=runtime_message(view), number=one.state.steering.number_of(request.request_id)
+        )
 
     async def DeleteRuntime(
         self, request: api.DeleteRuntimeRequest, context: grpc.aio.ServicerContext

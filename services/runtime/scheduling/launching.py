@@ -8,8 +8,8 @@ from pathlib import Path
 
 from milepost import code_archive
 from milepost.api.config.v1 import configuration_pb2 as config
-from milepost.api.training.v1.training_pb2 import AttemptLaunch
-from milepost.domain import trial
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, SteeredValue
+from milepost.domain import steering, trial
 from milepost.errors import DeadlineExceeded
 from milepost.names import AttemptKey
 from milepost.security.egress import AddressRefused
@@ -70,6 +70,11 @@ class Launches:
             snapshot_uri=active.launch.snapshot_uri,
             skip_batches=active.launch.skip_batches,
             inexact=_inexact(one),
+            steered=[
+                SteeredValue(step=change.step, name=change.name, value=change.value)
+                for change in one.state.steering.changes
+            ],
+            steers=[steering.instruction(request) for request in one.state.steering.waiting],
             manifest_sha256=snapshot.manifest_sha256 if snapshot is not None else "",
             nats_url=(on_cluster and self._around.cluster_nats_url) or self._around.nats_url,
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),

@@ -97,7 +97,10 @@ def _attempt_started(view: TrialView, fact: facts.AttemptStarted, occasion: Even
     attempt.appends = False
     if view.reached_step > fact.restored_step:
         view.redone.append(Redone(occasion.owner, fact.restored_step, view.reached_step))
-    view.markers = [m for m in view.markers if m.step <= fact.restored_step]
+    # A change of values comes again at its step.
+    view.markers = [
+        m for m in view.markers if m.step <= fact.restored_step or m.kind == api.MARKER_KIND_PARAMETERS_CHANGED
+    ]
     view.alerts = [a for a in view.alerts if a.step <= fact.restored_step]
     view.reached_step = fact.restored_step
     view.epoch, view.batch = view.snapshot_places.get(fact.restored_snapshot_id, (0, 0))
@@ -293,11 +296,48 @@ def _resume_requested(view: TrialView, fact: facts.TrialResumeRequested, occasio
 def _roll_back_requested(view: TrialView, fact: facts.TrialRollBackRequested, occasion: EventContext) -> None:
     view.end_time = view.end_received = 0
     view.parameters = bounded({**view.parameters, **dict(sorted(fact.parameters.items()))})
+    _drop_former_changes(view)
     _changed(view, fact, occasion)
 
 
 def _snapshot_requested(view: TrialView, fact: facts.TrialSnapshotRequested, occasion: EventContext) -> None:
     """What it brings about says what became of it."""
+
+
+def _parameters_changed(view: TrialView, fact: facts.ParametersChanged, occasion: EventContext) -> None:
+    _stepped(view, fact.step)
+    _drop_former_changes(view)
+    marker = Marker(
+        api.MARKER_KIND_PARAMETERS_CHANGED,
+        fact.step,
+        occasion.sequence,
+        occasion.time,
+        occasion.received,
+        fact.attempt,
+        view.epoch,
+    )
+    marker.changes = tuple((one.name, one.old, one.new) for one in fact.changes)
+    marker.actor = fact.actor
+    _mark(view, marker)
+
+
+def _drop_former_changes(view: TrialView) -> None:
+    """Leave out markers of changes that no attempt makes again."""
+    left = {(one.step, one.name) for one in view.state.steering.changes}
+    view.markers = [
+        m
+        for m in view.markers
+        if m.kind != api.MARKER_KIND_PARAMETERS_CHANGED or any((m.step, name) in left for name, _, _ in m.changes)
+    ]
+
+
+def _parameters_not_changed(view: TrialView, fact: facts.ParametersNotChanged, occasion: EventContext) -> None:
+    _stepped(view, fact.step)
+    _warn(view, Alert(facts.ALERT_KIND_UNSPECIFIED, "", fact.step, sentence(fact)))
+
+
+def _steering_said(view: TrialView, fact: Message, occasion: EventContext) -> None:
+    pass  # the decider's state has it
 
 
 def _concluded(view: TrialView, fact: Message, occasion: EventContext) -> None:
@@ -363,4 +403,8 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.EnvironmentRecorded: _environment_recorded,
     facts.TrialSnapshotRequested: _snapshot_requested,
     facts.TrialRollBackRequested: _roll_back_requested,
+    facts.SteerableDeclared: _steering_said,
+    facts.TrialSteerRequested: _steering_said,
+    facts.ParametersChanged: _parameters_changed,
+    facts.ParametersNotChanged: _parameters_not_changed,
 }

@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Marker:
-    """Something that happened at a step: an evaluation, the end of an epoch, a snapshot."""
+    """Something that happened at a step: an evaluation, the end of an epoch, a snapshot, a change of steerable values."""
 
     kind: int
     step: int
@@ -32,6 +32,9 @@ class Marker:
     epoch: int = 0
     values: dict[str, float] = field(default_factory=dict)
     snapshot_id: str = ""
+    # Of steerable values: name, old, new; and who asked for it.
+    changes: tuple[tuple[str, str, str], ...] = ()
+    actor: str = ""
 
 
 @dataclass(slots=True)

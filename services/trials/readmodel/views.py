@@ -19,7 +19,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import has_sampler
-from milepost.domain import trial
+from milepost.domain import steering, trial
 from milepost.domain.decider import Fact
 from milepost.domain.times import own_time
 from milepost.eventlog import (
@@ -383,6 +383,10 @@ CHECKPOINT_CLASSES: tuple[type, ...] = (
     trial.StopOrder,
     trial.RollBackOrder,
     trial.Abandoned,
+    steering.Steering,
+    steering.Steerable,
+    steering.Change,
+    steering.Request,
     trial.Ending,
     trial.Segment,
     trial.SnapshotRecord,

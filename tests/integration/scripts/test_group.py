@@ -32,7 +32,7 @@ group._POLL_SECONDS = 0.0005
 master = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 for _ in range(6):
     store = TCPStore("127.0.0.1", master.port, is_master=False, wait_for_workers=False)
-    group.GroupLink(store, group.Place(1, 2)).follow_stop(print)
+    group.GroupLink(store, group.Place(1, 2)).follow(print, print)
 time.sleep(0.2)
 """
 SECONDS = 100.0

@@ -27,9 +27,11 @@ from milepost.api.config.v1 import configuration_pb2 as configuration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import LogBatch, LogLine, StepBatch, Stored, StoredRange
-from milepost.api.training.v1.training_pb2 import AttemptLaunch
+from milepost.api.training.v1.training_pb2 import AttemptLaunch, SteeredValue
+from milepost.domain import steering
 from milepost.domain import trial as domain
 from milepost.domain.decider import Fact, fold
+from milepost.domain.steering import Change
 from milepost.eventlog import NewEvent, RecordedEvent, control_subject, parse_subject, trial_chain
 from milepost.eventlog.codec import decode, encode
 from milepost.eventlog.nats.connection import Connection
@@ -172,8 +174,13 @@ class TrialOnTest:
         gpus: Sequence[int] = (),
         keep_last: int = 3,
         memory_gigabytes: float | None = None,
+        changes: Sequence[Change] | None = None,
     ) -> Attempt:
-        """Launch the next attempt, from the newest snapshot if there is one."""
+        """Launch the next attempt, from the newest snapshot if there is one.
+
+        Args:
+            changes: of steerable values. None: those that attempts of this trial have made.
+        """
         state = await self.state()
         number = state.attempt + 1
         snapshot = next(iter(domain.restorable_snapshots(state)), domain.origin_record(state))
@@ -204,6 +211,11 @@ class TrialOnTest:
             launch_event_id="launch",
             origin_step=domain.origin_step(state),
             gpus=gpus,
+            steered=[
+                SteeredValue(step=change.step, name=change.name, value=change.value)
+                for change in (state.steering.changes if changes is None else changes)
+            ],
+            steers=[steering.instruction(request) for request in state.steering.waiting],
         )
         if snapshot is not None:
             launched.snapshot_id = launch.snapshot_id = snapshot.snapshot_id
@@ -235,6 +247,19 @@ class TrialOnTest:
         order = facts.TrialStopRequested(mode=mode)
         order.deadline_time.FromDatetime(deadline)
         await self.append(order)
+
+    async def steer(self, **values: Any) -> None:
+        """Ask for other values of steerables."""
+        state = await self.state()
+        (asked,) = domain.decide(state, domain.SteerTrial(values, "user:ada"))
+        await self.append(asked)
+
+    async def crash(self, attempt: Attempt) -> None:
+        """Kill an attempt with all that it started, and do what the runtime service does then."""
+        attempt.kill()
+        fenced = facts.AttemptFenced(attempt=attempt.number, reason=facts.FENCE_REASON_EXITED)
+        await self.append(fenced)
+        await self.conclude(facts.TrialStopped(attempt=attempt.number))
 
     async def conclude(self, payload: Message) -> None:
         """Do what the runtime service does when an attempt is over, and ask for a resume."""

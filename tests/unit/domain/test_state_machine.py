@@ -145,6 +145,17 @@ class RuntimeMachine(RuleBasedStateMachine):
         assert fold(runtime.evolve, runtime.initial, self.facts) == self.state
 
 
+def steerable(attempt: int) -> facts.SteerableDeclared:
+    return facts.SteerableDeclared(
+        attempt=attempt, name="lr", kind=facts.STEERABLE_KIND_INTEGER, value="1", maximum="9"
+    )
+
+
+def parameters_changed(attempt: int, step: int, number: int) -> facts.ParametersChanged:
+    changes = [facts.ParameterChange(name="lr", old="1", new=str(number))]
+    return facts.ParametersChanged(attempt=attempt, step=step, number=number, changes=changes)
+
+
 def about(attempt: int, cause: common.ExitCause) -> list[Any]:
     """Everything the service may decide about one attempt."""
     return [
@@ -177,6 +188,9 @@ def of_an_attempt(attempt: int, step: int) -> list[Message]:
         facts.AlertRaised(attempt=attempt, kind=facts.ALERT_KIND_NON_FINITE, step=step),
         facts.ParametersDeclared(attempt=attempt, parameters={"rate": str(step)}),
         facts.ClusterStateObserved(attempt=attempt),
+        steerable(attempt),
+        parameters_changed(attempt, step, step),
+        facts.ParametersNotChanged(attempt=attempt, step=step, number=step),
         facts.AttemptEnded(attempt=attempt, outcome=outcome, last_step=step),
     ]
 
@@ -202,6 +216,7 @@ ACTIONS = [
     *("crash_and_retry", "crash_and_retry", "snapshot_crash_and_retry", "snapshot_crash_and_retry"),
     *("about", "about", "about", "resume", "resume", "stop", "delete_snapshot", "other"),
     *("hold", "hold", "let_go", "retention", "retention", "pin", "pin", "unpin"),
+    *("steer", "steer", "steer_and_change", "steer_and_change", "steer_and_change"),
     *("ask_for_snapshot", "roll_back", "roll_back_and_start", "roll_back_and_start"),
 ]
 
@@ -215,6 +230,8 @@ class TrialMachine(RuleBasedStateMachine):
         self.facts: list[Fact] = []
         # Attempts that were launched and neither ended nor were fenced.
         self.unfenced: set[int] = set()
+        # Requests for other values that an attempt has answered, by number.
+        self.carried_out: list[int] = []
 
     @initialize(created=USUALLY, branches=st.booleans())
     def create(self, created: bool, branches: bool) -> None:
@@ -256,6 +273,13 @@ class TrialMachine(RuleBasedStateMachine):
                 self.decide(trial.StopTrial(mode, at(60)))
             case "ask_for_snapshot":
                 self.decide(trial.RequestSnapshot())
+            case "steer":
+                self.steer(step + pick % 3)
+            case "steer_and_change":
+                self.record(attempt, steerable(attempt))
+                self.steer(step)
+                number = self.state.steering.count
+                self.record(attempt, parameters_changed(attempt, step, number - pick % 2))
             case "roll_back":
                 known = [*(s.snapshot_id for s in self.state.snapshots), "s99a9"]
                 self.roll_back(known[pick % len(known)], step if back else 0)
@@ -310,6 +334,12 @@ class TrialMachine(RuleBasedStateMachine):
         best = trial.restorable_snapshots(self.state)
         assert best and all(s.step <= chosen.step for s in best), "it would go on from what was given up"
         assert {s.snapshot_id for s in self.state.snapshots} == set(before), "a snapshot is gone"
+
+    def steer(self, value: int) -> None:
+        count = self.state.steering.count
+        self.decide(trial.SteerTrial({"lr": value}, "user:ada", request_id=f"q{count}"))
+        asked = self.state.steering.count - count
+        assert asked == 0 or (asked == 1 and value <= 9 and self.state.steering.steerables)
 
     def launch_queued(self) -> None:
         situation = self.state.situation
@@ -380,7 +410,7 @@ class TrialMachine(RuleBasedStateMachine):
     def happened(self, decided: list[Fact]) -> None:
         for fact in decided:
             self.facts.append(fact)
-            ignored = self.state.ignored
+            ignored, waiting = self.state.ignored, self.state.steering.waiting
             self.state = trial.evolve(self.state, fact)
             if self.state.ignored > ignored:
                 continue
@@ -388,6 +418,9 @@ class TrialMachine(RuleBasedStateMachine):
                 self.unfenced.add(fact.payload.attempt)
             elif isinstance(fact.payload, facts.AttemptFenced | facts.AttemptEnded):
                 self.unfenced.discard(fact.payload.attempt)
+            elif isinstance(fact.payload, facts.ParametersChanged | facts.ParametersNotChanged):
+                assert fact.payload.number in [request.number for request in waiting], "nobody asked, or it was done"
+                self.carried_out.append(fact.payload.number)
 
     @invariant()
     def never_two_unfenced_attempts(self) -> None:
@@ -406,6 +439,16 @@ class TrialMachine(RuleBasedStateMachine):
                 next_step = segment.last_step + 1
         for snapshot in trial.restorable_snapshots(self.state):
             assert trial.owner_of(self.state.lineage, snapshot.step) == snapshot.attempt
+
+    @invariant()
+    def no_change_is_lost_or_made_twice(self) -> None:
+        steering = self.state.steering
+        waiting = [request.number for request in steering.waiting]
+        assert sorted(waiting) == waiting
+        assert {*waiting, *self.carried_out} == set(range(1, steering.count + 1))
+        assert len(waiting) + len(self.carried_out) == steering.count
+        steps = [change.step for change in steering.changes]
+        assert sorted(steps) == steps
 
     @invariant()
     def the_steps_up_to_a_snapshot_are_known_without_a_gap(self) -> None:

@@ -25,25 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"milepost/api/event/v1/common.proto\x12\x15milepost.api.event.v1\x1a\x1egoogle/protobuf/duration.proto\"r\n\x0fProcessIdentity\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x15\n\rprocess_start\x18\x04 \x01(\x03\x12\x15\n\rpid_namespace\x18\x05 \x01(\t\"j\n\rAncestorSteps\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x12\n\nfirst_step\x18\x04 \x01(\x03\x12\x11\n\tlast_step\x18\x05 \x01(\x03\"\x8c\x02\n\x0eSnapshotOrigin\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bsnapshot_id\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\x03\x12\x0b\n\x03uri\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x33\n\x05trunk\x18\n \x03(\x0b\x32$.milepost.api.event.v1.AncestorSteps\x12*\n\x07\x65lapsed\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration*\xa6\x02\n\tExitCause\x12\x1a\n\x16\x45XIT_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XIT_CAUSE_FINISHED\x10\x01\x12\x16\n\x12\x45XIT_CAUSE_STOPPED\x10\x02\x12\x18\n\x14\x45XIT_CAUSE_EXCEPTION\x10\x03\x12\x1c\n\x18\x45XIT_CAUSE_DETERMINISTIC\x10\x04\x12\x15\n\x11\x45XIT_CAUSE_SIGNAL\x10\x05\x12\x1c\n\x18\x45XIT_CAUSE_OUT_OF_MEMORY\x10\x06\x12\x13\n\x0f\x45XIT_CAUSE_LOST\x10\x07\x12\x15\n\x11\x45XIT_CAUSE_KILLED\x10\x08\x12\x1c\n\x18\x45XIT_CAUSE_LAUNCH_FAILED\x10\t\x12\x15\n\x11\x45XIT_CAUSE_FENCED\x10\n*\x83\x03\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_REASON_TRAINING_ERROR\x10\x01\x12&\n\"FAILURE_REASON_DETERMINISTIC_ERROR\x10\x02\x12\x1a\n\x16\x46\x41ILURE_REASON_CRASHED\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x04\x12\x17\n\x13\x46\x41ILURE_REASON_LOST\x10\x05\x12 \n\x1c\x46\x41ILURE_REASON_LAUNCH_FAILED\x10\x06\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x07\x12\x1f\n\x1b\x46\x41ILURE_REASON_TRIAL_FAILED\x10\x08\x12$\n FAILURE_REASON_NO_VALID_SNAPSHOT\x10\t\x12!\n\x1d\x46\x41ILURE_REASON_SAMPLER_FAILED\x10\n*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03*S\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_GRACEFUL\x10\x01\x12\x14\n\x10STOP_MODE_ABRUPT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"milepost/api/event/v1/common.proto\x12\x15milepost.api.event.v1\x1a\x1egoogle/protobuf/duration.proto\"r\n\x0fProcessIdentity\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x15\n\rprocess_start\x18\x04 \x01(\x03\x12\x15\n\rpid_namespace\x18\x05 \x01(\t\"j\n\rAncestorSteps\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x12\n\nfirst_step\x18\x04 \x01(\x03\x12\x11\n\tlast_step\x18\x05 \x01(\x03\"\x81\x03\n\x0eSnapshotOrigin\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bsnapshot_id\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\x03\x12\x0b\n\x03uri\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x33\n\x05trunk\x18\n \x03(\x0b\x32$.milepost.api.event.v1.AncestorSteps\x12*\n\x07\x65lapsed\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x43\n\x07steered\x18\x0e \x03(\x0b\x32\x32.milepost.api.event.v1.SnapshotOrigin.SteeredEntry\x1a.\n\x0cSteeredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa6\x02\n\tExitCause\x12\x1a\n\x16\x45XIT_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XIT_CAUSE_FINISHED\x10\x01\x12\x16\n\x12\x45XIT_CAUSE_STOPPED\x10\x02\x12\x18\n\x14\x45XIT_CAUSE_EXCEPTION\x10\x03\x12\x1c\n\x18\x45XIT_CAUSE_DETERMINISTIC\x10\x04\x12\x15\n\x11\x45XIT_CAUSE_SIGNAL\x10\x05\x12\x1c\n\x18\x45XIT_CAUSE_OUT_OF_MEMORY\x10\x06\x12\x13\n\x0f\x45XIT_CAUSE_LOST\x10\x07\x12\x15\n\x11\x45XIT_CAUSE_KILLED\x10\x08\x12\x1c\n\x18\x45XIT_CAUSE_LAUNCH_FAILED\x10\t\x12\x15\n\x11\x45XIT_CAUSE_FENCED\x10\n*\x83\x03\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_REASON_TRAINING_ERROR\x10\x01\x12&\n\"FAILURE_REASON_DETERMINISTIC_ERROR\x10\x02\x12\x1a\n\x16\x46\x41ILURE_REASON_CRASHED\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x04\x12\x17\n\x13\x46\x41ILURE_REASON_LOST\x10\x05\x12 \n\x1c\x46\x41ILURE_REASON_LAUNCH_FAILED\x10\x06\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x07\x12\x1f\n\x1b\x46\x41ILURE_REASON_TRIAL_FAILED\x10\x08\x12$\n FAILURE_REASON_NO_VALID_SNAPSHOT\x10\t\x12!\n\x1d\x46\x41ILURE_REASON_SAMPLER_FAILED\x10\n*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03*S\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_GRACEFUL\x10\x01\x12\x14\n\x10STOP_MODE_ABRUPT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.event.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXITCAUSE']._serialized_start=589
-  _globals['_EXITCAUSE']._serialized_end=883
-  _globals['_FAILUREREASON']._serialized_start=886
-  _globals['_FAILUREREASON']._serialized_end=1273
-  _globals['_HEALTH']._serialized_start=1275
-  _globals['_HEALTH']._serialized_end=1370
-  _globals['_STOPMODE']._serialized_start=1372
-  _globals['_STOPMODE']._serialized_end=1455
+  _globals['_SNAPSHOTORIGIN_STEEREDENTRY']._loaded_options = None
+  _globals['_SNAPSHOTORIGIN_STEEREDENTRY']._serialized_options = b'8\001'
+  _globals['_EXITCAUSE']._serialized_start=706
+  _globals['_EXITCAUSE']._serialized_end=1000
+  _globals['_FAILUREREASON']._serialized_start=1003
+  _globals['_FAILUREREASON']._serialized_end=1390
+  _globals['_HEALTH']._serialized_start=1392
+  _globals['_HEALTH']._serialized_end=1487
+  _globals['_STOPMODE']._serialized_start=1489
+  _globals['_STOPMODE']._serialized_end=1572
   _globals['_PROCESSIDENTITY']._serialized_start=93
   _globals['_PROCESSIDENTITY']._serialized_end=207
   _globals['_ANCESTORSTEPS']._serialized_start=209
   _globals['_ANCESTORSTEPS']._serialized_end=315
   _globals['_SNAPSHOTORIGIN']._serialized_start=318
-  _globals['_SNAPSHOTORIGIN']._serialized_end=586
+  _globals['_SNAPSHOTORIGIN']._serialized_end=703
+  _globals['_SNAPSHOTORIGIN_STEEREDENTRY']._serialized_start=657
+  _globals['_SNAPSHOTORIGIN_STEEREDENTRY']._serialized_end=703
 # @@protoc_insertion_point(module_scope)

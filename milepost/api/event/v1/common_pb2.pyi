@@ -109,7 +109,14 @@ class AncestorSteps(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ...) -> None: ...
 
 class SnapshotOrigin(_message.Message):
-    __slots__ = ("runtime_id", "trial", "attempt", "snapshot_id", "step", "epoch", "batch", "uri", "manifest_sha256", "trunk", "elapsed")
+    __slots__ = ("runtime_id", "trial", "attempt", "snapshot_id", "step", "epoch", "batch", "uri", "manifest_sha256", "trunk", "elapsed", "steered")
+    class SteeredEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +128,7 @@ class SnapshotOrigin(_message.Message):
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     TRUNK_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    STEERED_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     trial: int
     attempt: int
@@ -132,4 +140,5 @@ class SnapshotOrigin(_message.Message):
     manifest_sha256: str
     trunk: _containers.RepeatedCompositeFieldContainer[AncestorSteps]
     elapsed: _duration_pb2.Duration
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., trunk: _Optional[_Iterable[_Union[AncestorSteps, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    steered: _containers.ScalarMap[str, str]
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., batch: _Optional[int] = ..., uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., trunk: _Optional[_Iterable[_Union[AncestorSteps, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steered: _Optional[_Mapping[str, str]] = ...) -> None: ...

@@ -71,6 +71,14 @@ class AlertLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALERT_LEVEL_INFO: _ClassVar[AlertLevel]
     ALERT_LEVEL_WARNING: _ClassVar[AlertLevel]
     ALERT_LEVEL_ERROR: _ClassVar[AlertLevel]
+
+class SteerableKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STEERABLE_KIND_UNSPECIFIED: _ClassVar[SteerableKind]
+    STEERABLE_KIND_FLOAT: _ClassVar[SteerableKind]
+    STEERABLE_KIND_INTEGER: _ClassVar[SteerableKind]
+    STEERABLE_KIND_BOOLEAN: _ClassVar[SteerableKind]
+    STEERABLE_KIND_TEXT: _ClassVar[SteerableKind]
 LAUNCH_REASON_UNSPECIFIED: LaunchReason
 LAUNCH_REASON_FIRST: LaunchReason
 LAUNCH_REASON_RESUME: LaunchReason
@@ -110,9 +118,14 @@ ALERT_LEVEL_UNSPECIFIED: AlertLevel
 ALERT_LEVEL_INFO: AlertLevel
 ALERT_LEVEL_WARNING: AlertLevel
 ALERT_LEVEL_ERROR: AlertLevel
+STEERABLE_KIND_UNSPECIFIED: SteerableKind
+STEERABLE_KIND_FLOAT: SteerableKind
+STEERABLE_KIND_INTEGER: SteerableKind
+STEERABLE_KIND_BOOLEAN: SteerableKind
+STEERABLE_KIND_TEXT: SteerableKind
 
 class TrialEvent(_message.Message):
-    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned")
+    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned", "steerable_declared", "trial_steer_requested", "parameters_changed", "parameters_not_changed")
     TRIAL_CREATED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_LAUNCHED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +160,10 @@ class TrialEvent(_message.Message):
     SNAPSHOT_LET_GO_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_PINNED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_UNPINNED_FIELD_NUMBER: _ClassVar[int]
+    STEERABLE_DECLARED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_STEER_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_NOT_CHANGED_FIELD_NUMBER: _ClassVar[int]
     trial_created: TrialCreated
     attempt_launched: AttemptLaunched
     attempt_fenced: AttemptFenced
@@ -181,7 +198,11 @@ class TrialEvent(_message.Message):
     snapshot_let_go: SnapshotLetGo
     snapshot_pinned: SnapshotPinned
     snapshot_unpinned: SnapshotUnpinned
-    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ...) -> None: ...
+    steerable_declared: SteerableDeclared
+    trial_steer_requested: TrialSteerRequested
+    parameters_changed: ParametersChanged
+    parameters_not_changed: ParametersNotChanged
+    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
     __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin")
@@ -748,3 +769,78 @@ class GitState(_message.Message):
     left_out_untracked_count: int
     unknown_changes: bool
     def __init__(self, commit: _Optional[str] = ..., branch: _Optional[str] = ..., remote: _Optional[str] = ..., dirty: bool = ..., diff: _Optional[str] = ..., diff_byte_count: _Optional[int] = ..., untracked: _Optional[_Iterable[str]] = ..., left_out_untracked_count: _Optional[int] = ..., unknown_changes: bool = ...) -> None: ...
+
+class SteerableDeclared(_message.Message):
+    __slots__ = ("attempt", "name", "kind", "value", "minimum", "maximum", "choices")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    name: str
+    kind: SteerableKind
+    value: str
+    minimum: str
+    maximum: str
+    choices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, attempt: _Optional[int] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[SteerableKind, str]] = ..., value: _Optional[str] = ..., minimum: _Optional[str] = ..., maximum: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TrialSteerRequested(_message.Message):
+    __slots__ = ("number", "parameters", "actor", "reason", "request_id")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    parameters: _containers.ScalarMap[str, str]
+    actor: str
+    reason: str
+    request_id: str
+    def __init__(self, number: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ParameterChange(_message.Message):
+    __slots__ = ("name", "old", "new")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OLD_FIELD_NUMBER: _ClassVar[int]
+    NEW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    old: str
+    new: str
+    def __init__(self, name: _Optional[str] = ..., old: _Optional[str] = ..., new: _Optional[str] = ...) -> None: ...
+
+class ParametersChanged(_message.Message):
+    __slots__ = ("attempt", "step", "changes", "number", "actor")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    step: int
+    changes: _containers.RepeatedCompositeFieldContainer[ParameterChange]
+    number: int
+    actor: str
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[ParameterChange, _Mapping]]] = ..., number: _Optional[int] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class ParametersNotChanged(_message.Message):
+    __slots__ = ("attempt", "step", "number", "detail")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    step: int
+    number: int
+    detail: str
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., number: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...

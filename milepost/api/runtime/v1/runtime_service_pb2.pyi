@@ -801,3 +801,25 @@ class RollBackTrialResponse(_message.Message):
     snapshot_id: str
     snapshot_step: int
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ...) -> None: ...
+
+class SteerTrialRequest(_message.Message):
+    __slots__ = ("name", "parameters_text", "reason", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_TEXT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    parameters_text: str
+    reason: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., parameters_text: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class SteerTrialResponse(_message.Message):
+    __slots__ = ("runtime", "number")
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    number: int
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ..., number: _Optional[int] = ...) -> None: ...

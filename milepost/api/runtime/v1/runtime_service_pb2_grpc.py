@@ -144,6 +144,11 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.FromString,
                 _registered_method=True)
+        self.SteerTrial = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/SteerTrial',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialResponse.FromString,
+                _registered_method=True)
 
 
 class RuntimeServiceServicer(object):
@@ -313,6 +318,16 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SteerTrial(self, request, context):
+        """Changes values that the code of a trial has declared steerable, at a step boundary that all ranks agree on. Returns once
+        that is asked for in the log; `ParametersChanged` follows. A trial that waits changes them as soon as it goes on.
+        INVALID_ARGUMENT: a value is not steerable, out of its bounds, or of another type. FAILED_PRECONDITION: the code has
+        declared nothing steerable, or the trial has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -420,6 +435,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.RollBackTrial,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.SerializeToString,
+            ),
+            'SteerTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerTrial,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -994,6 +1014,33 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/RollBackTrial',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/SteerTrial',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.SteerTrialResponse.FromString,
             options,
             channel_credentials,
             insecure,

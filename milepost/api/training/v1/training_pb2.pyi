@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttemptLaunch(_message.Message):
-    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step", "skip_batches", "inexact")
+    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step", "skip_batches", "inexact", "steered", "steers")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class AttemptLaunch(_message.Message):
     ORIGIN_STEP_FIELD_NUMBER: _ClassVar[int]
     SKIP_BATCHES_FIELD_NUMBER: _ClassVar[int]
     INEXACT_FIELD_NUMBER: _ClassVar[int]
+    STEERED_FIELD_NUMBER: _ClassVar[int]
+    STEERS_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     trial: int
     attempt: int
@@ -64,7 +66,19 @@ class AttemptLaunch(_message.Message):
     origin_step: int
     skip_batches: int
     inexact: str
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ..., skip_batches: _Optional[int] = ..., inexact: _Optional[str] = ...) -> None: ...
+    steered: _containers.RepeatedCompositeFieldContainer[SteeredValue]
+    steers: _containers.RepeatedCompositeFieldContainer[SteerInstruction]
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ..., skip_batches: _Optional[int] = ..., inexact: _Optional[str] = ..., steered: _Optional[_Iterable[_Union[SteeredValue, _Mapping]]] = ..., steers: _Optional[_Iterable[_Union[SteerInstruction, _Mapping]]] = ...) -> None: ...
+
+class SteeredValue(_message.Message):
+    __slots__ = ("step", "name", "value")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    name: str
+    value: str
+    def __init__(self, step: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class InstanceReport(_message.Message):
     __slots__ = ("rank", "number", "time_ms", "event", "hello", "stop_proposal", "finished", "snapshot_wanted", "snapshot_part", "values", "group_ended")
@@ -171,7 +185,7 @@ class Finished(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ...) -> None: ...
 
 class InstanceInstruction(_message.Message):
-    __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values")
+    __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values", "steer")
     APPENDED_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +193,7 @@ class InstanceInstruction(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_PART_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    STEER_FIELD_NUMBER: _ClassVar[int]
     appended_number: int
     stop: StopInstruction
     fenced: bool
@@ -186,7 +201,27 @@ class InstanceInstruction(_message.Message):
     snapshot: SnapshotInstruction
     snapshot_part: SnapshotPart
     values: RankValues
-    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ..., hold: _Optional[_Union[HoldInstruction, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotInstruction, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ...) -> None: ...
+    steer: SteerInstruction
+    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ..., hold: _Optional[_Union[HoldInstruction, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotInstruction, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ..., steer: _Optional[_Union[SteerInstruction, _Mapping]] = ...) -> None: ...
+
+class SteerInstruction(_message.Message):
+    __slots__ = ("number", "step", "parameters", "actor")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    step: int
+    parameters: _containers.ScalarMap[str, str]
+    actor: str
+    def __init__(self, number: _Optional[int] = ..., step: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., actor: _Optional[str] = ...) -> None: ...
 
 class HoldInstruction(_message.Message):
     __slots__ = ("number",)

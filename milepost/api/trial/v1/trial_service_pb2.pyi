@@ -5,6 +5,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from milepost.api.event.v1 import common_pb2 as _common_pb2
 from milepost.api.event.v1 import recorded_event_pb2 as _recorded_event_pb2
 from milepost.api.event.v1 import runtime_events_pb2 as _runtime_events_pb2
+from milepost.api.event.v1 import trial_events_pb2 as _trial_events_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -45,6 +46,7 @@ class MarkerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MARKER_KIND_EVALUATION: _ClassVar[MarkerKind]
     MARKER_KIND_EPOCH_END: _ClassVar[MarkerKind]
     MARKER_KIND_SNAPSHOT: _ClassVar[MarkerKind]
+    MARKER_KIND_PARAMETERS_CHANGED: _ClassVar[MarkerKind]
 TRIAL_STATUS_UNSPECIFIED: TrialStatus
 TRIAL_STATUS_RUNNING: TrialStatus
 TRIAL_STATUS_COMPLETED: TrialStatus
@@ -65,9 +67,10 @@ MARKER_KIND_UNSPECIFIED: MarkerKind
 MARKER_KIND_EVALUATION: MarkerKind
 MARKER_KIND_EPOCH_END: MarkerKind
 MARKER_KIND_SNAPSHOT: MarkerKind
+MARKER_KIND_PARAMETERS_CHANGED: MarkerKind
 
 class Marker(_message.Message):
-    __slots__ = ("kind", "step", "planned", "sequence", "time", "values", "epoch", "snapshot_id", "receive_time")
+    __slots__ = ("kind", "step", "planned", "sequence", "time", "values", "epoch", "snapshot_id", "receive_time", "changes", "actor")
     class ValuesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +87,8 @@ class Marker(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     kind: MarkerKind
     step: int
     planned: bool
@@ -93,7 +98,29 @@ class Marker(_message.Message):
     epoch: int
     snapshot_id: str
     receive_time: _timestamp_pb2.Timestamp
-    def __init__(self, kind: _Optional[_Union[MarkerKind, str]] = ..., step: _Optional[int] = ..., planned: bool = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., values: _Optional[_Mapping[str, float]] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    changes: _containers.RepeatedCompositeFieldContainer[_trial_events_pb2.ParameterChange]
+    actor: str
+    def __init__(self, kind: _Optional[_Union[MarkerKind, str]] = ..., step: _Optional[int] = ..., planned: bool = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., values: _Optional[_Mapping[str, float]] = ..., epoch: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., changes: _Optional[_Iterable[_Union[_trial_events_pb2.ParameterChange, _Mapping]]] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class Steerable(_message.Message):
+    __slots__ = ("name", "kind", "declared_value", "steered_value", "requested_value", "minimum", "maximum", "choices")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    STEERED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: _trial_events_pb2.SteerableKind
+    declared_value: str
+    steered_value: str
+    requested_value: str
+    minimum: str
+    maximum: str
+    choices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[_trial_events_pb2.SteerableKind, str]] = ..., declared_value: _Optional[str] = ..., steered_value: _Optional[str] = ..., requested_value: _Optional[str] = ..., minimum: _Optional[str] = ..., maximum: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RedoneRange(_message.Message):
     __slots__ = ("attempt", "first_step", "last_step")
@@ -216,7 +243,7 @@ class InstanceState(_message.Message):
     def __init__(self, rank: _Optional[int] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., process_id: _Optional[int] = ..., devices: _Optional[_Iterable[str]] = ..., ready: bool = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., exit_cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., software: _Optional[str] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted", "labels", "start_receive_time", "end_receive_time", "inherited_elapsed", "suggestion")
+    __slots__ = ("name", "runtime_id", "trial", "status", "waiting_reason", "reason", "failure_reason", "progress", "elapsed", "estimate", "throughput", "markers", "lineage", "redone", "attempt", "attempt_count", "parameters", "searched_parameters", "best", "last_values", "start_time", "end_time", "instances", "hints", "newest_snapshot_step", "newest_snapshot_id", "events_sequence", "telemetry_sequence", "retry_time", "change_time", "runtime_deleted", "labels", "start_receive_time", "end_receive_time", "inherited_elapsed", "suggestion", "steerables")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -281,6 +308,7 @@ class Trial(_message.Message):
     END_RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     INHERITED_ELAPSED_FIELD_NUMBER: _ClassVar[int]
     SUGGESTION_FIELD_NUMBER: _ClassVar[int]
+    STEERABLES_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     trial: int
@@ -317,7 +345,8 @@ class Trial(_message.Message):
     end_receive_time: _timestamp_pb2.Timestamp
     inherited_elapsed: _duration_pb2.Duration
     suggestion: Suggestion
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inherited_elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., suggestion: _Optional[_Union[Suggestion, _Mapping]] = ...) -> None: ...
+    steerables: _containers.RepeatedCompositeFieldContainer[Steerable]
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inherited_elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., suggestion: _Optional[_Union[Suggestion, _Mapping]] = ..., steerables: _Optional[_Iterable[_Union[Steerable, _Mapping]]] = ...) -> None: ...
 
 class Suggestion(_message.Message):
     __slots__ = ("sampler", "because", "outcome", "value", "metric", "detail", "best")

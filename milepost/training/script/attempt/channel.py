@@ -16,6 +16,7 @@ from milepost.api.training.v1.training_pb2 import (
     SnapshotInstruction,
     StopInstruction,
 )
+from milepost.domain import steering
 from milepost.domain import trial as domain
 from milepost.errors import MilepostError, Unavailable
 from milepost.eventlog import EventLogError, LogUnavailable, RecordedEvent, control_subject
@@ -62,6 +63,8 @@ class ExternalChannel:
         self._connection: Connection | None = None
         self._stop: domain.StopOrder | None = None
         self._snapshot_requests = 0
+        # The number of the last request for other values that was passed on, or that the attempt was launched with.
+        self._steered = max((order.number for order in launch.steers), default=0)
         # Set when it is known whether a server answers.
         self._tried = asyncio.Event()
         # Since when none does: the last try has failed, and the next one has not begun.
@@ -152,6 +155,10 @@ class ExternalChannel:
         if active.snapshot_requests > self._snapshot_requests:
             self._snapshot_requests = active.snapshot_requests
             on_instruction(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
+        for request in state.steering.waiting:
+            if request.number > self._steered:
+                self._steered = request.number
+                on_instruction(InstanceInstruction(steer=steering.instruction(request)))
         if active.stop in (None, self._stop):
             return
         self._stop = active.stop

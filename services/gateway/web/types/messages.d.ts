@@ -254,7 +254,9 @@ declare namespace Api {
       | 'milepost.trial.instance_health_changed.v1'
       | 'milepost.trial.instance_readiness_changed.v1'
       | 'milepost.trial.instance_started.v1'
+      | 'milepost.trial.parameters_changed.v1'
       | 'milepost.trial.parameters_declared.v1'
+      | 'milepost.trial.parameters_not_changed.v1'
       | 'milepost.trial.plan_declared.v1'
       | 'milepost.trial.retry_scheduled.v1'
       | 'milepost.trial.snapshot_committed.v1'
@@ -265,6 +267,7 @@ declare namespace Api {
       | 'milepost.trial.snapshot_pinned.v1'
       | 'milepost.trial.snapshot_started.v1'
       | 'milepost.trial.snapshot_unpinned.v1'
+      | 'milepost.trial.steerable_declared.v1'
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
       | 'milepost.trial.trial_created.v1'
@@ -272,6 +275,7 @@ declare namespace Api {
       | 'milepost.trial.trial_resume_requested.v1'
       | 'milepost.trial.trial_roll_back_requested.v1'
       | 'milepost.trial.trial_snapshot_requested.v1'
+      | 'milepost.trial.trial_steer_requested.v1'
       | 'milepost.trial.trial_stop_requested.v1'
       | 'milepost.trial.trial_stopped.v1'
   }
@@ -773,11 +777,32 @@ declare namespace Api {
     best: boolean
   }
 
+  interface ParameterChange {
+    name: string
+    old: string
+    new: string
+  }
+
+  interface ParametersChanged {
+    attempt: number
+    step: number
+    changes: ParameterChange[]
+    number: number
+    actor: string
+  }
+
   interface ParametersDeclared {
     attempt: number
     parameters: Record<string, string>
     labels: Record<string, string>
     removed_labels: string[]
+  }
+
+  interface ParametersNotChanged {
+    attempt: number
+    step: number
+    number: number
+    detail: string
   }
 
   interface PlanDeclared {
@@ -1083,6 +1108,7 @@ declare namespace Api {
     manifest_sha256: string
     trunk: AncestorSteps[]
     elapsed: number | null
+    steered: Record<string, string>
   }
 
   interface SnapshotPinned {
@@ -1102,6 +1128,16 @@ declare namespace Api {
     snapshot_id: string
     step: number
     reason: string
+  }
+
+  interface SteerableDeclared {
+    attempt: number
+    name: string
+    kind: null | 'FLOAT' | 'INTEGER' | 'BOOLEAN' | 'TEXT'
+    value: string
+    minimum: string
+    maximum: string
+    choices: string[]
   }
 
   interface StopRequested {
@@ -1170,6 +1206,10 @@ declare namespace Api {
     snapshot_let_go?: SnapshotLetGo
     snapshot_pinned?: SnapshotPinned
     snapshot_unpinned?: SnapshotUnpinned
+    steerable_declared?: SteerableDeclared
+    trial_steer_requested?: TrialSteerRequested
+    parameters_changed?: ParametersChanged
+    parameters_not_changed?: ParametersNotChanged
   }
 
   interface TrialFailed {
@@ -1205,6 +1245,14 @@ declare namespace Api {
 
   interface TrialSnapshotRequested {
     attempt: number
+    reason: string
+    request_id: string
+  }
+
+  interface TrialSteerRequested {
+    number: number
+    parameters: Record<string, string>
+    actor: string
     reason: string
     request_id: string
   }
@@ -1778,6 +1826,11 @@ declare namespace Api {
     sequence: number
   }
 
+  interface SteerTrialResponse {
+    runtime: Runtime | null
+    number: number
+  }
+
   interface StopLoss {
     trial: number
     current_step: number
@@ -1928,7 +1981,7 @@ declare namespace Api {
   }
 
   interface Marker {
-    kind: null | 'EVALUATION' | 'EPOCH_END' | 'SNAPSHOT'
+    kind: null | 'EVALUATION' | 'EPOCH_END' | 'SNAPSHOT' | 'PARAMETERS_CHANGED'
     step: number
     planned: boolean
     sequence: number
@@ -1937,6 +1990,8 @@ declare namespace Api {
     epoch: number
     snapshot_id: string
     receive_time: string | null
+    changes: ParameterChange[]
+    actor: string
   }
 
   interface Progress {
@@ -1969,6 +2024,17 @@ declare namespace Api {
     attempt: number
     first_step: number
     last_step: number
+  }
+
+  interface Steerable {
+    name: string
+    kind: null | 'FLOAT' | 'INTEGER' | 'BOOLEAN' | 'TEXT'
+    declared_value: string
+    steered_value: string
+    requested_value: string
+    minimum: string
+    maximum: string
+    choices: string[]
   }
 
   interface Suggestion {
@@ -2036,6 +2102,7 @@ declare namespace Api {
     end_receive_time: string | null
     inherited_elapsed: number | null
     suggestion: Suggestion | null
+    steerables: Steerable[]
   }
 
   interface WatchTrialsResponse {
