@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 EVENTS = "EVENTS"
@@ -115,6 +116,7 @@ def trial_chain(runtime_id: str, trial: int) -> str:
     return f"events.{runtime_id}.trial.{trial}.*"
 
 
+@lru_cache(maxsize=8192)
 def parse_subject(subject: str) -> Subject:
     """Take a subject apart.
 

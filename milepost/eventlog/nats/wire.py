@@ -103,16 +103,17 @@ class RobustParser(Parser):  # type: ignore[misc]
 
     async def _take_line(self) -> bool:
         """Take a line. False: it is not complete."""
-        found = _MESSAGE.match(self.buf)
-        if found is not None:
-            subject, sid, reply, size = found.groups()
-            self._awaited = (bytes(subject), int(sid), bytes(reply or b""), 0, int(size))
-            del self.buf[: found.end()]
-            return True
+        # Those with headers first: what is stored has some, and a start reads all of it.
         found = _WITH_HEADERS.match(self.buf)
         if found is not None:
             subject, sid, reply, header_size, size = found.groups()
             self._awaited = (bytes(subject), int(sid), bytes(reply or b""), int(header_size), int(size))
+            del self.buf[: found.end()]
+            return True
+        found = _MESSAGE.match(self.buf)
+        if found is not None:
+            subject, sid, reply, size = found.groups()
+            self._awaited = (bytes(subject), int(sid), bytes(reply or b""), 0, int(size))
             del self.buf[: found.end()]
             return True
         end = self.buf.find(b"\r\n")

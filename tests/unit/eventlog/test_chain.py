@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,6 +110,31 @@ def test_text_cannot_be_moved_from_one_header_to_the_next(
     other = {**headers, following: moved + headers.get(following, "")}
     same = all(one.get(n, "") == other.get(n, "") for n in HASHED_HEADERS)
     assert (chain_hash(one, body) == chain_hash(other, body)) == same
+
+
+def as_described(headers: dict[str, str], body: bytes) -> str:
+    """Hash as `chain_hash` and docs say it, piece by piece."""
+    pieces = [piece for name in HASHED_HEADERS for piece in (name, headers.get(name, ""))]
+    texts = [*(piece.encode("utf-8", "replace") for piece in pieces), body]
+    return hashlib.sha256(b"".join(len(text).to_bytes(8, "big") + text for text in texts)).hexdigest()
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(HASHED_HEADERS),
+        st.text() | st.text(st.characters(max_codepoint=127), max_size=8).map(lambda text: text * 40),
+    ),
+    st.binary(),
+)
+def test_the_hash_is_the_described_one_for_any_text(headers: dict[str, str], body: bytes) -> None:
+    assert chain_hash(headers, body) == as_described(headers, body)
+
+
+@pytest.mark.parametrize("size", [127, 128, 255, 256, 257, 2048])
+@pytest.mark.parametrize("letter", ["a", "é", "€"])
+def test_the_hash_is_the_described_one_for_any_length(size: int, letter: str) -> None:
+    headers = dict.fromkeys(HASHED_HEADERS, "value") | {"mp-actor": letter * size}
+    assert chain_hash(headers, b"body") == as_described(headers, b"body")
 
 
 def test_an_honest_history_has_no_findings() -> None:
