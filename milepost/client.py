@@ -305,6 +305,24 @@ class Client:
         )
         return self.runtimes.ResumeRuntime(request).runtime
 
+    def delete_runtime(self, name: str, *, force: bool = False, purge: bool = False) -> runtime_api.Runtime:
+        """Hide a runtime; its data is removed when the restore window is over, with `purge` at once.
+
+        Raises:
+            FailedPrecondition: it is in progress, others began at its snapshots or some are pinned, and `force` is not set.
+        """
+        return self.runtimes.DeleteRuntime(
+            runtime_api.DeleteRuntimeRequest(name=name, force=force, purge=purge)
+        ).runtime
+
+    def undelete_runtime(self, name: str, *, reason: str = "") -> runtime_api.Runtime:
+        """Take a deletion back.
+
+        Raises:
+            FailedPrecondition: its data is being removed, or is gone.
+        """
+        return self.runtimes.UndeleteRuntime(runtime_api.UndeleteRuntimeRequest(name=name, reason=reason)).runtime
+
     def pin_snapshot(
         self, name: str, *, step: int | None = None, snapshot_id: str = "", reason: str = ""
     ) -> runtime_api.Snapshot:

@@ -50,6 +50,8 @@ class Phase(Enum):
     TERMINATING = "TERMINATING"
     # Nothing of it runs. Only a resume or a delete moves it on.
     ENDED = "ENDED"
+    # Hidden, and whole. Undeleting it moves it on, or the scheduler when its restore window is over.
+    RESTORABLE = "RESTORABLE"
     # Hidden; data is being purged. Purging goes on after a crash until nothing remains.
     DELETING = "DELETING"
     DELETED = "DELETED"
@@ -114,6 +116,10 @@ class Runtime:
     # Counts resumes, so that one resume is told from the next.
     resumes: int = 0
     deleting: bool = False
+    # Until then a deletion can be taken back. None: it is not deleted, or its data is removed at once.
+    purge_time: datetime | None = None
+    # Its data is being removed, or is gone.
+    purging: bool = False
     purge_remaining: tuple[str, ...] = ()
     purged: bool = False
     # Labels that were set since, and those of the configuration that were taken away.
@@ -190,8 +196,12 @@ def _end(state: Runtime, status: Status) -> Runtime:
 def _released(state: Runtime, _: facts.ResourcesReleased) -> Runtime:
     phase = Phase.ENDED if state.status in ENDED_STATUSES else state.phase
     if state.deleting:
-        phase = Phase.DELETED if state.purged else Phase.DELETING
+        phase = Phase.DELETED if state.purged else _phase_of_deletion(state.purging)
     return replace(state, allocation=None, phase=phase)
+
+
+def _phase_of_deletion(purging: bool) -> Phase:
+    return Phase.DELETING if purging else Phase.RESTORABLE
 
 
 def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
@@ -216,12 +226,24 @@ def _resume_requested(state: Runtime, fact: facts.ResumeRequested) -> Runtime:
     )
 
 
-def _delete_requested(state: Runtime, _: facts.DeleteRequested) -> Runtime:
-    return replace(
-        state,
-        deleting=True,
-        phase=Phase.DELETING if state.allocation is None and state.status in ENDED_STATUSES else state.phase,
-    )
+def _delete_requested(state: Runtime, fact: facts.DeleteRequested) -> Runtime:
+    at_once = not fact.HasField("purge_time")
+    purge_time = None if at_once else fact.purge_time.ToDatetime(UTC)
+    return _with_deletion(replace(state, deleting=True, purge_time=purge_time), state.purging or at_once)
+
+
+def _with_deletion(state: Runtime, purging: bool) -> Runtime:
+    over = state.allocation is None and state.status in ENDED_STATUSES
+    return replace(state, purging=purging, phase=_phase_of_deletion(purging) if over else state.phase)
+
+
+def _undeleted(state: Runtime, _: facts.RuntimeUndeleted) -> Runtime:
+    phase = Phase.ENDED if state.phase is Phase.RESTORABLE else state.phase
+    return replace(state, deleting=False, purge_time=None, phase=phase)
+
+
+def _purge_started(state: Runtime, _: facts.PurgeStarted) -> Runtime:
+    return _with_deletion(state, purging=True)
 
 
 def _purged(state: Runtime, fact: facts.RuntimePurged) -> Runtime:
@@ -271,6 +293,8 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.ResourcesReleased: _released,
     facts.ResumeRequested: _resume_requested,
     facts.DeleteRequested: _delete_requested,
+    facts.RuntimeUndeleted: _undeleted,
+    facts.PurgeStarted: _purge_started,
     facts.RuntimePurged: _purged,
     facts.HealthChanged: _health_changed,
     facts.ReadinessChanged: _readiness_changed,
@@ -376,6 +400,18 @@ class DeleteRuntime:
     deadline_time: datetime
     force: bool = False
     reason: str = ""
+    # In UTC; from when its data may be removed. None: at once.
+    purge_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UndeleteRuntime:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartPurge:
+    """The restore window is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,14 +589,35 @@ def _resume(state: Runtime, command: ResumeRuntime) -> list[Message]:
 
 
 def _delete(state: Runtime, command: DeleteRuntime) -> list[Message]:
+    purge_time = to_timestamp(command.purge_time) if command.purge_time is not None else None
+    deleted = facts.DeleteRequested(reason=command.reason, purge_time=purge_time)
+    if state.deleting:
+        # It was hidden already; only that its data goes sooner is new.
+        return [deleted] if command.purge_time is None and not state.purging else []
     if not state.in_progress:
-        return [facts.DeleteRequested(reason=command.reason)]
+        return [deleted]
     if not command.force:
         raise FailedPrecondition(
             f"runtime {state.runtime_id} is Started; stop it first, or delete with force", reason="RUNTIME_IN_PROGRESS"
         )
     stop = _stop(state, StopRuntime(common.STOP_MODE_ABRUPT, command.deadline_time, "deleted"))
-    return [*stop, facts.DeleteRequested(reason=command.reason)]
+    return [*stop, deleted]
+
+
+def _undelete(state: Runtime, command: UndeleteRuntime) -> list[Message]:
+    if not state.deleting:
+        return []
+    if state.purging:
+        how = "is purged: its snapshots, metrics and logs are gone" if state.purged else "is being purged"
+        raise FailedPrecondition(
+            f"runtime {state.runtime_id} {how}; its events stay, and milepost runtime clone starts it anew",
+            reason="RUNTIME_PURGED",
+        )
+    return [facts.RuntimeUndeleted(reason=command.reason)]
+
+
+def _start_purge(state: Runtime, _: StartPurge) -> list[Message]:
+    return [facts.PurgeStarted()] if state.phase is Phase.RESTORABLE else []
 
 
 def _report_purged(state: Runtime, command: ReportPurged) -> list[Message]:
@@ -661,6 +718,8 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     ReleaseResources: _release,
     ResumeRuntime: _resume,
     DeleteRuntime: _delete,
+    UndeleteRuntime: _undelete,
+    StartPurge: _start_purge,
     ReportPurged: _report_purged,
     ReportHealth: _report_health,
     ReportReadiness: _report_readiness,
@@ -670,7 +729,10 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     EndSearch: _end_search,
 }
 
-_WHEN_DELETED: frozenset[type] = frozenset({ReportPurged, ReleaseResources, AbortRuntime, FailRuntime, CompleteRuntime})
+_WHEN_DELETED: frozenset[type] = frozenset(
+    {DeleteRuntime, UndeleteRuntime, StartPurge, ReportPurged}
+    | {ReleaseResources, AbortRuntime, FailRuntime, CompleteRuntime}
+)
 
 
 def decide(state: Runtime, command: object) -> list[Message]:
@@ -685,8 +747,6 @@ def decide(state: Runtime, command: object) -> list[Message]:
         if not state.exists:
             raise NotFound("no such runtime", reason="RUNTIME_NOT_FOUND")
         if state.deleting and type(command) not in _WHEN_DELETED:
-            if isinstance(command, DeleteRuntime):
-                return []
             raise NotFound(f"runtime {state.runtime_id} is deleted", reason="RUNTIME_DELETED")
         if state.purged and isinstance(command, ReportPurged):
             return []

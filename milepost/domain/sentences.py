@@ -319,6 +319,11 @@ def _resume_requested(fact: runtime_facts.ResumeRequested) -> str:
     return f"Resume{which} requested{source}{changes}"
 
 
+def _delete_requested(fact: runtime_facts.DeleteRequested) -> str:
+    until = f"; it can be undeleted until {_time(fact.purge_time)}" if fact.HasField("purge_time") else ""
+    return f"Delete requested{_tail(fact.reason)}{until}"
+
+
 def _runtime_purged(fact: runtime_facts.RuntimePurged) -> str:
     gone = _join(
         [
@@ -484,7 +489,9 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimeCompleted: lambda fact: f"Completed: {fact.detail or 'every trial completed'}",
     runtime_facts.ResourcesReleased: lambda fact: "Resources released: nothing of it runs any more",
     runtime_facts.ResumeRequested: _resume_requested,
-    runtime_facts.DeleteRequested: lambda fact: f"Delete requested{_tail(fact.reason)}",
+    runtime_facts.DeleteRequested: _delete_requested,
+    runtime_facts.RuntimeUndeleted: lambda fact: f"Undeleted{_tail(fact.reason)}",
+    runtime_facts.PurgeStarted: lambda fact: "Purge started: the restore window is over",
     runtime_facts.RuntimePurged: _runtime_purged,
     runtime_facts.HealthChanged: lambda fact: f"Health is {HEALTHS[fact.health]}{_tail(fact.reason)}",
     runtime_facts.ReadinessChanged: lambda fact: f"{'Ready' if fact.ready else 'Not ready'}{_tail(fact.reason)}",

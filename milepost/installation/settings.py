@@ -120,6 +120,7 @@ SETTINGS = (
     Setting("local_cpus", "", "CPUs of this host that trainers may use; empty: all"),
     Setting("local_gpus", "", "number of GPUs of this host that trainers may use; empty: all that are found"),
     Setting("local_memory_gigabytes", "", "memory of this host that trainers may use, 10^9 bytes; empty: all"),
+    Setting("restore_days", "7", "days for which a deleted run can be undeleted; then its data is removed. 0: at once"),
     Setting("replicas", "1", "replicas of the streams: 1 for one NATS server, 3 in production"),
     Setting(
         "store_megabytes",

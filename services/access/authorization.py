@@ -77,6 +77,7 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "CloneRuntime": _command(Role.OPERATOR),
     RUNTIMES + "BranchTrial": _command(Role.OPERATOR),
     RUNTIMES + "DeleteRuntime": _command(Role.ADMIN),
+    RUNTIMES + "UndeleteRuntime": _command(Role.ADMIN),
     RUNTIMES + "ListSnapshots": _read("parent"),
     RUNTIMES + "PinSnapshot": _command(Role.OPERATOR),
     RUNTIMES + "UnpinSnapshot": _command(Role.OPERATOR),

@@ -45,6 +45,7 @@ RUNTIME_LINKS = (
     "CloneRuntime",
     "ListLineage",
     "DeleteRuntime",
+    "UndeleteRuntime",
 )
 # What messages are sent as well as answered, and have bounds where they are sent.
 RULE_FILE = "milepost/api/config/v1/rule.proto"

@@ -112,6 +112,9 @@ ROUTES: tuple[Route, ...] = (
     _read("/runtimes", "RuntimeService.ListRuntimes", "List runtimes"),
     _read("/runtimes/{runtime}", "RuntimeService.GetRuntime", "Get a runtime", {"name": RUNTIME}),
     Route("DELETE", API + "/runtimes/{runtime}", "RuntimeService.DeleteRuntime", "Delete a runtime", {"name": RUNTIME}),
+    _command(
+        "/runtimes/{runtime}:undelete", "RuntimeService.UndeleteRuntime", "Take a deletion back", {"name": RUNTIME}
+    ),
     _command("/runtimes/{runtime}:stop", "RuntimeService.StopRuntime", "Stop a runtime", {"name": RUNTIME}),
     _command("/runtimes/{runtime}:resume", "RuntimeService.ResumeRuntime", "Resume a runtime", {"name": RUNTIME}),
     _command(

@@ -55,7 +55,12 @@ _TRIAL_TYPES = frozenset(
 )
 _RUNTIME_TYPES = frozenset(
     type_of(kind())
-    for kind in (runtime_events.RuntimeRequested, runtime_events.ResumeRequested, runtime_events.DeleteRequested)
+    for kind in (
+        runtime_events.RuntimeRequested,
+        runtime_events.ResumeRequested,
+        runtime_events.DeleteRequested,
+        runtime_events.PurgeStarted,
+    )
 )
 
 
@@ -89,6 +94,7 @@ class RuntimeHistory:
     sequence: int = 0
     log_quota_bytes: int | None = None
     keep_best: KeepBest | None = None
+    # Its data is being removed. One that is only hidden, and can be undeleted, keeps what comes.
     deleted: bool = False
     trials: dict[int, TrialHistory] = field(default_factory=dict)
 
@@ -263,8 +269,11 @@ class Lineages:
 
 
 def _apply_to_runtime(runtime: RuntimeHistory, payload: object) -> None:
-    if isinstance(payload, runtime_events.DeleteRequested):
+    if isinstance(payload, runtime_events.PurgeStarted):
         runtime.deleted = True
+        return
+    if isinstance(payload, runtime_events.DeleteRequested):
+        runtime.deleted |= not payload.HasField("purge_time")
         return
     if isinstance(payload, runtime_events.RuntimeRequested | runtime_events.ResumeRequested) and payload.HasField(
         "configuration"

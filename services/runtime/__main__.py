@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 from functools import partial
 
 from milepost.eventlog.nats.streams import StreamSettings
@@ -21,6 +22,8 @@ from services.runtime.launchers.cluster import ray_options
 from services.runtime.launchers.local_runs import local_policy
 from services.server import run
 from services.settings import Settings
+
+MAX_RESTORE_DAYS = 3_650
 
 
 def options(settings: Settings) -> Options:
@@ -43,7 +46,18 @@ def options(settings: Settings) -> Options:
         witnesses=_witnesses(settings, egress),
         egress=egress,
         local=local_policy(settings),
+        restore_window=_restore_window(settings["restore_days"]),
     )
+
+
+def _restore_window(text: str) -> timedelta:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= MAX_RESTORE_DAYS:
+        raise SystemExit(f"restore_days: must be a number from 0 to {MAX_RESTORE_DAYS:,}, not {text!r}")
+    return timedelta(days=days)
 
 
 def _witnesses(settings: Settings, egress: Egress) -> tuple[AnchorSink, ...]:

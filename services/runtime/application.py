@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -112,6 +113,8 @@ class Options:
     local: LocalPolicy = field(default_factory=LocalPolicy)
     # What it runs; empty: the trainer of this installation.
     trainer_command: tuple[str, ...] = ()
+    # For how long a deleted runtime can be undeleted. None at all: its data is removed at once.
+    restore_window: timedelta = timedelta()
 
 
 class Application:
@@ -201,6 +204,7 @@ class Application:
             storage,
             events,
             steps,
+            options.restore_window,
         )
         self._build_audit(events, clients)
         self._access_log = AccessLog(self._log, "/services/runtime")

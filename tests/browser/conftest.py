@@ -11,7 +11,6 @@ from playwright.sync_api import Browser
 
 from milepost.api.config.v1 import rule_pb2 as config
 from milepost.api.rule.v1 import rule_service_pb2 as rule_api
-from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.browser.pages import AXE, CHROMIUM, Visit, chromium, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -128,4 +127,4 @@ def start(stack: StackProcess, name: str, **parameters: object) -> str:
 
 def remove(stack: StackProcess, name: str) -> None:
     """Delete a run that one test alone looks at: the lists of others begin with the newest."""
-    stack.client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=name))
+    stack.client.delete_runtime(name, purge=True)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
 from services.mlflow.names import run_id_of
-from tests.browser.conftest import FIXED, FOLDER, STEPS, configuration, start
+from tests.browser.conftest import FIXED, FOLDER, STEPS, configuration, remove, start
 from tests.browser.imagined import served
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
@@ -125,12 +125,37 @@ def test_a_clone_starts_anew_and_a_delete_wants_the_name_typed(visit: Visit, sta
     assert stack.trial(clone).progress.step == 40
     page.get_by_role("button", name="Delete").click()
     dialog = page.locator("dialog")
-    expect(dialog.get_by_role("button", name="Delete for good")).to_be_disabled()
-    dialog.locator("input").fill("to be cloned (copy)")
-    dialog.get_by_role("button", name="Delete for good").click()
-    page.wait_for_url("**/")
+    expect(dialog.get_by_role("button", name="Delete", exact=True)).to_be_disabled()
+    dialog.locator("input[type=text]").fill("to be cloned (copy)")
+    dialog.get_by_role("button", name="Delete", exact=True).click()
+    page.wait_for_url("**/?deleted=*")
     expect(row_of(page, name)).to_be_visible(timeout=PATIENCE)
     expect(row_of(page, clone)).to_have_count(0, timeout=PATIENCE)
+    page.get_by_test_id("undo").get_by_role("button", name="Undo").click()
+    expect(page.locator("h1")).to_have_text("to be cloned (copy)", timeout=PATIENCE)
+    remove(stack, name)
+    remove(stack, clone)
+
+
+def test_deleted_runs_are_listed_with_the_time_they_have_left_and_restored(visit: Visit, stack: StackProcess) -> None:
+    name = start(stack, "deleted by mistake", steps=20, steps_per_epoch=20, step_seconds=0.001)
+    stack.wait_for_end(name)
+    stack.client.delete_runtime(name)
+    page = visit.open(f"/{name}")
+    expect(page.get_by_role("main")).to_contain_text("deleted by mistake is deleted", timeout=PATIENCE)
+    expect(page.get_by_role("main")).to_contain_text("6 d 23 h left")
+    # The browser says that the first answer was "not found", as it is to everybody who does not ask for deleted ones.
+    assert [text for text in visit.complaints if "404" not in text] == []
+    visit.complaints.clear()
+    visit.open("/")
+    page.get_by_role("button", name="Deleted runtimes").click()
+    row = page.locator("dialog tr", has_text="deleted by mistake")
+    expect(row).to_contain_text("6 d 23 h left", timeout=PATIENCE)
+    assert visit.serious_findings("dialog") == []
+    row.get_by_role("button", name="Restore").click()
+    expect(row).to_have_count(0, timeout=PATIENCE)
+    assert not stack.client.get_runtime(name).deleted
+    remove(stack, name)
 
 
 def test_at_most_ten_trials_are_compared(browser: Browser) -> None:

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi import converter
 THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).read_text())
 ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
-COMMANDS = (":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":rollBack")
+COMMANDS = (":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":rollBack", ":undelete")
 STARTING = ("/runtimes", ":clone", ":branch")
 # They change what others look at, but nothing of what those see.
 PINS = (":pinSnapshot", ":unpinSnapshot")
@@ -118,6 +118,9 @@ def _fill_in(case: Any) -> None:
     if path.endswith("/runtimes") and case.meta.phase.name.value != "coverage" and body.get("configuration_text"):
         body.pop("configuration_text")
         body["configuration"] = {"entrypoint": THINGS["entrypoint"], "working_directory": THINGS["folder"]}
+    if path.endswith("{runtime}:stop"):
+        # A script is never stopped otherwise.
+        body["mode"] = "GRACEFUL"
     if path.endswith(PINS):
         body.pop("snapshot_id", None)
         body["step"] = THINGS["snapshot_step"]

@@ -19,7 +19,12 @@ from milepost.cli import output
 from milepost.cli.runs import monitor
 from milepost.client import Client, resume_stream
 
-ENDED = (runtime_api.RUNTIME_PHASE_ENDED, runtime_api.RUNTIME_PHASE_DELETING, runtime_api.RUNTIME_PHASE_DELETED)
+ENDED = (
+    runtime_api.RUNTIME_PHASE_ENDED,
+    runtime_api.RUNTIME_PHASE_RESTORABLE,
+    runtime_api.RUNTIME_PHASE_DELETING,
+    runtime_api.RUNTIME_PHASE_DELETED,
+)
 # After the end of a runtime, how long its trials may take to show their last progress.
 SETTLE_SECONDS = 2.0
 # Between progress lines: where the output is no terminal, and where a line is renewed in place.

@@ -176,8 +176,10 @@ def list_runtimes(client: Client, terms: str, order_by: str, limit: int, deleted
 
 
 def _status_words(item: runtime_api.Runtime) -> str:
-    """Name the status, and what a run in progress does other than to train."""
+    """Name the status, and what a run in progress does other than to train, or until when a deleted one can come back."""
     words = output.enum_word(item, "status")
+    if item.HasField("purge_time"):
+        return f"{words} (deleted, until {output.moment(item.purge_time)})"
     if item.HasField("imported"):
         return f"{words} (imported)"
     trains = item.phase in (runtime_api.RUNTIME_PHASE_RUNNING, *ENDED)
@@ -399,14 +401,37 @@ def clone(client: Client, name: str, display_name: str, changes: str | None, for
 @click.option(
     "--force", is_flag=True, help="Stop it first if it is in progress, and delete it although branches began at it."
 )
+@click.option("--purge", is_flag=True, help="Remove its data at once: it cannot be undeleted then.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @connected
-def delete(client: Client, name: str, force: bool, yes: bool) -> None:
-    """Remove a runtime with its snapshots, metrics and logs. Its audit trail stays."""
+def delete(client: Client, name: str, force: bool, purge: bool, yes: bool) -> None:
+    """Hide a runtime, and remove its snapshots, metrics and logs when its restore window is over.
+
+    Its audit trail stays. One that is hidden already is removed at once with --purge.
+    """
     name = runtime_name(client, name)
     if not yes:
+        how = "for good, with its snapshots, metrics and logs" if purge else "with its snapshots, metrics and logs"
         if not sys.stdin.isatty():
-            raise click.UsageError(f"{name} would be deleted with its snapshots, metrics and logs; say so with -y")
-        click.confirm(f"Delete {name} with its snapshots, metrics and logs?", abort=True, err=True)
-    deleted = client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=name, force=force)).runtime
-    say(f"{deleted.name} is {output.enum_word(deleted, 'phase')}")
+            raise click.UsageError(f"{name} would be deleted {how}; say so with -y")
+        click.confirm(f"Delete {name} {how}?", abort=True, err=True)
+    say(_what_became_of(client.delete_runtime(name, force=force, purge=purge)))
+
+
+def _what_became_of(deleted: runtime_api.Runtime) -> str:
+    if not deleted.HasField("purge_time"):
+        return f"{deleted.name} is {output.enum_word(deleted, 'phase')}"
+    identifier = deleted.runtime_id
+    return (
+        f"{deleted.name} is deleted; until {output.moment(deleted.purge_time)}: milepost runtime undelete {identifier}"
+    )
+
+
+@runtime.command()
+@run_argument()
+@click.option("--reason", default="", help="Why; it is recorded.")
+@output_option
+@connected
+def undelete(client: Client, name: str, reason: str, form: str) -> None:
+    """Bring back a deleted runtime whose data is not removed yet. NAME is its id, or the beginning of it."""
+    print_runtime(client.undelete_runtime(runtime_name(client, name), reason=reason), form)

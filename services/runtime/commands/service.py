@@ -71,6 +71,7 @@ class RuntimeService(RuntimeQueries):
         storage: SnapshotStorage,
         events: Events,
         steps: Steps,
+        restore_window: timedelta = timedelta(),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(views, events, views.queue.position)
@@ -79,6 +80,7 @@ class RuntimeService(RuntimeQueries):
         self._preflight = preflight
         self._storage = storage
         self._steps = steps
+        self._restore_window = restore_window
         self._clock = clock
         self._checks = RateLimiter(COMMAND_RATE)
 
@@ -500,11 +502,26 @@ class RuntimeService(RuntimeQueries):
                 _check_not_pinned(view)
 
         async def act(runtime_id: str) -> int:
-            command = runtime.DeleteRuntime(self._clock(), request.force)
+            now, window = self._clock(), self._restore_window
+            purge_time = now + window if window and not request.purge else None
+            command = runtime.DeleteRuntime(now, request.force, purge_time=purge_time)
             return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
 
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.DeleteRuntimeResponse(runtime=runtime_message(view))
+
+    async def UndeleteRuntime(
+        self, request: api.UndeleteRuntimeRequest, context: grpc.aio.ServicerContext
+    ) -> api.UndeleteRuntimeResponse:
+        runtime_id = names.parse_runtime(request.name)
+        view = self._known(runtime_id, show_deleted=True)
+
+        async def act(runtime_id: str) -> int:
+            command = runtime.UndeleteRuntime(_reason(request.reason))
+            return (await self._decisions.decide(runtime_id, {None: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.UndeleteRuntimeResponse(runtime=runtime_message(view))
 
     def _check_not_needed(self, view: RuntimeView) -> None:
         """Refuse to delete what others began at."""

@@ -188,6 +188,11 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class StartPurge:
+    """Say that the restore window is over. From then on nothing brings the runtime back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Purge:
     pass
 
@@ -206,6 +211,7 @@ Step = (
     | ReportReadiness
     | EndRuntime
     | Release
+    | StartPurge
     | Purge
 )
 
@@ -254,6 +260,8 @@ def _times(picture: Picture) -> Iterator[datetime]:
         yield end
     if picture.purge_not_before is not None and state.phase is runtime.Phase.DELETING:
         yield picture.purge_not_before
+    if state.purge_time is not None and state.phase is runtime.Phase.RESTORABLE:
+        yield state.purge_time
 
 
 def _time_limit(picture: Picture) -> datetime | None:
@@ -552,6 +560,12 @@ def _release(picture: Picture, now: datetime) -> Step | None:
     return None if busy else Release()
 
 
+def _start_purge(picture: Picture, now: datetime) -> Step | None:
+    state = picture.state
+    over = state.purge_time is not None and now >= state.purge_time
+    return StartPurge() if over and state.phase is runtime.Phase.RESTORABLE else None
+
+
 def _purge(picture: Picture, now: datetime) -> Step | None:
     if picture.state.phase is not runtime.Phase.DELETING or picture.state.purged:
         return None
@@ -575,5 +589,6 @@ _RULES: tuple[Callable[[Picture, datetime], Step | None], ...] = (
     _spawn,
     _launch,
     _release,
+    _start_purge,
     _purge,
 )

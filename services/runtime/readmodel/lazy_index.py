@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from services.runtime.readmodel.views import RuntimeView
 
-AT_REST = ("", "ENDED", "DELETED")
+AT_REST = ("", "ENDED", "RESTORABLE", "DELETED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Summary:
         created_sequence: of its request. 0: there was none.
         create_time: as RFC 3339 text in UTC with microseconds, which sorts as the times do. Empty: there was none.
         created_by: who requested it.
+        purge_time: of one that can be undeleted, when its data goes; as `create_time`. Empty: it is none.
         status, phase: their words. Empty: none.
     """
 
@@ -38,6 +39,7 @@ class Summary:
     created_sequence: int
     create_time: str
     created_by: str
+    purge_time: str
 
     @property
     def exists(self) -> bool:
@@ -45,7 +47,7 @@ class Summary:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing can follow for this runtime without a command."""
+        """Nothing can follow for this runtime without a command, or before its purge time."""
         return self.phase in AT_REST
 
 

@@ -99,8 +99,10 @@ def _set_times(message: api.Runtime, view: RuntimeView) -> None:
         message.change_event_id = view.changed.event_id
         message.change_sequence = view.changed.sequence
     deleted = view.last.get("DeleteRequested")
-    if deleted is not None:
+    if deleted is not None and view.state.deleting:
         message.delete_time.FromDatetime(deleted.time)
+        if view.state.purge_time is not None and not view.state.purging:
+            message.purge_time.FromDatetime(view.state.purge_time)
 
 
 def _who_changed(view: RuntimeView, changed: Reference) -> str:

@@ -109,13 +109,20 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         if view is None or not view.state.exists:
             raise NotFound(f"there is no runtime {runtime_id}", reason="RUNTIME_NOT_FOUND")
         if view.state.deleting and not show_deleted:
-            raise NotFound(f"runtime {runtime_id} is deleted", reason="RUNTIME_DELETED")
+            raise NotFound(f"runtime {runtime_id} is deleted{_what_is_left(view)}", reason="RUNTIME_DELETED")
         return view
 
     def _known_trial(self, runtime_id: str, number: int) -> RuntimeView:
         view = self._known(runtime_id)
         _check_trial(view, number)
         return view
+
+
+def _what_is_left(view: RuntimeView) -> str:
+    """Say whether a deleted runtime can be brought back."""
+    if view.state.purging or view.state.purge_time is None:
+        return " and purged: its snapshots, metrics and logs are removed"
+    return f"; it can be undeleted until {view.state.purge_time:%Y-%m-%d %H:%M} UTC"
 
 
 def _age(snapshot: api.Snapshot) -> tuple[int, int, str]:

@@ -52,6 +52,7 @@ WAIT_SECONDS = 10.0
 START_SECONDS = 600.0
 # Events without effect that are marked as such, in one chain. Of more there is only the number.
 MAX_IGNORED = 10_000
+_DELETION = (runtime_facts.DeleteRequested, runtime_facts.PurgeStarted, runtime_facts.RuntimePurged)
 # Changes of lists that are remembered; who comes later sorts anew.
 REMEMBERED_CHANGES = 4_096
 
@@ -116,6 +117,9 @@ class RuntimeView:
     # The last change of status or phase, and why, in one sentence.
     changed: Reference | None = None
     reason: str = ""
+    # The same without what became of a deletion: it holds again when that is taken back.
+    lived: Reference | None = None
+    lived_reason: str = ""
     # Of a script: when it began, ran and ended by its own clock. None: it has not said so.
     own_create_time: datetime | None = None
     own_start_time: datetime | None = None
@@ -189,7 +193,12 @@ def summarize(entry: RuntimeView | Written) -> Summary:
         created_sequence=created.sequence if created is not None else 0,
         create_time=time_text(entry.create_time) if entry.create_time is not None else "",
         created_by=created.actor if created is not None else "",
+        purge_time=time_text(state.purge_time) if _is_restorable(state) and state.purge_time is not None else "",
     )
+
+
+def _is_restorable(state: runtime.Runtime) -> bool:
+    return state.phase is runtime.Phase.RESTORABLE
 
 
 def _phase_word(entry: RuntimeView | Written) -> str:
@@ -227,6 +236,8 @@ class Views:
         # Runtimes that are not deleted, by status; and those that are not at rest.
         self.status_counts: Counter[str] = Counter()
         self._active: dict[str, RuntimeView] = {}
+        # Those that can be undeleted: when their data goes, as text that sorts as the times do.
+        self._purge_times: dict[str, str] = {}
         # How many of them each actor has, and for whom each is counted.
         self._active_of: Counter[str] = Counter()
         self._counted_for: dict[str, str] = {}
@@ -305,9 +316,13 @@ class Views:
             fold_runtime(chain, payload, reference)
         if (view.state.status, view.phase, view.state.deleting) != before:
             # What a run held is free: that is why it is at its end, not why it ended.
-            if not isinstance(payload, runtime_facts.ResourcesReleased):
+            if isinstance(payload, runtime_facts.RuntimeUndeleted):
+                view.changed, view.reason = view.lived, view.lived_reason
+            elif not isinstance(payload, runtime_facts.ResourcesReleased):
                 view.changed = reference
                 view.reason = _reason(view, chain, payload)
+                if not isinstance(payload, _DELETION):
+                    view.lived, view.lived_reason = view.changed, view.reason
             self._count_status(before[0], before[2], -1)
             self._count_status(view.state.status, view.state.deleting, 1)
             self._note(view)
@@ -333,6 +348,13 @@ class Views:
         self.list_revision += 1
         self._list_changes.append(view.runtime_id)
         self._keep_active(view, _phase_word(view) not in AT_REST)
+        self._keep_purge_time(view.runtime_id, summarize(view).purge_time)
+
+    def _keep_purge_time(self, runtime_id: str, purge_time: str) -> None:
+        if purge_time:
+            self._purge_times[runtime_id] = purge_time
+        else:
+            self._purge_times.pop(runtime_id, None)
 
     def _keep_active(self, view: RuntimeView, active: bool) -> None:
         counted = self._counted_for.pop(view.runtime_id, None)
@@ -353,6 +375,7 @@ class Views:
         self.runtimes.lay(written, open_record)
         if summary.status and not summary.deleting:
             self.status_counts[summary.status] += 1
+        self._keep_purge_time(summary.runtime_id, summary.purge_time)
         if not summary.at_rest:
             view = self.runtimes[summary.runtime_id]
             self._keep_active(view, active=True)
@@ -363,6 +386,11 @@ class Views:
     def active(self) -> list[RuntimeView]:
         """List the runtimes that are not at rest, oldest first."""
         return sorted(self._active.values(), key=lambda view: view.created.sequence if view.created is not None else 0)
+
+    def due_purges(self, now: datetime) -> list[str]:
+        """Name the deleted runtimes whose restore window is over."""
+        text = time_text(now)
+        return [runtime_id for runtime_id, purge_time in self._purge_times.items() if purge_time <= text]
 
     def count_active(self, actor: str) -> int:
         """Count the runtimes of somebody that are not at rest."""

@@ -161,7 +161,7 @@ class Scheduler:
     def _mark(self, runtime_id: str) -> None:
         """Ask for the next step of a runtime soon."""
         view = self._views.runtimes.get(runtime_id)
-        if not self._leading or view is None or _is_at_rest(view):
+        if not self._leading or view is None or _is_at_rest(view, self._clock()):
             return
         self._due.add(runtime_id)
         if runtime_id not in self._tasks:
@@ -410,6 +410,9 @@ class Scheduler:
         await self._decide_runtime(view, runtime.ReleaseResources(), behind)
         self._placement_due.set()
 
+    async def _start_purge(self, view: RuntimeView, step: control.StartPurge) -> None:
+        await self._decide_runtime(view, runtime.StartPurge(), self._behind(view.last, "DeleteRequested"))
+
     async def _purge(self, view: RuntimeView, step: control.Purge) -> None:
         runtime_id = view.runtime_id
         report = await self._purger.purge(view)
@@ -419,7 +422,7 @@ class Scheduler:
         else:
             self._purges.pop(runtime_id, None)
             self._purge_pauses.pop(runtime_id, None)
-        behind = self._behind(view.last, "DeleteRequested")
+        behind = self._behind(view.last, "DeleteRequested", "PurgeStarted")
         branch = view.state.branch
         if report.remaining or branch is None or branch.origin.runtime_id not in self._views.runtimes:
             await self._decide_runtime(view, report, behind)
@@ -480,6 +483,8 @@ class Scheduler:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._measure()
+            for runtime_id in self._views.due_purges(self._clock()):
+                self._mark(runtime_id)
             for number, key in enumerate(self._liveness.watched()):
                 if number % JUDGED_AT_ONCE == 0:
                     # Nothing below need wait for anything: with thousands of attempts, commands would wait for all of it.
@@ -550,6 +555,7 @@ _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] =
     control.ReportReadiness: Scheduler._report_readiness,
     control.EndRuntime: Scheduler._end_runtime,
     control.Release: Scheduler._release,
+    control.StartPurge: Scheduler._start_purge,
     control.Purge: Scheduler._purge,
 }
 
@@ -612,6 +618,9 @@ def _free_gpus(view: RuntimeView) -> tuple[int, ...]:
     return tuple(free[: placement.need_of(configuration).gpus])
 
 
-def _is_at_rest(view: RuntimeView) -> bool:
+def _is_at_rest(view: RuntimeView, now: datetime) -> bool:
     """Nothing can follow for this runtime without a command."""
-    return view.state.phase in (None, runtime.Phase.ENDED, runtime.Phase.DELETED)
+    state = view.state
+    if state.phase is runtime.Phase.RESTORABLE:
+        return state.purge_time is None or now < state.purge_time
+    return state.phase in (None, runtime.Phase.ENDED, runtime.Phase.DELETED)

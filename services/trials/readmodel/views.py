@@ -204,6 +204,9 @@ class Views:
         elif isinstance(payload, runtime_facts.DeleteRequested):
             runtime.deleted = True
             self.revision += 1
+        elif isinstance(payload, runtime_facts.RuntimeUndeleted):
+            runtime.deleted = False
+            self.revision += 1
         else:
             return []
         runtime.events_sequence = event.sequence

@@ -60,7 +60,17 @@ def test_without_a_terminal_nothing_is_deleted_unless_it_was_said(stack: StackPr
     refused = stack.milepost("runtime", "delete", runs[1], input="y\n")
 
     assert refused.returncode == Exit.USAGE and "-y" in refused.stderr
+    hidden = stack.milepost("runtime", "delete", runs[1], "-y")
+    assert hidden.returncode == Exit.OK and f"milepost runtime undelete {runs[1]}" in hidden.stderr, hidden.stderr
+    gone = stack.milepost("runtime", "get", runs[1])
+    assert gone.returncode == Exit.NOT_FOUND and "it can be undeleted until" in gone.stderr
+    assert "(deleted, until " in stack.milepost("runtime", "list", "--deleted").stdout
+    assert stack.milepost("runtime", "undelete", runs[1]).returncode == Exit.OK
+    assert stack.milepost("runtime", "get", runs[1]).returncode == Exit.OK
     assert stack.milepost("runtime", "delete", runs[1], "-y").returncode == Exit.OK
+    assert stack.milepost("runtime", "delete", runs[1], "-y", "--purge").returncode == Exit.OK
+    refused = stack.milepost("runtime", "undelete", runs[1])
+    assert refused.returncode == Exit.PRECONDITION and "purged" in refused.stderr
     until(lambda: stack.client.get_runtime(f"runtimes/{runs[1]}", show_deleted=True).phase == DELETED, "it is purged")
 
 

@@ -210,6 +210,64 @@ def test_a_deleted_runtime_takes_no_command_but_another_delete() -> None:
             chain.when(command)
 
 
+WINDOW = runtime.DeleteRuntime(at(0), purge_time=at(600))
+
+
+def test_a_deletion_is_taken_back_while_its_window_lasts() -> None:
+    chain = given_runtime(*RUNNING, COMPLETED, RELEASED)
+    assert names(chain.when(WINDOW)) == ["DeleteRequested"]
+    assert (chain.state.phase, chain.state.purge_time) == (Phase.RESTORABLE, at(600))
+    assert chain.when(WINDOW) == []
+    with pytest.raises(NotFound, match="deleted"):
+        chain.when(runtime.ResumeRuntime(extends=True))
+    assert names(chain.when(runtime.UndeleteRuntime())) == ["RuntimeUndeleted"]
+    assert (chain.state.phase, chain.state.status, chain.state.purge_time) == (Phase.ENDED, Status.COMPLETED, None)
+    assert chain.when(runtime.UndeleteRuntime()) == [], "a repeat decides nothing"
+    assert chain.when(runtime.StartPurge()) == [], "the window of a deletion that was taken back ends nothing"
+
+
+def test_nothing_brings_back_what_is_being_purged() -> None:
+    chain = given_runtime(*RUNNING, COMPLETED, RELEASED)
+    chain.when(WINDOW)
+    assert names(chain.when(runtime.StartPurge())) == ["PurgeStarted"]
+    assert chain.when(runtime.StartPurge()) == []
+    assert chain.state.phase is Phase.DELETING
+    with pytest.raises(FailedPrecondition, match="is being purged") as refused:
+        chain.when(runtime.UndeleteRuntime())
+    assert refused.value.reason == "RUNTIME_PURGED"
+    chain.when(runtime.ReportPurged(1, 1, 1, 1))
+    with pytest.raises(FailedPrecondition, match="is purged: its snapshots, metrics and logs are gone"):
+        chain.when(runtime.UndeleteRuntime())
+
+
+def test_a_deletion_without_a_window_cannot_be_taken_back() -> None:
+    """So are all those that earlier versions have recorded."""
+    chain = given_runtime(*RUNNING, COMPLETED, RELEASED, facts.DeleteRequested())
+    assert chain.state.phase is Phase.DELETING
+    with pytest.raises(FailedPrecondition, match="is being purged"):
+        chain.when(runtime.UndeleteRuntime())
+
+
+def test_a_hidden_runtime_is_purged_at_once_where_that_is_asked_for() -> None:
+    chain = given_runtime(*RUNNING, COMPLETED, RELEASED)
+    chain.when(WINDOW)
+    assert names(chain.when(runtime.DeleteRuntime(at(1)))) == ["DeleteRequested"]
+    assert chain.state.phase is Phase.DELETING
+    assert chain.when(runtime.DeleteRuntime(at(1)), WINDOW) == []
+
+
+def test_a_runtime_that_is_deleted_while_it_trains_is_stopped_and_then_restorable() -> None:
+    chain = given_runtime(*RUNNING)
+    assert names(chain.when(runtime.DeleteRuntime(at(0), force=True, purge_time=at(600)))) == [
+        "StopRequested",
+        "DeleteRequested",
+    ]
+    chain.when(runtime.AbortRuntime(), runtime.ReleaseResources())
+    assert (chain.state.status, chain.state.phase) == (Status.ABORTED, Phase.RESTORABLE)
+    chain.when(runtime.UndeleteRuntime())
+    assert names(chain.when(runtime.ResumeRuntime())) == ["ResumeRequested"]
+
+
 def test_health_and_readiness_are_said_only_on_change_and_while_in_progress() -> None:
     chain = given_runtime(*RUNNING)
     assert names(chain.when(runtime.ReportHealth(common.HEALTH_HEALTHY, "")))

@@ -61,6 +61,11 @@ RUNTIME_COMMANDS: list[Any] = [
     runtime.ResumeRuntime((1,), extends=True),
     runtime.DeleteRuntime(at(0)),
     runtime.DeleteRuntime(at(0), force=True),
+    runtime.DeleteRuntime(at(0), force=True, purge_time=at(600)),
+    runtime.DeleteRuntime(at(0), purge_time=at(600)),
+    runtime.UndeleteRuntime(),
+    runtime.UndeleteRuntime(),
+    runtime.StartPurge(),
     runtime.ReportPurged(0, 0, 0, 0, ("left",)),
     runtime.ReportPurged(0, 0, 0, 0),
     runtime.ReportHealth(common.HEALTH_HEALTHY, ""),
@@ -69,7 +74,7 @@ RUNTIME_COMMANDS: list[Any] = [
     runtime.ReportReadiness(False, ""),
 ]
 # They end a runtime for good; drawn less often than the others.
-DELETES = (runtime.DeleteRuntime, runtime.ReportPurged)
+DELETES = (runtime.DeleteRuntime, runtime.StartPurge, runtime.ReportPurged)
 
 RUNTIME_FORGERIES: list[Message] = [
     runtime_facts.RuntimeCompleted(),
@@ -134,11 +139,18 @@ class RuntimeMachine(RuleBasedStateMachine):
         if state.status is Status.STARTED:
             assert state.phase in (Phase.QUEUED, Phase.ALLOCATING, Phase.RUNNING, Phase.STOPPING)
         elif state.status is not None:
-            assert state.phase in (Phase.TERMINATING, Phase.ENDED, Phase.DELETING, Phase.DELETED)
+            assert state.phase in (Phase.TERMINATING, Phase.ENDED, Phase.RESTORABLE, Phase.DELETING, Phase.DELETED)
             assert state.stop is None
         if state.phase in (Phase.ENDED, Phase.DELETED):
             assert state.allocation is None
         assert (state.failure_reason != common.FAILURE_REASON_UNSPECIFIED) == (state.status is Status.FAILED)
+
+    @invariant()
+    def what_is_purged_does_not_come_back(self) -> None:
+        state = self.state
+        assert state.deleting or not (state.purging or state.purged or state.purge_time)
+        assert state.phase is not Phase.RESTORABLE or (state.deleting and not state.purging and state.purge_time)
+        assert state.phase not in (Phase.DELETING, Phase.DELETED) or state.purging
 
     @invariant()
     def the_log_gives_the_same_state(self) -> None:

@@ -111,6 +111,17 @@ def test_quota_and_deletion_come_from_the_facts_of_the_runtime() -> None:
     assert lineages.is_deleted("rt-a")
 
 
+def test_a_run_that_can_be_undeleted_keeps_what_comes_until_its_purge() -> None:
+    subject, hidden = runtime_subject("rt-a"), runtime_events.DeleteRequested()
+    hidden.purge_time.GetCurrentTime()
+    lineages, _ = folded((subject, hidden))
+    assert not lineages.is_deleted("rt-a")
+    lineages, _ = folded((subject, hidden), (subject, runtime_events.PurgeStarted()))
+    assert lineages.is_deleted("rt-a")
+    lineages, _ = folded((subject, hidden), (subject, runtime_events.DeleteRequested()))
+    assert lineages.is_deleted("rt-a")
+
+
 async def test_lineages_from_a_checkpoint_and_the_rest_of_the_log_are_those_of_the_whole_log(tmp_path: Path) -> None:
     """A checkpoint of another stream, or of more than the log has, does not count."""
     limits = configuration.Limits(log_megabytes=5)

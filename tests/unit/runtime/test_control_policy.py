@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -279,6 +280,19 @@ def test_a_deleted_runtime_is_stopped_released_and_purged_once() -> None:
     assert world.purges == 1
 
 
+def test_a_deleted_runtime_is_purged_when_its_window_is_over_and_not_before() -> None:
+    world = training(World(configuration()))
+    world.command(runtime.DeleteRuntime(at(0), force=True, purge_time=at(600)))
+    world.turn()
+    assert (world.state.phase, world.purges) == (Phase.RESTORABLE, 0)
+    world.now = at(599)
+    world.turn()
+    assert (world.state.phase, world.purges) == (Phase.RESTORABLE, 0)
+    world.now = at(600)
+    world.turn()
+    assert (world.state.phase, world.purges) == (Phase.DELETED, 1)
+
+
 # --- anything in any order ------------------------------------------------------------------------------------------
 
 ACTIONS = [
@@ -354,8 +368,11 @@ class ControlMachine(RuleBasedStateMachine):
                     elif world.state.stop is not None:
                         return
                     world.trial_command(number, back)
-            case "delete" if seconds == 30 and number == 1:
-                world.command(runtime.DeleteRuntime(deadline, force=abrupt))
+            case "delete" if seconds == 30 and number != 2:
+                window = deadline + timedelta(seconds=40) if number == 3 else None
+                world.command(runtime.DeleteRuntime(deadline, force=abrupt, purge_time=window))
+            case "delete" if number == 2:
+                world.command(runtime.UndeleteRuntime())
             case _ if number in world.trials and world.process(number) is Process.RUNNING:
                 self.happen(action, number)
 

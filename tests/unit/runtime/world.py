@@ -192,6 +192,8 @@ class World:
             case control.Release():
                 assert not self.running(), "released while something runs"
                 self.command(runtime.ReleaseResources())
+            case control.StartPurge():
+                self.command(runtime.StartPurge())
             case control.Purge():
                 self.purges += 1
                 self.command(runtime.ReportPurged(0, 0, 0, 0))

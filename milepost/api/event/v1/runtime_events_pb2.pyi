@@ -57,7 +57,7 @@ SEARCH_END_REASON_HOURS: SearchEndReason
 SEARCH_END_REASON_SAMPLER_FAILED: SearchEndReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,8 @@ class RuntimeEvent(_message.Message):
     TRIAL_SUGGESTED_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_REPORTED_FIELD_NUMBER: _ClassVar[int]
     SEARCH_ENDED_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_UNDELETED_FIELD_NUMBER: _ClassVar[int]
+    PURGE_STARTED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
     resources_allocated: ResourcesAllocated
@@ -94,7 +96,9 @@ class RuntimeEvent(_message.Message):
     trial_suggested: TrialSuggested
     objective_reported: ObjectiveReported
     search_ended: SearchEnded
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ...) -> None: ...
+    runtime_undeleted: RuntimeUndeleted
+    purge_started: PurgeStarted
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -215,10 +219,22 @@ class ResumeRequested(_message.Message):
     def __init__(self, trials: _Optional[_Iterable[int]] = ..., snapshot_id: _Optional[str] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., changed_fields: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeleteRequested(_message.Message):
+    __slots__ = ("reason", "purge_time")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PURGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    purge_time: _timestamp_pb2.Timestamp
+    def __init__(self, reason: _Optional[str] = ..., purge_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RuntimeUndeleted(_message.Message):
     __slots__ = ("reason",)
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class PurgeStarted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class RuntimePurged(_message.Message):
     __slots__ = ("snapshot_count", "snapshot_bytes", "point_count", "log_line_count", "remaining")

@@ -37,6 +37,7 @@ class RuntimePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUNTIME_PHASE_ENDED: _ClassVar[RuntimePhase]
     RUNTIME_PHASE_DELETING: _ClassVar[RuntimePhase]
     RUNTIME_PHASE_DELETED: _ClassVar[RuntimePhase]
+    RUNTIME_PHASE_RESTORABLE: _ClassVar[RuntimePhase]
 
 class BranchKeep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -65,6 +66,7 @@ RUNTIME_PHASE_TERMINATING: RuntimePhase
 RUNTIME_PHASE_ENDED: RuntimePhase
 RUNTIME_PHASE_DELETING: RuntimePhase
 RUNTIME_PHASE_DELETED: RuntimePhase
+RUNTIME_PHASE_RESTORABLE: RuntimePhase
 BRANCH_KEEP_UNSPECIFIED: BranchKeep
 BRANCH_KEEP_ALL: BranchKeep
 BRANCH_KEEP_WEIGHTS: BranchKeep
@@ -86,7 +88,7 @@ class TrialCounts(_message.Message):
     def __init__(self, running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
 
 class Runtime(_message.Message):
-    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text", "branch")
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text", "branch", "purge_time")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +137,7 @@ class Runtime(_message.Message):
     LEFT_OUT_TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_TEXT_FIELD_NUMBER: _ClassVar[int]
     BRANCH_FIELD_NUMBER: _ClassVar[int]
+    PURGE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     display_name: str
@@ -176,7 +179,8 @@ class Runtime(_message.Message):
     left_out_trial_count: int
     resolved_text: str
     branch: _runtime_events_pb2.Branch
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ...) -> None: ...
+    purge_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., purge_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Imported(_message.Message):
     __slots__ = ("import_time", "imported_by", "export_time", "events_sequence", "sha256")
@@ -468,18 +472,36 @@ class ListLineageResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[LineageNode, _Mapping]]] = ..., truncated: bool = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class DeleteRuntimeRequest(_message.Message):
-    __slots__ = ("name", "force", "request_id", "etag")
+    __slots__ = ("name", "force", "request_id", "etag", "purge")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    PURGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     force: bool
     request_id: str
     etag: str
-    def __init__(self, name: _Optional[str] = ..., force: bool = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+    purge: bool
+    def __init__(self, name: _Optional[str] = ..., force: bool = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ..., purge: bool = ...) -> None: ...
 
 class DeleteRuntimeResponse(_message.Message):
+    __slots__ = ("runtime",)
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+
+class UndeleteRuntimeRequest(_message.Message):
+    __slots__ = ("name", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UndeleteRuntimeResponse(_message.Message):
     __slots__ = ("runtime",)
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     runtime: Runtime

@@ -94,6 +94,11 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.FromString,
                 _registered_method=True)
+        self.UndeleteRuntime = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/UndeleteRuntime',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeResponse.FromString,
+                _registered_method=True)
         self.ListSnapshots = channel.unary_unary(
                 '/milepost.api.runtime.v1.RuntimeService/ListSnapshots',
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListSnapshotsRequest.SerializeToString,
@@ -234,10 +239,19 @@ class RuntimeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRuntime(self, request, context):
-        """Stops it where necessary, hides it, and removes its snapshots, metrics and logs. The audit trail stays.
+        """Stops it where necessary and hides it at once. When the restore window of the installation is over, or at once with
+        `purge`, it removes its snapshots, metrics and logs. The audit trail stays.
         FAILED_PRECONDITION, SNAPSHOTS_NEEDED: branches began at its snapshots. With `force` it is deleted, and those snapshots
         are kept until the last of these branches is deleted. FAILED_PRECONDITION, SNAPSHOTS_PINNED: it has snapshots that are
         pinned. With `force` these go too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteRuntime(self, request, context):
+        """Takes a deletion back: the runtime is shown again, as it was. FAILED_PRECONDITION, RUNTIME_PURGED: its data is being
+        removed, or is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -385,6 +399,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.DeleteRuntime,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.SerializeToString,
+            ),
+            'UndeleteRuntime': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteRuntime,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeResponse.SerializeToString,
             ),
             'ListSnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSnapshots,
@@ -744,6 +763,33 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/DeleteRuntime',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteRuntime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/UndeleteRuntime',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.UndeleteRuntimeResponse.FromString,
             options,
             channel_credentials,
             insecure,

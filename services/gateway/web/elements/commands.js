@@ -439,11 +439,18 @@ export function BranchDialog({ runtime, trial, snapshot, step, onClose }) {
 /** @param {{ runtime: Api.Runtime, onClose: () => void }} properties */
 export function DeleteDialog({ runtime, onClose }) {
   const typed = useSignal('')
+  const purge = useSignal(false)
   /** @type {Signal<string[]>} */
   const branches = useSignal([])
+  /** @type {Signal<number[]>} */
+  const pinned = useSignal([])
   useEffect(() => {
     get(`/runtimes/${runtime.runtime_id}/snapshots`).then(
-      (answer) => (branches.value = [...new Set((answer.snapshots ?? []).flatMap((one) => one.held_by ?? []))].sort()),
+      (answer) => {
+        const snapshots = answer.snapshots ?? []
+        branches.value = [...new Set(snapshots.flatMap((one) => one.held_by ?? []))].sort()
+        pinned.value = snapshots.filter((one) => one.pin).map((one) => Number(one.step ?? 0))
+      },
       // The service refuses what it must, and names them.
       () => {},
     )
@@ -452,14 +459,15 @@ export function DeleteDialog({ runtime, onClose }) {
   const started = runtime.status === 'Started'
   const command = useCommand(() => {
     onClose()
-    navigate('/')
+    navigate(purge.peek() ? '/' : `/?deleted=${runtime.runtime_id}`)
   })
   /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault()
     command.run((id) =>
       remove(`/runtimes/${runtime.runtime_id}`, {
-        force: started || branches.value.length > 0 || undefined,
+        force: started || branches.value.length > 0 || pinned.value.length > 0 || undefined,
+        purge: purge.value || undefined,
         request_id: id,
       }),
     )
@@ -467,9 +475,17 @@ export function DeleteDialog({ runtime, onClose }) {
   return html`<${Dialog} title=${`Delete ${wanted}`} onClose=${onClose}>
     <form onSubmit=${submit} class="dialog-form">
       <p>
-        ${started ? html`<strong>It is running: it is stopped abruptly first. </strong>` : ''}Its snapshots, metrics and
-        logs are removed for good. The events stay, so that what happened can still be proved.
+        ${started ? html`<strong>It is running: it is stopped abruptly first. </strong>` : ''}It is hidden at once. Its
+        snapshots, metrics and logs are removed when the restore window of this installation is over; until then it can
+        be restored. The events stay, so that what happened can still be proved.
       </p>
+      ${
+        pinned.value.length > 0 &&
+        html`<p class="hint" data-testid="pinned">
+          It has ${plural(pinned.value.length, 'pinned snapshot')}, at step ${pinned.value.map(count).join(', ')}: with
+          its data they go too.
+        </p>`
+      }
       ${
         branches.value.length > 0 &&
         html`<p class="hint" data-testid="branches">
@@ -487,10 +503,14 @@ export function DeleteDialog({ runtime, onClose }) {
           onInput=${(event) => (typed.value = event.target.value)}
         />
       </label>
+      <label class="check">
+        <input type="checkbox" checked=${purge.value} onChange=${() => (purge.value = !purge.value)} /> Remove its data
+        now: it cannot be restored
+      </label>
       <${Footer}
         onClose=${onClose}
         command=${command}
-        label="Delete for good"
+        label=${purge.value ? 'Delete for good' : 'Delete'}
         working="Deleting…"
         tone="danger"
         disabled=${typed.value.trim() !== wanted}

@@ -21,6 +21,7 @@ import { TabList, TabPanel } from './tabs.js'
 
 const Commands = lazy(() => import('./commands.js').then((module) => module.Commands))
 const Failure = lazy(() => import('./failure.js').then((module) => module.Failure))
+const Unknown = lazy(() => import('./deleted.js').then((module) => module.Gone))
 const SearchAnswer = lazy(() => import('./search_answer.js').then((module) => module.SearchAnswer))
 
 /** @param {{ id: string }} properties */
@@ -88,10 +89,7 @@ export function RuntimeView({ state, open }) {
 
 /** @param {{ error: Error & { status?: number }, id: string }} properties */
 function Gone({ error, id }) {
-  if (error.status === 404)
-    return html`<${Empty} title="There is no such runtime" command="milepost runtime list">
-      <code>${id}</code> is unknown here, or was deleted. <a href="/">All runtimes</a>
-    <//>`
+  if (error.status === 404) return html`<${Unknown} id=${id} restorable=${mayChange()} />`
   return html`<${Empty} title=${error.message} command="milepost doctor">
     <button type="button" class="button" onClick=${() => window.location.reload()}>Try again</button>
   <//>`

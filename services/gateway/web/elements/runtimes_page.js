@@ -28,6 +28,8 @@ import { RuntimeStatus } from './status.js'
 /** @typedef {(kind: Kind, runtime: Api.Runtime) => void} Opener */
 
 const NewRuntime = lazy(() => import('./new_runtime.js').then((module) => module.NewRuntime))
+const Undo = lazy(() => import('./deleted.js').then((module) => module.Undo))
+const DeletedDialog = lazy(() => import('./deleted.js').then((module) => module.DeletedDialog))
 const Commands = lazy(() => import('./commands.js').then((module) => module.Commands))
 
 const statuses = ['Started', 'Completed', 'Failed', 'Aborted']
@@ -69,6 +71,16 @@ export function RuntimesPage() {
         ${chosen.value.length > 0 && html`<${CompareButton} list=${list} chosen=${chosen} />`}
         <button
           type="button"
+          class="button only-icon"
+          disabled=${!mayChange()}
+          title="Deleted runtimes"
+          aria-label="Deleted runtimes"
+          onClick=${() => setParameters({ bin: '1' }, { push: true })}
+        >
+          <${Icon} name="trash" />
+        </button>
+        <button
+          type="button"
           class="button primary"
           disabled=${!mayChange()}
           onClick=${() => setParameters({ new: '1' }, { push: true })}
@@ -76,10 +88,19 @@ export function RuntimesPage() {
           <${Icon} name="plus" /><span>New runtime</span>
         </button>
       </div>
+      ${
+        parameter('deleted') &&
+        html`<${Undo}
+          key=${parameter('deleted')}
+          id=${parameter('deleted')}
+          onClose=${() => setParameters({ deleted: '' })}
+        />`
+      }
       <${Problem} error=${list.error.value} />
       ${list.hint.value && html`<p class="filter-hint" role="status">${list.hint.value}</p>`}
       <${Rows} list=${list} open=${open} chosen=${chosen} filter=${filter} sort=${sort} />
     </div>
+    ${parameter('bin') && html`<${DeletedDialog} onClose=${() => setParameters({ bin: '' })} />`}
     ${parameter('new') && html`<${NewRuntime} onClose=${() => setParameters({ new: '' })} />`}
     ${dialog.value && html`<${Commands} ...${dialog.value} onClose=${close} />`}
   <//>`

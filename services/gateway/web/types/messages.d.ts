@@ -226,6 +226,7 @@ declare namespace Api {
       | 'milepost.runtime.health_changed.v1'
       | 'milepost.runtime.labels_changed.v1'
       | 'milepost.runtime.objective_reported.v1'
+      | 'milepost.runtime.purge_started.v1'
       | 'milepost.runtime.readiness_changed.v1'
       | 'milepost.runtime.resources_allocated.v1'
       | 'milepost.runtime.resources_pending.v1'
@@ -237,6 +238,7 @@ declare namespace Api {
       | 'milepost.runtime.runtime_purged.v1'
       | 'milepost.runtime.runtime_requested.v1'
       | 'milepost.runtime.runtime_started.v1'
+      | 'milepost.runtime.runtime_undeleted.v1'
       | 'milepost.runtime.search_ended.v1'
       | 'milepost.runtime.stop_requested.v1'
       | 'milepost.runtime.trial_suggested.v1'
@@ -438,7 +440,7 @@ declare namespace Api {
 
   interface StateEnteredSent {
     states:
-      | ('Started' | 'Aborted' | 'Failed' | 'Completed' | 'QUEUED' | 'ALLOCATING' | 'STARTING' | 'RUNNING' | 'STOPPING' | 'TERMINATING' | 'ENDED' | 'DELETING' | 'DELETED')[]
+      | ('Started' | 'Aborted' | 'Failed' | 'Completed' | 'QUEUED' | 'ALLOCATING' | 'STARTING' | 'RUNNING' | 'STOPPING' | 'TERMINATING' | 'ENDED' | 'RESTORABLE' | 'DELETING' | 'DELETED')[]
   }
 
   interface Threshold {
@@ -624,6 +626,7 @@ declare namespace Api {
 
   interface DeleteRequested {
     reason: string
+    purge_time: string | null
   }
 
   interface EnvironmentRecorded {
@@ -1008,6 +1011,8 @@ declare namespace Api {
     trial_suggested?: TrialSuggested
     objective_reported?: ObjectiveReported
     search_ended?: SearchEnded
+    runtime_undeleted?: RuntimeUndeleted
+    purge_started?: PurgeStarted
   }
 
   interface RuntimeFailed {
@@ -1044,6 +1049,10 @@ declare namespace Api {
     request_id: string
     trial_count: number
     branch: Branch | null
+  }
+
+  interface RuntimeUndeleted {
+    reason: string
   }
 
   interface SearchEnded {
@@ -1659,6 +1668,7 @@ declare namespace Api {
       | 'ENDED'
       | 'DELETING'
       | 'DELETED'
+      | 'RESTORABLE'
     deleted: boolean
     create_time: string | null
     created_by: string
@@ -1735,6 +1745,7 @@ declare namespace Api {
       | 'ENDED'
       | 'DELETING'
       | 'DELETED'
+      | 'RESTORABLE'
     reason: string
     failure_reason:
       | null
@@ -1788,6 +1799,7 @@ declare namespace Api {
     left_out_trial_count: number
     resolved_text: string
     branch: Branch | null
+    purge_time: string | null
   }
 
   interface Snapshot {
@@ -1854,6 +1866,10 @@ declare namespace Api {
     completed: number
     failed: number
     waiting: number
+  }
+
+  interface UndeleteRuntimeResponse {
+    runtime: Runtime | null
   }
 
   interface UnpinSnapshotResponse {

@@ -24,7 +24,7 @@ async def test_what_happens_while_a_worker_ends_is_worked_on_too(monkeypatch: py
     views = SimpleNamespace(runtimes={RUNTIME: object()})
     scheduler = Scheduler(views=views, launchers={}, **parts)  # type: ignore[arg-type]
     scheduler._leading = True
-    monkeypatch.setattr(module, "_is_at_rest", lambda view: False)
+    monkeypatch.setattr(module, "_is_at_rest", lambda view, now: False)
     advanced: list[int] = []
 
     async def advance(view: object) -> None:
