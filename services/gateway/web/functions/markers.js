@@ -75,7 +75,7 @@ export function layout(markers, end, width, gap = MIN_GAP) {
 export function byKind(markers) {
   /** @type {Record<MarkerKind, Api.Marker[]>} */
   const kinds = { EVALUATION: [], EPOCH_END: [], SNAPSHOT: [], FIRING: [] }
-  for (const marker of markers ?? []) if (marker.kind) kinds[marker.kind]?.push(marker)
+  for (const marker of markers ?? []) if (marker.kind) kinds[/** @type {MarkerKind} */ (marker.kind)]?.push(marker)
   return kinds
 }
 
