@@ -17,6 +17,7 @@ from milepost.api.log.v1 import log_service_pb2 as logs
 from milepost.api.metric.v1 import metric_service_pb2 as metrics
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtimes
 from tests.browser.conftest import FIXED, STEPS, start
+from tests.browser.imagined import imagine, served
 from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
 
@@ -70,6 +71,24 @@ def test_the_page_misses_nothing_and_repeats_nothing_when_the_gateway_is_killed(
         lines = stack.client.logs.QueryLogs(logs.QueryLogsRequest(parent=f"{walk}/trials/1", page_size=1)).total_size
         expect(page.locator(".log-count")).to_have_text(f"{lines:,} lines", timeout=PATIENCE_SECONDS * 1000)
         assert [text for text in visit.complaints if "Failed to load resource" not in text] == []
+
+
+def test_only_the_chosen_trial_of_a_search_comes_with_its_markers(browser: Browser) -> None:
+    """Planned markers are a hundred kilobytes for each trial: lists and the stream come without them."""
+    run = list(imagine(0, 0, 0).runs)[2]
+    with served() as base, visiting(browser, base) as visit:
+        asked: list[str] = []
+        visit.page.on("request", lambda request: asked.append(request.url))
+        with visit.page.expect_response(lambda response: response.url.endswith("/trials/1")) as whole:
+            page = visit.open(f"/runtimes/{run}")
+        visit.until("document.querySelectorAll('.marker.evaluation').length > 0", "the markers are there")
+        expect(page.locator(".badge")).to_have_attribute("data-state", "live", timeout=PATIENCE_SECONDS * 1000)
+        assert any(marker.get("planned") for marker in whole.value.json()["trial"]["markers"])
+        several = [url for url in asked if f"/{run}/trials?" in url or f"/{run}/stream?" in url]
+        assert len(several) >= 2
+        assert all("brief=true" in url for url in several)
+        page.wait_for_timeout(1_500)
+        assert page.locator(".marker.evaluation").count() > 0, "messages of the stream leave them where they are"
 
 
 def test_markers_stand_at_their_steps(visit: Visit, walked: str) -> None:

@@ -14,6 +14,7 @@ import { objective, ranked, valueOf } from '../functions/search.js'
  * @import { ReadonlySignal, Signal } from '../vendor/signals.js'
  */
 /** @typedef {{ as_of?: string }} Past */
+/** @typedef {Pick<Api.Trial, 'markers' | 'lineage' | 'redone' | 'instances'>} History */
 
 export const fixedKeys = ['train/learning_rate', 'train/grad_norm', 'train/loss']
 const eventsKept = 2000
@@ -21,6 +22,7 @@ const settledSteps = 100
 const overStatuses = ['Completed', 'Failed']
 const eventsAtFirst = 200
 const firingsPause = 500
+const historyPause = 500
 
 /**
  * Whether a trial takes no further step.
@@ -50,6 +52,9 @@ export class RuntimeState {
     this.elapsed = signal({ seconds: undefined, at: performance.now() })
     /** @type {Map<number, number>} */
     this.receivedAt = new Map()
+    // What lists of trials leave out, of those that were looked at.
+    /** @type {Map<number, History>} */
+    this.histories = new Map()
     /** @type {Signal<Api.RecordedEvent[]>} */
     this.events = signal([])
     this.eventsNext = signal('')
@@ -84,7 +89,10 @@ export class RuntimeState {
   #completenessTimer
   /** @type {Timer} */
   #firingsTimer
+  /** @type {Timer} */
+  #historyTimer
   #openedTrial = 0
+  #historySequence = 0
 
   close() {
     this.#closed = true
@@ -93,6 +101,7 @@ export class RuntimeState {
     clearTimeout(this.#seriesTimer)
     clearTimeout(this.#completenessTimer)
     clearTimeout(this.#firingsTimer)
+    clearTimeout(this.#historyTimer)
   }
 
   /** Ask for everything once, then follow. */
@@ -101,7 +110,7 @@ export class RuntimeState {
     try {
       const [{ runtime }, trials] = await Promise.all([
         get(this.#path()),
-        get(this.#path('/trials'), { page_size: 1000 }),
+        get(this.#path('/trials'), { page_size: 1000, brief: true }),
       ])
       if (this.#closed) return
       if (runtime) this.#setRuntime(runtime)
@@ -140,7 +149,7 @@ export class RuntimeState {
     const trial = this.trial.peek()
     this.#openedTrial = trial?.trial ?? 0
     if (trial) {
-      await Promise.all([this.series.setParents([trial.name]), this.loadSeriesKeys()])
+      await Promise.all([this.series.setParents([trial.name]), this.loadSeriesKeys(), this.#loadHistory()])
       this.loadCompleteness()
     }
     this.follow({ metrics: [this.series.position] })
@@ -162,7 +171,7 @@ export class RuntimeState {
       ...(trial && this.series.ready ? ['metrics'] : []),
       ...(trial && this.#logsWanted ? ['logs'] : []),
     ]
-    this.stream.subscribe(topics, { trial: trial || undefined }, positions)
+    this.stream.subscribe(topics, { trial: trial || undefined, brief: true }, positions)
   }
 
   /**
@@ -287,9 +296,27 @@ export class RuntimeState {
   /** @param {Api.Trial} trial */
   #receiveTrial(trial) {
     this.receivedAt.set(trial.trial, trial.received_at ?? performance.now())
+    this.#setTrial({ ...trial, ...this.histories.get(trial.trial) })
+  }
+
+  /** @param {Api.Trial} trial */
+  #setTrial(trial) {
     const trials = this.trials.peek()
     const at = trials.findIndex((one) => one.trial === trial.trial)
     this.trials.value = at === -1 ? [...trials, trial].sort((a, b) => a.trial - b.trial) : trials.with(at, trial)
+  }
+
+  /** Markers and instances of the chosen trial. They change with events alone, and are too much for each message. */
+  async #loadHistory() {
+    const chosen = this.trial.peek()
+    if (!chosen || this.past || this.#closed) return
+    const answer = await get(`/${chosen.name}`).catch(() => undefined)
+    if (!answer?.trial || this.#closed) return
+    const { trial, markers, lineage, redone, instances, events_sequence } = answer.trial
+    this.histories.set(trial, { markers, lineage, redone, instances })
+    this.#historySequence = events_sequence
+    const known = this.trials.peek().find((one) => one.trial === trial)
+    if (known) this.#setTrial({ ...known, ...this.histories.get(trial) })
   }
 
   #handlers() {
@@ -303,7 +330,13 @@ export class RuntimeState {
           this.elapsed.value = { seconds: message.runtime_elapsed, at: message.trial?.received_at ?? performance.now() }
         }
         const chosen = this.trial.peek()
-        if (chosen && this.#openedTrial !== chosen.trial) this.openTrial()
+        if (!chosen) return
+        if (this.#openedTrial !== chosen.trial) this.openTrial()
+        else if (message.trial?.trial === chosen.trial && message.trial.events_sequence > this.#historySequence)
+          this.#historyTimer ??= setTimeout(() => {
+            this.#historyTimer = undefined
+            this.#loadHistory()
+          }, historyPause)
       },
       events: ({ event }) => {
         if (!event) return
