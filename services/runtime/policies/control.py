@@ -21,6 +21,10 @@ from services.runtime.policies import search
 
 # Trials that one step creates; together with the runtime's own events they stay below the limit of a batch.
 CREATED_AT_ONCE = 500
+# Trials that wait and that one step stops, two events each: many, for a search has thousands of them, and each step looks
+# at all of its trials; not all at once, for other commands wait for a decision. Those that run are told one by one: they
+# write too, and one that is faster would have all of them decided again.
+STOPPED_AT_ONCE = 100
 # Time a process has to leave after its attempt has ended, before it is killed.
 LEAVING_SECONDS = 30.0
 # What one attempt may write to the log, which is kept for ever and read by every start. One of ours writes some messages
@@ -101,9 +105,9 @@ class CreateTrials:
 
 @dataclass(frozen=True, slots=True)
 class OrderStop:
-    """Tell a trial to stop."""
+    """Tell trials to stop."""
 
-    trial: int
+    trials: tuple[int, ...]
     mode: common.StopMode
     deadline_time: datetime
     reason: str
@@ -331,16 +335,17 @@ def _order_stops(picture: Picture, now: datetime) -> Step | None:
     if order is None:
         return None
     mode, deadline, reason = order
+    waiting: list[int] = []
     for number, one in picture.trials.items():
         situation = one.state.situation
         if isinstance(situation, trial.Queued | trial.Retrying):
-            return OrderStop(number, mode, deadline, reason)
+            waiting.append(number)
         if isinstance(situation, trial.Active) and situation.may_write:
             known = situation.stop
             stronger = known is not None and known.mode != common.STOP_MODE_ABRUPT and mode == common.STOP_MODE_ABRUPT
             if known is None or (stronger and state.stop is not None):
-                return OrderStop(number, mode, deadline, reason)
-    return None
+                return OrderStop((number,), mode, deadline, reason)
+    return OrderStop(tuple(waiting[:STOPPED_AT_ONCE]), mode, deadline, reason) if waiting else None
 
 
 def _order(picture: Picture, now: datetime) -> tuple[common.StopMode, datetime, str] | None:

@@ -284,7 +284,8 @@ class Scheduler:
 
     async def _order_stop(self, view: RuntimeView, step: control.OrderStop) -> None:
         command = trial.StopTrial(step.mode, step.deadline_time, step.reason)
-        await self._decide_trial(view, step.trial, [command], self._behind(view.last, "StopRequested", "RuntimeFailed"))
+        behind = self._behind(view.last, "StopRequested", "RuntimeFailed")
+        await self._decisions.decide(view.runtime_id, {number: [command] for number in step.trials}, behind)
 
     async def _order_resume(self, view: RuntimeView, step: control.OrderResume) -> None:
         command = trial.ResumeTrial(step.snapshot_id, extends=True)

@@ -158,6 +158,19 @@ def test_the_health_of_a_runtime_names_the_silence() -> None:
     assert world.state.health_reason == "every instance is healthy"
 
 
+def test_a_stop_of_a_search_stops_many_that_wait_as_one_decision_and_tells_each_that_runs() -> None:
+    """One decision for each of thousands of trials looked at all of them each time."""
+    count = 2 * control.STOPPED_AT_ONCE + 50
+    search = {"space": {"x": list(range(count))}, "max_concurrent_trials": 1, "max_trials": count}
+    world = World(configuration(search=search), trial_count=count)
+    training(world)
+    world.command(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60), "enough"))
+    world.turn()
+    told = [step.trials for step in world.carried_out if isinstance(step, control.OrderStop)]
+    assert [len(numbers) for numbers in told] == [1, control.STOPPED_AT_ONCE, control.STOPPED_AT_ONCE, 49]
+    assert sorted(number for numbers in told for number in numbers) == list(range(1, count + 1))
+
+
 def test_an_abrupt_stop_kills_at_once_and_overtakes_a_graceful_one() -> None:
     world = training(World(configuration()))
     world.command(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60)))

@@ -164,8 +164,9 @@ class World:
             case control.CreateTrials(numbers):
                 for number in numbers:
                     self.trial_command(number, trial.CreateTrial("rt-1", number, {}, {}))
-            case control.OrderStop(number, mode, deadline, reason):
-                self.trial_command(number, trial.StopTrial(mode, deadline, reason))
+            case control.OrderStop(numbers, mode, deadline, reason):
+                for number in numbers:
+                    self.trial_command(number, trial.StopTrial(mode, deadline, reason))
             case control.OrderResume(number, snapshot_id):
                 self.trial_command(number, trial.ResumeTrial(snapshot_id, extends=True))
             case control.EndAttempt(number, attempt, reason, cause, detail):
