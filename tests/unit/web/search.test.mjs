@@ -50,3 +50,27 @@ test('colours follow the searched value in its order, the same value has the sam
   assert.equal(new Set(colours.values()).size, 3)
   assert.deepEqual(searchedNames([trial(1, { a: '1', b: '1' }), trial(2, { a: '1', b: '2' })]), ['b', 'a'])
 })
+
+test('a search with a sampler is compared by its objective, and by what the sampler was told', () => {
+  const runtime = {
+    configuration: {
+      search: { objective: { metric: 'eval/accuracy', mode: 'max' } },
+      snapshots: { keep_best: { metric: 'eval/loss', mode: 'min' } },
+    },
+  }
+  assert.deepEqual(objective(runtime, []), { metric: 'eval/accuracy', mode: 'MAX' })
+  const best = { metric: 'eval/accuracy', value: 0.9 }
+  assert.equal(valueOf({ best, suggestion: { sampler: 'tpe', value: 0.8 } }), 0.8)
+  assert.equal(valueOf({ best, status: 'Running', suggestion: { sampler: 'tpe', value: null } }), 0.9)
+  assert.equal(valueOf({ best, status: 'Failed', suggestion: { sampler: 'tpe', value: null } }), undefined)
+})
+
+test('the legend of many values names the ends and the middle', () => {
+  const trials = Array.from({ length: 20 }, (_, i) => ({ name: `t${i}`, searched_parameters: { x: String(i) } }))
+  const { colours, legend } = coloursBy(trials, 'x')
+  assert.deepEqual(
+    legend.map(({ text }) => text),
+    ['0', '10', '19'],
+  )
+  assert.equal(colours.size, 20)
+})

@@ -90,6 +90,7 @@ function open(state, trial) {
  */
 function Ranking({ state, order, names, metric, colours }) {
   const selected = state.trialNumber.value
+  const chosen = order.some((trial) => trial.suggestion)
   return html`<div class="table-frame ranking" tabindex="0" role="region" aria-label="Trials, best first">
     <table class="plain">
       <thead>
@@ -100,6 +101,7 @@ function Ranking({ state, order, names, metric, colours }) {
           <th scope="col">Status</th>
           <th scope="col">Done</th>
           <th scope="col">Elapsed</th>
+          ${chosen && html`<th scope="col">Chosen by</th>`}
         </tr>
       </thead>
       <tbody>
@@ -118,6 +120,7 @@ function Ranking({ state, order, names, metric, colours }) {
             <td class="number">${number(valueOf(trial))}</td><td><${TrialStatus} trial=${trial} small /></td>
             <td class="number">${percent(trial.progress?.completion_percent)}</td>
             <td class="number">${duration(trial.elapsed)}</td>
+            ${chosen && html`<td title=${trial.suggestion?.because}>${trial.suggestion?.sampler}</td>`}
           </tr>`,
         )}
       </tbody>

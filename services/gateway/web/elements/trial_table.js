@@ -60,8 +60,12 @@ function optionalColumns(trials) {
       name: 'best',
       label: 'Best value',
       key: (trial) => trial.best?.value ?? Infinity,
-      text: (trial) => (trial.best?.metric ? `${number(trial.best.value)} at ${count(trial.best.step)}` : '–'),
+      text: (trial) =>
+        trial.best?.metric
+          ? `${number(trial.best.value)}${trial.best.step ? ` at ${count(trial.best.step)}` : ''}`
+          : '–',
     },
+    ...(trials.some((trial) => trial.suggestion) ? [suggestionColumn] : []),
     {
       name: 'attempts',
       label: 'Attempts',
@@ -71,6 +75,14 @@ function optionalColumns(trials) {
     { name: 'reason', label: 'Why', key: (trial) => trial.reason, text: (trial) => trial.reason },
     ...searched.map(parameterColumn),
   ]
+}
+
+/** @type {Column} */
+const suggestionColumn = {
+  name: 'sampler',
+  label: 'Chosen by',
+  key: (trial) => trial.suggestion?.sampler,
+  text: (trial) => (trial.suggestion ? `${trial.suggestion.sampler}: ${trial.suggestion.because}` : ''),
 }
 
 /**

@@ -21,6 +21,8 @@ export function searchedNames(trials) {
 // From low to high, told apart by people who do not see red and green apart, on light and on dark.
 const low = [0.62, 0.16, 265]
 const high = [0.72, 0.17, 65]
+// Of more values than these the legend names the ends and the middle.
+const namedAtMost = 8
 
 /**
  * Colours by the value of a parameter: {colours: Map from name of trial, legend: [{text, colour}]}, values in order.
@@ -44,8 +46,17 @@ export function coloursBy(trials, name) {
   )
   return {
     colours: new Map(trials.map((trial) => [trial.name, colourOf.get(trial.searched_parameters?.[name]) ?? mixed(0)])),
-    legend: ordered.map(({ text, value }) => ({ text: String(value), colour: colourOf.get(text) })),
+    legend: named(ordered).map(({ text, value }) => ({ text: String(value), colour: colourOf.get(text) })),
   }
+}
+
+/**
+ * @template T
+ * @param {T[]} values
+ */
+function named(values) {
+  if (values.length <= namedAtMost) return values
+  return [0, Math.floor(values.length / 2), values.length - 1].map((i) => values[i])
 }
 
 /** @param {number} share */
