@@ -503,7 +503,10 @@ def _is_search(state: runtime.Runtime) -> bool:
 def _are_all_there(picture: Picture) -> bool:
     """Return whether no trial is still to come, nor the value of one."""
     if _is_search(picture.state):
-        return search.is_settled(picture.state, {number: one.state for number, one in picture.trials.items()})
+        if picture.state.history.ended is None:
+            return False
+        trials = {number: one.state for number, one in picture.trials.items()}
+        return not search.to_report(search.Picture(picture.state, trials, 1, None))
     return len(picture.trials) >= picture.state.trial_count
 
 

@@ -44,6 +44,7 @@ class Picture:
     """All that the next move of a search depends on.
 
     Attributes:
+        trials: those whose outcome is not reported, and those that run.
         slots: trials that may run at a time with what is allocated, at least 1.
         since: when the first trial began to run. None: none did.
     """
@@ -91,11 +92,6 @@ def wake_time(picture: Picture) -> datetime | None:
     if state.configuration is None or not state.in_progress or state.history.ended is not None:
         return None
     return end_time(state.configuration.search, picture.since)
-
-
-def is_settled(state: runtime.Runtime, trials: Mapping[int, trial.Trial]) -> bool:
-    """Return whether a search has ended, and what its trials came to is reported."""
-    return state.history.ended is not None and not to_report(Picture(state, trials, 1, None))
 
 
 def because(state: runtime.Runtime, sampler: str) -> str:

@@ -242,7 +242,12 @@ def picture_of(view: RuntimeView) -> search.Picture:
     state, slots = view.state, 1
     if state.allocation is not None:
         slots = placement.slots_of(state.allocation, placement.need_of(_configuration(view)))
-    trials = {number: one.state for number, one in view.trials.items()}
+    reported = state.history.reported
+    # Of ten thousand trials most are reported; this is asked after each event.
+    numbers = (
+        {n for n in range(1, state.history.suggested_count + 1) if n not in reported} | view.running | view.starting
+    )
+    trials = {number: view.trials[number].state for number in sorted(numbers) if number in view.trials}
     return search.Picture(state, trials, slots, view.started.time if view.started is not None else None)
 
 
