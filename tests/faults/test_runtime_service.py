@@ -39,8 +39,9 @@ SEED = 20_261_122
 class Service:
     """The runtime service as a process, on one port for all of its lives."""
 
-    def __init__(self, nats: NatsServer, data_dir: Path) -> None:
+    def __init__(self, nats: NatsServer, data_dir: Path, metrics: str = "127.0.0.1:1") -> None:
         self.data_dir = data_dir
+        self._metrics = metrics
         (self.port,) = free_ports(1)
         self._nats = nats
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,6 +56,7 @@ class Service:
                     str(self.data_dir),
                     self._nats.url,
                     str(self.port),
+                    self._metrics,
                 ],
                 stdout=output,
                 stderr=output,
@@ -97,8 +99,8 @@ class User:
         self.acknowledged.append(request.request_id)
         return answer
 
-    async def wait(self, name: str, condition: Callable[[api.Runtime], bool]) -> api.Runtime:
-        deadline = time.monotonic() + SECONDS
+    async def wait(self, name: str, condition: Callable[[api.Runtime], bool], seconds: float = SECONDS) -> api.Runtime:
+        deadline = time.monotonic() + seconds
         while True:
             runtime: api.Runtime = (await self.call("GetRuntime", api.GetRuntimeRequest(name=name))).runtime
             if condition(runtime):
