@@ -1,14 +1,19 @@
-"""The list of snapshots: branches begun there, drawn behind their trunk and named where they came from; and pins."""
+"""Branches begun at a snapshot, drawn behind their trunk; pins in the list of snapshots; values changed while a run trains."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from playwright.sync_api import expect
 
+from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from tests.browser.conftest import STEPS, remove
 from tests.browser.pages import PATIENCE_SECONDS, Visit
 from tests.e2e.stack import StackProcess
 
 PATIENCE = PATIENCE_SECONDS * 1000
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 def test_a_branch_is_begun_at_a_snapshot_and_drawn_behind_what_came_before_it(
@@ -52,3 +57,56 @@ def test_a_snapshot_is_pinned_and_unpinned_from_the_list(visit: Visit, walked: s
     row.get_by_role("button", name="Unpin").click()
     expect(row.get_by_role("button", name="Pin", exact=True)).to_be_visible(timeout=PATIENCE)
     expect(row.locator(".tag", has_text="Pinned")).to_have_count(0)
+
+
+def test_a_value_is_changed_in_a_form_and_every_chart_has_a_marker(stack: StackProcess, visit: Visit) -> None:
+    configuration = {
+        "name": "steered from the page",
+        "entrypoint": "loops.py:steered",
+        "working_directory": str(ASSETS),
+        "parameters": {"step_seconds": 0.02, "epochs": 500},
+        "resources": {"cpus_per_worker": 0.25},
+    }
+    runtime = stack.client.start_runtime(json.dumps(configuration))
+    try:
+        page = visit.open(f"/{runtime.name}")
+        page.get_by_role("button", name="Steer").click(timeout=PATIENCE)
+        dialog = page.get_by_role("dialog")
+        field = dialog.get_by_label("rate from 0.0 to 1.0")
+        expect(field).to_have_attribute("placeholder", "0.9", timeout=PATIENCE)
+        field.fill("7")
+        dialog.get_by_role("button", name="Change").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("must be a number from 0.0 to 1.0, not 7", timeout=PATIENCE)
+        # The browser says so, too.
+        assert [complaint for complaint in visit.complaints if "400" not in complaint] == []
+        visit.complaints.clear()
+        field.fill("0.5")
+        dialog.get_by_role("button", name="Change").click()
+        expect(dialog).to_have_count(0, timeout=PATIENCE)
+
+        page.get_by_role("button", name="Steer").click()
+        expect(dialog.get_by_label("rate from 0.0 to 1.0")).to_have_attribute("placeholder", "0.5", timeout=PATIENCE)
+        dialog.get_by_role("button", name="Cancel").click()
+        stack.client.runtimes.StopRuntime(runtime_api.StopRuntimeRequest(name=runtime.name))
+        stack.wait_for_end(runtime.name)
+
+        page = visit.open(f"/{runtime.name}")
+        marker = page.locator(".timeline .change")
+        expect(marker).to_have_count(1, timeout=PATIENCE)
+        marker.hover(force=True)
+        said = "rate 0.9 → 0.5, by "
+        expect(page.locator(".step-monitor .tip")).to_contain_text(f"changed: {said}")
+        visit.until("document.querySelector('[data-key=\"train/loss\"] .u-over')", "the chart is drawn")
+        over = page.locator('[data-key="train/loss"] .u-over')
+        over.scroll_into_view_if_needed()
+        box = over.bounding_box()
+        assert box is not None
+        step = int(marker.get_attribute("data-step") or 0)
+        assert step > 0
+        chart = "document.querySelector('[data-key=\"train/loss\"] .chart-body').plot"
+        place = box["x"] + float(page.evaluate(f"{chart}.valToPos({step}, 'x')"))
+        page.mouse.move(place - 30, box["y"] + 40)
+        page.mouse.move(place, box["y"] + 40)
+        expect(page.locator(".tip-firing")).to_contain_text(said)
+    finally:
+        remove(stack, runtime.name)

@@ -28,6 +28,7 @@ from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from tests.integration.runtime.harness import kill_trainers, text, trainers_below
+from tests.support.faults.steering import check_steering
 from tests.support.servers.ports import free_ports
 from tests.support.servers.servers import NatsServer, running_nats
 
@@ -288,3 +289,15 @@ async def test_a_second_service_stands_by_and_takes_over_when_the_first_dies(tmp
             first.kill()
             second.kill()
             kill_trainers(first.data_dir)
+
+
+@pytest.mark.timeout(240)
+async def test_two_kills_lose_and_repeat_no_change_of_a_steered_run(tmp_path: Path) -> None:
+    """Of the service, of a trainer, or of both, around each request; the curve is that of an undisturbed run."""
+    await check_steering(tmp_path, kills=2)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1_200)
+async def test_twenty_kills_lose_and_repeat_no_change_of_a_steered_run(tmp_path: Path) -> None:
+    await check_steering(tmp_path, kills=20)

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import {
   barEnd,
   byKind,
+  changeSentence,
   firingMarkers,
   layout,
   position,
@@ -92,4 +93,14 @@ test('what rules found stands at its step, unless its stretch was abandoned', ()
   assert.equal(firingMarkers(all, 1)[0].sentence, 'Spike: 8 at step 30')
   assert.deepEqual(steps({ as_of: '29' }), [20])
   assert.deepEqual(steps({ as_of: new Date(20_000).toISOString() }), [20])
+})
+
+test('a change says from what to what, and for whom', () => {
+  const changes = [
+    { name: 'rate', old: '0.1', new: '0.05' },
+    { name: 'clip', old: '1.0', new: '0.5' },
+  ]
+  assert.equal(changeSentence({ step: 3, changes, actor: 'ada' }), 'rate 0.1 → 0.05, clip 1.0 → 0.5, by ada')
+  assert.equal(changeSentence({ step: 3, changes: changes.slice(1) }), 'clip 1.0 → 0.5')
+  assert.equal(byKind([{ kind: 'PARAMETERS_CHANGED', step: 3 }]).PARAMETERS_CHANGED.length, 1)
 })

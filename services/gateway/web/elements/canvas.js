@@ -10,7 +10,7 @@ import { padded, positionOf } from '../functions/plot.js'
  * @import { Format } from '../functions/units.js'
  */
 /** @typedef {{ left: number, top: number, x: number }} Pointed */
-/** @typedef {{ kind: 'evaluation' | 'epoch' | 'firing', x: number, sentence?: string }} Line */
+/** @typedef {{ kind: 'evaluation' | 'epoch' | 'firing' | 'change', x: number, sentence?: string }} Line */
 /**
  * @typedef {{
  *   axis: Axis,
@@ -44,7 +44,7 @@ const timingsKept = 256
 /** Pixels left of the plot, for the labels of the y axis. */
 export const axisWidth = 56
 // Lines that stand closer than this are left out: they would be a hatching of the whole chart.
-const closestLines = { evaluation: 7, epoch: 4, firing: 4 }
+const closestLines = { evaluation: 7, epoch: 4, firing: 4, change: 4 }
 const clickReach = 4
 
 /**
@@ -67,6 +67,7 @@ function colours(element) {
     epoch: read('--marker-epoch'),
     evaluation: read('--marker-evaluation'),
     firing: read('--marker-firing'),
+    change: read('--marker-change'),
     bad: read('--failed'),
     band: Number(getComputedStyle(element).getPropertyValue('--band')) || 0.3,
     series: Array.from({ length: 10 }, (_, i) => read(`--series-${i + 1}`)),
@@ -363,7 +364,7 @@ export class Canvas {
     const seen = this.lines
       .map(({ x, kind }) => ({ kind, at: Math.round(u.valToPos(x, 'x', true)) + 0.5 }))
       .filter(({ at }) => at >= bbox.left && at <= bbox.left + bbox.width)
-    const number = { evaluation: 0, epoch: 0, firing: 0 }
+    const number = { evaluation: 0, epoch: 0, firing: 0, change: 0 }
     for (const { kind } of seen) number[kind] += 1
     ctx.save()
     for (const { at, kind } of seen) {
@@ -375,7 +376,7 @@ export class Canvas {
       ctx.moveTo(at, bbox.top)
       ctx.lineTo(at, bbox.top + bbox.height)
       ctx.stroke()
-      if (kind === 'firing') drawDiamond(ctx, at, bbox.top, 4 * devicePixelRatio)
+      if (kind === 'firing' || kind === 'change') drawDiamond(ctx, at, bbox.top, 4 * devicePixelRatio)
     }
     ctx.restore()
   }

@@ -2,7 +2,7 @@
 // The charts of one trial, their tool bar, and what they share: axis, zoom, cursor.
 import { html, useComputed, useEffect, useMemo, useSignal, useSignalEffect } from '../html.js'
 import { count } from '../functions/format.js'
-import { firingMarkers } from '../functions/markers.js'
+import { changeSentence, firingMarkers } from '../functions/markers.js'
 import { groupKeys } from '../functions/plot.js'
 import { time } from '../functions/wire.js'
 import { fixedKeys, isOver } from '../state/runtime.js'
@@ -241,6 +241,8 @@ function contextOf(trial, runtime, firings) {
   const past = (trial?.markers ?? []).filter((marker) => !marker.planned)
   const ends = past.filter((marker) => marker.kind === 'EPOCH_END')
   const evaluations = past.filter((marker) => marker.kind === 'EVALUATION')
+  const changes = past.filter((marker) => marker.kind === 'PARAMETERS_CHANGED')
+  const changed = changes.map((marker) => ({ ...marker, sentence: changeSentence(marker) }))
   const origin = time(trial?.start_time) ?? 0
   const perEpoch = trial?.progress?.steps_per_epoch || ends[0]?.step || 0
   /**
@@ -261,6 +263,7 @@ function contextOf(trial, runtime, firings) {
   const lines = (axis, hidden) => [
     ...(hidden.has('evaluations') ? [] : evaluations.map((marker) => lineAt(marker, 'evaluation', axis))),
     ...(hidden.has('epochs') ? [] : ends.map((marker) => lineAt(marker, 'epoch', axis))),
+    ...changed.map((marker) => lineAt(marker, 'change', axis)),
     ...(hidden.has('firings') ? [] : firings.map((marker) => lineAt(marker, 'firing', axis))),
   ]
   return {
@@ -278,7 +281,7 @@ function contextOf(trial, runtime, firings) {
       evaluations.length,
       ends.at(-1)?.step,
       evaluations.at(-1)?.step,
-      ...firings.map((marker) => marker.sentence),
+      ...[...changed, ...firings].map((marker) => `${marker.step} ${marker.sentence}`),
     ].join(),
   }
 }

@@ -5,13 +5,17 @@ import { get, post, remove, requestId } from '../api.js'
 import { bytes, count, duration, plural } from '../functions/format.js'
 import { navigate } from '../state/location.js'
 import { Dialog, Problem } from './dialog.js'
+import { lazy } from './lazy.js'
 import { Ago } from './live_time.js'
+
+const SteerDialog = lazy(() => import('./steer.js').then((module) => module.SteerDialog))
 
 /** @import { Signal } from '../vendor/signals.js' */
 /** @typedef {ReturnType<typeof useCommand>} Command */
 /** @typedef {(runtime: Api.Runtime | null) => void} OnDone */
-/** @typedef {'stop' | 'resume' | 'clone' | 'branch' | 'delete'} Kind */
-/** @typedef {(kind: Kind, more?: { trial?: number, snapshot?: string, step?: number }) => void} Open */
+/** @typedef {'stop' | 'resume' | 'clone' | 'branch' | 'steer' | 'delete'} Kind */
+/** @typedef {{ trial?: number, snapshot?: string, step?: number, steerables?: Api.Steerable[] }} More */
+/** @typedef {(kind: Kind, more?: More) => void} Open */
 
 const allTrialsGoOn =
   'All waiting and failed trials go on, each from its newest valid snapshot; ' +
@@ -22,7 +26,7 @@ const allTrialsGoOn =
  *
  * @param {(answer: any) => void} onDone
  */
-function useCommand(onDone) {
+export function useCommand(onDone) {
   const busy = useSignal(false)
   /** @type {Signal<Error | null>} */
   const error = useSignal(null)
@@ -54,7 +58,7 @@ function useCommand(onDone) {
  *   disabled?: boolean,
  * }} properties
  */
-function Footer({ onClose, command, label, working, tone = 'primary', disabled }) {
+export function Footer({ onClose, command, label, working, tone = 'primary', disabled }) {
   return html`
     <${Problem} error=${command.error.value} />
     <footer>
@@ -530,6 +534,7 @@ export function Commands({ kind, ...rest }) {
     resume: ResumeDialog,
     clone: CloneDialog,
     branch: BranchDialog,
+    steer: SteerDialog,
     delete: DeleteDialog,
   }
   return html`<${dialogs[kind]} ...${rest} />`

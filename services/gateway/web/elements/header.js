@@ -63,7 +63,7 @@ export function Header({ state, open }) {
           open &&
           mayChange() &&
           !runtime.imported &&
-          html`<div class="commands"><${Commands} runtime=${runtime} open=${open} /></div>`
+          html`<div class="commands"><${Commands} runtime=${runtime} trial=${trial} open=${open} /></div>`
         }
         <${Share} state=${state} />
         ${
@@ -93,8 +93,8 @@ export function Header({ state, open }) {
   </section>`
 }
 
-/** @param {{ runtime: Api.Runtime, open: Open }} properties */
-function Commands({ runtime, open }) {
+/** @param {{ runtime: Api.Runtime, trial?: Api.Trial, open: Open }} properties */
+function Commands({ runtime, trial, open }) {
   const started = runtime.status === 'Started'
   const external = runtime.configuration?.launcher === 'external'
   const stopping = started && ['STOPPING', 'TERMINATING'].includes(runtime.phase ?? '')
@@ -125,6 +125,18 @@ function Commands({ runtime, open }) {
       !external &&
       html`<button type="button" class="button" onClick=${() => open('resume')} title="With a larger total">
         <${Icon} name="play" /><span>Continue</span>
+      </button>`
+    }
+    ${
+      trial?.steerables?.length &&
+      !['Completed', 'Failed'].includes(trial.status ?? '') &&
+      html`<button
+        type="button"
+        class="button"
+        onClick=${() => open('steer', { trial: trial.trial, steerables: trial.steerables })}
+        title="Change values while it trains"
+      >
+        Steer
       </button>`
     }
     <button type="button" class="button" onClick=${() => open('clone')}>

@@ -2,7 +2,15 @@
 // One timeline: what is done, where it evaluates, where epochs end, where snapshots are.
 import { html, useLayoutEffect, useRef, useSignal } from '../html.js'
 import { clock, count, plural, value as number } from '../functions/format.js'
-import { barEnd, byKind, firingMarkers, layout, position, redoneStretches } from '../functions/markers.js'
+import {
+  barEnd,
+  byKind,
+  changeSentence,
+  firingMarkers,
+  layout,
+  position,
+  redoneStretches,
+} from '../functions/markers.js'
 import { spelled } from '../functions/names.js'
 import { nearest } from '../functions/series.js'
 import { numbers } from '../functions/wire.js'
@@ -25,7 +33,13 @@ const total = 96
 const reach = 5
 const sentencesAtMost = 3
 /** @type {Record<MarkerKind, string>} */
-const names = { EVALUATION: 'evaluation', EPOCH_END: 'epoch end', SNAPSHOT: 'snapshot', FIRING: 'firing' }
+const names = {
+  EVALUATION: 'evaluation',
+  EPOCH_END: 'epoch end',
+  SNAPSHOT: 'snapshot',
+  FIRING: 'firing',
+  PARAMETERS_CHANGED: 'change',
+}
 
 /** @param {{ state: RuntimeState, trial: Api.Trial }} properties */
 export function StepMonitor({ state, trial }) {
@@ -50,6 +64,7 @@ export function StepMonitor({ state, trial }) {
     EVALUATION: layout(kinds.EVALUATION, end, w),
     EPOCH_END: layout(kinds.EPOCH_END, end, w),
     SNAPSHOT: layout(kinds.SNAPSHOT, end, w),
+    PARAMETERS_CHANGED: layout(kinds.PARAMETERS_CHANGED, end, w),
     FIRING: layout(firingMarkers(state.firings.value, trial.trial, state.past), end, w),
   }
   /** @param {MouseEvent} event */
@@ -112,12 +127,13 @@ export function StepMonitor({ state, trial }) {
  * @param {Groups} groups
  * @returns {[MarkerKind, MarkerGroup[]][]}
  */
-function entriesOf({ EVALUATION, EPOCH_END, SNAPSHOT, FIRING }) {
+function entriesOf({ EVALUATION, EPOCH_END, SNAPSHOT, FIRING, PARAMETERS_CHANGED }) {
   return [
     ['EVALUATION', EVALUATION],
     ['EPOCH_END', EPOCH_END],
     ['SNAPSHOT', SNAPSHOT],
     ['FIRING', FIRING],
+    ['PARAMETERS_CHANGED', PARAMETERS_CHANGED],
   ]
 }
 
@@ -241,6 +257,16 @@ function Timeline({ progress, trial, groups, end, width }) {
       trial.status === 'Running' &&
       html`<rect class="head" x=${Math.max(0, done - 1.5)} y=${y - 3} width="3" height=${barHeight + 6} rx="1.5" />`
     }
+    ${groups.PARAMETERS_CHANGED.map(
+      (group) => html`<path
+        key=${`c${group.first}`}
+        class="change"
+        data-kind="change"
+        data-step=${group.first}
+        data-count=${group.count}
+        d=${`M${group.x - 4.5} ${y - 12}h9l-4.5 8z`}
+      />`,
+    )}
     ${groups.FIRING.map(
       (group) => html`<path
         key=${`f${group.first}`}
@@ -379,6 +405,8 @@ function sentences(groups, x) {
 /** @param {Near} parts */
 function describe({ kind, group }) {
   const name = names[kind]
+  if (kind === 'PARAMETERS_CHANGED')
+    return group.markers.slice(0, sentencesAtMost).map((marker) => `changed: ${changeSentence(marker)}`)
   if (kind === 'FIRING') return [plural(group.count, name)]
   if (group.count > 1) return [`${plural(group.count, name)}, closer than 4 px: shown as one`]
   const marker = group.markers[0]

@@ -1,7 +1,7 @@
 // @ts-check
 // Where the markers of the step monitor stand. Pure.
 
-/** @typedef {'EVALUATION' | 'EPOCH_END' | 'SNAPSHOT' | 'FIRING'} MarkerKind */
+/** @typedef {'EVALUATION' | 'EPOCH_END' | 'SNAPSHOT' | 'FIRING' | 'PARAMETERS_CHANGED'} MarkerKind */
 /** @typedef {Partial<Api.Marker> & { step: number, sentence?: string }} Marker */
 /**
  * @typedef {{
@@ -74,9 +74,19 @@ export function layout(markers, end, width, gap = MIN_GAP) {
  */
 export function byKind(markers) {
   /** @type {Record<MarkerKind, Api.Marker[]>} */
-  const kinds = { EVALUATION: [], EPOCH_END: [], SNAPSHOT: [], FIRING: [] }
-  for (const marker of markers ?? []) if (marker.kind) kinds[/** @type {MarkerKind} */ (marker.kind)]?.push(marker)
+  const kinds = { EVALUATION: [], EPOCH_END: [], SNAPSHOT: [], FIRING: [], PARAMETERS_CHANGED: [] }
+  for (const marker of markers ?? []) if (marker.kind) kinds[marker.kind]?.push(marker)
   return kinds
+}
+
+/**
+ * What was changed while it ran, and who asked for it.
+ *
+ * @param {Marker} marker
+ */
+export function changeSentence({ changes, actor }) {
+  const said = (changes ?? []).map(({ name, old, new: now }) => `${name} ${old} → ${now}`)
+  return said.join(', ') + (actor ? `, by ${actor}` : '')
 }
 
 /**
