@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from milepost.api.telemetry.v1.telemetry_pb2 import Stored
-from milepost.eventlog import EventLogError, LogFull, LogUnavailable, telemetry_headers
-from milepost.eventlog.nats.connection import Connection
+from milepost.eventlog import EventLogError, EventRefused, LogFull, LogUnavailable, telemetry_headers
+from milepost.eventlog.nats import codes
+from milepost.eventlog.nats.connection import ApiError, Connection
 from milepost.eventlog.telemetry import Telemetry, logs_subject, steps_subject, stored_subject
 from milepost.training.spooling.spool import LOGS, STEPS, Held, Spool, kinds
 
@@ -49,6 +50,11 @@ class TokenBucket:
 
     def spend(self, size: int) -> None:
         self._left -= size
+
+
+def _is_too_large(error: EventLogError) -> bool:
+    """Return whether a message can never be sent, to this server."""
+    return isinstance(error, EventRefused) or (isinstance(error, ApiError) and error.err_code in codes.TOO_LARGE)
 
 
 class TelemetrySender:
@@ -127,7 +133,10 @@ class TelemetrySender:
         except EventLogError as error:
             # Refused for good: it would be refused again at once.
             self.trouble = str(error)
-            log.warning("telemetry.refused", extra={"error": str(error)})
+            log.warning("telemetry.refused", extra={"kind": kind, "number": number, "error": str(error)})
+            if _is_too_large(error) and self._spool.set_aside(kind, number, str(error)):
+                # All that follows would wait behind it.
+                return True
             await asyncio.sleep(STORED_PATIENCE_SECONDS)
             return False
         self.trouble = ""

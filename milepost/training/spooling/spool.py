@@ -353,6 +353,24 @@ class Spool:
         if batches:
             self._on_drop(Dropped(kind, batches, items, first, last, reason))
 
+    def set_aside(self, kind: str, number: int, why: str) -> bool:
+        """Give up a batch that can never be sent, and say which and why; what follows it goes on.
+
+        Returns False for one that was given up before.
+        """
+        held, entry = self._index[kind].get(number), self.get(kind, number)
+        if held is None or entry is None or held.dropped:
+            return False
+        reason = f"batch {number:,} of {kind} was refused: {why}"
+        tombstone = _tombstone(self.sender, entry, reason)
+        if self.lent_by is not None and held.entry is None:
+            # The file is another process's.
+            held.entry = entry
+            self._memory_bytes += held.size
+        self._replace(held, tombstone)
+        self._on_drop(Dropped(kind, 1, entry.items, entry.first_step, entry.last_step, reason))
+        return True
+
     def _replace(self, held: Held, entry: Entry) -> None:
         gained = held.size - len(entry.body)
         self._bytes -= gained
