@@ -14,7 +14,6 @@ from milepost.training.loop.saving import State
 from milepost.training.loop.steering.steerable import Steerable, Value
 from milepost.training.loop.training_loop import TrainingLoop
 from milepost.training.loop.trial_info import TrialInfo
-from milepost.training.saving.keeper import COMMIT_SECONDS
 
 Batch = TypeVar("Batch")
 
@@ -320,11 +319,14 @@ class Trial(TrialInfo):
         """
         self._loop.snapshots.adopt(Path(checkpoint), parts, plain)
 
-    def wait_for_snapshot(self, seconds: float = COMMIT_SECONDS) -> None:
+    def wait_for_snapshot(self, seconds: float | None = None) -> None:
         """Wait until the snapshot that is under way is committed, or has failed.
 
+        Args:
+            seconds: no longer than this. None: however long it takes.
+
         Raises:
-            TimeoutError: it took longer than this.
+            TimeoutError: it took longer than `seconds`.
         """
         self._host.keeper.wait(seconds)
 

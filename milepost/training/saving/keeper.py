@@ -14,7 +14,7 @@ from milepost.training.saving.adopted import Adopted
 from milepost.training.saving.snapshots import Boundary, DataState
 from milepost.training.telemetry.batches import Position
 
-# How long the end of an attempt waits for a commit that is under way.
+# How long the end of an attempt that failed waits for a commit that is under way.
 COMMIT_SECONDS = 600.0
 
 State = Callable[[], Mapping[str, Any]]
@@ -106,8 +106,8 @@ class Keeper(Protocol):
         """Raise what was refused at the last try, if that is so."""
         ...
 
-    def wait(self, seconds: float = COMMIT_SECONDS) -> None:
-        """Wait for the commit that is under way."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for the commit that is under way. None: however long it takes."""
         ...
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class NoSnapshots:
     def raise_refusal(self) -> None:
         """Nothing was refused."""
 
-    def wait(self, seconds: float = COMMIT_SECONDS) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """No commit is under way."""
 
     def close(self) -> None:

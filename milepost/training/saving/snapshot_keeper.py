@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceReport,
 from milepost.errors import MilepostError
 from milepost.snapshots import Manifest, snapshot_id
 from milepost.training.saving.adopted import Adopted, Examined, examine, wait_for_parts
-from milepost.training.saving.keeper import COMMIT_SECONDS, Record, State
+from milepost.training.saving.keeper import Record, State
 from milepost.training.saving.savable import StateNotSavable, check_savable
 from milepost.training.saving.snapshot_policy import Since, snapshot_due
 from milepost.training.saving.snapshots import Boundary, DataState, SnapshotDraft
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 STORED_SECONDS = 10.0
 # How long a commit waits for the other ranks to write.
 PARTS_SECONDS = 300.0
+# After so long it is said that training waits for a commit.
+SLOW_SECONDS = 600.0
 
 
 def staging_folder(launch: AttemptLaunch) -> Path:
@@ -366,11 +369,21 @@ class SnapshotKeeper:
         value = self._record.last_values.get(wanted)
         return {**({wanted: value} if wanted and value is not None else {}), **self._metrics}
 
-    def wait(self, seconds: float = COMMIT_SECONDS) -> None:
-        """Wait for the commit that is under way.
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for the commit that is under way, however long it takes: a slow store is no error of the training.
+
+        Args:
+            seconds: no longer than this. None: without a limit; where it takes long, that is said.
 
         Raises:
-            TimeoutError: it took longer than this.
+            TimeoutError: it took longer than `seconds`.
         """
-        if self._commit is not None:
-            self._commit.result(seconds)
+        if self._commit is None:
+            return
+        while seconds is None and not futures.wait([self._commit], SLOW_SECONDS).done:
+            self._record.warn(
+                "snapshot_slow",
+                f"the commit of the snapshot at step {self._last_step:,} takes more than {SLOW_SECONDS:,.0f} s; "
+                "training waits for it",
+            )
+        self._commit.result(seconds)
