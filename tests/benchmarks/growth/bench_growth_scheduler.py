@@ -22,7 +22,7 @@ from tests.benchmarks.parts.growth import report_growth
 from tests.integration.runtime.harness import Stack, running
 from tests.support.servers.servers import running_nats
 
-SEARCHES, QUEUES = (20, 200), (6, 20)
+SEARCHES, QUEUES = (20, 200, 2_000), (6, 60, 600)
 SECONDS = 300.0
 CAPACITY = Capacity("bench", 1_000.0, 1_000.0)
 EVERYTHING = {"cpus_per_worker": CAPACITY.cpus}
