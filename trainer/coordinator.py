@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from milepost.api.training.v1.training_pb2 import (
+    EvaluateInstruction,
     HoldInstruction,
     InstanceInstruction,
     SnapshotInstruction,
@@ -35,6 +36,7 @@ class AgreementCoordinator:
         # Somebody asked for it.
         self._requested = False
         self._steers: list[SteerInstruction] = []
+        self._evaluate = False
 
     def join(self, rank: int) -> None:
         """A rank is there."""
@@ -62,6 +64,11 @@ class AgreementCoordinator:
         self._steers.append(order)
         self._begin()
 
+    def evaluate(self) -> None:
+        """Have all ranks evaluate."""
+        self._evaluate = True
+        self._begin()
+
     def offer(self, rank: int, proposal: StopProposal) -> None:
         """A rank names the step after which it can halt, and waits."""
         if self._offers is not None and proposal.hold == self._number:
@@ -72,7 +79,7 @@ class AgreementCoordinator:
         return self._present - self._left
 
     def _begin(self) -> None:
-        asked = self._snapshot or (not self._stopping and (self._stop is not None or self._steers))
+        asked = self._snapshot or (not self._stopping and (self._stop is not None or self._steers or self._evaluate))
         if not asked or self._offers is not None or len(self._present) < self._world_size:
             return
         self._number += 1
@@ -88,12 +95,17 @@ class AgreementCoordinator:
         if self._stop is not None and not self._stopping:
             # What else was asked for is not needed any more, or is done by the next attempt.
             self._stopping, self._snapshot, self._requested = True, False, False
+            self._evaluate = False
             order = InstanceInstruction(stop=StopInstruction(step=step, deadline_ms=self._stop.deadline_ms))
         elif self._steers and not self._stopping:
             steer = self._steers.pop(0)
             # A rank may wait for data behind the boundary that it names: it has read the values that hold there.
             steer.step = step + 1
             order = InstanceInstruction(steer=steer)
+        elif self._evaluate and not self._snapshot:
+            self._evaluate = False
+            # As with values: a rank may have passed the place of this step where it would evaluate.
+            order = InstanceInstruction(evaluate=EvaluateInstruction(step=step + 1))
         else:
             order = InstanceInstruction(snapshot=SnapshotInstruction(step=step, requested=self._requested))
             self._snapshot = self._requested = False

@@ -26,6 +26,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import LogLine
 from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
+    EvaluateInstruction,
     InstanceInstruction,
     InstanceReport,
     SnapshotInstruction,
@@ -125,6 +126,9 @@ class Driver:
         # Snapshots that were asked for until now, and the event that did so last.
         self._snapshot_requests = 0
         self._snapshot_event_id = ""
+        # The same of evaluations.
+        self._evaluation_requests = 0
+        self._evaluation_event_id = ""
         # The number of the last request for other values that was passed on, or that the attempt was launched with; and
         # the events that asked, by number.
         self._steered = max((order.number for order in launch.steers), default=0)
@@ -284,6 +288,9 @@ class Driver:
         answers = (facts.SnapshotStarted, facts.SnapshotCommitted)
         if isinstance(payload, answers) and payload.reason == facts.SNAPSHOT_REASON_REQUEST:
             return self._snapshot_event_id or self._launch.launch_event_id
+        evaluated = isinstance(payload, facts.EvaluationStarted | facts.EvaluationCompleted) and payload.requested
+        if evaluated or isinstance(payload, facts.EvaluationRefused):
+            return self._evaluation_event_id or self._launch.launch_event_id
         return self._launch.launch_event_id
 
     def _on_drop(self, dropped: Dropped) -> None:
@@ -372,6 +379,9 @@ class Driver:
         if active.snapshot_requests > self._snapshot_requests:
             self._snapshot_requests, self._snapshot_event_id = active.snapshot_requests, event.id
             self._order_snapshot()
+        if active.evaluation_requests > self._evaluation_requests:
+            self._evaluation_requests, self._evaluation_event_id = active.evaluation_requests, event.id
+            self._order_evaluation()
         for request in state.steering.waiting:
             if request.number > self._steered:
                 self._steered = request.number
@@ -394,6 +404,12 @@ class Driver:
             self._coordinator.snapshot(requested=True)
         else:
             self._instances.send(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
+
+    def _order_evaluation(self) -> None:
+        if self._coordinator is not None:
+            self._coordinator.evaluate()
+        else:
+            self._instances.send(InstanceInstruction(evaluate=EvaluateInstruction()))
 
     def _order_change(self, order: SteerInstruction) -> None:
         if self._coordinator is not None:

@@ -559,6 +559,10 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.AlertRaised: lambda fact: f"Alert: {fact.message}",
     trial_facts.ClusterStateObserved: lambda fact: f"Cluster: {fact.message or fact.state}",
     trial_facts.EnvironmentRecorded: _environment,
+    trial_facts.TrialEvaluationRequested: lambda fact: f"Evaluation requested{_tail(fact.reason)}",
+    trial_facts.EvaluationRefused: lambda fact: (
+        f"Evaluation that was asked for is not run at step {number(fact.step)}{_tail(fact.detail)}"
+    ),
     trial_facts.TrialSnapshotRequested: lambda fact: f"Snapshot requested{_tail(fact.reason)}",
     trial_facts.TrialRollBackRequested: _roll_back_requested,
     trial_facts.SteerableDeclared: _steerable_declared,

@@ -111,6 +111,10 @@ class Active:
     snapshot_requests: int = 0
     snapshot_wanted: bool = False
     snapshot_request_id: str = ""
+    # The same of evaluations.
+    evaluation_requests: int = 0
+    evaluation_wanted: bool = False
+    evaluation_request_id: str = ""
     # Set by AttemptEnded: it writes nothing more; the scheduler concludes.
     ending: Ending | None = None
     # Set by AttemptFenced: nothing it writes counts; the scheduler concludes.
@@ -431,7 +435,13 @@ def _evaluation_started(state: Trial, fact: facts.EvaluationStarted) -> Trial:
 
 
 def _evaluation_completed(state: Trial, fact: facts.EvaluationCompleted) -> Trial:
-    return _stepped(state, fact, open_evaluation_step=None)
+    active = state.active
+    wanted = active is not None and active.evaluation_wanted and fact.interrupted
+    return _stepped(state, fact, open_evaluation_step=None, evaluation_wanted=wanted)
+
+
+def _evaluation_refused(state: Trial, fact: facts.EvaluationRefused) -> Trial:
+    return _stepped(state, fact, evaluation_wanted=False)
 
 
 def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
@@ -515,6 +525,18 @@ def _snapshot_requested(state: Trial, fact: facts.TrialSnapshotRequested) -> Tri
     )
 
 
+def _evaluation_requested(state: Trial, fact: facts.TrialEvaluationRequested) -> Trial:
+    active = state.active
+    if active is None:
+        return state
+    return _with_active(
+        state,
+        evaluation_requests=active.evaluation_requests + 1,
+        evaluation_wanted=True,
+        evaluation_request_id=fact.request_id,
+    )
+
+
 def _roll_back_requested(state: Trial, fact: facts.TrialRollBackRequested) -> Trial:
     skips = tuple(entry for entry in state.skips if entry[0] != fact.snapshot_id)
     if fact.skip_batches:
@@ -594,6 +616,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.EpochCompleted: _stepped,
     facts.EvaluationStarted: _evaluation_started,
     facts.EvaluationCompleted: _evaluation_completed,
+    facts.EvaluationRefused: _evaluation_refused,
     facts.SnapshotStarted: _stepped,
     facts.SnapshotCommitted: _snapshot_committed,
     facts.SnapshotFailed: _snapshot_failed,
@@ -614,6 +637,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.ClusterStateObserved: _unchanged,
     facts.EnvironmentRecorded: _unchanged,
     facts.TrialSnapshotRequested: _snapshot_requested,
+    facts.TrialEvaluationRequested: _evaluation_requested,
     facts.TrialRollBackRequested: _roll_back_requested,
     facts.SteerableDeclared: _steerable_declared,
     facts.TrialSteerRequested: _steer_requested,
@@ -739,6 +763,12 @@ class ResumeTrial:
 
 @dataclass(frozen=True, slots=True)
 class RequestSnapshot:
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvaluation:
     reason: str = ""
     request_id: str = ""
 
@@ -1039,18 +1069,36 @@ def _resume(state: Trial, command: ResumeTrial) -> list[Message]:
     return [facts.TrialResumeRequested(snapshot_id=command.snapshot_id)]
 
 
-def _request_snapshot(state: Trial, command: RequestSnapshot) -> list[Message]:
+def _training(state: Trial, so_that: str) -> Active:
+    """Return the attempt that trains.
+
+    Raises:
+        FailedPrecondition: none does, or it is being ended.
+    """
     active = state.active
     if active is None or not active.may_write or not active.started:
         raise FailedPrecondition(
-            f"{_label(state)} is {describe(state)}, and no attempt of it trains: there is nothing new to save",
-            reason="NOT_TRAINING",
+            f"{_label(state)} is {describe(state)}, and no attempt of it trains: {so_that}", reason="NOT_TRAINING"
         )
     if active.stop is not None or active.roll_back is not None:
         raise FailedPrecondition(f"{_label(state)}: attempt {active.attempt} is being ended", reason="TRIAL_STOPPING")
+    return active
+
+
+def _request_snapshot(state: Trial, command: RequestSnapshot) -> list[Message]:
+    active = _training(state, "there is nothing new to save")
     if active.snapshot_wanted or (command.request_id and command.request_id == active.snapshot_request_id):
         return []
     return [facts.TrialSnapshotRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)]
+
+
+def _request_evaluation(state: Trial, command: RequestEvaluation) -> list[Message]:
+    active = _training(state, "there is nobody to evaluate")
+    if active.evaluation_wanted or (command.request_id and command.request_id == active.evaluation_request_id):
+        return []
+    return [
+        facts.TrialEvaluationRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)
+    ]
 
 
 def _roll_back(state: Trial, command: RollBackTrial) -> list[Message]:
@@ -1323,6 +1371,7 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     StopTrial: _stop,
     ResumeTrial: _resume,
     RequestSnapshot: _request_snapshot,
+    RequestEvaluation: _request_evaluation,
     RollBackTrial: _roll_back,
     SteerTrial: _steer,
     GoOn: _go_on,

@@ -98,10 +98,16 @@ class MilepostCallback(TrainerCallback):
         self._advance(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        """Count a step, and obey a stop."""
+        """Count a step, obey a stop, and evaluate if somebody asks for that."""
         self._advance(state)
-        if self._run.trial is not None and self._run.trial.should_stop():
+        trial = self._run.trial
+        if trial is None:
+            return
+        if trial.should_stop():
             control.should_save = control.should_training_stop = True
+        elif args.eval_strategy != "no" and trial.evaluation_due():
+            # Without a strategy it may have nothing to evaluate with.
+            control.should_evaluate = True
 
     def _advance(self, state: TrainerState) -> None:
         self._batch += 1

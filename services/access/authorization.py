@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "ResumeTrial": _command(Role.OPERATOR),
     RUNTIMES + "LabelRuntime": _command(Role.OPERATOR),
     RUNTIMES + "SnapshotTrial": _command(Role.OPERATOR),
+    RUNTIMES + "EvaluateTrial": _command(Role.OPERATOR),
     RUNTIMES + "RollBackTrial": _command(Role.OPERATOR),
     RUNTIMES + "SteerTrial": _command(Role.OPERATOR),
     AUDIT + "ReplayEvents": _export("parent"),

@@ -179,6 +179,12 @@ ROUTES: tuple[Route, ...] = (
         {"name": TRIAL},
     ),
     _command(
+        "/runtimes/{runtime}/trials/{trial}:evaluate",
+        "RuntimeService.EvaluateTrial",
+        "Have a trial evaluate",
+        {"name": TRIAL},
+    ),
+    _command(
         "/runtimes/{runtime}/trials/{trial}:rollBack",
         "RuntimeService.RollBackTrial",
         "Have a trial go on from an earlier snapshot",

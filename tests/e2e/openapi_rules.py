@@ -20,7 +20,10 @@ from schemathesis.specs.openapi import converter
 THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).read_text())
 ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
-COMMANDS = (":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":rollBack", ":undelete")
+COMMANDS = (
+    *(":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":evaluate", ":rollBack", ":steer"),
+    ":undelete",
+)
 STARTING = ("/runtimes", ":clone", ":branch")
 # They change what others look at, but nothing of what those see.
 PINS = (":pinSnapshot", ":unpinSnapshot")

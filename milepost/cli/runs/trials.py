@@ -161,6 +161,17 @@ def snapshot(client: Client, name: str, reason: str, form: str) -> None:
     print_runtime(client.runtimes.SnapshotTrial(request).runtime, form)
 
 
+@trial.command()
+@run_argument(trials=True)
+@click.option("--reason", default="", help="Why; it is recorded.")
+@output_option
+@connected
+def evaluate(client: Client, name: str, reason: str, form: str) -> None:
+    """Have one trial evaluate as soon as its loop can, and go on. `milepost runtime events` says what came of it."""
+    request = runtime_api.EvaluateTrialRequest(name=trial_name(client, name), reason=reason)
+    print_runtime(client.runtimes.EvaluateTrial(request).runtime, form)
+
+
 @trial.command("roll-back")
 @run_argument(trials=True)
 @click.option("--snapshot", default="", help="Id of the snapshot to go back to.")

@@ -38,6 +38,50 @@ class Evaluations:
         # What runs one by itself, and after how many steps.
         self._function: Callable[[], object] | None = None
         self._every = 1
+        # The last step at which the loop has asked whether one is due. -1: it has not.
+        self._asked_at = -1
+        # Those that people asked for, and how many of them are answered: by one that was run, or with why none is. Written by
+        # two threads.
+        self._requests = self._answered = 0
+        # The first step after which the last of them may run.
+        self._from_step = 0
+
+    # --- those that people ask for
+
+    def ask_for(self, step: int) -> None:
+        """Run one as soon as the loop can, after a step or a later one. May come from any thread.
+
+        Where the loop cannot be had to, that is said.
+        """
+        if self._host.agreement is None and self._host.rank.world_size > 1:
+            self._refuse("the processes of this group evaluate together, when their script says so")
+            return
+        self._from_step = step
+        self._requests += 1
+        self._progress.once_begun(self._refuse_where_none_can_be)
+
+    def _refuse_where_none_can_be(self) -> None:
+        progress = self._progress
+        runs_by_itself = self._function is not None and progress.uses_batches
+        if not runs_by_itself and self._asked_at <= progress.start_step:
+            self._answered = self._requests
+            self._refuse(
+                "this loop says itself when it evaluates: it neither uses evaluate_every with batches, nor has it asked "
+                "evaluation_due while it trained"
+            )
+
+    def _refuse(self, detail: str) -> None:
+        attempt = self._host.launch.attempt
+        self._host.report(facts.EvaluationRefused(attempt=attempt, step=self.position.step, detail=detail))
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._requests != self._answered and self.position.step >= max(self._from_step, 1)
+
+    def is_due(self) -> bool:
+        """Return whether the loop is to evaluate now; see `Trial.evaluation_due`."""
+        self._asked_at = self.position.step
+        return self._progress.evaluation_due or self._is_wanted
 
     # --- those that run by themselves
 
@@ -56,7 +100,7 @@ class Evaluations:
             return False
         step = self.position.step
         is_new = step > 0 and step % self._every == 0 and self._progress.evaluated_step != step
-        return self._progress.evaluation_due or is_new
+        return self._progress.evaluation_due or is_new or self._is_wanted
 
     def run_if_next(self) -> None:
         """Run one that is due.
@@ -67,6 +111,7 @@ class Evaluations:
         if self._function is None or not self.is_next:
             return
         progress = self._progress
+        requests = self._requests if self._is_wanted else 0
         progress.with_random()
         progress.evaluation_due = True
         try:
@@ -77,6 +122,9 @@ class Evaluations:
         # Also when the function found nothing to evaluate.
         progress.evaluation_due = False
         progress.evaluated_step = progress.position.step
+        if self._answered < requests:
+            self._answered = requests
+            self._refuse("the function that evaluate_every was given has opened no evaluation")
 
     # --- one that is under way
 
@@ -92,7 +140,11 @@ class Evaluations:
         self._progress.remember_random()
         position.phase, position.eval_batch, position.eval_batches = EVALUATING, 0, batch_count
         attempt = self._host.launch.attempt
-        self._host.report(facts.EvaluationStarted(attempt=attempt, step=position.step, batch_count=batch_count))
+        self._host.report(
+            facts.EvaluationStarted(
+                attempt=attempt, step=position.step, batch_count=batch_count, requested=self._is_wanted
+            )
+        )
         self.check_stop()
 
     def log(self, values: Mapping[str, Any]) -> dict[str, float]:
@@ -120,6 +172,9 @@ class Evaluations:
             drawn: the random generators are not as they were at its begin.
         """
         progress, position = self._progress, self.position
+        requested = self._is_wanted
+        if requested and error is None:
+            self._answered = self._requests
         if drawn:
             progress.forget_random()
         position.busy_seconds += seconds
@@ -131,6 +186,7 @@ class Evaluations:
                 values=values,
                 duration_seconds=seconds,
                 interrupted=error is not None,
+                requested=requested,
             )
         )
         if error is None:

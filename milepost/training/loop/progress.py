@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +15,9 @@ from milepost.training.saving.rng import RandomCapture
 from milepost.training.saving.snapshots import Boundary
 from milepost.training.telemetry.background import wake_step
 from milepost.training.telemetry.means import examples_in
+
+# Between two looks at whether a loop has done its first steps.
+_POLL_SECONDS = 0.1
 
 
 class Progress:
@@ -33,6 +39,8 @@ class Progress:
         self.evaluated_step = 0
         # Where this attempt went on from.
         self.start_step = 0
+        # Nothing more comes from the loop.
+        self.is_over = False
         # The step at which a batch of telemetry is full.
         self.full_step = wake_step(0)
         # The last one that was asked for; of an earlier step it says nothing.
@@ -44,6 +52,26 @@ class Progress:
     def at_boundary(self) -> bool:
         """Whether no batch has been handed out since the last step ended."""
         return self._opened_after != self.position.step
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it is not known yet what the loop asks for: it may say so, and begin with its batches, in its first step."""
+        return self.position.step <= self.start_step + 1
+
+    def once_begun(self, work: Callable[[], None]) -> None:
+        """Do something, if need be beside the loop as soon as it has done two steps; not if it ends before."""
+        if not self.is_beginning:
+            work()
+            return
+
+        def wait() -> None:
+            while self.is_beginning:
+                if self.is_over:
+                    return
+                time.sleep(_POLL_SECONDS)
+            work()
+
+        threading.Thread(target=wait, name="milepost-requests", daemon=True).start()
 
     @property
     def epoch(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class Saving:
         # Somebody asked for one, by the number of times; and how often one was taken for it. Written by two threads.
         self._asked = 0
         self._answered = 0
+        # The ranks agreed on a step at which the loop had not given its state.
+        self._missed = False
 
     @property
     def has_news(self) -> bool:
@@ -65,6 +68,7 @@ class Saving:
             self._wanted = False
         if agreed or (self.by_interval and host.keeper.due_by_count(step)):
             requested = agreed and agreement.is_requested
+            self._missed |= requested and not host.keeper.gives_state
             reason = facts.SNAPSHOT_REASON_REQUEST if requested else facts.SNAPSHOT_REASON_INTERVAL
             return reason if host.keeper.can_snapshot(step) else None
         if host.rank.rank == 0 and self.by_interval and not self._wanted and host.keeper.due(step):
@@ -77,21 +81,29 @@ class Saving:
 
         Where the loop cannot be had to take one, that is said.
         """
-        host, progress = self._host, self._progress
-        why_not = ""
-        if progress.position.step <= progress.start_step + 1:
-            # A loop may give its state, and begin with its batches, with its first step.
-            pass
-        elif not host.keeper.gives_state:
+        if alone and self._host.rank.world_size > 1:
+            self._refuse("the processes of this group take their snapshots together, when their script says so")
+            return
+        if alone:
+            self._asked += 1
+        self._progress.once_begun(partial(self._refuse_where_none_can_be, alone))
+
+    def _refuse_where_none_can_be(self, alone: bool) -> None:
+        progress, why_not = self._progress, ""
+        if not self._host.keeper.gives_state:
             why_not = "no function gives the state that a snapshot needs"
         elif not (self.by_interval or progress.uses_batches):
             why_not = "the loop says itself when a snapshot is taken: it uses neither maybe_snapshot nor batches"
-        elif alone and host.rank.world_size > 1:
-            why_not = "the processes of this group take their snapshots together, when their script says so"
+        elif self._missed:
+            why_not = "the loop had not given its state yet at the step that its ranks agreed on"
+        self._missed = False
         if why_not:
-            host.keeper.refuse(progress.position.step, why_not)
-        elif alone:
-            self._asked += 1
+            if alone:
+                self._answered = self._asked
+            self._refuse(why_not)
+
+    def _refuse(self, why_not: str) -> None:
+        self._host.keeper.refuse(self._progress.position.step, why_not)
 
     def take(self, reason: facts.SnapshotReason) -> None:
         """Take a snapshot of the last boundary."""

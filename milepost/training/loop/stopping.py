@@ -74,7 +74,7 @@ class Stopping:
             return
         if kind == "hold":
             agreement.hold(instruction.hold.number)
-        elif kind in ("stop", "steer"):
+        elif kind in ("stop", "steer", "evaluate"):
             agreement.release()
         elif kind == "snapshot":
             agreement.release(instruction.snapshot.step, instruction.snapshot.requested)

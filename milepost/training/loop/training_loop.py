@@ -65,6 +65,8 @@ class TrainingLoop:
 
     def on_instruction(self, instruction: InstanceInstruction) -> None:
         """Take an instruction of the driver. Called in the background thread."""
+        if instruction.WhichOneof("instruction") == "evaluate":
+            self.evaluations.ask_for(instruction.evaluate.step)
         self.stopping.obey(instruction)
 
     def request_stop(self, order: StopOrder) -> None:
@@ -108,6 +110,7 @@ class TrainingLoop:
         """Note that the loop is over."""
         self.values.end()
         self.stopping.end()
+        self.progress.is_over = True
         self.progress.position.phase = FINISHING
 
     def early_end(self) -> str:

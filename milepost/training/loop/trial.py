@@ -276,8 +276,12 @@ class Trial(TrialInfo):
         self._loop.evaluations.run_every(steps, function)
 
     def evaluation_due(self) -> bool:
-        """Return whether a stop interrupted the evaluation of this step, so that it must run again."""
-        return self._progress.evaluation_due
+        """Return whether the loop is to evaluate now: a stop interrupted the evaluation of this step, or somebody asks for one.
+
+        A loop that asks after each step can be had to evaluate by `milepost trial evaluate`; so can one that uses
+        `evaluate_every`.
+        """
+        return self._loop.evaluations.is_due()
 
     # --- snapshots
 

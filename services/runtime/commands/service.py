@@ -396,6 +396,19 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.SnapshotTrialResponse(runtime=runtime_message(view))
 
+    async def EvaluateTrial(
+        self, request: api.EvaluateTrialRequest, context: grpc.aio.ServicerContext
+    ) -> api.EvaluateTrialResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+
+        async def act(runtime_id: str) -> int:
+            command = trial.RequestEvaluation(_reason(request.reason), request.request_id)
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        await self._requests.once(request, current_caller().actor, runtime_id, act)
+        return api.EvaluateTrialResponse(runtime=runtime_message(view))
+
     async def PinSnapshot(
         self, request: api.PinSnapshotRequest, context: grpc.aio.ServicerContext
     ) -> api.PinSnapshotResponse:

@@ -304,6 +304,15 @@ def _snapshot_requested(view: TrialView, fact: facts.TrialSnapshotRequested, occ
     """What it brings about says what became of it."""
 
 
+def _evaluation_requested(view: TrialView, fact: facts.TrialEvaluationRequested, occasion: EventContext) -> None:
+    """What it brings about says what became of it."""
+
+
+def _evaluation_refused(view: TrialView, fact: facts.EvaluationRefused, occasion: EventContext) -> None:
+    _stepped(view, fact.step)
+    _warn(view, Alert(facts.ALERT_KIND_UNSPECIFIED, "", fact.step, sentence(fact)))
+
+
 def _parameters_changed(view: TrialView, fact: facts.ParametersChanged, occasion: EventContext) -> None:
     _stepped(view, fact.step)
     _drop_former_changes(view)
@@ -402,6 +411,8 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.ClusterStateObserved: _cluster_observed,
     facts.EnvironmentRecorded: _environment_recorded,
     facts.TrialSnapshotRequested: _snapshot_requested,
+    facts.TrialEvaluationRequested: _evaluation_requested,
+    facts.EvaluationRefused: _evaluation_refused,
     facts.TrialRollBackRequested: _roll_back_requested,
     facts.SteerableDeclared: _steering_said,
     facts.TrialSteerRequested: _steering_said,

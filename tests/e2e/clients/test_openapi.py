@@ -53,6 +53,8 @@ NEVER_DONE = {
     "POST /api/v1/notifications/{notification}:retry",
     "POST /api/v1/destinations/{destination}:test",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:snapshot",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:evaluate",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:steer",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:rollBack",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:branch",
 }

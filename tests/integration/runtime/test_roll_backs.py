@@ -129,6 +129,19 @@ async def test_a_runtime_is_labelled_and_found_by_it(stack: Stack) -> None:
         assert (await refused(stack.stub.LabelRuntime(wrong)))[0] == "INVALID_ARGUMENT"
 
 
+async def test_an_evaluation_is_asked_of_what_trains_only(stack: Stack) -> None:
+    runtime = await stack.start(**LONG)
+    request = api.EvaluateTrialRequest(name=f"{runtime.name}/trials/1", reason="how good is it?", request_id="one")
+    await stack.wait_event(runtime.name, "attempt_started", 1)
+    await stack.stub.EvaluateTrial(request)
+    await stack.stub.EvaluateTrial(request)
+    assert (await stack.types(runtime.name)).count("trial_evaluation_requested") == 1
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=runtime.name, mode=common.STOP_MODE_ABRUPT))
+    await stack.wait_ended(runtime.name)
+    again = api.EvaluateTrialRequest(name=request.name)
+    assert await refused(stack.stub.EvaluateTrial(again)) == ("FAILED_PRECONDITION", "NOT_TRAINING")
+
+
 async def test_a_snapshot_is_asked_for_once_until_it_comes(stack: Stack) -> None:
     runtime = await stack.start(**LONG)
     name = f"{runtime.name}/trials/1"

@@ -166,6 +166,38 @@ async def test_a_snapshot_that_is_asked_for_is_taken_and_training_goes_on(trial:
     assert (await attempt.ended()).last_step == 48 > committed.step
 
 
+async def test_an_evaluation_that_is_asked_for_is_run_or_refused_and_training_goes_on(trial: TrialOnTest) -> None:
+    """Either way the answer names the event that asked as its cause."""
+    seldom = {**SMALL, "eval_every": 110}
+    await trial.create(seldom)
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await trial.launch(RECIPE, seldom, every_steps=1_000)
+        attempt.start()
+        await attempt.wait_for(facts.AttemptStarted)
+        await trial.append(facts.TrialEvaluationRequested(attempt=1))
+        (first, *_) = await attempt.wait_for(facts.EvaluationCompleted)
+        assert first.requested and first.step < 110 and first.values["eval/loss"] > 0
+        assert await attempt.wait() == 0, attempt.driver_log
+    events = {event.type.split(".")[2]: event for event in await trial.events()}
+    completed = [event for event in await trial.events() if event.type.split(".")[2] == "evaluation_completed"]
+    assert events["trial_evaluation_requested"].id in {event.cause for event in completed}
+
+    parameters = {"step_seconds": 0.05}
+    other = TrialOnTest(trial.connection, trial.nats_url, trial.folder)
+    await other.create(parameters)
+    async with Writer(other.connection, other.runtime_id):
+        attempt = await other.launch(LOOPS + "plain", parameters, code=ASSETS, every_steps=1_000)
+        attempt.start()
+        await attempt.wait_for(facts.AttemptStarted)
+        await other.append(facts.TrialEvaluationRequested(attempt=1))
+        (refused,) = await attempt.wait_for(facts.EvaluationRefused)
+        assert "says itself when it evaluates" in refused.detail
+        assert await attempt.wait() == 0, attempt.driver_log
+    events = {event.type.split(".")[2]: event for event in await other.events()}
+    assert events["evaluation_refused"].cause == events["trial_evaluation_requested"].id
+    assert (await attempt.ended()).last_step == 48
+
+
 async def test_a_pinned_snapshot_survives_those_that_come_after_it(trial: TrialOnTest) -> None:
     """Its policy keeps the last three of twelve."""
     parameters = {"step_seconds": 0.02}

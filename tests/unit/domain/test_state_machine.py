@@ -193,6 +193,7 @@ def of_an_attempt(attempt: int, step: int) -> list[Message]:
         facts.EpochCompleted(attempt=attempt, step=step),
         facts.EvaluationStarted(attempt=attempt, step=step),
         facts.EvaluationCompleted(attempt=attempt, step=step),
+        facts.EvaluationRefused(attempt=attempt, step=step),
         facts.SnapshotStarted(attempt=attempt, step=step),
         facts.SnapshotFailed(attempt=attempt, step=step),
         facts.SnapshotDeleted(attempt=attempt, snapshot_id=f"s{step}a{attempt}"),
@@ -285,6 +286,7 @@ class TrialMachine(RuleBasedStateMachine):
                 self.decide(trial.StopTrial(mode, at(60)))
             case "ask_for_snapshot":
                 self.decide(trial.RequestSnapshot())
+                self.decide(trial.RequestEvaluation())
             case "steer":
                 self.steer(step + pick % 3)
             case "steer_and_change":

@@ -542,3 +542,33 @@ def test_a_pin_does_not_end_with_a_branch_that_needed_the_snapshot() -> None:
     assert chain.state.snapshots[0].is_kept
     chain.when(trial.HoldSnapshot("s4", "rt-2"), trial.UnpinSnapshot("s4"))
     assert chain.state.snapshots[0].is_kept
+
+
+def test_an_evaluation_is_asked_for_once_until_it_is_answered() -> None:
+    chain = running()
+    asked = trial.RequestEvaluation("before the spike", "one")
+    assert names(chain.when(asked)) == ["TrialEvaluationRequested"]
+    assert chain.when(asked, trial.RequestEvaluation()) == []
+    chain.when(Record(1, facts.EvaluationStarted(attempt=1, step=4)))
+    chain.when(Record(1, facts.EvaluationCompleted(attempt=1, step=4, interrupted=True)))
+    assert chain.when(trial.RequestEvaluation()) == [], "what was interrupted is no answer"
+    chain.when(Record(1, facts.EvaluationStarted(attempt=1, step=5)))
+    chain.when(Record(1, facts.EvaluationCompleted(attempt=1, step=5)))
+    assert chain.when(asked) == [], "the same request again"
+    assert names(chain.when(trial.RequestEvaluation())) == ["TrialEvaluationRequested"]
+    chain.when(Record(1, facts.EvaluationRefused(attempt=1, step=6, detail="it cannot")))
+    assert names(chain.when(trial.RequestEvaluation())) == ["TrialEvaluationRequested"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [of_attempt(facts.AttemptEnded(attempt=1, outcome=facts.ATTEMPT_OUTCOME_COMPLETED))],
+        [facts.TrialStopRequested(mode=common.STOP_MODE_GRACEFUL)],
+    ],
+)
+def test_no_evaluation_is_asked_of_what_does_not_train(more: list[Any]) -> None:
+    with pytest.raises(FailedPrecondition):
+        running(*more).when(trial.RequestEvaluation())
+    with pytest.raises(FailedPrecondition, match="there is nobody to evaluate"):
+        given_trial(CREATED).when(trial.RequestEvaluation())

@@ -125,7 +125,7 @@ STEERABLE_KIND_BOOLEAN: SteerableKind
 STEERABLE_KIND_TEXT: SteerableKind
 
 class TrialEvent(_message.Message):
-    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned", "steerable_declared", "trial_steer_requested", "parameters_changed", "parameters_not_changed")
+    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned", "trial_evaluation_requested", "evaluation_refused", "steerable_declared", "trial_steer_requested", "parameters_changed", "parameters_not_changed")
     TRIAL_CREATED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_LAUNCHED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +160,8 @@ class TrialEvent(_message.Message):
     SNAPSHOT_LET_GO_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_PINNED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_UNPINNED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_EVALUATION_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_REFUSED_FIELD_NUMBER: _ClassVar[int]
     STEERABLE_DECLARED_FIELD_NUMBER: _ClassVar[int]
     TRIAL_STEER_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_CHANGED_FIELD_NUMBER: _ClassVar[int]
@@ -198,11 +200,13 @@ class TrialEvent(_message.Message):
     snapshot_let_go: SnapshotLetGo
     snapshot_pinned: SnapshotPinned
     snapshot_unpinned: SnapshotUnpinned
+    trial_evaluation_requested: TrialEvaluationRequested
+    evaluation_refused: EvaluationRefused
     steerable_declared: SteerableDeclared
     trial_steer_requested: TrialSteerRequested
     parameters_changed: ParametersChanged
     parameters_not_changed: ParametersNotChanged
-    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ...) -> None: ...
+    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., trial_evaluation_requested: _Optional[_Union[TrialEvaluationRequested, _Mapping]] = ..., evaluation_refused: _Optional[_Union[EvaluationRefused, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
     __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin")
@@ -451,17 +455,19 @@ class EpochCompleted(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., step: _Optional[int] = ..., batch: _Optional[int] = ..., batch_count: _Optional[int] = ...) -> None: ...
 
 class EvaluationStarted(_message.Message):
-    __slots__ = ("attempt", "step", "batch_count")
+    __slots__ = ("attempt", "step", "batch_count", "requested")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     step: int
     batch_count: int
-    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., batch_count: _Optional[int] = ...) -> None: ...
+    requested: bool
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., batch_count: _Optional[int] = ..., requested: bool = ...) -> None: ...
 
 class EvaluationCompleted(_message.Message):
-    __slots__ = ("attempt", "step", "values", "duration_seconds", "interrupted")
+    __slots__ = ("attempt", "step", "values", "duration_seconds", "interrupted", "requested")
     class ValuesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -474,12 +480,24 @@ class EvaluationCompleted(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     step: int
     values: _containers.ScalarMap[str, float]
     duration_seconds: float
     interrupted: bool
-    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., values: _Optional[_Mapping[str, float]] = ..., duration_seconds: _Optional[float] = ..., interrupted: bool = ...) -> None: ...
+    requested: bool
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., values: _Optional[_Mapping[str, float]] = ..., duration_seconds: _Optional[float] = ..., interrupted: bool = ..., requested: bool = ...) -> None: ...
+
+class EvaluationRefused(_message.Message):
+    __slots__ = ("attempt", "step", "detail")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    step: int
+    detail: str
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class SnapshotStarted(_message.Message):
     __slots__ = ("attempt", "snapshot_id", "step", "reason")
@@ -625,6 +643,16 @@ class TrialResumeRequested(_message.Message):
     def __init__(self, snapshot_id: _Optional[str] = ...) -> None: ...
 
 class TrialSnapshotRequested(_message.Message):
+    __slots__ = ("attempt", "reason", "request_id")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    reason: str
+    request_id: str
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class TrialEvaluationRequested(_message.Message):
     __slots__ = ("attempt", "reason", "request_id")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]

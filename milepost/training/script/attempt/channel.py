@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from milepost.api.training.v1.training_pb2 import (
     AttemptLaunch,
+    EvaluateInstruction,
     InstanceInstruction,
     InstanceReport,
     SnapshotInstruction,
@@ -62,7 +63,7 @@ class ExternalChannel:
         self._journal: AttemptJournal | None = None
         self._connection: Connection | None = None
         self._stop: domain.StopOrder | None = None
-        self._snapshot_requests = 0
+        self._snapshot_requests = self._evaluation_requests = 0
         # The number of the last request for other values that was passed on, or that the attempt was launched with.
         self._steered = max((order.number for order in launch.steers), default=0)
         # Set when it is known whether a server answers.
@@ -155,6 +156,9 @@ class ExternalChannel:
         if active.snapshot_requests > self._snapshot_requests:
             self._snapshot_requests = active.snapshot_requests
             on_instruction(InstanceInstruction(snapshot=SnapshotInstruction(requested=True)))
+        if active.evaluation_requests > self._evaluation_requests:
+            self._evaluation_requests = active.evaluation_requests
+            on_instruction(InstanceInstruction(evaluate=EvaluateInstruction()))
         for request in state.steering.waiting:
             if request.number > self._steered:
                 self._steered = request.number

@@ -251,6 +251,7 @@ declare namespace Api {
       | 'milepost.trial.environment_recorded.v1'
       | 'milepost.trial.epoch_completed.v1'
       | 'milepost.trial.evaluation_completed.v1'
+      | 'milepost.trial.evaluation_refused.v1'
       | 'milepost.trial.evaluation_started.v1'
       | 'milepost.trial.instance_exited.v1'
       | 'milepost.trial.instance_health_changed.v1'
@@ -273,6 +274,7 @@ declare namespace Api {
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
       | 'milepost.trial.trial_created.v1'
+      | 'milepost.trial.trial_evaluation_requested.v1'
       | 'milepost.trial.trial_failed.v1'
       | 'milepost.trial.trial_resume_requested.v1'
       | 'milepost.trial.trial_roll_back_requested.v1'
@@ -656,12 +658,20 @@ declare namespace Api {
     values: Record<string, number | 'NaN' | 'Infinity' | '-Infinity'>
     duration_seconds: number | 'NaN' | 'Infinity' | '-Infinity'
     interrupted: boolean
+    requested: boolean
+  }
+
+  interface EvaluationRefused {
+    attempt: number
+    step: number
+    detail: string
   }
 
   interface EvaluationStarted {
     attempt: number
     step: number
     batch_count: number | null
+    requested: boolean
   }
 
   interface FieldChange {
@@ -1180,6 +1190,12 @@ declare namespace Api {
     origin: SnapshotOrigin | null
   }
 
+  interface TrialEvaluationRequested {
+    attempt: number
+    reason: string
+    request_id: string
+  }
+
   interface TrialEvent {
     trial_created?: TrialCreated
     attempt_launched?: AttemptLaunched
@@ -1215,6 +1231,8 @@ declare namespace Api {
     snapshot_let_go?: SnapshotLetGo
     snapshot_pinned?: SnapshotPinned
     snapshot_unpinned?: SnapshotUnpinned
+    trial_evaluation_requested?: TrialEvaluationRequested
+    evaluation_refused?: EvaluationRefused
     steerable_declared?: SteerableDeclared
     trial_steer_requested?: TrialSteerRequested
     parameters_changed?: ParametersChanged
@@ -1633,6 +1651,10 @@ declare namespace Api {
   }
 
   interface DeleteRuntimeResponse {
+    runtime: Runtime | null
+  }
+
+  interface EvaluateTrialResponse {
     runtime: Runtime | null
   }
 
