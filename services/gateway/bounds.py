@@ -143,6 +143,7 @@ LISTS: dict[str, dict[str, Any]] = {
     "QuerySeries.parents": {"minItems": 1, "maxItems": 50},
     "ExportSeries.parents": {"minItems": 1, "maxItems": 50},
     "ListSeries.parents": {"maxItems": 50},
+    "ListSeries.keys": {"maxItems": 100},
     "QuerySeries.keys": {"minItems": 1, "maxItems": 100},
     "ExportSeries.keys": {"maxItems": 100},
     "CheckDeterminism.keys": {"maxItems": 100},

@@ -144,10 +144,21 @@ def tree_lines(nodes: Sequence[runtime_api.LineageNode]) -> Iterator[str]:
 def _words(node: runtime_api.LineageNode) -> str:
     status = "deleted" if node.deleted else output.enum_word(node, "status")
     reached = f"step {node.last_step:,}" if node.last_step else "no step known"
-    words = [node.display_name, status, reached]
+    words = [node.display_name, status, reached, _spent(node)]
     if node.HasField("branch"):
         words.insert(0, f"{_where(node.branch)}:")
     return "  ".join(filter(None, words))
+
+
+def _spent(node: runtime_api.LineageNode) -> str:
+    """What it took itself, and in all."""
+    if not node.spent.elapsed.ToMilliseconds():
+        return ""
+    own = output.duration(node.spent.elapsed.ToTimedelta().total_seconds())
+    if not node.HasField("spent_with_ancestors"):
+        return own
+    in_all = output.duration(node.spent_with_ancestors.elapsed.ToTimedelta().total_seconds())
+    return f"{own} ({in_all} with ancestors)"
 
 
 def _where(branch: facts.Branch) -> str:

@@ -244,15 +244,17 @@ class SeriesReader:
         )
         return [rows]
 
-    async def summaries(self, pieces: Sequence[StepRange], pin: Pin | None) -> list[dict[str, Any]]:
-        """Summarize every series of pieces, by trial and key. Without a position: with what came meanwhile."""
+    async def summaries(
+        self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None
+    ) -> list[dict[str, Any]]:
+        """Summarize series of pieces, by trial and key. Without keys: all. Without a position: with what came meanwhile."""
         if not pieces:
             return []
         whole, rest = split(pieces, 12) if pin is None else ([], list(pieces))
         rows: list[dict[str, Any]] = []
         for part, unit in ((whole, 12), (rest, 0)):
             if part:
-                condition = all_of(in_pieces(part, unit, pin), in_keys(()), before(pin))
+                condition = all_of(in_pieces(part, unit, pin), in_keys(keys), before(pin))
                 table = await self._store.read(
                     f"SELECT runtime, trial, key, {_AGGREGATES} {_EXTREMES} FROM points WHERE {condition.sql} "
                     "GROUP BY runtime, trial, key",

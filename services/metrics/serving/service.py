@@ -66,8 +66,9 @@ class MetricService(pb_grpc.MetricServiceServicer):
         trials = check.trials("parents", request.parents) if request.parents else []
         if request.parent or not trials:
             trials = [check.trial("parent", request.parent), *trials]
+        keys = check.keys("keys", request.keys, required=False)
         size = page_size(request.page_size, MAX_LIST, MAX_LIST, check.violations)
-        query = [_digest(trials), request.as_of.SerializeToString(deterministic=True).hex()]
+        query = [_digest(trials), sorted(keys), request.as_of.SerializeToString(deterministic=True).hex()]
         after = read_token(request.page_token, query, check.violations)
         check.finish()
         engine = self._engine
@@ -78,7 +79,7 @@ class MetricService(pb_grpc.MetricServiceServicer):
         pieces = [piece for trial in dict.fromkeys(trials) for piece in lineages.owned(trial, moment.events_sequence)]
         pin = None if moment.pin == engine.now(pipeline) else moment.pin
         response = pb.ListSeriesResponse(telemetry_sequence=moment.pin.sequence)
-        rows = await engine.series.summaries(pieces, pin)
+        rows = await engine.series.summaries(pieces, keys, pin)
         rest = rows if after is None else [row for row in rows if _sorted_by(row) > after]
         shown = fitting(_summary(row, lineages.keep_best(row["runtime"])) for row in rest[:size])
         response.series.extend(shown)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from services.runtime.readmodel.messages import PHASES, STATUSES
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.views import RuntimeView, TrialView, Views
 
 MAX_NODES = 1_000
 
 
-def tree(views: Views, view: RuntimeView) -> tuple[list[api.LineageNode], bool]:
+def tree(views: Views, view: RuntimeView, now: datetime) -> tuple[list[api.LineageNode], bool]:
     """List the runtimes of a tree, the root first, each behind its parent. Returns whether there are more with it."""
     nodes: list[api.LineageNode] = []
     for one in _walk(views, root_of(views, view)):
         if len(nodes) == MAX_NODES:
             return nodes, True
-        nodes.append(_node(one))
+        nodes.append(_node(one, now))
     return nodes, False
 
 
@@ -42,6 +45,38 @@ def children(view: RuntimeView) -> list[tuple[int, str]]:
     return sorted(found)
 
 
+def spent(view: RuntimeView, now: datetime) -> api.Spent:
+    """Say what the attempts of a runtime have taken."""
+    return _reserved(view, sum((_elapsed(one, now) for one in view.trials.values()), timedelta()))
+
+
+def spent_with_ancestors(view: RuntimeView, now: datetime) -> api.Spent | None:
+    """Add what its ancestors took up to where it began; None: it goes on from nobody. They reserved what it reserves."""
+    branch = view.state.branch
+    if branch is None or branch.weights_only:
+        return None
+    own = sum((_elapsed(one, now) for one in view.trials.values()), timedelta())
+    return _reserved(view, own + branch.origin.elapsed.ToTimedelta())
+
+
+def _elapsed(one: TrialView, now: datetime) -> timedelta:
+    active = one.state.active
+    began = one.attempt_starts.get(active.attempt) if active is not None else None
+    under_way = max(timedelta(), now - began) if began is not None else timedelta()
+    return timedelta(milliseconds=one.spent_ms) + under_way
+
+
+def _reserved(view: RuntimeView, elapsed: timedelta) -> api.Spent:
+    found = api.Spent(elapsed=Duration())
+    found.elapsed.FromTimedelta(elapsed)
+    if view.state.configuration is not None:
+        resources = view.state.configuration.resources
+        seconds = elapsed.total_seconds() * max(1, resources.workers)
+        found.core_seconds = round(seconds * resources.cpus_per_worker, 3)
+        found.gpu_seconds = round(seconds * resources.gpus_per_worker, 3)
+    return found
+
+
 def _walk(views: Views, root: RuntimeView) -> Iterator[RuntimeView]:
     # No recursion: chains may be long.
     waiting = [root]
@@ -52,7 +87,7 @@ def _walk(views: Views, root: RuntimeView) -> Iterator[RuntimeView]:
         waiting += [one for one in known if one is not None]
 
 
-def _node(view: RuntimeView) -> api.LineageNode:
+def _node(view: RuntimeView, now: datetime) -> api.LineageNode:
     state = view.state
     node = api.LineageNode(
         name=f"runtimes/{view.runtime_id}",
@@ -66,6 +101,8 @@ def _node(view: RuntimeView) -> api.LineageNode:
         last_step=max((_last_step(view, number) for number in view.trials), default=0),
         trial_count=state.trial_count,
         child_count=len(children(view)),
+        spent=spent(view, now),
+        spent_with_ancestors=spent_with_ancestors(view, now),
     )
     if view.create_time is not None:
         node.create_time.FromDatetime(view.create_time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import grpc.aio
 
@@ -41,6 +42,12 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         await self._events.wait_for("min_sequence", request.min_sequence)
         view = self._known(runtime_id, request.show_deleted)
         message = runtime_message(view, with_text=True, position=self._position(runtime_id))
+        if view.state.branch is not None:
+            now = datetime.now(UTC)
+            message.spent.CopyFrom(lineage.spent(view, now))
+            in_all = lineage.spent_with_ancestors(view, now)
+            if in_all is not None:
+                message.spent_with_ancestors.CopyFrom(in_all)
         return api.GetRuntimeResponse(runtime=message)
 
     async def ListRuntimes(
@@ -88,7 +95,7 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
     ) -> api.ListLineageResponse:
         runtime_id = names.parse_runtime(request.name)
         await self._events.wait_for("min_sequence", request.min_sequence)
-        nodes, truncated = lineage.tree(self._views, self._known(runtime_id, show_deleted=True))
+        nodes, truncated = lineage.tree(self._views, self._known(runtime_id, show_deleted=True), datetime.now(UTC))
         return api.ListLineageResponse(nodes=nodes, truncated=truncated, sequence=self._views.sequence)
 
     async def ListEvents(

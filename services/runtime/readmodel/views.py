@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
 
@@ -88,6 +88,8 @@ class TrialView:
     snapshots: dict[str, api.Snapshot] = field(default_factory=dict)
     # When each attempt began to train.
     attempt_starts: dict[int, datetime] = field(default_factory=dict)
+    # Running time of the attempts that have ended, ms.
+    spent_ms: int = 0
     # Sequences of events that had no right to be where they are.
     ignored: list[int] = field(default_factory=list)
     # A service wrote an event of a type that this version does not know: it cannot be decided here.
@@ -562,6 +564,9 @@ def fold_trial(
     view.last[type(payload).__name__] = reference
     if type(view.state.situation) is not type(before.situation) or view.state.attempt != before.attempt:
         view.since = reference
+        began = view.attempt_starts.get(before.attempt) if before.active is not None else None
+        if began is not None:
+            view.spent_ms += _milliseconds(began, own or reference.time)
     match payload:
         case trial_facts.AttemptLaunched():
             view.written_messages = view.written_bytes = 0
@@ -601,6 +606,10 @@ def fold_trial(
             pin.time.FromDatetime(reference.time)
         case trial_facts.SnapshotUnpinned() if payload.snapshot_id in view.snapshots:
             view.snapshots[payload.snapshot_id].ClearField("pin")
+
+
+def _milliseconds(began: datetime, ended: datetime) -> int:
+    return max(0, (ended - began) // timedelta(milliseconds=1))
 
 
 def _snapshot(

@@ -62,7 +62,7 @@ async def read(directory: Path) -> dict[str, object]:
     store = await stores.open_embedded(directory)
     reader, pieces, pin = SeriesReader(store), [StepRange(TRIAL, 1)], Pin(1, 9)
     (buckets,) = (await reader.buckets(pieces, ["x"], 13, pin, by_attempt=False)).values()
-    (summary,) = await reader.summaries(pieces, None)
+    (summary,) = await reader.summaries(pieces, [], None)
     async with asyncio.timeout(DEADLINE_SECONDS):
         while (await store.read("SELECT count() AS n FROM system.mutations WHERE NOT is_done"))["n"][0].as_py():
             await asyncio.sleep(0.05)

@@ -97,6 +97,16 @@ async def test_a_branch_begins_behind_the_snapshot_of_its_parent_and_says_so(sta
         (child.runtime_id, 1),
         (grandchild.runtime_id, 0),
     ]
+    spent = [node.spent.elapsed.ToTimedelta() for node in nodes]
+    assert all(timedelta(seconds=0.05) < one < timedelta(seconds=30) for one in spent), spent
+    assert nodes[0].spent.core_seconds == pytest.approx(spent[0].total_seconds(), abs=0.01), "on one core"
+    assert not nodes[0].HasField("spent_with_ancestors"), "the root has none"
+    for node, before in zip(nodes[1:], (origin, second), strict=True):
+        in_all = node.spent.elapsed.ToTimedelta() + before.elapsed.ToTimedelta()
+        assert node.spent_with_ancestors.elapsed.ToTimedelta() == in_all
+    told = await stack.get(grandchild.name)
+    assert (told.spent, told.spent_with_ancestors) == (nodes[2].spent, nodes[2].spent_with_ancestors)
+    assert not (await stack.get(parent.name)).HasField("spent")
 
 
 async def test_a_search_begins_at_the_snapshot_in_every_trial(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

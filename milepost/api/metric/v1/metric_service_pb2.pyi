@@ -58,18 +58,20 @@ class SeriesSummary(_message.Message):
     def __init__(self, key: _Optional[str] = ..., point_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_step: _Optional[int] = ..., max_step: _Optional[int] = ..., nan_count: _Optional[int] = ..., positive_infinity_count: _Optional[int] = ..., negative_infinity_count: _Optional[int] = ..., first_non_finite_step: _Optional[int] = ..., best: _Optional[float] = ..., best_step: _Optional[int] = ..., parent: _Optional[str] = ..., last_time_ms: _Optional[int] = ...) -> None: ...
 
 class ListSeriesRequest(_message.Message):
-    __slots__ = ("parent", "as_of", "parents", "page_size", "page_token")
+    __slots__ = ("parent", "as_of", "parents", "page_size", "page_token", "keys")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     as_of: _recorded_event_pb2.AsOf
     parents: _containers.RepeatedScalarFieldContainer[str]
     page_size: int
     page_token: str
-    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., parents: _Optional[_Iterable[str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., parents: _Optional[_Iterable[str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListSeriesResponse(_message.Message):
     __slots__ = ("series", "telemetry_sequence", "next_page_token")

@@ -88,7 +88,7 @@ class TrialCounts(_message.Message):
     def __init__(self, running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
 
 class Runtime(_message.Message):
-    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text", "branch", "purge_time")
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "reason", "failure_reason", "changed_by", "change_time", "change_event_id", "change_sequence", "create_time", "created_by", "start_time", "end_time", "configuration", "configuration_digest", "trials", "trial_count", "cloned_from", "health", "ready", "pending_reason", "queue_position", "stop_mode", "stop_deadline_time", "labels", "delete_time", "purge_remaining", "sequence", "etag", "configuration_text", "deleted", "imported", "health_reason", "create_receive_time", "start_receive_time", "end_receive_time", "left_out_trial_count", "resolved_text", "branch", "purge_time", "spent", "spent_with_ancestors")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,8 @@ class Runtime(_message.Message):
     RESOLVED_TEXT_FIELD_NUMBER: _ClassVar[int]
     BRANCH_FIELD_NUMBER: _ClassVar[int]
     PURGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_WITH_ANCESTORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     display_name: str
@@ -180,7 +182,9 @@ class Runtime(_message.Message):
     resolved_text: str
     branch: _runtime_events_pb2.Branch
     purge_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., purge_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    spent: Spent
+    spent_with_ancestors: Spent
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., changed_by: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_event_id: _Optional[str] = ..., change_sequence: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., configuration_digest: _Optional[str] = ..., trials: _Optional[_Union[TrialCounts, _Mapping]] = ..., trial_count: _Optional[int] = ..., cloned_from: _Optional[str] = ..., health: _Optional[_Union[_common_pb2.Health, str]] = ..., ready: bool = ..., pending_reason: _Optional[_Union[_runtime_events_pb2.PendingReason, str]] = ..., queue_position: _Optional[int] = ..., stop_mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., stop_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., purge_remaining: _Optional[_Iterable[str]] = ..., sequence: _Optional[int] = ..., etag: _Optional[str] = ..., configuration_text: _Optional[str] = ..., deleted: bool = ..., imported: _Optional[_Union[Imported, _Mapping]] = ..., health_reason: _Optional[str] = ..., create_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_out_trial_count: _Optional[int] = ..., resolved_text: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., purge_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., spent_with_ancestors: _Optional[_Union[Spent, _Mapping]] = ...) -> None: ...
 
 class Imported(_message.Message):
     __slots__ = ("import_time", "imported_by", "export_time", "events_sequence", "sha256")
@@ -434,7 +438,7 @@ class ListLineageRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., min_sequence: _Optional[int] = ...) -> None: ...
 
 class LineageNode(_message.Message):
-    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "deleted", "create_time", "created_by", "branch", "last_step", "trial_count", "child_count")
+    __slots__ = ("name", "runtime_id", "display_name", "status", "phase", "deleted", "create_time", "created_by", "branch", "last_step", "trial_count", "child_count", "spent", "spent_with_ancestors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -447,6 +451,8 @@ class LineageNode(_message.Message):
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     CHILD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_WITH_ANCESTORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime_id: str
     display_name: str
@@ -459,7 +465,19 @@ class LineageNode(_message.Message):
     last_step: int
     trial_count: int
     child_count: int
-    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., deleted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., last_step: _Optional[int] = ..., trial_count: _Optional[int] = ..., child_count: _Optional[int] = ...) -> None: ...
+    spent: Spent
+    spent_with_ancestors: Spent
+    def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., display_name: _Optional[str] = ..., status: _Optional[_Union[RuntimeStatus, str]] = ..., phase: _Optional[_Union[RuntimePhase, str]] = ..., deleted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., branch: _Optional[_Union[_runtime_events_pb2.Branch, _Mapping]] = ..., last_step: _Optional[int] = ..., trial_count: _Optional[int] = ..., child_count: _Optional[int] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., spent_with_ancestors: _Optional[_Union[Spent, _Mapping]] = ...) -> None: ...
+
+class Spent(_message.Message):
+    __slots__ = ("elapsed", "core_seconds", "gpu_seconds")
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    CORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    GPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    elapsed: _duration_pb2.Duration
+    core_seconds: float
+    gpu_seconds: float
+    def __init__(self, elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., core_seconds: _Optional[float] = ..., gpu_seconds: _Optional[float] = ...) -> None: ...
 
 class ListLineageResponse(_message.Message):
     __slots__ = ("nodes", "truncated", "sequence")

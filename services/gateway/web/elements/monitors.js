@@ -49,6 +49,12 @@ export function Monitors({ state }) {
             runs=${trial.status === 'Running' && !state.past}
           />
         </span>
+        ${
+          trial.inherited_elapsed &&
+          html`<span class="figure-note" data-testid="with-ancestors">
+            ${duration((trial.elapsed ?? 0) + trial.inherited_elapsed)} with ancestors
+          </span>`
+        }
       </div>
       <${EstimatedTime} state=${state} trial=${trial} />
       <${Speed} trial=${trial} />

@@ -57,7 +57,7 @@ export function Snapshots({ state, open }) {
   const runtime = state.runtime.value
   const resumable = open && ['Aborted', 'Failed'].includes(runtime?.status ?? '') && runtime?.trial_count === 1
   return html`<div class="snapshots">
-    <${Lineage} id=${state.id} />
+    <${Lineage} state=${state} />
     <div class="events-bar">
       <label class="check">
         <input type="checkbox" checked=${deleted.value} onChange=${() => (deleted.value = !deleted.value)} /> Deleted

@@ -1698,6 +1698,8 @@ declare namespace Api {
     last_step: number
     trial_count: number
     child_count: number
+    spent: Spent | null
+    spent_with_ancestors: Spent | null
   }
 
   interface ListEventsResponse {
@@ -1822,6 +1824,8 @@ declare namespace Api {
     resolved_text: string
     branch: Branch | null
     purge_time: string | null
+    spent: Spent | null
+    spent_with_ancestors: Spent | null
   }
 
   interface Snapshot {
@@ -1853,6 +1857,12 @@ declare namespace Api {
 
   interface SnapshotTrialResponse {
     runtime: Runtime | null
+  }
+
+  interface Spent {
+    elapsed: number | null
+    core_seconds: number | 'NaN' | 'Infinity' | '-Infinity'
+    gpu_seconds: number | 'NaN' | 'Infinity' | '-Infinity'
   }
 
   interface StartRuntimeResponse {
