@@ -1,0 +1,1 @@
+"""Faults while a run goes on from a snapshot of another one."""
