@@ -127,6 +127,8 @@ class RayLauncher:
         self._runtime_address = runtime_address
         self._server = server or JobServer(options.address, options.token_file, options.ca_file)
         self._known: dict[AttemptKey, _Known] = {}
+        # Those of them that are looked at: they are held by the cluster, or it is not known. The others only grow in number.
+        self._open: set[AttemptKey] = set()
         # Those whose end could not be seen yet.
         self._unkilled: set[AttemptKey] = set()
         self._capacity: Capacity | None = None
@@ -201,7 +203,7 @@ class RayLauncher:
 
     def _own_use(self) -> Use:
         """Return what the jobs of Milepost that run hold."""
-        running = [known.use for known in self._known.values() if known.process is Process.RUNNING]
+        running = [self._known[key].use for key in self._open if self._known[key].process is Process.RUNNING]
         return Use(
             sum(use.cpus for use in running),
             sum(use.memory_gigabytes for use in running),
@@ -211,12 +213,23 @@ class RayLauncher:
     # --- seeing
 
     def observe(self, key: AttemptKey) -> tuple[Process, Exit]:
-        known = self._known.get(key)
-        if known is None:
+        if key not in self._known:
             # What an earlier service submitted, or nothing: the cluster is asked.
-            known = self._known[key] = _Known()
+            self._know(key)
             self._look_due.set()
+        known = self._known[key]
         return known.process, known.exit
+
+    def _know(self, key: AttemptKey, process: Process | None = None) -> _Known:
+        """Return what is known of a job; with a process that is what it is now."""
+        known = self._known.setdefault(key, _Known())
+        if process is not None:
+            known.process = process
+        if known.process.is_held or known.process is Process.UNSEEN:
+            self._open.add(key)
+        else:
+            self._open.discard(key)
+        return known
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -224,15 +237,12 @@ class RayLauncher:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._look_due.wait()
             self._look_due.clear()
-            for key in [k for k, known in self._known.items() if known.process.is_held or k in self._unknown()]:
+            for key in list(self._open):
                 with suppress(ClusterUnavailable, ClusterRefused, EventLogError):
                     await self._look(key)
             for key in list(self._unkilled):
                 with suppress(ClusterUnavailable, ClusterRefused, EventLogError):
                     await self._end(key)
-
-    def _unknown(self) -> set[AttemptKey]:
-        return {key for key, known in self._known.items() if known.process is Process.UNSEEN}
 
     async def _look(self, key: AttemptKey) -> None:
         """Ask the cluster about a job."""
@@ -263,7 +273,7 @@ class RayLauncher:
     def _settle(self, key: AttemptKey, process: Process, exit_: Exit) -> None:
         known = self._known[key]
         before = (known.process, known.exit)
-        known.process, known.exit = process, exit_
+        self._know(key, process).exit = exit_
         if process is Process.GONE:
             self._unkilled.discard(key)
         if before == (process, exit_):
@@ -310,8 +320,7 @@ class RayLauncher:
                 raise LaunchFailed(error.message, deterministic=True) from error
             except ClusterRefused as error:
                 raise LaunchFailed(error.message) from error
-        known = self._known.setdefault(key, _Known())
-        known.process = Process.PENDING
+        self._know(key, Process.PENDING)
         self._look_due.set()
         log.info("attempt.launched", extra=_fields(key, job=job_id(key), adopted=not new))
 
@@ -340,8 +349,7 @@ class RayLauncher:
     # --- ending
 
     async def kill(self, key: AttemptKey) -> None:
-        known = self._known.setdefault(key, _Known())
-        if known.process is Process.GONE:
+        if self._know(key).process is Process.GONE:
             return
         deadline = time.monotonic() + KILL_SECONDS
         while True:

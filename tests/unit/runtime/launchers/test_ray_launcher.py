@@ -256,6 +256,26 @@ async def test_a_cluster_that_is_away_changes_nothing_that_is_known(tmp_path: Pa
             await made.close()
 
 
+async def test_jobs_that_are_over_are_not_looked_at_again(tmp_path: Path) -> None:
+    """They only grow in number, and the looks come each second."""
+    over = AttemptKey("rt-a", 1, 1)
+    paths = {key: ("GET", f"/api/jobs/{job_id(key)}") for key in (over, KEY)}
+    answers = {paths[over]: said(status="FAILED", driver_exit_code=1), paths[KEY]: said(status="RUNNING")}
+    with answering(answers) as server:
+        made = launcher(server, Claims(MemoryKeyValue()), tmp_path)
+        made.start()
+        try:
+            assert await observed(made, over, Process.GONE) is Process.GONE
+            assert await observed(made, KEY, Process.RUNNING) is Process.RUNNING
+            seen = len(server.seen)
+            while server.seen[seen:].count((*paths[KEY], None)) < 2:
+                assert made.observe(over)[0] is Process.GONE
+                await asyncio.sleep(0.05)
+            assert (*paths[over], None) not in server.seen[seen:]
+        finally:
+            await made.close()
+
+
 # --- settings
 
 
