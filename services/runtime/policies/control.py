@@ -21,10 +21,6 @@ from services.runtime.policies import search
 
 # Trials that one step creates; together with the runtime's own events they stay below the limit of a batch.
 CREATED_AT_ONCE = 500
-# Trials that wait and that one step stops, two events each: many, for a search has thousands of them, and each step looks
-# at all of its trials; not all at once, for other commands wait for a decision. Those that run are told one by one: they
-# write too, and one that is faster would have all of them decided again.
-STOPPED_AT_ONCE = 100
 # Time a process has to leave after its attempt has ended, before it is killed.
 LEAVING_SECONDS = 30.0
 # What one attempt may write to the log, which is kept for ever and read by every start. One of ours writes some messages
@@ -105,7 +101,7 @@ class CreateTrials:
 
 @dataclass(frozen=True, slots=True)
 class OrderStop:
-    """Tell trials to stop."""
+    """Tell trials to stop: one that runs, or all that wait. A search has thousands, and each step looks at all of them."""
 
     trials: tuple[int, ...]
     mode: common.StopMode
@@ -345,7 +341,7 @@ def _order_stops(picture: Picture, now: datetime) -> Step | None:
             stronger = known is not None and known.mode != common.STOP_MODE_ABRUPT and mode == common.STOP_MODE_ABRUPT
             if known is None or (stronger and state.stop is not None):
                 return OrderStop((number,), mode, deadline, reason)
-    return OrderStop(tuple(waiting[:STOPPED_AT_ONCE]), mode, deadline, reason) if waiting else None
+    return OrderStop(tuple(waiting), mode, deadline, reason) if waiting else None
 
 
 def _order(picture: Picture, now: datetime) -> tuple[common.StopMode, datetime, str] | None:

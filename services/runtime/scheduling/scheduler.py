@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 ACTOR = "service:scheduler"
 TICK_SECONDS = 1.0
 JUDGED_AT_ONCE = 200
+# Trials that one decision stops, two events each: commands of others come between two of them.
+STOPPED_AT_ONCE = 25
 # After an error that is not the step's own, for example a log that does not answer.
 PAUSE_SECONDS = 1.0
 # Steps of one runtime in a row; more than any decision needs, so a loop without progress shows.
@@ -285,7 +287,9 @@ class Scheduler:
     async def _order_stop(self, view: RuntimeView, step: control.OrderStop) -> None:
         command = trial.StopTrial(step.mode, step.deadline_time, step.reason)
         behind = self._behind(view.last, "StopRequested", "RuntimeFailed")
-        await self._decisions.decide(view.runtime_id, {number: [command] for number in step.trials}, behind)
+        for first in range(0, len(step.trials), STOPPED_AT_ONCE):
+            numbers = step.trials[first : first + STOPPED_AT_ONCE]
+            await self._decisions.decide(view.runtime_id, {number: [command] for number in numbers}, behind)
 
     async def _order_resume(self, view: RuntimeView, step: control.OrderResume) -> None:
         command = trial.ResumeTrial(step.snapshot_id, extends=True)

@@ -158,16 +158,16 @@ def test_the_health_of_a_runtime_names_the_silence() -> None:
     assert world.state.health_reason == "every instance is healthy"
 
 
-def test_a_stop_of_a_search_stops_many_that_wait_as_one_decision_and_tells_each_that_runs() -> None:
-    """One decision for each of thousands of trials looked at all of them each time."""
-    count = 2 * control.STOPPED_AT_ONCE + 50
+def test_one_step_stops_all_trials_of_a_search_that_wait() -> None:
+    """A step for each of thousands of trials looked at all of them each time."""
+    count = 250
     search = {"space": {"x": list(range(count))}, "max_concurrent_trials": 1, "max_trials": count}
     world = World(configuration(search=search), trial_count=count)
     training(world)
     world.command(runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60), "enough"))
     world.turn()
     told = [step.trials for step in world.carried_out if isinstance(step, control.OrderStop)]
-    assert [len(numbers) for numbers in told] == [1, control.STOPPED_AT_ONCE, control.STOPPED_AT_ONCE, 49]
+    assert [len(numbers) for numbers in told] == [1, 249]
     assert sorted(number for numbers in told for number in numbers) == list(range(1, count + 1))
 
 
