@@ -3,7 +3,8 @@
     pl.Trainer(logger=MilepostLogger(), callbacks=[MilepostCallback()])
 
 The logger alone records values; with the callback steps and batches are counted, the optimizers are watched,
-evaluations are marked, checkpoints become snapshots, and a stop saves one and ends training.
+evaluations are marked, checkpoints become snapshots, and a stop saves one and ends training. Learning rates, early stop,
+and the intervals of evaluations and checkpoints can be changed while it trains.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ except ImportError:
 
 from milepost.integrations.experiment import Experiment
 from milepost.integrations.run import Run, series
+from milepost.integrations.steered import (
+    EARLY_STOP,
+    EVALUATION_INTERVAL,
+    LEARNING_RATE,
+    SNAPSHOT_INTERVAL,
+    Steered,
+    rates_of,
+)
 from milepost.training.loop.evaluation import Evaluation
 from milepost.training.loop.trial import Trial
 from milepost.training.telemetry.batches import EVALUATING
@@ -133,6 +142,9 @@ class MilepostCallback(pl.Callback):
         self._evaluation: Evaluation | None = None
         self._watched = False
         self._total: int | None = None
+        self._steered: Steered | None = None
+        # Somebody has asked for an end of training.
+        self._ends = False
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint that a resumed run goes on from, for `fit(ckpt_path=...)`."""
@@ -145,7 +157,7 @@ class MilepostCallback(pl.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the trial out where Lightning copies its callbacks into other processes."""
-        return {**self.__dict__, "_trial": None, "_evaluation": None}
+        return {**self.__dict__, "_trial": None, "_evaluation": None, "_steered": None}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the run that the loggers have, and count their steps. `validate` and `test` need no training before."""
@@ -170,11 +182,54 @@ class MilepostCallback(pl.Callback):
         self._total = _total(trainer)
         self._plan(trainer)
         trial.position.epoch_batches = _finite(trainer.num_training_batches)
+        self._steer(trainer, trial)
         trial.advance(self._run.base + _steps(trainer))
         if not self._watched:
             self._watched = True
             for index, optimizer in enumerate(trainer.optimizers):
                 trial.watch(optimizer, "train" if index == 0 else f"train/optimizer_{index}")
+
+    def _steer(self, trainer: pl.Trainer, trial: Trial) -> None:
+        """Declare what may be changed while it trains, and begin with what it was changed to before."""
+        steered = self._steered = Steered(trial)
+        self._ends = False
+        schedules = [configured.scheduler for configured in trainer.lr_scheduler_configs]
+        for index, optimizer in enumerate(trainer.optimizers):
+            rates = rates_of(optimizer, [one for one in schedules if getattr(one, "optimizer", None) is optimizer])
+            if rates is not None:
+                name = LEARNING_RATE if index == 0 else f"{LEARNING_RATE}_{index}"
+                steered.add(name, rates.base, rates.become, minimum=0.0)
+        # Who goes on with a run that was ended so wants it to train.
+        steered.add(EARLY_STOP, False, self._end_if, from_now_on=True)
+        self._steer_evaluations(trainer, steered)
+        savers = [one for one in trainer.checkpoint_callbacks if getattr(one, "_every_n_train_steps", 0) >= 1]
+        if len(savers) == 1 and not _counts_batches(trainer):
+            (saver,) = savers
+
+            def save_every(steps: int) -> None:
+                # Lightning has no public way to change it.
+                saver._every_n_train_steps = steps  # type: ignore[attr-defined]
+
+            every = saver._every_n_train_steps  # type: ignore[attr-defined]
+            steered.add(SNAPSHOT_INTERVAL, int(every), save_every, minimum=1)
+
+    def _steer_evaluations(self, trainer: pl.Trainer, steered: Steered) -> None:
+        """Let the interval of evaluations be changed where it is a number of steps, also that of once an epoch."""
+        every, accumulated = trainer.val_check_batch, trainer.accumulate_grad_batches
+        if not trainer.enable_validation or every is None or every == float("inf") or every % accumulated:
+            return
+
+        def evaluate_every(steps: int) -> None:
+            trainer.val_check_batch = steps * accumulated
+            self._plan(trainer)
+
+        # Within epochs Lightning counts anew in each, so one that is longer never comes.
+        within = _finite(trainer.num_training_batches) if trainer.check_val_every_n_epoch is not None else None
+        longest = within // accumulated if within else None
+        steered.add(EVALUATION_INTERVAL, int(every) // accumulated, evaluate_every, minimum=1, maximum=longest)
+
+    def _end_if(self, ends: bool) -> None:
+        self._ends = ends
 
     def _plan(self, trainer: pl.Trainer) -> None:
         batches = _finite(trainer.num_training_batches)
@@ -210,7 +265,10 @@ class MilepostCallback(pl.Callback):
             trial.log(values, step=step)
         self._correct_total(trainer)
         # Between two steps only: the gradients of micro-batches are in no checkpoint.
-        if trial.should_stop() and not trainer.should_stop:
+        stops = trial.should_stop()
+        if self._steered is not None:
+            self._steered.carry_out()
+        if (stops or self._ends) and not trainer.should_stop:
             self._stop(trainer, trial)
 
     def _correct_total(self, trainer: pl.Trainer) -> None:
@@ -233,6 +291,8 @@ class MilepostCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take what was done for the plan where that was a guess, and keep why training ended early."""
         trial = self._current()
+        if self._ends:
+            trial.explain_end("early stop asked for")
         if _counts_batches(trainer) and 0 < trainer.max_steps <= trainer.global_step:
             self._total = _steps(trainer)
             self._plan(trainer)

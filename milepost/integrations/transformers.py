@@ -3,7 +3,8 @@
     import milepost.integrations.transformers            # then TrainingArguments(report_to="milepost")
 
 or, with settings: `Trainer(..., callbacks=[MilepostCallback(name="mine")])`. Records plan, steps, batches, what the
-Trainer logs, evaluations, and its checkpoints as snapshots; a stop saves a checkpoint and ends training.
+Trainer logs, evaluations, and its checkpoints as snapshots; a stop saves a checkpoint and ends training. Learning rate,
+early stop, and the intervals of evaluations and checkpoints can be changed while it trains.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import integration_utils
 
 from milepost.integrations.run import Run, series
+from milepost.integrations.steered import (
+    EARLY_STOP,
+    EVALUATION_INTERVAL,
+    LEARNING_RATE,
+    SNAPSHOT_INTERVAL,
+    Steered,
+    rates_of,
+)
 from milepost.training.loop.data.feed import loader_length
 from milepost.training.loop.evaluation import Evaluation
 from milepost.training.loop.trial import Trial
@@ -41,6 +50,9 @@ class MilepostCallback(TrainerCallback):
         self._batches: int | None = None
         self._resumed = False
         self._evaluation: Evaluation | None = None
+        self._steered: Steered | None = None
+        # Somebody has asked for an end of training.
+        self._ends = False
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint that a resumed run goes on from, for `train(resume_from_checkpoint=...)`."""
@@ -68,7 +80,34 @@ class MilepostCallback(TrainerCallback):
         self._plan(trial, args, state)
         trial.position.epoch_batches = self._batches
         trial.declare(_parameters(args, more.get("model")))
+        self._steer(trial, args, state, more)
         trial.advance(self._run.base + state.global_step)
+
+    def _steer(self, trial: Trial, args: TrainingArguments, state: TrainerState, more: dict[str, Any]) -> None:
+        """Declare what may be changed while it trains, and begin with what it was changed to before."""
+        steered = self._steered = Steered(trial)
+        self._ends = False
+        rates = rates_of(more.get("optimizer"), filter(None, [more.get("lr_scheduler")]))
+        if rates is not None:
+            steered.add(LEARNING_RATE, rates.base, rates.become, minimum=0.0)
+        # Who goes on with a run that was ended so wants it to train.
+        steered.add(EARLY_STOP, False, self._end_if, from_now_on=True)
+        if args.eval_strategy == "steps" and state.eval_steps >= 1:
+
+            def evaluate_every(steps: int) -> None:
+                state.eval_steps = steps
+                self._plan(trial, args, state)
+
+            steered.add(EVALUATION_INTERVAL, int(state.eval_steps), evaluate_every, minimum=1)
+        if args.save_strategy == "steps" and state.save_steps >= 1:
+
+            def save_every(steps: int) -> None:
+                state.save_steps = steps
+
+            steered.add(SNAPSHOT_INTERVAL, int(state.save_steps), save_every, minimum=1)
+
+    def _end_if(self, ends: bool) -> None:
+        self._ends = ends
 
     def _plan(self, trial: Trial, args: TrainingArguments, state: TrainerState) -> None:
         per_epoch = None if self._batches is None else -(-self._batches // args.gradient_accumulation_steps)
@@ -103,7 +142,12 @@ class MilepostCallback(TrainerCallback):
         trial = self._run.trial
         if trial is None:
             return
-        if trial.should_stop():
+        stops = trial.should_stop()
+        if self._steered is not None:
+            self._steered.carry_out()
+        if self._ends:
+            trial.explain_end("early stop asked for")
+        if stops or self._ends:
             control.should_save = control.should_training_stop = True
         elif args.eval_strategy != "no" and trial.evaluation_due():
             # Without a strategy it may have nothing to evaluate with.

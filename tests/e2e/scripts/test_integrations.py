@@ -5,6 +5,7 @@ Run by `make test-integrations`, which makes the environment they live in.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -184,6 +185,98 @@ def test_a_stop_of_the_trainer_saves_and_a_resume_goes_on(stack: StackProcess, t
     completed(stack, name)
     assert list(stack.series(name, "train/loss")) == list(range(1, saved + 11)), "one lineage"
     assert stack.trial(name).attempt_count == 2
+
+
+def changes_of(stack: StackProcess, name: str) -> dict[str, int]:
+    """What was changed, and after which step."""
+    return {
+        change.name: event.trial_event.parameters_changed.step
+        for event in stack.events(name)
+        if "parameters_changed" in event.type
+        for change in event.trial_event.parameters_changed.changes
+    }
+
+
+def steer(stack: StackProcess, name: str, **values: Any) -> dict[str, int]:
+    """Change values of a run that trains, and wait until they are. Returns after which step each of them was."""
+    request = runtime_api.SteerTrialRequest(name=f"{name}/trials/1", parameters_text=json.dumps(values))
+    stack.client.runtimes.SteerTrial(request)
+    return until(lambda: found if (found := changes_of(stack, name)).keys() >= values.keys() else None, "it changes")
+
+
+def steer_in_training(
+    stack: StackProcess, program: str, folder: Path, **values: Any
+) -> tuple[str, dict[str, int], str]:
+    """Run a program, change values once it trains, and end it by `early_stop` when each interval has come.
+
+    Returns the name, after which step each value was changed, and why the run ended.
+    """
+    (folder / "train.py").write_text(program)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MILEPOST_DATA_DIR": str(stack.data_dir),
+        "OMP_NUM_THREADS": "1",
+    }
+    process = subprocess.Popen([str(PYTHON), "train.py"], cwd=folder, env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        name = until(lambda: _newest(stack), "the run begins")
+        stack.wait_for_step(name, 2)
+        changed = steer(stack, name, **values)
+        last = max(changed.values())
+        for kind in (trial_api.MARKER_KIND_EVALUATION, trial_api.MARKER_KIND_SNAPSHOT):
+            until(lambda kind=kind: sum(step > last + 8 for step in marks(stack, name, kind)) > 1, "it comes sooner")  # type: ignore[misc]
+        changed = steer(stack, name, early_stop=True)
+        _, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err[-6000:]
+    return name, changed, completed(stack, name).reason
+
+
+def test_the_trainer_is_steered(stack: StackProcess, tmp_path: Path) -> None:
+    """Its schedule goes on from the new rate; evaluations, checkpoints and the end come when they are asked for."""
+    program = read_guide("transformers", tmp_path).after.replace("max_steps=20", "max_steps=4000").replace(
+        "eval_steps=10", "eval_steps=100000"
+    ).replace("save_steps=10", "save_steps=100000")  # fmt: skip
+    name, changed, reason = steer_in_training(
+        stack, program, tmp_path, learning_rate=1e-3, evaluation_interval=20, snapshot_interval=30
+    )
+    at, end = changed["learning_rate"], stack.trial(name).progress.step
+    assert changed["early_stop"] == end
+    assert reason == f"Completed: ended early by the script at {end:,} of 4,000: early stop asked for"
+    rates = stack.series(name, "train/learning_rate")
+    wanted = {step: (5e-5 if step <= at else 1e-3) * (1 - (step - 1) / 4000) for step in range(1, end + 1)}
+    assert rates == pytest.approx(wanted)
+    evaluations = marks(stack, name, trial_api.MARKER_KIND_EVALUATION)
+    assert evaluations and all(step % 20 == 0 and step > at for step in evaluations)
+    snapshots = snapshot_steps(stack, name)
+    assert snapshots[-1] == end and all(step % 30 == 0 for step in snapshots[:-1])
+
+
+def test_lightning_is_steered(stack: StackProcess, tmp_path: Path) -> None:
+    program = (
+        read_guide("lightning", tmp_path)
+        .after.replace("max_epochs=2", "max_epochs=10000")
+        .replace("callbacks=[MilepostCallback()]", "callbacks=[MilepostCallback(), SAVER]")
+        .replace("trainer = pl.Trainer(", "SAVER = pl.callbacks.ModelCheckpoint('kept', every_n_train_steps=100000)\n"
+                 "trainer = pl.Trainer(")
+    )  # fmt: skip
+    name, changed, reason = steer_in_training(
+        stack, program, tmp_path, learning_rate=1e-3, evaluation_interval=4, snapshot_interval=30
+    )
+    at, end = changed["learning_rate"], stack.trial(name).progress.step
+    assert reason.startswith(f"Completed: ended early by the script at {end:,} of 80,000: early stop asked for")
+    rates = stack.series(name, "train/learning_rate")
+    assert {rate for step, rate in rates.items() if step > at} == {1e-3}
+    assert len({rate for step, rate in rates.items() if step <= at} - {1e-3}) == 1
+    evaluations = marks(stack, name, trial_api.MARKER_KIND_EVALUATION)
+    # Lightning evaluates once more where it is told to end.
+    assert {step % 8 for step in evaluations if at + 8 < step < end} == {0, 4}
+
+    snapshots = snapshot_steps(stack, name)
+    assert snapshots[-1] == end and all(step % 30 == 0 for step in snapshots[:-1])
 
 
 def test_the_trainer_under_torchrun(stack: StackProcess, tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
+from milepost.api.training.v1.training_pb2 import SteerInstruction
 from milepost.client import Client
 from milepost.domain import runtime, trial
 from milepost.eventlog.nats.connection import Connection
 from milepost.installation.endpoints import Endpoints
+from milepost.training.loop.stop import StopOrder
+from milepost.training.script.group import GroupLink, Place
 from services.runtime.application import Application
 from tests.assets import group_loop
 from tests.integration.scripts.test_external import NOWHERE, ROOT, own, reachable, service, wait_ended
@@ -191,3 +195,21 @@ async def test_a_process_that_follows_a_stop_ends_as_its_script_does() -> None:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert (await output_of(process), process.returncode) == ("", 0)
+
+
+async def test_a_change_of_values_reaches_every_process_before_it_is_carried_out() -> None:
+    """And is told once, in order; a stop behind it is heard, too."""
+    master = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    stores = [TCPStore("127.0.0.1", master.port, is_master=False, wait_for_workers=False) for _ in range(2)]
+    first, second = (GroupLink(store, Place(rank, 2)) for rank, store in enumerate(stores))
+    told: list[SteerInstruction] = []
+    stops: list[StopOrder] = []
+    second.follow(stops.append, told.append)
+    orders = [
+        SteerInstruction(number=number, step=step, parameters={"rate": "0.5"}) for number, step in ((1, 4), (2, 9))
+    ]
+    for number, order in enumerate(orders, 1):
+        assert await asyncio.to_thread(first.agree_to_steer, order)
+        assert told == orders[:number]
+    assert await asyncio.to_thread(first.agree_to_stop, 12)
+    assert [order.step for order in stops] == [12]
