@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from milepost.snapshots import SnapshotInvalid
     from milepost.training.loop.evaluation import Evaluation
     from milepost.training.loop.parameters import BadParameter
+    from milepost.training.loop.steering.steerable import Steerable
     from milepost.training.loop.stop import Stopped
     from milepost.training.loop.trial import Trial
     from milepost.training.saving.savable import StateNotSavable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         mean,
         plan,
         should_stop,
+        steerable,
         track,
         watch,
     )
@@ -45,6 +47,7 @@ _NAMES = {
     "Evaluation": "milepost.training.loop.evaluation",
     "SnapshotInvalid": "milepost.snapshots",
     "StateNotSavable": "milepost.training.saving.savable",
+    "Steerable": "milepost.training.loop.steering.steerable",
     "Stopped": "milepost.training.loop.stop",
     "Trial": "milepost.training.loop.trial",
     "accumulate": "milepost.training.script.module_api",
@@ -59,6 +62,7 @@ _NAMES = {
     "mean": "milepost.training.script.module_api",
     "plan": "milepost.training.script.module_api",
     "should_stop": "milepost.training.script.module_api",
+    "steerable": "milepost.training.script.module_api",
     "sync": "milepost.training.script.syncing",
     "track": "milepost.training.script.module_api",
     "watch": "milepost.training.script.module_api",
@@ -70,6 +74,7 @@ __all__ = [
     "Evaluation",
     "SnapshotInvalid",
     "StateNotSavable",
+    "Steerable",
     "Stopped",
     "Trial",
     "__version__",
@@ -85,6 +90,7 @@ __all__ = [
     "mean",
     "plan",
     "should_stop",
+    "steerable",
     "sync",
     "track",
     "watch",

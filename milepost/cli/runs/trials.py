@@ -112,10 +112,16 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
             ("chosen by", f"{sampler}: {because}" if because else sampler),
             ("objective", "; ".join(filter(None, (objective, item.suggestion.detail)))),
             ("parameters", ", ".join(f"{key}={value}" for key, value in sorted(item.parameters.items()))),
+            ("steerable", ", ".join(map(_steerable, item.steerables))),
             ("last", ", ".join(f"{key} {output.number(value)}" for key, value in sorted(item.last_values.items()))),
             ("hints", "; ".join(item.hints)),
         ]
     )
+
+
+def _steerable(one: trial_api.Steerable) -> str:
+    value = f"{one.name}={one.steered_value or one.declared_value}"
+    return f"{value} ({one.requested_value} is asked for)" if one.requested_value else value
 
 
 @trial.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 from milepost.training.loop.data.tracked import TrackedLoader
 from milepost.training.loop.evaluation import Evaluation
+from milepost.training.loop.steering.steerable import Steerable, Value
 from milepost.training.script.external import current
 
 
@@ -26,6 +27,11 @@ def declare(parameters: Any = None, labels: Any = None) -> None:
 def alert(title: str, text: str = "", level: str = "warning") -> None:
     """Say something that somebody should know of; see `Trial.alert`."""
     current().alert(title, text, level)
+
+
+def steerable(name: str, value: Value, **bounds: Any) -> Steerable[Value]:
+    """Declare a value that people may change while training runs; see `Trial.steerable`."""
+    return current().steerable(name, value, **bounds)
 
 
 def watch(optimizer: Any, prefix: str = "train") -> None:

@@ -13,11 +13,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.api.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from milepost.domain import runtime, trial
 from milepost.eventlog import trial_chain
 from milepost.eventlog.codec import decode
@@ -62,6 +65,18 @@ while step < int(sys.argv[2]):
 print("done", flush=True)
 if sys.stdin.readline() == "fail":
     raise RuntimeError("no more data")
+"""
+STEERED = """
+import time, milepost
+trial = milepost.init(name="steered", total_steps=60, snapshots={"every_steps": 5}, id="job 8", resume="allow")
+rate, mode = milepost.steerable("rate", 0.5, minimum=0, maximum=1), milepost.steerable("mode", "slow")
+state = trial.restore()
+step = state["step"] if state else 0
+while step < 60:
+    step += 1
+    milepost.log({"train/rate": rate.value, "train/is_fast": mode.value == "fast"})
+    trial.maybe_snapshot(lambda: {"step": step})
+    time.sleep(0.03)
 """
 # Checkpoints of its own. Arguments: how it begins, the step it says it has, its last step.
 OWN_CHECKPOINT = """
@@ -400,6 +415,44 @@ async def test_a_script_that_was_killed_and_is_started_again_at_once_goes_on_fro
     fences = [fact for fact in await read_facts(own, ended.runtime_id) if isinstance(fact, facts.AttemptFenced)]
     assert [(fence.attempt, fence.reason) for fence in fences] == [(1, facts.FENCE_REASON_EXITED)]
     assert ended.configuration is not None and ended.configuration.labels["id"] == "job 7"
+
+
+async def test_a_script_that_was_steered_and_killed_changes_after_the_same_step_when_it_goes_on(
+    service: Application, own: Connection, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """And what was asked for while it was dead, where it goes on."""
+    environment = reachable(service, nats_server)
+    async with (
+        Writer(own, "*") as writer,
+        grpc.aio.insecure_channel(environment["MILEPOST_RUNTIME_ADDRESS"]) as channel,
+    ):
+        process = await start_script(tmp_path, environment, code=STEERED)
+        await until(lambda: service.views.runtimes and 1 in next(iter(service.views.runtimes.values())).trials)
+        await until(lambda: only_trial(service).snapshots)
+        (runtime_id,) = service.views.runtimes
+
+        async def steer(text: str) -> None:
+            name = f"runtimes/{runtime_id}/trials/1"
+            await RuntimeServiceStub(channel).SteerTrial(api.SteerTrialRequest(name=name, parameters_text=text))
+
+        await steer("rate: 0.25")
+        await until(lambda: only_trial(service).steering.changes)
+        process.kill()
+        await process.communicate()
+        await steer("mode: fast")
+        (changed,) = only_trial(service).steering.changes
+        status, errors = await run_script(tmp_path, environment, code=STEERED)
+        assert status == 0, errors
+        ended, state = await wait_ended(service)
+        await until(lambda: len(writer.lineage("train/rate", state)) == 60)
+    assert (ended.status, state.attempt) == (runtime.Status.COMPLETED, 2)
+    went_on = state.lineage[1].first_step - 1
+    assert [(one.step, one.name) for one in state.steering.changes] == sorted(
+        [(changed.step, "rate"), (went_on, "mode")]
+    )
+    rates = writer.lineage("train/rate", state)
+    assert rates == {step: 0.5 if step <= changed.step else 0.25 for step in range(1, 61)}
+    assert writer.lineage("train/is_fast", state) == {step: float(step > went_on) for step in range(1, 61)}
 
 
 async def test_what_a_script_recorded_without_a_server_is_taken_in_before_it_goes_on(
