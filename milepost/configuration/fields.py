@@ -21,7 +21,7 @@ from milepost.configuration.specs import (
     Variable,
 )
 from milepost.configuration.watching import RunRules
-from milepost.configuration.words import KINDS, OBJECTIVE_VALUES, RANGES_ONLY, SAMPLERS
+from milepost.configuration.words import KINDS, OBJECTIVE_VALUES, PRUNERS, RANGES_ONLY, SAMPLERS
 from milepost.numbers import MAX_NUMBER
 
 MAX_NAME = 200
@@ -63,7 +63,7 @@ _KINDS_OF_SEARCHES = {
     },
     "else": {
         "properties": {"objective": {"type": "null"}, "points": {"type": ["array", "null"], "items": {}, "maxItems": 0},
-                       "stop_when": {"type": "null"}},
+                       "stop_when": {"type": "null"}, "pruner": {"type": "null"}},
         "if": _is("kind", {"const": "random"}),
         "else": _LISTS,
     },
@@ -157,6 +157,26 @@ CONFIGURATION = Section(
                         Listed(Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),
                         [],
                         "points that a sampler's search tries first; what one does not name the sampler chooses",
+                    ),
+                    "pruner": Field(
+                        Section(
+                            {
+                                "kind": Field(Choice(tuple(PRUNERS)), "asha", "how trials are judged at a rung"),
+                                "first_step": Field(_whole(1, MAX_NUMBER), 1, "no rung before this step"),
+                                "reduction_factor": Field(
+                                    _whole(2, 100), 3, "asha: one in so many goes on, to so many times the step"
+                                ),
+                                "startup_trials": Field(
+                                    _whole(1, MAX_TRIALS), 5, "median: so many others at the rung before any is pruned"
+                                ),
+                                "bound": Field(Number(-1e300, 1e300), None, "threshold: worse than this is pruned"),
+                                "patience": Field(
+                                    _whole(1, MAX_TRIALS), 5, "patience: rungs in a row without a better value"
+                                ),
+                            }
+                        ),
+                        None,
+                        "ends trials early that a sampler chose, by the objective at their evaluations; null: none",
                     ),
                     "stop_when": Field(
                         Section(

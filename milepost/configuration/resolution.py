@@ -18,6 +18,7 @@ from milepost.configuration.words import (
     MODES,
     OBJECTIVE_VALUES,
     ON_FAILURE,
+    PRUNERS,
     RANGES_ONLY,
     SAMPLERS,
 )
@@ -87,7 +88,7 @@ def _judge_search(search: Plain, violations: list[Violation]) -> None:
     if search["kind"] in SAMPLERS:
         _judge_sampler(search, space, violations)
         return
-    for name in ("objective", "points", "stop_when"):
+    for name in ("objective", "points", "pruner", "stop_when"):
         if search[name]:
             refuse(violations, f"search.{name}", f"is for kind: {', '.join(SAMPLERS)}, which choose by it")
 
@@ -96,6 +97,9 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
     kind, points = search["kind"], search["points"]
     if search["objective"] is None:
         refuse(violations, "search.objective", f"is required with kind: {kind}")
+    pruner = search["pruner"]
+    if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
+        refuse(violations, "search.pruner.bound", "is required with kind: threshold")
     if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
         # What cannot be read cannot be judged.
         return
@@ -185,6 +189,9 @@ def _search_message(read: Plain) -> config.Search:
         )
     for point in read["points"]:
         search.points.add(parameters={name: scalar_text(value) for name, value in point.items()})
+    if read["pruner"] is not None:
+        pruner = _given(read["pruner"])
+        search.pruner.CopyFrom(config.SearchPruner(**{**pruner, "kind": PRUNERS[pruner["kind"]]}))
     ends = _given(read["stop_when"] or {})
     if ends:
         search.stop_when.CopyFrom(config.SearchEnd(**ends))

@@ -13,7 +13,7 @@ from milepost.configuration.plain import Plain
 from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.watching import rules_plain
-from milepost.configuration.words import KINDS, LAUNCHERS, MODES, OBJECTIVE_VALUES, ON_FAILURE, SAMPLERS
+from milepost.configuration.words import KINDS, LAUNCHERS, MODES, OBJECTIVE_VALUES, ON_FAILURE, PRUNERS, SAMPLERS
 from milepost.errors import Violation
 
 _SCALARS = json.JSONDecoder(parse_constant=no_constant)
@@ -91,6 +91,9 @@ def _search_plain(search: config.Search) -> Plain:
             {name: _shown_scalar(text) for name, text in sorted(point.parameters.items())} for point in search.points
         ]
         plain["stop_when"] = _fields(search.stop_when) if search.HasField("stop_when") else None
+        if search.HasField("pruner"):
+            pruner = search.pruner
+            plain["pruner"] = {**_fields(pruner), "kind": _word(PRUNERS, pruner.kind)}
     return plain
 
 
@@ -191,6 +194,12 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
         }
     if search.HasField("stop_when"):
         plain["stop_when"] = _fields(search.stop_when)
+    if search.HasField("pruner"):
+        # What proto3 cannot tell from absent counts as absent.
+        given = {name: value or None for name, value in _fields(search.pruner, skip="bound").items()}
+        bound = search.pruner.bound if search.pruner.HasField("bound") else None
+        kind = _given_word(PRUNERS, search.pruner.kind, "search.pruner.kind", violations)
+        plain["pruner"] = {**given, "bound": bound, "kind": kind}
     return plain
 
 

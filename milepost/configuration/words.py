@@ -15,6 +15,12 @@ SAMPLERS = {
 # Of them those that know ranges of numbers only.
 RANGES_ONLY = ("cmaes",)
 KINDS = {"grid": config.SEARCH_KIND_GRID, "random": config.SEARCH_KIND_RANDOM, **SAMPLERS}
+PRUNERS = {
+    "asha": config.PRUNER_KIND_ASHA,
+    "median": config.PRUNER_KIND_MEDIAN,
+    "threshold": config.PRUNER_KIND_THRESHOLD,
+    "patience": config.PRUNER_KIND_PATIENCE,
+}
 OBJECTIVE_VALUES = {"best": config.OBJECTIVE_VALUE_BEST, "last": config.OBJECTIVE_VALUE_LAST}
 ON_FAILURE = {"continue": config.ON_TRIAL_FAILURE_CONTINUE, "stop": config.ON_TRIAL_FAILURE_STOP}
 MODES = {"min": config.METRIC_MODE_MIN, "max": config.METRIC_MODE_MAX}

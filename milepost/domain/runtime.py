@@ -277,6 +277,14 @@ def _objective_reported(state: Runtime, fact: facts.ObjectiveReported) -> Runtim
     return replace(state, history=state.history.report(fact.trial, value, best=fact.best))
 
 
+def _rung_reached(state: Runtime, fact: facts.RungReached) -> Runtime:
+    return replace(state, history=state.history.reach(fact.trial, fact.rung, fact.step, fact.value))
+
+
+def _pruned(state: Runtime, fact: facts.TrialPruned) -> Runtime:
+    return replace(state, history=state.history.prune(fact.trial))
+
+
 def _search_ended(state: Runtime, fact: facts.SearchEnded) -> Runtime:
     return replace(state, history=replace(state.history, ended=search.Ended(fact.reason, fact.detail)))
 
@@ -301,6 +309,8 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.LabelsChanged: _labels_changed,
     facts.TrialSuggested: _suggested,
     facts.ObjectiveReported: _objective_reported,
+    facts.RungReached: _rung_reached,
+    facts.TrialPruned: _pruned,
     facts.SearchEnded: _search_ended,
 }
 
@@ -452,6 +462,15 @@ class SuggestTrial:
 @dataclass(frozen=True, slots=True)
 class ReportObjective:
     report: facts.ObjectiveReported
+
+
+@dataclass(frozen=True, slots=True)
+class ReachRung:
+    """A trial has reached a rung, judged with so many entries of the history known. `pruned`: None: it goes on."""
+
+    entry_count: int
+    rung: facts.RungReached
+    pruned: facts.TrialPruned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -692,6 +711,21 @@ def _report_objective(state: Runtime, command: ReportObjective) -> list[Message]
     return [decided]
 
 
+def _reach_rung(state: Runtime, command: ReachRung) -> list[Message]:
+    history, rung = state.history, command.rung
+    own = [one.rung for one in history.rungs() if one.trial == rung.trial]
+    if rung.rung in own or rung.trial in history.reported:
+        return []
+    if len(history.entries) != command.entry_count:
+        raise Aborted(f"the search of runtime {state.runtime_id} has gone on", reason="SEARCH_MOVED_ON")
+    if rung.rung != len(own) + 1:
+        raise FailedPrecondition(
+            f"trial {rung.trial} of {state.runtime_id} has reached {len(own)} rungs, not {rung.rung - 1}",
+            reason="RUNG_LEFT_OUT",
+        )
+    return [rung, *([command.pruned] if command.pruned is not None else [])]
+
+
 def _end_search(state: Runtime, command: EndSearch) -> list[Message]:
     history = state.history
     if history.ended is not None or not state.in_progress:
@@ -726,6 +760,7 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     LabelRuntime: _label,
     SuggestTrial: _suggest,
     ReportObjective: _report_objective,
+    ReachRung: _reach_rung,
     EndSearch: _end_search,
 }
 

@@ -33,7 +33,24 @@ class Reported:
     value: float | None
 
 
-Entry = Suggested | Reported
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A trial has reached a rung, from 1. `value` may be NaN or infinite."""
+
+    trial: int
+    rung: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A trial was given up at its last rung."""
+
+    trial: int
+
+
+Entry = Suggested | Reported | Reached | Pruned
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,23 @@ class History:
             best_value=value if best else self.best_value,
             reports_since_best=0 if best else self.reports_since_best + 1,
         )
+
+    def reach(self, trial: int, rung: int, step: int, value: float) -> History:
+        """Add a rung that a trial has reached."""
+        return replace(self, entries=(*self.entries, Reached(trial, rung, step, value)))
+
+    def prune(self, trial: int) -> History:
+        """Add that a trial was given up: nothing more is reported of it."""
+        return replace(
+            self,
+            entries=(*self.entries, Pruned(trial)),
+            reported=self.reported | {trial},
+            reports_since_best=self.reports_since_best + 1,
+        )
+
+    def rungs(self) -> Iterator[Reached]:
+        """Yield the rungs that were reached, in order."""
+        return (entry for entry in self.entries if isinstance(entry, Reached))
 
     def suggestions(self) -> Iterator[Suggested]:
         """Yield the suggestions, in order."""

@@ -106,6 +106,7 @@ OBJECTIVE_OUTCOMES = Words(
         runtime_facts.OBJECTIVE_OUTCOME_TRIAL_FAILED: "no value, the trial failed",
         runtime_facts.OBJECTIVE_OUTCOME_NO_VALUE: "no value",
         runtime_facts.OBJECTIVE_OUTCOME_NON_FINITE: "no finite value",
+        runtime_facts.OBJECTIVE_OUTCOME_PRUNED: "pruned",
     },
 )
 
@@ -341,6 +342,14 @@ def _objective_reported(fact: runtime_facts.ObjectiveReported) -> str:
     return f"Trial {fact.trial}: {value}{', the best so far' if fact.best else ''}{_tail(fact.detail)}"
 
 
+def pruning(fact: runtime_facts.TrialPruned) -> str:
+    """Say where a trial was pruned and why: "at rung 2, step 400: 0.91, the cut-off is 0.52, place 7 of 9"."""
+    place = f"place {fact.rank} of {fact.reached_count}"
+    return (
+        f"at rung {fact.rung}, step {number(fact.step)}: {fact.value:.6g}, the cut-off is {fact.cut_off:.6g}, {place}"
+    )
+
+
 def _best(fact: runtime_facts.SearchEnded) -> str:
     return f"; the best is trial {fact.best_trial} with {fact.best_value:.6g}" if fact.best_trial else ""
 
@@ -498,6 +507,10 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.LabelsChanged: _labels_changed,
     runtime_facts.TrialSuggested: lambda fact: f"Trial {fact.trial} suggested by {fact.sampler}{_tail(fact.because)}",
     runtime_facts.ObjectiveReported: _objective_reported,
+    runtime_facts.RungReached: lambda fact: (
+        f"Trial {fact.trial} reached rung {fact.rung} at step {number(fact.step)} with {fact.metric} {fact.value:.6g}"
+    ),
+    runtime_facts.TrialPruned: lambda fact: f"Trial {fact.trial} pruned by {fact.pruner} {pruning(fact)}",
     runtime_facts.SearchEnded: lambda fact: (
         f"Search ended, {SEARCH_ENDS[fact.reason]}{_tail(fact.detail)}{_best(fact)}"
     ),

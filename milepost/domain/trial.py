@@ -49,6 +49,8 @@ class Stopped:
     """Was stopped. Only a resume moves it on."""
 
     reason: str
+    # By the pruner of its search, for which it is over.
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class StopOrder:
     mode: common.StopMode
     deadline_time: datetime
     reason: str
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,7 +505,7 @@ def _retry_scheduled(state: Trial, fact: facts.RetryScheduled) -> Trial:
 
 
 def _stop_requested(state: Trial, fact: facts.TrialStopRequested) -> Trial:
-    return _with_active(state, stop=StopOrder(fact.mode, fact.deadline_time.ToDatetime(UTC), fact.reason))
+    return _with_active(state, stop=StopOrder(fact.mode, fact.deadline_time.ToDatetime(UTC), fact.reason, fact.pruned))
 
 
 def _resume_requested(state: Trial, fact: facts.TrialResumeRequested) -> Trial:
@@ -565,7 +568,7 @@ def _failed(state: Trial, fact: facts.TrialFailed) -> Trial:
 
 
 def _stopped(state: Trial, fact: facts.TrialStopped) -> Trial:
-    return replace(state, situation=Stopped(fact.reason))
+    return replace(state, situation=Stopped(fact.reason, fact.pruned))
 
 
 def _steerable_declared(state: Trial, fact: facts.SteerableDeclared) -> Trial:
@@ -752,6 +755,8 @@ class StopTrial:
     mode: common.StopMode
     deadline_time: datetime
     reason: str = ""
+    # The pruner of its search wants it.
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -1007,14 +1012,15 @@ def _mark_stopped(state: Trial, command: MarkStopped) -> list[Message]:
     return [_stopped_fact(state, command.reason)]
 
 
-def _stopped_fact(state: Trial, reason: str) -> facts.TrialStopped:
+def _stopped_fact(state: Trial, reason: str, pruned: bool = False) -> facts.TrialStopped:
     snapshots = restorable_snapshots(state)
     active = state.active
     done = active.last_step if active else 0
     if active is not None and active.fence is not None:
         done = max(done, active.fence.last_step)
     lost = max(0, done - (snapshots[0].step if snapshots else origin_step(state))) if active else 0
-    return facts.TrialStopped(attempt=state.attempt, reason=reason, lost_steps=lost)
+    pruned = pruned or (active is not None and active.stop is not None and active.stop.pruned)
+    return facts.TrialStopped(attempt=state.attempt, reason=reason, lost_steps=lost, pruned=pruned)
 
 
 def _stop(state: Trial, command: StopTrial) -> list[Message]:
@@ -1027,7 +1033,10 @@ def _stop(state: Trial, command: StopTrial) -> list[Message]:
             reason="TRIAL_ENDED",
         )
     order = facts.TrialStopRequested(
-        mode=command.mode, deadline_time=to_timestamp(command.deadline_time), reason=command.reason
+        mode=command.mode,
+        deadline_time=to_timestamp(command.deadline_time),
+        reason=command.reason,
+        pruned=command.pruned,
     )
     if isinstance(situation, Active):
         known = situation.stop
@@ -1037,7 +1046,7 @@ def _stop(state: Trial, command: StopTrial) -> list[Message]:
         )
         # An attempt that has ended but is not concluded takes the order too: a stop wins over a retry.
         return [] if no_stronger else [order]
-    return [order, _stopped_fact(state, command.reason)]
+    return [order, _stopped_fact(state, command.reason, pruned=command.pruned)]
 
 
 def _resume(state: Trial, command: ResumeTrial) -> list[Message]:

@@ -24,7 +24,7 @@ CODEC = Codec(
         *(RunFold, TrialFold, Watch, SetRule, Rule, Selectable, Points, Column),
         *(Nothing, Window, Row, Spread, Best, Rhythm, Steps),
         *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
-        *(search.History, search.Suggested, search.Reported, search.Ended),
+        *(search.History, search.Suggested, search.Reported, search.Reached, search.Pruned, search.Ended),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
         *(trial.SnapshotRecord, trial.Plan),

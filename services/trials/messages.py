@@ -61,7 +61,10 @@ def trial_name(key: Key) -> str:
 
 
 def status_of(view: TrialView) -> tuple[api.TrialStatus, api.WaitingReason]:
-    return STATUSES[type(view.state.situation)]
+    situation = view.state.situation
+    if isinstance(situation, trial.Stopped) and situation.pruned:
+        return api.TRIAL_STATUS_WAITING, api.WAITING_REASON_PRUNED
+    return STATUSES[type(situation)]
 
 
 def completion_percent(step: int, total: int | None) -> float | None:
@@ -158,6 +161,7 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
                 metric=runtime.best_metric,
                 detail=suggestion.detail,
                 best=runtime.best_trial == view.number,
+                rung=suggestion.rung,
             )
         )
     if view.state.origin is not None:

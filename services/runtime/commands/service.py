@@ -44,7 +44,7 @@ from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.queries import RuntimeQueries
-from services.runtime.readmodel.views import RuntimeView, Views, labels_of
+from services.runtime.readmodel.views import RuntimeView, TrialView, Views, labels_of
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.scheduling.steps import Steps
 from services.runtime.snapshots import Place, SnapshotStorage, restorable
@@ -304,7 +304,12 @@ class RuntimeService(RuntimeQueries):
             kinds += (trial.Failed,)
         if continuation is not None and continuation.extends:
             kinds += (trial.Completed,)
-        chosen = tuple(number for number, one in sorted(view.trials.items()) if isinstance(one.state.situation, kinds))
+        # A pruned trial is over for its search; who wants it to go on names it.
+        chosen = tuple(
+            number
+            for number, one in sorted(view.trials.items())
+            if isinstance(one.state.situation, kinds) and not _is_pruned(one)
+        )
         if not chosen and not _may_go_on_alone(view):
             raise FailedPrecondition(
                 f"runtime {view.runtime_id} has no trial that could be resumed", reason="NOTHING_TO_RESUME"
@@ -358,7 +363,8 @@ class RuntimeService(RuntimeQueries):
             if isinstance(view.trials[number].state.situation, trial.Stopped | trial.Failed):
                 await self._check_snapshots(view, (number,), request.snapshot_id)
             if not view.state.in_progress:
-                commands = {None: [runtime.ResumeRuntime((number,), request.snapshot_id)]}
+                revives = _is_pruned(view.trials[number])
+                commands = {None: [runtime.ResumeRuntime((number,), request.snapshot_id, extends=revives)]}
             elif view.state.stop is not None:
                 raise FailedPrecondition(f"runtime {runtime_id} is stopping", reason="RUNTIME_STOPPING")
             return (await self._decisions.decide(runtime_id, commands, _behind(request))).sequence
@@ -647,6 +653,10 @@ def _check_resumer(view: RuntimeView) -> None:
     """Refuse an attempt that would wait for a script whose caller is refused the credentials."""
     if _configuration(view).launcher == config.LAUNCHER_EXTERNAL:
         check_owner(view)
+
+
+def _is_pruned(one: TrialView) -> bool:
+    return isinstance(one.state.situation, trial.Stopped) and one.state.situation.pruned
 
 
 def _may_go_on_alone(view: RuntimeView) -> bool:

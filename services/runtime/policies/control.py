@@ -464,7 +464,9 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
     situations = {number: one.state.situation for number, one in picture.trials.items()}
     unfinished = any(isinstance(s, trial.Queued | trial.Retrying | trial.Active) for s in situations.values())
     all_there = _are_all_there(picture)
-    all_completed = all_there and all(isinstance(s, trial.Completed) for s in situations.values())
+    all_completed = all_there and all(
+        isinstance(s, trial.Completed) or (isinstance(s, trial.Stopped) and s.pruned) for s in situations.values()
+    )
     if state.stop is not None:
         if unfinished:
             return None

@@ -47,12 +47,14 @@ class Picture:
         trials: those whose outcome is not reported, and those that run.
         slots: trials that may run at a time with what is allocated, at least 1.
         since: when the first trial began to run. None: none did.
+        to_resume: trials that a resume of the runtime takes up, and has not yet.
     """
 
     state: runtime.Runtime
     trials: Mapping[int, trial.Trial]
     slots: int
     since: datetime | None
+    to_resume: frozenset[int] = frozenset()
 
 
 def to_report(picture: Picture) -> list[int]:
@@ -78,7 +80,7 @@ def next_move(picture: Picture, now: datetime) -> Suggest | End | None:
     # One whose value is not known yet is under way: with one trial at a time each is chosen knowing all before it.
     moving = (trial.Queued, trial.Retrying, trial.Active)
     running = sum(1 for one in picture.trials.values() if isinstance(one.situation, moving))
-    busy = running + len(to_report(picture))
+    busy = running + len(to_report(picture)) + len(picture.to_resume)
     if history.suggested_count >= search.max_trials:
         detail = f"{history.suggested_count} trials"
         return End(Ended(facts.SEARCH_END_REASON_MAX_TRIALS, detail)) if not busy else None

@@ -90,6 +90,8 @@ class TrialView:
     attempt_starts: dict[int, datetime] = field(default_factory=dict)
     # Running time of the attempts that have ended, ms.
     spent_ms: int = 0
+    # Of a search with a pruner: step and value of each evaluation that has the metric, each further than the one before.
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
     # Sequences of events that had no right to be where they are.
     ignored: list[int] = field(default_factory=list)
     # A service wrote an event of a type that this version does not know: it cannot be decided here.
@@ -311,6 +313,8 @@ class Views:
         if isinstance(chain, TrialView):
             own = own_time(event.time, event.recorded_time) if view.is_script and subject.attempt else None
             fold_trial(chain, payload, subject.attempt, reference, own)
+            if isinstance(payload, trial_facts.EvaluationCompleted) and reference.sequence not in chain.ignored[-1:]:
+                _keep_evaluation(view, chain, payload)
             if own is not None and reference.sequence not in chain.ignored[-1:]:
                 _keep_own_times(view, payload, own)
             _count(view, chain)
@@ -483,6 +487,16 @@ def _keep_own_times(view: RuntimeView, payload: Message, time: datetime) -> None
         case trial_facts.AttemptEnded():
             # Clocks go back at times.
             view.own_end_time = max(time, view.own_start_time or time)
+
+
+def _keep_evaluation(view: RuntimeView, one: TrialView, fact: trial_facts.EvaluationCompleted) -> None:
+    """Keep what a pruner judges. An evaluation that was done again, after a crash, was judged already."""
+    search = view.state.configuration.search if view.state.configuration is not None else None
+    if search is None or not search.HasField("pruner") or fact.interrupted:
+        return
+    metric = search.objective.metric
+    if metric in fact.values and fact.step > (one.evaluations[-1][0] if one.evaluations else 0):
+        one.evaluations.append((fact.step, fact.values[metric]))
 
 
 def _ignore(chain: RuntimeView | TrialView, reference: Reference) -> None:

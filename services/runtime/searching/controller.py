@@ -10,18 +10,20 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from milepost import configuration as configurations
+from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
-from milepost.configuration.words import SAMPLERS
-from milepost.domain import runtime, trial
-from milepost.domain.search import GIVEN, Ended, Values, objective_of
+from milepost.configuration.words import PRUNERS, SAMPLERS
+from milepost.domain import runtime, sentences, trial
+from milepost.domain.search import GIVEN, Ended, Reached, Values, objective_of
 from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
-from services.runtime.policies import placement, search
+from services.runtime.policies import placement, pruning, search
 from services.runtime.readmodel.views import Reference, RuntimeView, Views
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
 from services.runtime.searching.values import TrialValues
@@ -33,6 +35,7 @@ ACTOR = "service:search"
 PAUSE_SECONDS = 1.0
 # Failures of a sampler in a row, after which the search ends.
 MAX_FAILURES = 5
+_PRUNER_WORDS = {number: word for word, number in PRUNERS.items()}
 _WORDS = {number: word for word, number in SAMPLERS.items()}
 
 
@@ -129,6 +132,8 @@ class Searches:
     async def _advance(self, view: RuntimeView) -> None:
         """Make moves until there is none."""
         while view.state.in_progress and not view.state.deleting:
+            while await self._judge_next(view):
+                pass
             await self._report_all(view)
             picture = picture_of(view)
             move = search.next_move(picture, self._clock())
@@ -153,6 +158,45 @@ class Searches:
             self._timers[view.runtime_id] = asyncio.get_running_loop().call_later(delay, self._mark, view)
 
     # --- moves
+
+    async def _judge_next(self, view: RuntimeView) -> bool:
+        """Judge the next rung that a trial has reached, if there is one. Those of a trial come before its end is reported.
+
+        A trial that has completed meanwhile is judged too: it must not matter whether this service was there in time.
+        """
+        configuration = _configuration(view)
+        pruner, objective = configuration.search.pruner, configuration.search.objective
+        found = next_rung(view) if configuration.search.HasField("pruner") else None
+        if found is None or view.state.stop is not None:
+            return False
+        history = view.state.history
+        others = [one.value for one in history.rungs() if one.rung == found.rung]
+        own = [one.value for one in history.rungs() if one.trial == found.trial]
+        verdict = pruning.judge(pruner, objective.mode, [*own, found.value], others)
+        rung = facts.RungReached(
+            trial=found.trial, rung=found.rung, step=found.step, value=found.value, metric=objective.metric
+        )
+        pruned: facts.TrialPruned | None = None
+        commands: dict[int | None, list[object]] = {}
+        if verdict is not None:
+            pruned = facts.TrialPruned(
+                trial=found.trial,
+                rung=found.rung,
+                step=found.step,
+                value=found.value,
+                cut_off=verdict.cut_off,
+                rank=verdict.rank,
+                reached_count=verdict.reached_count,
+                pruner=_PRUNER_WORDS[pruner.kind],
+                metric=objective.metric,
+            )
+            if isinstance(view.trials[found.trial].state.situation, trial.Active | trial.Queued | trial.Retrying):
+                deadline = self._clock() + timedelta(seconds=configuration.limits.stop_deadline_seconds)
+                reason = f"pruned {sentences.pruning(pruned)}"
+                commands[found.trial] = [trial.StopTrial(common.STOP_MODE_GRACEFUL, deadline, reason, pruned=True)]
+        commands = {None: [runtime.ReachRung(len(history.entries), rung, pruned)], **commands}
+        await self._decide(view, commands, view.trials[found.trial].last)
+        return True
 
     async def _report_all(self, view: RuntimeView) -> None:
         """Report what is known of trials that have ended, and have the rest read."""
@@ -231,10 +275,42 @@ class Searches:
         names: tuple[str, ...] = ("ObjectiveReported", "RuntimeRequested", "ResumeRequested")
         last = view.last
         if behind is not None:
-            names, last = ("TrialCompleted", "TrialFailed"), behind
+            names, last = ("TrialCompleted", "TrialFailed", "EvaluationCompleted"), behind
         newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
         cause = Cause(ACTOR, newest.event_id, newest.traceparent) if newest is not None else Cause(ACTOR)
         await self._decisions.decide(view.runtime_id, commands, cause)
+
+
+def next_rung(view: RuntimeView) -> Reached | None:
+    """Return the next rung that a trial of a search has reached and that is not judged; None: there is none.
+
+    The trial with the lowest number comes first, so that it does not matter when they are looked at, only what the log has.
+    """
+    state = view.state
+    pruner = _configuration(view).search.pruner
+    last: dict[int, Reached] = {one.trial: one for one in state.history.rungs()}
+    for number in _unreported(state):
+        one = view.trials.get(number)
+        if one is None or not one.evaluations or _is_being_stopped(one.state):
+            continue
+        rung = last[number].rung + 1 if number in last else 1
+        from_step = pruning.rung_step(pruner, rung)
+        # Of ASHA several rungs may lie before one evaluation; of the others each evaluation is one.
+        after = last[number].step if number in last and pruner.kind != config.PRUNER_KIND_ASHA else 0
+        found = next(((step, value) for step, value in one.evaluations if step >= from_step and step > after), None)
+        if found is not None:
+            return Reached(number, rung, *found)
+    return None
+
+
+def _is_being_stopped(state: trial.Trial) -> bool:
+    """Return whether somebody has stopped a trial. It is judged when it goes on."""
+    return isinstance(state.situation, trial.Stopped) or (state.active is not None and state.active.stop is not None)
+
+
+def _unreported(state: runtime.Runtime) -> list[int]:
+    reported = state.history.reported
+    return [n for n in range(1, state.history.suggested_count + 1) if n not in reported]
 
 
 def picture_of(view: RuntimeView) -> search.Picture:
@@ -242,13 +318,17 @@ def picture_of(view: RuntimeView) -> search.Picture:
     state, slots = view.state, 1
     if state.allocation is not None:
         slots = placement.slots_of(state.allocation, placement.need_of(_configuration(view)))
-    reported = state.history.reported
     # Of ten thousand trials most are reported; this is asked after each event.
-    numbers = (
-        {n for n in range(1, state.history.suggested_count + 1) if n not in reported} | view.running | view.starting
-    )
+    numbers = {*_unreported(state), *view.running, *view.starting}
     trials = {number: view.trials[number].state for number in sorted(numbers) if number in view.trials}
-    return search.Picture(state, trials, slots, view.started.time if view.started is not None else None)
+    resting = (trial.Stopped, trial.Failed, trial.Completed)
+    to_resume = frozenset(
+        number
+        for number in state.resume_trials
+        if number in view.trials and isinstance(view.trials[number].state.situation, resting)
+        if (since := view.trials[number].since) is not None and since.sequence <= view.began
+    )
+    return search.Picture(state, trials, slots, view.started.time if view.started is not None else None, to_resume)
 
 
 def _configuration(view: RuntimeView) -> RuntimeConfiguration:

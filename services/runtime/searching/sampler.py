@@ -18,7 +18,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.configuration.words import SAMPLERS
-from milepost.domain.search import Entry, Suggested
+from milepost.domain.search import Entry, Pruned, Reached, Reported, Suggested
 from milepost.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -185,9 +185,15 @@ class Sampler:
 
 
 def _entry(entry: Entry) -> list[Any]:
-    if isinstance(entry, Suggested):
-        return [entry.trial, dict(entry.parameters)]
-    return [entry.trial, entry.value]
+    match entry:
+        case Suggested(trial, parameters):
+            return [trial, dict(parameters)]
+        case Reported(trial, value):
+            return [trial, value]
+        case Reached(trial, _, step, value):
+            return [trial, [step, value]]
+        case Pruned(trial):
+            return [trial, []]
 
 
 def _environment() -> dict[str, str]:

@@ -21,7 +21,8 @@ VERSION = f"optuna {optuna.__version__}"
 # Seeds of NumPy.
 SEEDS = 2**32
 
-# `[trial, parameters]` of a suggestion, `[trial, null or value]` of a report; parameters are JSON scalars as text.
+# `[trial, parameters]` of a suggestion, `[trial, null or value]` of a report, `[trial, [step, value]]` of a rung, `[trial,
+# []]` of a trial that was pruned. Parameters are JSON scalars as text.
 Entry = Sequence[Any]
 
 
@@ -73,6 +74,8 @@ class Study:
             trial, what = entry
             if isinstance(what, Mapping):
                 self._adopt(trial, what)
+            elif isinstance(what, Sequence):
+                self._judge(trial, what)
             else:
                 self._tell(trial, what)
             self.entries.append(entry)
@@ -117,6 +120,16 @@ class Study:
             self._study.tell(number, state=TrialState.FAIL)
         else:
             self._study.tell(number, value)
+
+    def _judge(self, trial: int, rung: Sequence[Any]) -> None:
+        number = self._numbers[trial]
+        if not rung:
+            # Optuna takes the value of its last rung for that of the trial.
+            self._study.tell(number, state=TrialState.PRUNED)
+            return
+        # As `optuna.Trial.report` does, which is not to be had of a trial that was adopted.
+        storage, step, value = self._study._storage, *rung
+        storage.set_trial_intermediate_value(self._study.get_trials(deepcopy=False)[number]._trial_id, step, value)
 
     def _value(self, name: str, text: str) -> Any:
         """Read a value as the study has it: of a list its text, of a range a number."""

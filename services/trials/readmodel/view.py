@@ -183,6 +183,8 @@ class Suggestion:
     # None: it has none.
     value: float | None = None
     detail: str = ""
+    # Rungs that it has reached.
+    rung: int = 0
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import has_sampler
 from milepost.domain import steering, trial
 from milepost.domain.decider import Fact
+from milepost.domain.sentences import pruning
 from milepost.domain.times import own_time
 from milepost.eventlog import (
     EVENTS,
@@ -62,6 +63,14 @@ from services.trials.readmodel.view import (
 MAX_ESTIMATES = 200
 # One for each so much of the run.
 ESTIMATE_SHARE = 0.01
+
+
+SearchFact = (
+    runtime_facts.TrialSuggested
+    | runtime_facts.ObjectiveReported
+    | runtime_facts.RungReached
+    | runtime_facts.TrialPruned
+)
 
 
 @dataclass(slots=True)
@@ -195,7 +204,7 @@ class Views:
             )
         elif runtime is None:
             return []
-        elif isinstance(payload, runtime_facts.TrialSuggested | runtime_facts.ObjectiveReported):
+        elif isinstance(payload, SearchFact):
             return self._apply_to_search(runtime, payload, event)
         elif isinstance(payload, runtime_facts.ResumeRequested) and payload.HasField("configuration"):
             configure(runtime, payload.configuration)
@@ -216,13 +225,20 @@ class Views:
     def _apply_to_search(
         self,
         runtime: RuntimeView,
-        fact: runtime_facts.TrialSuggested | runtime_facts.ObjectiveReported,
+        fact: SearchFact,
         event: RecordedEvent,
     ) -> list[Key]:
         changed = {fact.trial}
         if isinstance(fact, runtime_facts.TrialSuggested):
             runtime.suggestions[fact.trial] = Suggestion(fact.sampler, fact.because)
-        elif fact.trial in runtime.suggestions:
+        elif fact.trial not in runtime.suggestions:
+            return []
+        elif isinstance(fact, runtime_facts.RungReached):
+            runtime.suggestions[fact.trial].rung = fact.rung
+        elif isinstance(fact, runtime_facts.TrialPruned):
+            one = runtime.suggestions[fact.trial]
+            one.outcome, one.detail = runtime_facts.OBJECTIVE_OUTCOME_PRUNED, pruning(fact)
+        else:
             one = runtime.suggestions[fact.trial]
             one.outcome, one.detail = fact.outcome, fact.detail
             one.value = fact.value if fact.HasField("value") else None

@@ -16,7 +16,7 @@ import pytest
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain.search import Reported, Suggested
-from services.runtime.searching.sampler import definition_of
+from services.runtime.searching.sampler import _entry, definition_of
 from services.runtime.searching.study import Study
 from tests.integration.runtime.harness import Stack, refusal, running
 from tests.support.servers.servers import NatsServer
@@ -62,9 +62,7 @@ def check_that_each_was_chosen_from_what_the_log_had(stack: Stack, runtime_id: s
     for entry in state.history.entries:
         if isinstance(entry, Suggested):
             assert study.propose() == dict(entry.parameters), entry.trial
-            study.extend([[entry.trial, dict(entry.parameters)]])
-        else:
-            study.extend([[entry.trial, entry.value]])
+        study.extend([_entry(entry)])
 
 
 async def test_trials_are_chosen_one_by_one_and_the_search_ends_with_the_runtime(stack: Stack) -> None:
@@ -196,3 +194,32 @@ async def test_the_space_of_a_search_cannot_change_on_resume(stack: Stack) -> No
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=started.name, configuration_changes_text=changes))
     assert refusal(raised.value) == ("FAILED_PRECONDITION", "NOT_A_CONTINUATION")
+
+
+async def test_a_trial_that_is_not_worth_it_is_pruned_with_a_snapshot_and_can_be_revived(stack: Stack) -> None:
+    points = [{"x": x} for x in (1, 3, 0.5, 4)]
+    pruner = {"kind": "asha", "first_step": 2, "reduction_factor": 2}
+    wanted = searching(points=points, pruner=pruner)
+    wanted["parameters"] |= {"steps": 12, "step_seconds": 0.03, "evaluate_every": 2}
+    ended = await stack.wait_ended((await stack.start(**wanted)).name)
+    story = await stack.story(ended.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, story
+    assert (ended.trials.completed, ended.trials.waiting) == (2, 2), "those of 1 and 0.5; those of 3 and 4"
+    pruned = await payloads(stack, ended.name, "trial_pruned")
+    assert [(one.trial, one.rung, one.step, one.value, one.cut_off, one.rank) for one in pruned] == [
+        (2, 1, 2, 3.0, 1.0, 2), (4, 1, 2, 4.0, 1.0, 4),
+    ]  # fmt: skip
+    assert "Trial 4 pruned by asha at rung 1, step 2: 4, the cut-off is 1, place 4 of 4" in "\n".join(story)
+    rungs = [(one.trial, one.rung, one.step) for one in await payloads(stack, ended.name, "rung_reached")]
+    assert rungs == [(1, 1, 2), (1, 2, 4), (1, 3, 8), (2, 1, 2), (3, 1, 2), (3, 2, 4), (3, 3, 8), (4, 1, 2)]
+    [stopped] = [e for e in await stack.events(ended.name) if e.trial == 4 and e.type.endswith("trial_stopped.v1")]
+    assert stopped.trial_event.trial_stopped.pruned and stopped.trial_event.trial_stopped.lost_steps == 0
+    check_that_each_was_chosen_from_what_the_log_had(stack, ended.runtime_id)
+
+    await stack.stub.ResumeTrial(api.ResumeTrialRequest(name=f"{ended.name}/trials/4"))
+    await stack.wait_event(ended.name, "trial_completed", 3)
+    revived = await stack.wait_ended(ended.name)
+    assert (revived.status, revived.trials.completed, revived.trials.waiting) == (api.RUNTIME_STATUS_COMPLETED, 3, 1)
+    assert len(await payloads(stack, ended.name, "trial_pruned")) == 2, "it is judged once"
+    starts = [e.trial_event.attempt_started for e in await stack.events(ended.name) if e.trial == 4 and e.attempt == 2]
+    assert any(start.restored_step >= 2 for start in starts), "it went on from the snapshot of its stop"

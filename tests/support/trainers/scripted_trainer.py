@@ -2,7 +2,7 @@
 
 `python tests/support/trainers/scripted_trainer.py --launch attempt.json`. Parameters: steps, step_seconds,
 snapshot_every, fail_at (step), fail_attempts (how many attempts fail), how (exception, deterministic, exit, kill,
-silent), stop_seconds, beat_seconds, claims (where it says that its snapshots are).
+silent), stop_seconds, beat_seconds, claims (where it says that its snapshots are), evaluate_every (steps; the value is x).
 """
 
 from __future__ import annotations
@@ -145,6 +145,11 @@ class Driver:
             every = int(self.parameter("snapshot_every", 0))
             if every and self.step % every == 0:
                 await self.snapshot(facts.SNAPSHOT_REASON_INTERVAL)
+            every = int(self.parameter("evaluate_every", 0))
+            if every and self.step % every == 0:
+                await self.record(facts.EvaluationStarted(attempt=attempt, step=self.step))
+                values = {"eval/loss": float(self.parameter("x", 0.0))}
+                await self.record(facts.EvaluationCompleted(attempt=attempt, step=self.step, values=values))
             if self.step == self.parameter("fail_at", 0) and attempt <= self.parameter("fail_attempts", 1):
                 return await self.fail()
         await self.end(facts.ATTEMPT_OUTCOME_COMPLETED, common.EXIT_CAUSE_FINISHED, "")

@@ -10,7 +10,7 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import runtime
-from milepost.domain.search import NO_HISTORY, Reported, Suggested, Values, objective_of, why_over
+from milepost.domain.search import NO_HISTORY, Pruned, Reached, Reported, Suggested, Values, objective_of, why_over
 from milepost.errors import Aborted, FailedPrecondition
 from tests.unit.domain.given import Given, at, given_runtime
 
@@ -90,6 +90,24 @@ def test_nothing_is_suggested_while_a_runtime_stops_or_after_the_end_of_the_sear
             chain.when(suggest(4, 5))
     assert ended.when(runtime.EndSearch(facts.SEARCH_END_REASON_HOURS, "late")) == []
     assert ended.when(report(3, 0.25)), "one that ran still has its value"
+
+
+def test_a_rung_is_judged_once_and_a_pruned_trial_is_told_nothing_more() -> None:
+    chain = searched()
+    rung = facts.RungReached(trial=3, rung=1, step=10, value=9.0, metric="eval/loss")
+    pruned = facts.TrialPruned(trial=3, rung=2, step=30, value=9.0, cut_off=1.0, rank=3, reached_count=3)
+    assert chain.when(runtime.ReachRung(5, rung)) == [rung]
+    assert chain.when(runtime.ReachRung(5, rung)) == [], "a repeat"
+    second = facts.RungReached(trial=3, rung=2, step=30, value=9.0)
+    with pytest.raises(Aborted, match="has gone on"):
+        chain.when(runtime.ReachRung(5, second, pruned))
+    with pytest.raises(FailedPrecondition, match="has reached 1 rungs, not 2"):
+        chain.when(runtime.ReachRung(6, facts.RungReached(trial=3, rung=3, step=90, value=9.0)))
+    assert chain.when(runtime.ReachRung(6, second, pruned)) == [second, pruned]
+    history = chain.state.history
+    assert history.entries[-3:] == (Reached(3, 1, 10, 9.0), Reached(3, 2, 30, 9.0), Pruned(3))
+    assert history.reported == {1, 2, 3} and history.best_trial == 2
+    assert chain.when(report(3, 0.1)) == [], "it went on and completed: the sampler was told already"
 
 
 def test_a_search_that_its_sampler_ended_goes_on_with_a_resume() -> None:

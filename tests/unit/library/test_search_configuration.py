@@ -48,6 +48,19 @@ def test_a_search_with_a_sampler_is_resolved_shown_and_read_again(kind: str) -> 
     assert (configurations.trial_count(resolved), configurations.left_out(resolved)) == (60, 0)
 
 
+@pytest.mark.parametrize("kind", ["asha", "median", "threshold", "patience"])
+def test_a_pruner_is_resolved_shown_and_read_again(kind: str) -> None:
+    given = plain(pruner={"kind": kind, "first_step": 100, "bound": 0.0})
+    SCHEMA.validate(given)
+    resolved = configurations.resolve(given)
+    pruner = resolved.search.pruner
+    assert (pruner.first_step, pruner.reduction_factor, pruner.startup_trials, pruner.patience) == (100, 3, 5, 5)
+    assert pruner.HasField("bound")
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+    assert not configurations.resolve(plain()).search.HasField("pruner")
+
+
 def test_other_searches_stay_what_they_were() -> None:
     """Nothing new is named in them, so their digests are those that are in logs already."""
     grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
@@ -86,6 +99,9 @@ def test_other_searches_stay_what_they_were() -> None:
             "search.space.x",
             "must lie within -9,007,199,254,740,992 and 9,007,199,254,740,992",
         ),
+        ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
+        ({"pruner": {"kind": "hyperband"}}, "search.pruner.kind", "must be one of asha, median, threshold, patience"),
+        ({"kind": "random", "objective": None, "pruner": {}}, "search.pruner", "is for kind: tpe"),
         ({"stop_when": {"no_gain_in_trials": 0}}, "search.stop_when.no_gain_in_trials", "at least 1"),
         ({"stop_when": {"budget": 1}}, "search.stop_when.budget", "is not a known key"),
         ({"space": {"x": {"minimum": 1}}}, "search.space.x.maximum", "is required"),

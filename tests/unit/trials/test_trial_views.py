@@ -535,6 +535,17 @@ def test_a_trial_says_how_a_sampler_chose_it_and_what_it_came_to() -> None:
     completed(history, 1, 100.0)
     completed(history, 2, 100.0)
     assert rest_of(history) == 100.0, "one is still to be chosen"
+    history.runtime(runtime_facts.TrialSuggested(trial=3, sampler="tpe"))
+    history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=3), trial=3).running(trial=3)
+    pruned = runtime_facts.TrialPruned(trial=3, rung=1, step=10, value=2.0, cut_off=0.5, rank=3, reached_count=3)
+    history.runtime(runtime_facts.RungReached(trial=3, rung=1, step=10, value=2.0), pruned)
+    history.control(facts.TrialStopRequested(pruned=True), trial=3)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_STOPPED), trial=3)
+    history.control(facts.TrialStopped(attempt=1, pruned=True), trial=3)
+    shown = history.trial(3)
+    assert (shown.status, shown.waiting_reason) == (api.TRIAL_STATUS_WAITING, api.WAITING_REASON_PRUNED)
+    assert (shown.suggestion.outcome, shown.suggestion.rung) == (runtime_facts.OBJECTIVE_OUTCOME_PRUNED, 1)
+    assert shown.suggestion.detail == "at rung 1, step 10: 2, the cut-off is 0.5, place 3 of 3"
     history.runtime(runtime_facts.SearchEnded(reason=runtime_facts.SEARCH_END_REASON_TARGET))
     assert rest_of(history) is None
 

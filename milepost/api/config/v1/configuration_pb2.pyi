@@ -25,6 +25,14 @@ class SearchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEARCH_KIND_CMAES: _ClassVar[SearchKind]
     SEARCH_KIND_QMC: _ClassVar[SearchKind]
 
+class PrunerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRUNER_KIND_UNSPECIFIED: _ClassVar[PrunerKind]
+    PRUNER_KIND_ASHA: _ClassVar[PrunerKind]
+    PRUNER_KIND_MEDIAN: _ClassVar[PrunerKind]
+    PRUNER_KIND_THRESHOLD: _ClassVar[PrunerKind]
+    PRUNER_KIND_PATIENCE: _ClassVar[PrunerKind]
+
 class ObjectiveValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OBJECTIVE_VALUE_UNSPECIFIED: _ClassVar[ObjectiveValue]
@@ -53,6 +61,11 @@ SEARCH_KIND_TPE: SearchKind
 SEARCH_KIND_GP: SearchKind
 SEARCH_KIND_CMAES: SearchKind
 SEARCH_KIND_QMC: SearchKind
+PRUNER_KIND_UNSPECIFIED: PrunerKind
+PRUNER_KIND_ASHA: PrunerKind
+PRUNER_KIND_MEDIAN: PrunerKind
+PRUNER_KIND_THRESHOLD: PrunerKind
+PRUNER_KIND_PATIENCE: PrunerKind
 OBJECTIVE_VALUE_UNSPECIFIED: ObjectiveValue
 OBJECTIVE_VALUE_BEST: ObjectiveValue
 OBJECTIVE_VALUE_LAST: ObjectiveValue
@@ -139,7 +152,7 @@ class Code(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when")
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner")
     class SpaceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +169,7 @@ class Search(_message.Message):
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
     STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
+    PRUNER_FIELD_NUMBER: _ClassVar[int]
     kind: SearchKind
     space: _containers.MessageMap[str, SearchDimension]
     seed: int
@@ -165,7 +179,24 @@ class Search(_message.Message):
     objective: SearchObjective
     points: _containers.RepeatedCompositeFieldContainer[SearchPoint]
     stop_when: SearchEnd
-    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ...) -> None: ...
+    pruner: SearchPruner
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ...) -> None: ...
+
+class SearchPruner(_message.Message):
+    __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    REDUCTION_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    STARTUP_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    kind: PrunerKind
+    first_step: int
+    reduction_factor: int
+    startup_trials: int
+    bound: float
+    patience: int
+    def __init__(self, kind: _Optional[_Union[PrunerKind, str]] = ..., first_step: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., startup_trials: _Optional[int] = ..., bound: _Optional[float] = ..., patience: _Optional[int] = ...) -> None: ...
 
 class SearchObjective(_message.Message):
     __slots__ = ("metric", "mode", "value")

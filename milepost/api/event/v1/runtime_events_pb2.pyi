@@ -29,6 +29,7 @@ class ObjectiveOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OBJECTIVE_OUTCOME_TRIAL_FAILED: _ClassVar[ObjectiveOutcome]
     OBJECTIVE_OUTCOME_NO_VALUE: _ClassVar[ObjectiveOutcome]
     OBJECTIVE_OUTCOME_NON_FINITE: _ClassVar[ObjectiveOutcome]
+    OBJECTIVE_OUTCOME_PRUNED: _ClassVar[ObjectiveOutcome]
 
 class SearchEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -49,6 +50,7 @@ OBJECTIVE_OUTCOME_VALUE: ObjectiveOutcome
 OBJECTIVE_OUTCOME_TRIAL_FAILED: ObjectiveOutcome
 OBJECTIVE_OUTCOME_NO_VALUE: ObjectiveOutcome
 OBJECTIVE_OUTCOME_NON_FINITE: ObjectiveOutcome
+OBJECTIVE_OUTCOME_PRUNED: ObjectiveOutcome
 SEARCH_END_REASON_UNSPECIFIED: SearchEndReason
 SEARCH_END_REASON_MAX_TRIALS: SearchEndReason
 SEARCH_END_REASON_TARGET: SearchEndReason
@@ -57,7 +59,7 @@ SEARCH_END_REASON_HOURS: SearchEndReason
 SEARCH_END_REASON_SAMPLER_FAILED: SearchEndReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started", "rung_reached", "trial_pruned")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +80,8 @@ class RuntimeEvent(_message.Message):
     SEARCH_ENDED_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_UNDELETED_FIELD_NUMBER: _ClassVar[int]
     PURGE_STARTED_FIELD_NUMBER: _ClassVar[int]
+    RUNG_REACHED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_PRUNED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
     resources_allocated: ResourcesAllocated
@@ -98,7 +102,9 @@ class RuntimeEvent(_message.Message):
     search_ended: SearchEnded
     runtime_undeleted: RuntimeUndeleted
     purge_started: PurgeStarted
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ...) -> None: ...
+    rung_reached: RungReached
+    trial_pruned: TrialPruned
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ..., rung_reached: _Optional[_Union[RungReached, _Mapping]] = ..., trial_pruned: _Optional[_Union[TrialPruned, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -301,6 +307,42 @@ class TrialSuggested(_message.Message):
     because: str
     sampler_version: str
     def __init__(self, trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., sampler: _Optional[str] = ..., because: _Optional[str] = ..., sampler_version: _Optional[str] = ...) -> None: ...
+
+class RungReached(_message.Message):
+    __slots__ = ("trial", "rung", "step", "value", "metric")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    RUNG_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    rung: int
+    step: int
+    value: float
+    metric: str
+    def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ...) -> None: ...
+
+class TrialPruned(_message.Message):
+    __slots__ = ("trial", "rung", "step", "value", "cut_off", "rank", "reached_count", "pruner", "metric")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    RUNG_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    CUT_OFF_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    REACHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PRUNER_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    rung: int
+    step: int
+    value: float
+    cut_off: float
+    rank: int
+    reached_count: int
+    pruner: str
+    metric: str
+    def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., cut_off: _Optional[float] = ..., rank: _Optional[int] = ..., reached_count: _Optional[int] = ..., pruner: _Optional[str] = ..., metric: _Optional[str] = ...) -> None: ...
 
 class ObjectiveReported(_message.Message):
     __slots__ = ("trial", "outcome", "value", "metric", "detail", "best")

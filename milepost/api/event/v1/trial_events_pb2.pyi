@@ -627,14 +627,16 @@ class RetryScheduled(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., retry: _Optional[int] = ..., max_retries: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TrialStopRequested(_message.Message):
-    __slots__ = ("mode", "deadline_time", "reason")
+    __slots__ = ("mode", "deadline_time", "reason", "pruned")
     MODE_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_FIELD_NUMBER: _ClassVar[int]
     mode: _common_pb2.StopMode
     deadline_time: _timestamp_pb2.Timestamp
     reason: str
-    def __init__(self, mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    pruned: bool
+    def __init__(self, mode: _Optional[_Union[_common_pb2.StopMode, str]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., pruned: bool = ...) -> None: ...
 
 class TrialResumeRequested(_message.Message):
     __slots__ = ("snapshot_id",)
@@ -708,14 +710,16 @@ class TrialFailed(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class TrialStopped(_message.Message):
-    __slots__ = ("attempt", "reason", "lost_steps")
+    __slots__ = ("attempt", "reason", "lost_steps", "pruned")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LOST_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     reason: str
     lost_steps: int
-    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., lost_steps: _Optional[int] = ...) -> None: ...
+    pruned: bool
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., lost_steps: _Optional[int] = ..., pruned: bool = ...) -> None: ...
 
 class AlertRaised(_message.Message):
     __slots__ = ("attempt", "kind", "series", "step", "message", "title", "level")

@@ -28,6 +28,14 @@ declare namespace Api {
         value?: 'best' | 'last' | null
       } | null
       points?: (Record<string, string | number | boolean | null>)[] | null
+      pruner?: {
+        kind?: 'asha' | 'median' | 'threshold' | 'patience' | null
+        first_step?: number | null
+        reduction_factor?: number | null
+        startup_trials?: number | null
+        bound?: number | null
+        patience?: number | null
+      } | null
       stop_when?: {
         target?: number | null
         no_gain_in_trials?: number | null
@@ -232,6 +240,7 @@ declare namespace Api {
       | 'milepost.runtime.resources_pending.v1'
       | 'milepost.runtime.resources_released.v1'
       | 'milepost.runtime.resume_requested.v1'
+      | 'milepost.runtime.rung_reached.v1'
       | 'milepost.runtime.runtime_aborted.v1'
       | 'milepost.runtime.runtime_completed.v1'
       | 'milepost.runtime.runtime_failed.v1'
@@ -241,6 +250,7 @@ declare namespace Api {
       | 'milepost.runtime.runtime_undeleted.v1'
       | 'milepost.runtime.search_ended.v1'
       | 'milepost.runtime.stop_requested.v1'
+      | 'milepost.runtime.trial_pruned.v1'
       | 'milepost.runtime.trial_suggested.v1'
       | 'milepost.trial.alert_raised.v1'
       | 'milepost.trial.attempt_ended.v1'
@@ -783,7 +793,7 @@ declare namespace Api {
 
   interface ObjectiveReported {
     trial: number
-    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE'
+    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE' | 'PRUNED'
     value: number | 'NaN' | 'Infinity' | '-Infinity' | null
     metric: string
     detail: string
@@ -994,6 +1004,14 @@ declare namespace Api {
     request_id: string
   }
 
+  interface RungReached {
+    trial: number
+    rung: number
+    step: number
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+    metric: string
+  }
+
   interface RuntimeAborted {
     reason: string
   }
@@ -1023,6 +1041,8 @@ declare namespace Api {
     search_ended?: SearchEnded
     runtime_undeleted?: RuntimeUndeleted
     purge_started?: PurgeStarted
+    rung_reached?: RungReached
+    trial_pruned?: TrialPruned
   }
 
   interface RuntimeFailed {
@@ -1256,6 +1276,18 @@ declare namespace Api {
     detail: string
   }
 
+  interface TrialPruned {
+    trial: number
+    rung: number
+    step: number
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+    cut_off: number | 'NaN' | 'Infinity' | '-Infinity'
+    rank: number
+    reached_count: number
+    pruner: string
+    metric: string
+  }
+
   interface TrialResumeRequested {
     snapshot_id: string
   }
@@ -1288,12 +1320,14 @@ declare namespace Api {
     mode: null | 'GRACEFUL' | 'ABRUPT'
     deadline_time: string | null
     reason: string
+    pruned: boolean
   }
 
   interface TrialStopped {
     attempt: number
     reason: string
     lost_steps: number
+    pruned: boolean
   }
 
   interface TrialSuggested {
@@ -2088,11 +2122,12 @@ declare namespace Api {
   interface Suggestion {
     sampler: string
     because: string
-    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE'
+    outcome: null | 'VALUE' | 'TRIAL_FAILED' | 'NO_VALUE' | 'NON_FINITE' | 'PRUNED'
     value: number | 'NaN' | 'Infinity' | '-Infinity' | null
     metric: string
     detail: string
     best: boolean
+    rung: number
   }
 
   interface Throughput {
@@ -2107,7 +2142,7 @@ declare namespace Api {
     runtime_id: string
     trial: number
     status: null | 'Running' | 'Completed' | 'Failed' | 'Waiting'
-    waiting_reason: null | 'STOPPED' | 'QUEUED' | 'RETRYING'
+    waiting_reason: null | 'STOPPED' | 'QUEUED' | 'RETRYING' | 'PRUNED'
     reason: string
     failure_reason:
       | null

@@ -16,16 +16,16 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import resolve
 from milepost.domain import runtime, trial
-from milepost.domain.search import Entry, History, Reported, Suggested, Values
+from milepost.domain.search import Entry, History, Pruned, Reported, Suggested, Values
 from milepost.errors import Unavailable
-from milepost.eventlog import NewEvent, attempt_subject, codec, trial_chain
+from milepost.eventlog import NewEvent, WrongExpectedSequence, attempt_subject, codec, trial_chain
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.views import RuntimeView, Views
 from services.runtime.searching.controller import MAX_FAILURES, Searches
 from services.runtime.searching.process import Studies
-from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
+from services.runtime.searching.sampler import Sampler, SamplerFailed, _entry, definition_of
 from services.runtime.searching.study import Study
 from tests.unit.domain.given import NOW
 
@@ -157,7 +157,7 @@ class World:
         return [asyncio.create_task(searches.run()), following]
 
     def _running(self) -> list[int]:
-        over = (trial.Completed, trial.Failed)
+        over = (trial.Completed, trial.Failed, trial.Stopped)
         return [n for n, one in self.view.trials.items() if not isinstance(one.state.situation, over)]
 
     async def _something_happens(self) -> None:
@@ -170,7 +170,15 @@ class World:
         if not isinstance(state.situation, trial.Active):
             await self._decide(number, trial.LaunchAttempt(state.attempt + 1, None))
             return
-        if self.chance.random() < 0.3:
+        done = self.view.trials[number].evaluations
+        step = done[-1][0] + 10 if done else 10
+        if state.situation.stop is not None:
+            await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED)
+            await self._decide(number, trial.MarkStopped(state.situation.stop.reason))
+        elif self.configuration.search.HasField("pruner") and step <= 40:
+            values = {"eval/loss": loss(self.view.trials[number].searched) + 10 / step}
+            await self._says(number, facts.EvaluationCompleted(attempt=state.attempt, step=step, values=values))
+        elif self.chance.random() < 0.3:
             self.crashes += 1
             await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_FAILED, common.EXIT_CAUSE_SIGNAL)
             await self._decide(number, trial.ScheduleRetry(state.attempt, 9, NOW, common.EXIT_CAUSE_SIGNAL, ""))
@@ -184,11 +192,21 @@ class World:
     async def _decide(self, number: int, command: object) -> None:
         await self.decisions.decide(NAME, {number: [command]}, BEHIND)
 
-    async def _ends(self, number: int, attempt: int, outcome: facts.AttemptOutcome, cause: common.ExitCause) -> None:
-        ce_type, body = codec.encode(facts.AttemptEnded(attempt=attempt, outcome=outcome, cause=cause))
-        event = NewEvent(attempt_subject(NAME, number, attempt), ce_type, body, new_event_id(), NOW, "/test", "trainer")
-        appended = await self.log.append([event], [await self.log.head(trial_chain(NAME, number))])
+    async def _says(self, number: int, payload: facts.EvaluationCompleted | facts.AttemptEnded) -> None:
+        ce_type, body = codec.encode(payload)
+        subject = attempt_subject(NAME, number, payload.attempt)
+        event = NewEvent(subject, ce_type, body, new_event_id(), NOW, "/test", "trainer")
+        while True:
+            try:
+                appended = await self.log.append([event], [await self.log.head(trial_chain(NAME, number))])
+                break
+            except WrongExpectedSequence:
+                # It was told to stop in between; it says first what it was about to say.
+                continue
         await self.views.wait_for(appended.sequences[-1])
+
+    async def _ends(self, number: int, attempt: int, outcome: facts.AttemptOutcome, cause: common.ExitCause) -> None:
+        await self._says(number, facts.AttemptEnded(attempt=attempt, outcome=outcome, cause=cause))
 
 
 async def _end(life: list[asyncio.Task[None]]) -> None:
@@ -203,9 +221,7 @@ def check_each_was_chosen_from_what_the_log_had(configuration: config.RuntimeCon
     for entry in history.entries:
         if isinstance(entry, Suggested):
             assert study.propose() == dict(entry.parameters)
-            study.extend([[entry.trial, dict(entry.parameters)]])
-        else:
-            study.extend([[entry.trial, entry.value]])
+        study.extend([_entry(entry)])
 
 
 @pytest.mark.parametrize("kind", ["tpe", "cmaes", "qmc"])
@@ -245,6 +261,36 @@ def _most_at_once(history: History) -> int:
         under_way += 1 if isinstance(entry, Suggested) else -1
         most = max(most, under_way)
     return most
+
+
+PRUNERS: list[dict[str, Any]] = [
+    {"kind": "asha", "first_step": 10, "reduction_factor": 2},
+    {"kind": "median", "startup_trials": 3},
+    {"kind": "threshold", "bound": 9, "first_step": 20},
+]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: pruner["kind"])
+async def test_a_search_with_a_pruner_killed_at_any_instant_prunes_the_same_trials(pruner: dict[str, Any]) -> None:
+    """Whether or not it was there when a trial reached its rungs: some complete before they are judged."""
+    configuration = searching(pruner=pruner)
+    world = World(configuration)
+    undisturbed = await world.run()
+    pruned = {entry.trial for entry in undisturbed.entries if isinstance(entry, Pruned)}
+    assert 3 < len(pruned) < 24
+    told = sorted(entry.trial for entry in undisturbed.entries if isinstance(entry, Pruned | Reported))
+    assert told == list(range(1, 25)), "each is told once"
+    over = (trial.Stopped, trial.Completed)
+    assert all(isinstance(one.state.situation, over) for one in world.view.trials.values())
+    stopped = [n for n, one in world.view.trials.items() if isinstance(one.state.situation, trial.Stopped)]
+    assert pruned >= set(stopped) and len(stopped) > 3
+    situations = [world.view.trials[number].state.situation for number in stopped]
+    assert all(isinstance(one, trial.Stopped) and one.pruned and "the cut-off is" in one.reason for one in situations)
+    check_each_was_chosen_from_what_the_log_had(configuration, undisturbed)
+    for seed in range(1, 4):
+        world = World(configuration, seed)
+        assert await world.run(kill=True) == undisturbed, "suggestions, prunings, values and the winner"
+        assert world.kills > 10
 
 
 async def test_a_target_ends_the_search_and_those_that_run_are_finished() -> None:

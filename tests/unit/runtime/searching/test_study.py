@@ -127,6 +127,31 @@ def test_a_proposal_that_did_not_reach_the_log_is_made_again_or_given_up() -> No
     assert second != first
 
 
+def test_pruned_trials_give_what_plain_optuna_gives_and_can_be_made_again() -> None:
+    plain = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=7))
+    history: list[Any] = []
+    study = Study(definition("tpe", space=RANGES))
+    for number in range(1, 31):
+        asked = plain.ask(study._distributions)
+        parameters = study.propose()
+        assert {name: json.loads(text) for name, text in parameters.items()} == asked.params
+        value = value_of(parameters)
+        entries: list[Any] = [[number, dict(parameters)], [number, [10, value]]]
+        asked.report(value, 10)
+        if value > 60:
+            entries.append([number, []])
+            plain.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        else:
+            entries.append([number, value])
+            plain.tell(asked, value)
+        study.extend(entries)
+        history += entries
+    assert {len(entry[1]) for entry in history if isinstance(entry[1], list)} == {0, 2}, "some were pruned"
+    again = Study(definition("tpe", space=RANGES))
+    again.extend(history)
+    assert again.propose() == study.propose() and again.differing == []
+
+
 def test_seeds_may_be_any_whole_number() -> None:
     negative, other = (Study(definition("qmc", seed=seed)).propose() for seed in (-(2**63), 2**63 - 1))
     assert negative != other
