@@ -49,6 +49,16 @@ def checked(request: api.BranchTrialRequest) -> None:
         raise InvalidArgument(violations)
 
 
+def check_restartable(configuration: RuntimeConfiguration) -> None:
+    """Refuse to start what Milepost did not start. Raises FailedPrecondition."""
+    if configuration.launcher == config.LAUNCHER_EXTERNAL:
+        raise FailedPrecondition(
+            "Milepost did not start this process and cannot start it again at a snapshot: start the script with "
+            "milepost.init(...) and load the snapshot there, or run it by milepost runtime start",
+            reason="EXTERNAL_LAUNCHER",
+        )
+
+
 def place_violations(request: NamesSnapshot) -> list[Violation]:
     """Say what is wrong with how a request names a snapshot."""
     match request.WhichOneof("at"):
@@ -118,16 +128,10 @@ def read_branch(
 
     Raises:
         InvalidArgument: with everything that is wrong, by field.
-        FailedPrecondition: it changes what a branch may not change, or its parent is not started by Milepost.
+        FailedPrecondition: it changes what a branch may not change.
     """
     configuration = view.state.configuration
     assert configuration is not None, "an existing runtime has a configuration"
-    if configuration.launcher == config.LAUNCHER_EXTERNAL:
-        raise FailedPrecondition(
-            "Milepost did not start this process and cannot start it again at a snapshot: start the script with "
-            "milepost.init(...) and load the snapshot there, or run it by milepost runtime start",
-            reason="EXTERNAL_LAUNCHER",
-        )
     patch = read_mapping(request.parameters_text, "parameters_text")
     changes = read_mapping(request.configuration_changes_text, "configuration_changes_text")
     given = given_parameters(configuration, one)

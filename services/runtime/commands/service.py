@@ -127,6 +127,7 @@ class RuntimeService(RuntimeQueries):
                 # The snapshot may be gone by now, and the answer is the same.
                 view = self._known(done.runtime_id, show_deleted=True)
                 return api.BranchTrialResponse(runtime=runtime_message(view), sequence=view.sequence)
+            branching.check_restartable(_configuration(old))
             record = branching.find_snapshot(old, one, request)
             wanted = await self._preflight.read(branching.read_branch, old, one, record, request, declared_parameters)
             problem = await self._storage.verify(_configuration(old), Place.of(runtime_id, number, record))

@@ -71,3 +71,65 @@ def test_a_branch_goes_on_bit_for_bit_and_with_another_rate_otherwise(stack: Sta
     refused = stack.milepost("runtime", "delete", "--yes", parent.runtime_id)
     assert refused.returncode != Exit.OK
     assert same.removeprefix("runtimes/") in refused.stderr
+
+
+WIDE = """
+import torch
+
+def train(trial, width=2, steps=4):
+    model = torch.nn.Linear(width, 1)
+    saved = trial.restore()
+    if saved:
+        model.load_state_dict(saved["model"])
+    trial.plan(steps)
+    for _ in range(trial.step, steps):
+        trial.log({"train/loss": model(torch.ones(width)).square().mean()})
+        trial.maybe_snapshot(lambda: {"model": model.state_dict()})
+"""
+
+
+def test_a_snapshot_of_another_architecture_fails_as_the_program_says_it(stack: StackProcess, tmp_path: Path) -> None:
+    """What a model can load only its code knows: its own error is the reason of the branch, and nothing is tried again."""
+    (tmp_path / "wide.py").write_text(WIDE)
+    configuration = {
+        "name": "wide",
+        "entrypoint": "wide.py:train",
+        "working_directory": str(tmp_path),
+        "parameters": {"width": 2, "steps": 4},
+        "snapshots": {"every_steps": 2},
+        "retries": {"max_retries": 0},
+    }
+    parent = stack.client.start_runtime(json.dumps(configuration))
+    assert stack.wait_for_end(parent.name).status == runtime_api.RUNTIME_STATUS_COMPLETED
+    listed = stack.client.runtimes.ListSnapshots(runtime_api.ListSnapshotsRequest(parent=parent.name)).snapshots
+    at = min(snapshot.step for snapshot in listed)
+    done = stack.milepost("runtime", "branch", parent.runtime_id, "--at", str(at), "-p", "width=3")
+    assert done.returncode == Exit.OK, done.stderr
+    failed = stack.wait_for_end(f"runtimes/{done.stdout.strip()}")
+    assert failed.status == runtime_api.RUNTIME_STATUS_FAILED
+    assert "size mismatch for weight" in failed.reason, failed.reason
+    stack.client.runtimes.DeleteRuntime(runtime_api.DeleteRuntimeRequest(name=failed.name))
+
+
+def test_a_run_that_is_extended_twice_is_one_run_with_the_curve_of_one_that_was_that_long(
+    stack: StackProcess, tmp_path: Path
+) -> None:
+    text = the_guides_run(tmp_path)
+    whole = stack.client.start_runtime(text.replace("steps: 60", "steps: 90"))
+    extended = stack.client.start_runtime(text)
+    for steps in (75, 90):
+        assert stack.wait_for_end(extended.name).status == runtime_api.RUNTIME_STATUS_COMPLETED
+        changes = f"parameters: {{steps: {steps}}}"
+        stack.client.runtimes.ResumeRuntime(
+            runtime_api.ResumeRuntimeRequest(name=extended.name, configuration_changes_text=changes)
+        )
+    assert stack.wait_for_end(extended.name).status == runtime_api.RUNTIME_STATUS_COMPLETED
+    assert stack.wait_for_end(whole.name).status == runtime_api.RUNTIME_STATUS_COMPLETED
+    longer = stack.trial(extended.name)
+    assert (longer.progress.total_steps, longer.attempt_count) == (90, 3)
+    assert [(part.attempt, part.first_step) for part in longer.lineage] == [(1, 1), (2, 61), (3, 76)]
+    curve_of_both = stack.series(extended.name, "train/loss")
+    assert list(curve_of_both) == list(range(1, 91))
+    assert curve_of_both == stack.series(whole.name, "train/loss")
+    nodes = stack.client.runtimes.ListLineage(runtime_api.ListLineageRequest(name=extended.name)).nodes
+    assert [node.name for node in nodes] == [extended.name], "an extension is no branch"

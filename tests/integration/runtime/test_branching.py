@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from google.protobuf import duration_pb2
 
 from milepost import ids
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
@@ -178,6 +179,19 @@ async def test_what_cannot_be_branched_is_refused_with_what_could(stack: Stack) 
     await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=parent.name))
     await stack.wait_phase(parent.name, api.RUNTIME_PHASE_DELETED)
     assert (await refused(branch(at(parent, 5))))[0] == ("NOT_FOUND", "RUNTIME_DELETED")
+
+
+async def test_a_script_that_milepost_did_not_start_cannot_be_branched(stack: Stack) -> None:
+    """Whether it has a snapshot there or not: what to do instead is said."""
+    configuration = json.dumps({"name": "mine", "launcher": "external"})
+    script = (await stack.stub.StartRuntime(api.StartRuntimeRequest(configuration_text=configuration))).runtime
+    code, words = await refused(stack.stub.BranchTrial(at(script, 10)))
+    assert code == ("FAILED_PRECONDITION", "EXTERNAL_LAUNCHER")
+    assert "load the snapshot there" in words
+    await stack.stub.StopRuntime(
+        api.StopRuntimeRequest(name=script.name, deadline=duration_pb2.Duration(nanos=200_000_000))
+    )
+    await stack.wait_ended(script.name)
 
 
 async def test_a_parent_is_not_deleted_unseen_and_what_a_branch_needs_stays(
