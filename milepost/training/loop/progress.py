@@ -146,6 +146,7 @@ class Progress:
         position = self.position
         self._opened_after = -1
         self._boundary = Boundary(position.step, position.epoch + 1, 0, self.random.capture())
+        self.data.end_epoch()
         self._host.keeper.epoch_ended()
 
     def epoch_completed(self, epoch: int) -> facts.EpochCompleted:

@@ -54,6 +54,7 @@ class Boundary:
 class DataState:
     """How the loader of the current epoch was when it began, so that its order comes again."""
 
+    # None, where `known`: it has not begun, and begins with the random generators of the boundary.
     random: RandomState | None = None
     # Of the loader's own generators, in the order in which they are found.
     generators: tuple[Any, ...] = ()

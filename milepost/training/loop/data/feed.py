@@ -68,6 +68,8 @@ class DataFeed:
         self._restored: DataState | None = None
         self._loader: Any = None
         self._epoch = -1
+        # Between two epochs there is no iterator that one could go on with.
+        self._between = False
         self._state = DataState(known=False)
 
     def restore(self, state: DataState) -> None:
@@ -91,7 +93,7 @@ class DataFeed:
         self._tell_epoch(loader, boundary.epoch)
         restored, self._restored = self._restored, None
         several = self._epoch == boundary.epoch and self._loader is not None and boundary.batch > 0
-        self._loader, self._epoch = loader, boundary.epoch
+        self._loader, self._epoch, self._between = loader, boundary.epoch, False
         if restored is None or not restored.known:
             # With several loaders in one epoch a number of batches says nothing.
             generators = tuple(g.get_state() for g in _generators(loader))
@@ -109,6 +111,12 @@ class DataFeed:
         else:
             for generator, state in zip(_generators(loader), restored.generators, strict=False):
                 generator.set_state(state)
+            if restored.random is None and not boundary.batch:
+                # It was taken between two epochs: the order of this one is drawn now, and what is drawn stays drawn.
+                if boundary.random is not None:
+                    rng.restore(boundary.random)
+                self._state = replace(restored, random=self._capture.capture())
+                return iter(loader)
             if restored.random is not None:
                 rng.restore(restored.random)
             iterator = self._skip(iter(loader), boundary.batch, on_skip)
@@ -124,9 +132,16 @@ class DataFeed:
             on_skip(done)
         return iterator
 
+    def end_epoch(self) -> None:
+        """Note that the iterator of the current epoch is at its end."""
+        self._between = True
+
     def state(self) -> DataState:
-        """Describe the loader of the current epoch for a snapshot."""
+        """Describe the loader of the current epoch for a snapshot; between two epochs, of the one that comes."""
         loader = self._loader
+        if self._between and self._state.known and not hasattr(loader, "load_state_dict"):
+            generators = tuple(generator.get_state() for generator in _generators(loader))
+            return replace(self._state, random=None, generators=generators)
         if loader is None or not (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")):
             return self._state
         buffered = buffered_examples(loader)
