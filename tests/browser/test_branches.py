@@ -97,7 +97,8 @@ def test_a_value_is_changed_in_a_form_and_every_chart_has_a_marker(stack: StackP
         field.fill("0.5")
         dialog.get_by_role("button", name="Change").click()
         expect(dialog).to_have_count(0, timeout=PATIENCE)
-
+        # What the form shows comes with the markers.
+        expect(page.locator(".timeline .change")).to_have_count(1, timeout=PATIENCE)
         page.get_by_role("button", name="Steer").click()
         expect(dialog.get_by_label("rate from 0.0 to 1.0")).to_have_attribute("placeholder", "0.5", timeout=PATIENCE)
         dialog.get_by_role("button", name="Cancel").click()
@@ -123,7 +124,7 @@ def test_a_value_is_changed_in_a_form_and_every_chart_has_a_marker(stack: StackP
         page.mouse.move(place, box["y"] + 40)
         expect(page.locator(".tip-firing")).to_contain_text(said)
     finally:
-        remove(stack, runtime.name)
+        stack.client.delete_runtime(runtime.name, force=True, purge=True)
 
 
 def beside(work: Coroutine[Any, Any, Answer]) -> Answer:

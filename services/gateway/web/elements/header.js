@@ -128,12 +128,12 @@ function Commands({ runtime, trial, open }) {
       </button>`
     }
     ${
-      trial?.steerables?.length &&
-      !['Completed', 'Failed'].includes(trial.status ?? '') &&
+      (trial?.steerables ?? []).length > 0 &&
+      !['Completed', 'Failed'].includes(trial?.status ?? '') &&
       html`<button
         type="button"
         class="button"
-        onClick=${() => open('steer', { trial: trial.trial, steerables: trial.steerables })}
+        onClick=${() => open('steer', { trial: trial?.trial, steerables: trial?.steerables })}
         title="Change values while it trains"
       >
         Steer

@@ -14,7 +14,7 @@ import { objective, ranked, valueOf } from '../functions/search.js'
  * @import { ReadonlySignal, Signal } from '../vendor/signals.js'
  */
 /** @typedef {{ as_of?: string }} Past */
-/** @typedef {Pick<Api.Trial, 'markers' | 'lineage' | 'redone' | 'instances'>} History */
+/** @typedef {Pick<Api.Trial, 'markers' | 'lineage' | 'redone' | 'instances' | 'steerables'>} History */
 
 export const fixedKeys = ['train/learning_rate', 'train/grad_norm', 'train/loss']
 const eventsKept = 2000
@@ -306,14 +306,14 @@ export class RuntimeState {
     this.trials.value = at === -1 ? [...trials, trial].sort((a, b) => a.trial - b.trial) : trials.with(at, trial)
   }
 
-  /** Markers and instances of the chosen trial. They change with events alone, and are too much for each message. */
+  /** What of the chosen trial changes with events alone, and is too much for each message. */
   async #loadHistory() {
     const chosen = this.trial.peek()
     if (!chosen || this.past || this.#closed) return
     const answer = await get(`/${chosen.name}`).catch(() => undefined)
     if (!answer?.trial || this.#closed) return
-    const { trial, markers, lineage, redone, instances, events_sequence } = answer.trial
-    this.histories.set(trial, { markers, lineage, redone, instances })
+    const { trial, markers, lineage, redone, instances, steerables, events_sequence } = answer.trial
+    this.histories.set(trial, { markers, lineage, redone, instances, steerables })
     this.#historySequence = events_sequence
     const known = this.trials.peek().find((one) => one.trial === trial)
     if (known) this.#setTrial({ ...known, ...this.histories.get(trial) })
