@@ -255,6 +255,45 @@ def test_the_trainer_is_steered(stack: StackProcess, tmp_path: Path) -> None:
     assert snapshots[-1] == end and all(step % 30 == 0 for step in snapshots[:-1])
 
 
+def test_a_trainer_that_was_steered_and_killed_goes_on_with_what_it_was_steered_to(
+    stack: StackProcess, tmp_path: Path
+) -> None:
+    """The rate of every step is that of a schedule that was changed once, whichever attempt did it."""
+    program = read_guide("transformers", tmp_path).after.replace("max_steps=20", "max_steps=800").replace(
+        "eval_steps=10", "eval_steps=100000"
+    ).replace("save_steps=10", "save_steps=100000")  # fmt: skip
+    (tmp_path / "train.py").write_text(program)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MILEPOST_DATA_DIR": str(stack.data_dir),
+        "OMP_NUM_THREADS": "1",
+    }
+    process = subprocess.Popen([str(PYTHON), "train.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        name = until(lambda: _newest(stack), "the run begins")
+        stack.wait_for_step(name, 2)
+        at = max(steer(stack, name, learning_rate=1e-3, snapshot_interval=15).values())
+        until(lambda: [step for step in snapshot_steps(stack, name) if step > at], "a checkpoint has it")
+    finally:
+        process.kill()
+        process.wait()
+    again = (
+        program.replace("import milepost.integrations.transformers\n", CALLBACK)
+        .replace('report_to="milepost"', 'report_to="none"')
+        .replace("trainer = Trainer(", f'callback = MilepostCallback(resume="{name.removeprefix("runtimes/")}")\n'
+                 "trainer = Trainer(\n    callbacks=[callback],")
+        .replace("trainer.train()", "trainer.train(resume_from_checkpoint=callback.checkpoint())")
+    )  # fmt: skip
+    run(stack, again, tmp_path)
+    completed(stack, name)
+    assert stack.trial(name).attempt_count == 2
+    assert len([event for event in stack.events(name) if "parameters_changed" in event.type]) == 1
+    wanted = {step: (5e-5 if step <= at else 1e-3) * (1 - (step - 1) / 800) for step in range(1, 801)}
+    assert stack.series(name, "train/learning_rate") == pytest.approx(wanted)
+    assert all(step % 15 == 0 for step in snapshot_steps(stack, name) if step != 800)
+
+
 def test_lightning_is_steered(stack: StackProcess, tmp_path: Path) -> None:
     program = (
         read_guide("lightning", tmp_path)
