@@ -14,7 +14,7 @@ from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.errors import InvalidArgument, NotFound, OutOfRange, Violation
-from milepost.eventlog import SUBJECTS, EventLog, RecordedEvent, codec, events_of
+from milepost.eventlog import SUBJECTS, EventLog, RecordedEvent, codec, events_of, parse_subject
 from services.access.authentication import current_caller
 from services.pages import page_size, read_token, write_token
 from services.readmodel.moments import check_sequence, past_the_end, sequence_violations, violations_of
@@ -35,6 +35,11 @@ FOLDS = 4
 FOLDS_PER_CALLER = 2
 
 Matches = Callable[[events_api.RecordedEvent], bool]
+
+# What rules found, in every run.
+RULE_SUBJECTS = "events.*.rules"
+# A run that a rule started because of a run that a rule started, and so on: as far as this is told.
+MAX_RUNS_BEHIND = 20
 
 
 class Events:
@@ -101,7 +106,27 @@ class Events:
         known = {event.event_id: event for event in events}
         if event_id not in known:
             raise NotFound(f"runtime {runtime_id} has no event {event_id[:80]!r}", reason="EVENT_NOT_FOUND")
-        return api.ListEventsResponse(events=cause_chain(known[event_id], known), sequence=last)
+        chain = cause_chain(known[event_id], known)
+        for _ in range(MAX_RUNS_BEHIND):
+            other = await self._run_of_firing(chain[-1])
+            if not other:
+                break
+            read = events_of(self._log.read(0, chain[-1].sequence, subjects_of(other)))
+            known |= {event.id: self._message(event) async for event in read}
+            before, chain = len(chain), cause_chain(known[event_id], known)
+            if len(chain) == before:
+                break
+        return api.ListEventsResponse(events=chain, sequence=last)
+
+    async def _run_of_firing(self, event: events_api.RecordedEvent) -> str:
+        """Find the run in which a rule found what is behind an event; empty: what is behind it is nothing of the kind."""
+        if not event.cause or event.cause.startswith("request:"):
+            return ""
+        async for one in events_of(self._log.read(0, event.sequence, (RULE_SUBJECTS,))):
+            if one.id == event.cause:
+                subject = parse_subject(one.subject)
+                return "" if subject.is_platform else subject.runtime_id
+        return ""
 
     async def _oldest_first(
         self, runtime_id: str, after: int, until: int, size: int, matches: Matches

@@ -139,6 +139,11 @@ async def test_everything_that_a_rule_does_is_its_owners_and_has_the_firing_as_i
     started = (await together.stack.get(actions[2].runtime)).runtime_id
     first = (await together.stack.events(actions[2].runtime))[0]
     assert (first.actor, first.cause, started) == ("ann", fired.event_id, actions[2].runtime.partition("/")[2])
+    behind = runtime_api.ListEventsRequest(parent=actions[2].runtime, behind_event_id=first.event_id)
+    led = [(e.type.split(".")[2], e.runtime_id) for e in (await together.stack.stub.ListEvents(behind)).events]
+    assert led[:2] == [("runtime_requested", started), ("rule_fired", runtime.runtime_id)], (
+        "it goes on in the other run"
+    )
     await together.stack.wait_event(runtime.name, "attempt_started", 2)
     launched = (await together.events(runtime, "attempt_launched"))[-1]
     assert launched.trial_event.attempt_launched.snapshot_step < third.step
