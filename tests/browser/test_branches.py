@@ -155,7 +155,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[
 
     with running_nats(folder / "nats") as nats:
         tree = beside(grow(nats.url))
-        with running_services(folder, nats.url, ("runtime", "trials", "metrics", "gateway")) as services:
+        with running_services(folder, nats.url, ("runtime", "trials", "metrics", "rules", "gateway")) as services:
             beside(stored(services["metrics"].address, tree))
             yield f"http://{services['gateway'].address}", tree.nodes
 
@@ -208,3 +208,4 @@ def test_a_tree_of_two_hundred_runs_is_drawn_and_walked_by_keyboard(
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page).not_to_have_url(visit.base + f"/runtimes/{nodes[-1].runtime_id}?tab=snapshots")
+    expect(rows).to_have_count(RUNS, timeout=PATIENCE)
