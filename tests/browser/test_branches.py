@@ -52,6 +52,7 @@ def test_a_branch_is_begun_at_a_snapshot_and_drawn_behind_what_came_before_it(
     }"""
     visit.open(f"/runtimes/{name}")
     visit.until(f"JSON.stringify(({drawn})()) === '[1,400,401,{STEPS}]'", "the trunk is drawn, then its own steps")
+    expect(page.get_by_test_id("with-ancestors")).to_contain_text("with ancestors")
     visit.open(f"/{walked}?tab=snapshots")
     expect(page.locator(".snapshots tbody tr", has_text="1 branch")).to_have_count(1, timeout=PATIENCE)
     tree = page.get_by_role("region", name="Branches").get_by_role("link")
