@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi import converter
@@ -62,6 +63,10 @@ NOT_IN_THE_DOCUMENT = (
     ("limit", "must not be given with include_superseded"),
     # Two numbers: JSON Schema compares with constants only.
     ("search.space.", "must not be below the minimum"),
+    # What lies within a space is said by the space; how far whole numbers go for a sampler, by its kind.
+    ("search.points", ""),
+    ("search.space", "must have at least two ranges"),
+    ("search.space.", "must lie within"),
     # What there is where it would run.
     ("entrypoint", "there is no "),
     ("working_directory", "there is no folder"),
@@ -121,9 +126,10 @@ def _fill_in(case: Any) -> None:
     if path.endswith("/runtimes") and case.meta.phase.name.value != "coverage" and body.get("configuration_text"):
         body.pop("configuration_text")
         body["configuration"] = {"entrypoint": THINGS["entrypoint"], "working_directory": THINGS["folder"]}
-    if path.endswith("{runtime}:stop"):
-        # A script is never stopped otherwise.
+    if path.endswith(("{runtime}:stop", "{trial}:stop")):
+        # A script is never stopped otherwise, and another one not with the same id.
         body["mode"] = "GRACEFUL"
+        body.pop("request_id", None)
     if path.endswith(PINS):
         body.pop("snapshot_id", None)
         body["step"] = THINGS["snapshot_step"]
@@ -135,7 +141,9 @@ def _real_path(chance: random.Random, case: Any) -> dict[str, Any]:
     # One that a start has made, in the steps before this one, is what this step is about.
     if "runtime" in given and RUNTIME_ID.fullmatch(str(given["runtime"])) is None:
         changed = case.operation.method.upper() == "DELETE" or case.operation.path.endswith(COMMANDS)
-        given["runtime"] = chance.choice(THINGS["sacrificed" if changed else "runtimes"])
+        # A script that says nothing is given up after half a minute, and only one in progress can be stopped.
+        stopped = case.operation.path.endswith(":stop") and not case.meta.is_negative_at(ParameterLocation.BODY)
+        given["runtime"] = _new_script() if stopped else chance.choice(THINGS["sacrificed" if changed else "runtimes"])
     if "trial" in given:
         given["trial"] = 1
     if "rule" in given:
@@ -143,6 +151,13 @@ def _real_path(chance: random.Random, case: Any) -> dict[str, Any]:
             THINGS["sacrificed_rules" if case.operation.method.upper() == "DELETE" else "rules"]
         )
     return given
+
+
+def _new_script() -> str:
+    body = {"configuration": {"launcher": "external"}}
+    made = httpx.post(f"{THINGS['gateway']}/api/v1/runtimes", json=body, headers={"x-milepost-csrf": "1"}, timeout=30)
+    made.raise_for_status()
+    return str(made.json()["runtime"]["runtime_id"])
 
 
 def _real_query(chance: random.Random, generated: dict[str, Any], negative: bool) -> dict[str, Any]:
@@ -191,6 +206,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
         "negative": _is_negative(case),
         "status": response.status_code,
         "seconds": response.elapsed,
+        "reason": _problem(response).get("reason", "") if 400 <= response.status_code < 500 else "",
         "refused": [] if response.status_code != 400 else _refusals(_problem(response)),
     }
     with ANSWERS.open("a") as file:

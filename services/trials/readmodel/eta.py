@@ -49,6 +49,8 @@ TYPICAL_OF = 5
 # Half-width of the range: at least this share, at most that one.
 MIN_RANGE = 0.03
 MAX_RANGE = 0.6
+# Relative standard deviations beyond it say no more.
+MAX_SPREAD = 1e6
 # Standard deviations between the middle and the ends of the range.
 RANGE_DEVIATIONS = 1.6
 
@@ -408,9 +410,9 @@ def _spread(times: StepTimes, pace: Pace, steps: int, drift: float) -> float:
     # A drift of the newest windows, carried on for as long again, at most over what is left.
     carried = change * min(1.0, ahead / len(rates))
     irregular = 0.3 * times.pause_count * median(times.pauses) / (times.steps * level) if times.pauses else 0.0
-    return math.sqrt(
-        deviation**2 / ahead + deviation**2 / len(rates) + (0.5 * carried) ** 2 + (0.5 * drift) ** 2 + irregular**2
-    )
+    parts = (deviation / math.sqrt(ahead), deviation / math.sqrt(len(rates)), 0.5 * carried, 0.5 * drift, irregular)
+    # Where steps took next to nothing, what came between them is any number of times as long.
+    return min(math.hypot(*parts), MAX_SPREAD)
 
 
 def stall_seconds(times: StepTimes, evaluation_seconds: float | None = None, pace: Pace | None = None) -> float:

@@ -79,6 +79,7 @@ def things(stack: StackProcess, folder: Path) -> dict[str, Any]:
         "rules": rules[:2],
         "sacrificed_rules": rules[2:],
         "snapshot_step": kept.step,
+        "gateway": stack.endpoints.gateway,
         "entrypoint": "anything.py:train",
         "folder": str(folder),
         "query": {

@@ -138,6 +138,14 @@ _observations = st.lists(
 )
 
 
+def test_steps_that_took_next_to_nothing_leave_an_estimate() -> None:
+    seen = [Observation(1e-300 * step, step) for step in range(0, 100, 10)]
+    seen += [Observation(100.0 * (step - 90), step) for step in range(100, 130, 10)]
+    rest = remaining(times_of(*seen), Work(steps=100))
+    assert rest is not None
+    assert 0 <= rest.low <= rest.seconds <= rest.high < math.inf
+
+
 @settings(max_examples=200, deadline=None)
 @given(seen=_observations, in_order=st.booleans(), left=st.integers(0, 10**6))
 def test_whatever_is_observed_the_estimate_is_finite_and_in_its_range(
