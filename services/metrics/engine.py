@@ -17,7 +17,7 @@ from services.lease import RETRY_SECONDS, Lease
 from services.metrics.checkpointing import Checkpointing
 from services.metrics.ingest.writer import Overtaken, Pipeline, Writer
 from services.metrics.lineage import EventFollower, Lineages
-from services.metrics.queries.cut_ends import CutEnds
+from services.metrics.queries.kept_parts import KeptParts
 from services.metrics.queries.series import SeriesReader
 from services.metrics.storage.owner import DirectoryHeld
 from services.metrics.storage.selection import Pin, TrialRef
@@ -73,7 +73,7 @@ class Engine:
         self._writer: Writer | None = None
         self._held_elsewhere = False
         self._imported: Store | None = None
-        self._ends = CutEnds()
+        self._kept_parts = KeptParts()
         self._opened = asyncio.Event()
         self._standby: str | None = "the service is starting"
         self._tasks: list[asyncio.Task[None]] = []
@@ -240,7 +240,7 @@ class Engine:
 
     def series_of(self, curve: TrialRef | None) -> SeriesReader:
         """Return a reader that gives what it reads as one curve of a trial; None: as what it is."""
-        return SeriesReader(self.store, curve, self._ends)
+        return SeriesReader(self.store, curve, self._kept_parts)
 
     def now(self, pipeline: Pipeline) -> Pin:
         """The position up to which everything is stored."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from milepost.numbers import MAX_NUMBER
 from services.metrics.queries.buckets import Buckets, bucket_shift, merge, rollup_shift
-from services.metrics.queries.cut_ends import CutEnds, Mark, question
+from services.metrics.queries.kept_parts import KeptParts, Mark, Marks, question
 from services.metrics.storage.arrays import as_numpy, flags
 from services.metrics.storage.order import NEWEST_TIME_MS, NEWEST_VALUE, ORDER
 from services.metrics.storage.selection import (
@@ -86,22 +86,22 @@ class Survey:
 
     extents: dict[SeriesRef, Extent]
     pieces: list[StepRange]
-    marks: dict[tuple[TrialRef, int], tuple[Mark, ...]]
+    marks: Marks
 
 
 class SeriesReader:
     """Reads series out of the store. All reads of one answer stop at the same position, so they fit together."""
 
-    def __init__(self, store: Store, curve: TrialRef | None = None, ends: CutEnds | None = None) -> None:
+    def __init__(self, store: Store, curve: TrialRef | None = None, kept: KeptParts | None = None) -> None:
         """Read from a store.
 
         Args:
             curve: everything that is read is given as one curve of this trial.
-            ends: what other readers of the same store have read already.
+            kept: what other readers of the same store have read already.
         """
         self._store = store
         self._curve = curve
-        self._ends = ends or CutEnds()
+        self._kept = kept or KeptParts()
 
     async def extents(
         self, pieces: Sequence[StepRange], keys: Sequence[str], by_attempt: bool
@@ -145,21 +145,42 @@ class SeriesReader:
         return Survey(found, settled(pieces, of_writers, 12), marks)
 
     async def points(
-        self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None, by_attempt: bool
+        self,
+        pieces: Sequence[StepRange],
+        keys: Sequence[str],
+        pin: Pin | None,
+        by_attempt: bool,
+        marks: Marks | None = None,
     ) -> dict[SeriesRef, Points]:
-        """Read every point of pieces, in order of step, of equal steps the newest last."""
+        """Read every point of pieces, in order of step, of equal steps the newest last.
+
+        Args:
+            marks: of a survey of these series. With it, what is kept is not read again.
+        """
         if not pieces:
             return {}
-        condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
-        rows = await self._store.read(
-            "SELECT runtime, trial, key, attempt, step, value, time_ms "
-            f"FROM points WHERE {condition.sql} ORDER BY {'' if self._curve else 'runtime, trial, '}key, {ORDER}",
-            condition.parameters,
-        )
+        inherited, own = self._apart(pieces)
+        asked = None if marks is None or pin is None or not inherited else question(inherited, keys, None, pin, marks)
+        if asked is None:
+            rows = await self._in_order(pieces, keys, pin)
+        else:
+            # Its own steps are behind those of all ancestors.
+            known = self._kept.find(asked) or [await self._in_order(inherited, keys, pin)]
+            self._kept.keep(asked, known)
+            tables = [*known, await self._in_order(own, keys, pin)] if own else known
+            rows = pa.concat_tables(tables).unify_dictionaries()
         rows = self._as_curve(rows)
         if rows.num_rows < GROUPED_IN_LOOP:
             return group_points(rows, by_attempt)
         return await asyncio.to_thread(group_points, rows, by_attempt)
+
+    async def _in_order(self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None) -> pa.Table:
+        condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
+        return await self._store.read(
+            "SELECT runtime, trial, key, attempt, step, value, time_ms "
+            f"FROM points WHERE {condition.sql} ORDER BY {'' if self._curve else 'runtime, trial, '}key, {ORDER}",
+            condition.parameters,
+        )
 
     async def page(self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin, skip: int, limit: int) -> pa.Table:
         """Read some points of pieces, in order of time and step: those behind the first `skip`, at most `limit`.
@@ -181,36 +202,63 @@ class SeriesReader:
         shift: int,
         pin: Pin,
         by_attempt: bool,
-        marks: Mapping[tuple[TrialRef, int], tuple[Mark, ...]] | None = None,
+        marks: Marks | None = None,
     ) -> dict[SeriesRef, Buckets]:
         """Read buckets of 2**shift steps of pieces.
 
         Args:
-            marks: of a survey of these series. With it, what is kept of the ends of pieces is not read again.
+            marks: of a survey of these series. With it, what is kept is not read again.
         """
+        inherited, own = self._apart(pieces)
+        asked = question(inherited, keys, shift, pin, marks) if inherited and marks is not None else None
+        if asked is None or marks is None:
+            tables = await self._bucketed(pieces, keys, shift, pin, marks)
+        else:
+            reads = self._bucketed(own, keys, shift, pin, marks), self._known(asked, inherited, keys, shift, pin, marks)
+            tables = [rows for read in await asyncio.gather(*reads) for rows in read]
+        return _merged([self._as_curve(rows) for rows in tables], by_attempt)
+
+    def _apart(self, pieces: Sequence[StepRange]) -> tuple[list[StepRange], list[StepRange]]:
+        """Take what a curve has of its ancestors, if it is one, and what is its own apart."""
+        if self._curve is None:
+            return [], list(pieces)
+        return [p for p in pieces if p.trial != self._curve], [p for p in pieces if p.trial == self._curve]
+
+    async def _known(
+        self, asked: Hashable, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin, marks: Marks
+    ) -> Sequence[pa.Table]:
+        """Read buckets of pieces whose answer stays, unless it is kept."""
+        known = self._kept.find(asked)
+        if known is None:
+            known = await self._bucketed(pieces, keys, shift, pin, marks)
+            self._kept.keep(asked, known)
+        return known
+
+    async def _bucketed(
+        self, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin, marks: Marks | None
+    ) -> list[pa.Table]:
+        """Read buckets: of whole units from the roll-ups, of the rest from the points."""
         unit = rollup_shift(shift)
         whole, rest = split(pieces, unit) if unit else ([], list(pieces))
         reads = [self._from_rollups(whole, keys, unit, shift, pin)] if whole else []
         if rest:
             asked = question(rest, keys, shift, pin, marks) if unit and marks is not None else None
             reads.append(self._ends_of(asked, rest, keys, shift, pin))
-        tables = [rows for read in await asyncio.gather(*reads) for rows in read]
-        return _merged([self._as_curve(rows) for rows in tables], by_attempt)
+        return [rows for read in await asyncio.gather(*reads) for rows in read]
 
     async def _ends_of(
         self, asked: Hashable | None, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin
-    ) -> list[pa.Table]:
+    ) -> Sequence[pa.Table]:
         """Read buckets of what is no whole unit of the roll-ups, unless it is kept."""
-        known = self._ends.find(asked)
-        if known is not None:
-            return [known]
-        tables = await self._from_points(pieces, keys, shift, pin)
-        self._ends.keep(asked, tables[0])
-        return tables
+        known = self._kept.find(asked)
+        if known is None:
+            known = await self._from_points(pieces, keys, shift, pin)
+            self._kept.keep(asked, known)
+        return known
 
     async def _from_rollups(
         self, pieces: Sequence[StepRange], keys: Sequence[str], unit: int, shift: int, pin: Pin
-    ) -> list[pa.Table]:
+    ) -> Sequence[pa.Table]:
         """Read whole buckets from the roll-ups, and those that a position cuts from the points."""
         kept, uncertain = _settle(await self._rolled_up(pieces, keys, unit, shift), pieces, shift, pin)
         return [kept, *(await self._from_points(uncertain, keys, shift, pin) if uncertain else ())]

@@ -138,7 +138,8 @@ class MetricService(pb_grpc.MetricServiceServicer):
         async def read_points(refs: Iterable[SeriesRef]) -> None:
             for trials, keys in _together(refs):
                 of_trials = [p for p in survey.pieces if curve is not None or p.trial in trials]
-                for ref, points in (await reader.points(of_trials, keys, moment.pin, by_attempt)).items():
+                found = await reader.points(of_trials, keys, moment.pin, by_attempt, survey.marks)
+                for ref, points in found.items():
                     if ref in wanted and len(points.steps) <= bucket_count:
                         data[ref] = _point_data(ref, points, by_attempt)
 

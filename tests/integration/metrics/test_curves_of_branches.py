@@ -14,7 +14,7 @@ import numpy as np
 
 from milepost.api.event.v1.common_pb2 import AncestorSteps
 from milepost.eventlog.telemetry import StoredMessage
-from services.metrics.queries.cut_ends import CutEnds
+from services.metrics.queries.kept_parts import KeptParts
 from services.metrics.queries.series import SeriesReader
 from services.metrics.storage.batches import StepsBlock, decode
 from services.metrics.storage.selection import Pin, StepRange, TrialRef, clip, trunk_pieces
@@ -107,7 +107,7 @@ class Writing:
 async def compare(reader: SeriesReader, chain: Chain, pin: Pin, first: int, last: int) -> int:
     """Compare everything in a range of steps. Returns how many answers were compared."""
     survey = await reader.survey(clip(chain.pieces, first, last), KEYS, by_attempt=False)
-    raw = await reader.points(survey.pieces, KEYS, pin, by_attempt=False)
+    raw = await reader.points(survey.pieces, KEYS, pin, False, survey.marks)
     found = {ref.key: dict(zip(one.steps.tolist(), one.values.tolist(), strict=True)) for ref, one in raw.items()}
     wanted = {key: {s: v for s, v in sorted(of.items()) if first <= s <= last} for key, of in chain.curve.items()}
     assert found == {key: values for key, values in wanted.items() if values}, (chain, first, last)
@@ -131,17 +131,17 @@ async def compare(reader: SeriesReader, chain: Chain, pin: Pin, first: int, last
 async def check(directory: Path) -> dict[str, object]:
     """Compare chains as they are stored, and again when each owner has logged more steps behind what is known."""
     store = await open_embedded(directory)
-    writing, ends, chance = Writing(store), CutEnds(), random.Random(25)
+    writing, parts, chance = Writing(store), KeptParts(), random.Random(25)
     chains = [writing.chain(f"c{number}", chance) for number in range(CHAINS)]
     await writing.flush()
     compared, kept = 0, False
     for chain in chains:
-        reader = SeriesReader(store, chain.heir, ends)
+        reader = SeriesReader(store, chain.heir, parts)
         end = max(chain.curve["train/loss"])
         ranges = ((0, 1 << 40), (end // 3, end - end // 4))
         for first, last in (*ranges, ranges[0]):
             compared += await compare(reader, chain, Pin(1, writing.position), first, last)
-        kept = kept or ends.count > 0
+        kept = kept or parts.count > 0
     # Of each chain one value more, at the step that is cut off from a unit: where it is asked for, it is there.
     known = Pin(1, writing.position)
     for chain in chains:
@@ -149,7 +149,7 @@ async def check(directory: Path) -> dict[str, object]:
         writing.points(TrialRef(chain.trunk[0].runtime_id, 1), 50, {"train/loss": {end_of_eldest: 7.5}})
     await writing.flush()
     for chain in chains:
-        reader = SeriesReader(store, chain.heir, ends)
+        reader = SeriesReader(store, chain.heir, parts)
         await compare(reader, chain, known, 0, 1 << 40)
         survey = await reader.survey(chain.pieces, KEYS[:1], by_attempt=False)
         (buckets,) = (

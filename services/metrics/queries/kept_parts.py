@@ -1,6 +1,7 @@
-"""Buckets of the ends of pieces, kept: what is cut off within a unit of the roll-ups has to be read point by point.
+"""Parts of curves, kept: what a branch has of its ancestors, and ends that have to be read point by point.
 
-The ends of what a branch has of its ancestors lie where somebody took a snapshot, and are the same in every query.
+An ancestor's part ends where somebody took a snapshot, and is the same in every query. So are the ends of parts, which lie
+within a unit of the roll-ups.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pyarrow as pa
 from services.metrics.storage.selection import Pin, StepRange, TrialRef
 
 MAX_KEPT = 500
+MAX_BYTES = 32 * 2**20
 # Rows of one answer; more are not kept.
-MAX_ROWS = 2_000
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,41 +28,55 @@ class Mark:
     last: Pin
 
 
-class CutEnds:
-    """Answers about the ends of pieces, the last used `MAX_KEPT` of them."""
+# What there is of each attempt, series by series.
+Marks = Mapping[tuple[TrialRef, int], tuple[Mark, ...]]
+
+
+class KeptParts:
+    """Answers about parts of curves: of those last used at most `MAX_KEPT`, of `MAX_BYTES` together."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, pa.Table] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Sequence[pa.Table]] = OrderedDict()
+        self._bytes = 0
 
     @property
     def count(self) -> int:
         """How many answers are kept."""
         return len(self._kept)
 
-    def find(self, question: Hashable | None) -> pa.Table | None:
+    def find(self, question: Hashable | None) -> Sequence[pa.Table] | None:
         """Return what is kept as the answer to a question; None: nothing."""
         if question is None or question not in self._kept:
             return None
         self._kept.move_to_end(question)
         return self._kept[question]
 
-    def keep(self, question: Hashable | None, answer: pa.Table) -> None:
+    def keep(self, question: Hashable | None, answer: Sequence[pa.Table]) -> None:
         """Keep an answer, unless it is long or the question has none that stays."""
-        if question is None or answer.num_rows > MAX_ROWS:
+        if question is None or sum(table.num_rows for table in answer) > MAX_ROWS:
             return
+        self._bytes += _size(answer) - _size(self._kept.get(question, ()))
         self._kept[question] = answer
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
+        while len(self._kept) > MAX_KEPT or self._bytes > MAX_BYTES:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(answer: Sequence[pa.Table]) -> int:
+    return sum(table.nbytes for table in answer)
 
 
 def question(
     pieces: Sequence[StepRange],
     keys: Sequence[str],
-    shift: int,
+    shift: int | None,
     pin: Pin,
-    marks: Mapping[tuple[TrialRef, int], tuple[Mark, ...]],
+    marks: Marks,
 ) -> Hashable | None:
-    """Return what buckets of pieces depend on; None: also on the position, as some rows lie behind it."""
+    """Return what an answer about pieces depends on; None: also on the position, as some rows lie behind it.
+
+    Args:
+        shift: of buckets; None: every point is read.
+    """
     if any(piece.yields_to for piece in pieces):
         return None
     found = [marks.get((piece.trial, piece.attempt), ()) for piece in pieces]
