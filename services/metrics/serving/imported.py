@@ -27,6 +27,7 @@ from services.metrics.engine import Engine, Moment, is_stored
 from services.metrics.ingest.live import Hub
 from services.metrics.ingest.writer import Pipeline
 from services.metrics.lineage import Lineages
+from services.metrics.queries.kept_parts import KeptParts
 from services.metrics.serving.logs import LogService
 from services.metrics.serving.service import MetricService
 from services.metrics.storage.batches import LOGS, STEPS
@@ -90,6 +91,7 @@ class ImportedEngine(Engine):
         self.follower = cast(Any, _Follower(lineages))
         self._store = store
         self._writer = cast(Any, positions)
+        self._kept_parts = KeptParts()
 
     async def wait_stored(self, pipeline: Pipeline, position: int) -> None:
         """Raises OutOfRange: the bundle does not go that far."""
