@@ -553,6 +553,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.SnapshotLetGo: lambda fact: (
         f"Snapshot at step {number(fact.step)} is no longer kept for {fact.runtime_id}"
     ),
+    trial_facts.TrialPurgeStarted: lambda fact: "Purge started: no run begins at its snapshots any more",
     trial_facts.SnapshotPinned: lambda fact: f"Snapshot at step {number(fact.step)} pinned{_tail(fact.reason)}",
     trial_facts.SnapshotUnpinned: lambda fact: f"Snapshot at step {number(fact.step)} unpinned{_tail(fact.reason)}",
     trial_facts.SnapshotDeleted: lambda fact: (

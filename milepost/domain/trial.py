@@ -224,6 +224,8 @@ class Trial:
     roll_backs: tuple[str, ...] = ()
     # By the last roll back. None: there was none.
     abandoned: Abandoned | None = None
+    # Its snapshots are being removed, or are gone, but for those that are held.
+    purging: bool = False
     # What may be changed while it runs.
     steering: steering.Steering = steering.initial
     # Events that had no right to be where they are; they changed nothing.
@@ -489,6 +491,10 @@ def _snapshot_unpinned(state: Trial, fact: facts.SnapshotUnpinned) -> Trial:
     return _with_snapshot(state, fact.snapshot_id, lambda record: replace(record, pinned=False))
 
 
+def _purge_started(state: Trial, _: facts.TrialPurgeStarted) -> Trial:
+    return replace(state, purging=True)
+
+
 def _with_snapshot(state: Trial, snapshot_id: str, change: Callable[[SnapshotRecord], SnapshotRecord]) -> Trial:
     snapshots = tuple(change(record) if record.snapshot_id == snapshot_id else record for record in state.snapshots)
     return replace(state, snapshots=snapshots)
@@ -628,6 +634,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.SnapshotLetGo: _snapshot_let_go,
     facts.SnapshotPinned: _snapshot_pinned,
     facts.SnapshotUnpinned: _snapshot_unpinned,
+    facts.TrialPurgeStarted: _purge_started,
     facts.TelemetryDropped: _unchanged,
     facts.AttemptEnded: _attempt_ended,
     facts.RetryScheduled: _retry_scheduled,
@@ -861,6 +868,11 @@ class LetSnapshotGo:
 
     snapshot_id: str
     runtime_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartPurge:
+    """Its runtime is purged: no snapshot is held from here on that is not held already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1262,9 +1274,13 @@ def _hold_snapshot(state: Trial, command: HoldSnapshot) -> list[Message]:
 
 def _existing(state: Trial, snapshot_id: str) -> SnapshotRecord:
     for record in state.snapshots:
-        if record.snapshot_id == snapshot_id:
+        if record.snapshot_id == snapshot_id and not state.purging:
             return record
     raise FailedPrecondition(f"{_label(state)}: the snapshot {snapshot_id} was deleted", reason="SNAPSHOT_NOT_FOUND")
+
+
+def _start_purge(state: Trial, _: StartPurge) -> list[Message]:
+    return [] if state.purging else [facts.TrialPurgeStarted()]
 
 
 def _pin_snapshot(state: Trial, command: PinSnapshot) -> list[Message]:
@@ -1391,6 +1407,7 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     DeleteSnapshot: _delete_snapshot,
     HoldSnapshot: _hold_snapshot,
     LetSnapshotGo: _let_snapshot_go,
+    StartPurge: _start_purge,
     PinSnapshot: _pin_snapshot,
     UnpinSnapshot: _unpin_snapshot,
     Record: _record,

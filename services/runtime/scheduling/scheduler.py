@@ -26,7 +26,7 @@ from milepost.eventlog import EventLogError
 from milepost.installation import observability
 from milepost.names import AttemptKey
 from services.lease import Lease
-from services.runtime.decisions import Cause, Decisions
+from services.runtime.decisions import Cause, Commands, Decisions
 from services.runtime.launchers import Launcher, LaunchFailed, Missing
 from services.runtime.policies import control, liveness, placement, retry
 from services.runtime.policies.control import Process
@@ -50,6 +50,8 @@ STOPPED_AT_ONCE = 25
 PAUSE_SECONDS = 1.0
 # Steps of one runtime in a row; more than any decision needs, so a loop without progress shows.
 MAX_STEPS = 5_000
+# Trials whose snapshots are given up with one decision.
+PURGED_AT_ONCE = 500
 # Before the second try to remove what remains; each further pause is twice the one before.
 PURGE_RETRY_SECONDS = 30.0
 MAX_PURGE_RETRY_SECONDS = 3_600.0
@@ -420,6 +422,7 @@ class Scheduler:
 
     async def _purge(self, view: RuntimeView, step: control.Purge) -> None:
         runtime_id = view.runtime_id
+        await self._give_up_snapshots(view)
         report = await self._purger.purge(view)
         if report.remaining:
             pauses = self._purge_pauses.setdefault(runtime_id, Backoff(PURGE_RETRY_SECONDS, MAX_PURGE_RETRY_SECONDS))
@@ -439,6 +442,14 @@ class Scheduler:
         await self._decisions.decide_together(
             {runtime_id: {None: [report]}, at.runtime_id: {at.trial: [let_go]}}, behind
         )
+
+    async def _give_up_snapshots(self, view: RuntimeView) -> None:
+        """Have no branch begin at a snapshot that is about to be removed: one may have been looked at before the purge."""
+        behind = self._behind(view.last, "DeleteRequested", "PurgeStarted")
+        open_ones = [number for number, one in view.trials.items() if one.state.snapshots and not one.state.purging]
+        for first in range(0, len(open_ones), PURGED_AT_ONCE):
+            commands: Commands = {number: [trial.StartPurge()] for number in open_ones[first : first + PURGED_AT_ONCE]}
+            await self._decisions.decide(view.runtime_id, commands, behind)
 
     # --- placement
 

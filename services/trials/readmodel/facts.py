@@ -397,6 +397,7 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.SnapshotDeleted: _snapshot_deleted,
     facts.SnapshotHeld: _snapshot_kept,
     facts.SnapshotLetGo: _snapshot_kept,
+    facts.TrialPurgeStarted: _snapshot_kept,
     facts.SnapshotPinned: _snapshot_kept,
     facts.SnapshotUnpinned: _snapshot_kept,
     facts.TelemetryDropped: _telemetry_dropped,

@@ -124,6 +124,6 @@ async def test_the_window_goes_on_over_a_restart_and_ends_with_the_purge(
         await again.wait_phase(runtime.name, api.RUNTIME_PHASE_DELETED)
         assert datetime.now(UTC) >= hidden.purge_time.ToDatetime(UTC)
         types = await again.types(runtime.name)
-        assert types[-3:] == ["delete_requested", "purge_started", "runtime_purged"]
+        assert types[-4:] == ["delete_requested", "purge_started", "trial_purge_started", "runtime_purged"]
         await asyncio.sleep(1.5)
         assert again.metrics.purged == [runtime.name] and saved(again, kept) == 4

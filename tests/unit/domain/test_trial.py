@@ -544,6 +544,17 @@ def test_a_pin_does_not_end_with_a_branch_that_needed_the_snapshot() -> None:
     assert chain.state.snapshots[0].is_kept
 
 
+def test_once_its_purge_has_started_nobody_begins_at_a_snapshot_that_was_not_held() -> None:
+    chain = running(committed(4), committed(8))
+    chain.when(trial.HoldSnapshot("s8", "rt-2"))
+    assert names(chain.when(trial.StartPurge())) == ["TrialPurgeStarted"]
+    assert chain.when(trial.StartPurge()) == []
+    for late in (trial.HoldSnapshot("s4", "rt-3"), trial.PinSnapshot("s4")):
+        with pytest.raises(FailedPrecondition, match="s4 was deleted"):
+            chain.when(late)
+    assert names(chain.when(trial.LetSnapshotGo("s8", "rt-2"))) == ["SnapshotLetGo"]
+
+
 def test_an_evaluation_is_asked_for_once_until_it_is_answered() -> None:
     chain = running()
     asked = trial.RequestEvaluation("before the spike", "one")

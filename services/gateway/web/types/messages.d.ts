@@ -286,6 +286,7 @@ declare namespace Api {
       | 'milepost.trial.trial_created.v1'
       | 'milepost.trial.trial_evaluation_requested.v1'
       | 'milepost.trial.trial_failed.v1'
+      | 'milepost.trial.trial_purge_started.v1'
       | 'milepost.trial.trial_resume_requested.v1'
       | 'milepost.trial.trial_roll_back_requested.v1'
       | 'milepost.trial.trial_snapshot_requested.v1'
@@ -1253,6 +1254,7 @@ declare namespace Api {
     snapshot_unpinned?: SnapshotUnpinned
     trial_evaluation_requested?: TrialEvaluationRequested
     evaluation_refused?: EvaluationRefused
+    trial_purge_started?: TrialPurgeStarted
     steerable_declared?: SteerableDeclared
     trial_steer_requested?: TrialSteerRequested
     parameters_changed?: ParametersChanged
