@@ -17,7 +17,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.eventlog.nats.connection import connect
 from milepost.eventlog.nats.streams import ensure_streams
 from tests.browser.conftest import STEPS, remove
-from tests.browser.pages import PATIENCE_SECONDS, Visit, visiting
+from tests.browser.pages import PATIENCE_SECONDS, Visit, until, visiting
 from tests.e2e.stack import StackProcess
 from tests.support.servers.metrics_service import metrics_client
 from tests.support.servers.processes import running_services
@@ -103,6 +103,14 @@ def test_a_value_is_changed_in_a_form_and_every_chart_has_a_marker(stack: StackP
         page.get_by_role("button", name="Steer").click()
         expect(dialog.get_by_label("rate from 0.0 to 1.0")).to_have_attribute("placeholder", "0.5", timeout=PATIENCE)
         dialog.get_by_role("button", name="Cancel").click()
+        # What it is asked for now, it does at its next boundary, and goes on.
+        page.get_by_role("tab", name="Snapshots").click()
+        page.get_by_role("button", name="Snapshot now").click()
+        row = page.get_by_role("region", name="Snapshots").locator("tbody tr").first
+        expect(row).to_contain_text("Committed", timeout=PATIENCE)
+        page.get_by_role("button", name="Evaluate now").click()
+        asked = "milepost.trial.trial_evaluation_requested.v1"
+        until(lambda: asked in {event.type for event in stack.events(runtime.name)}, "the evaluation is asked for")
         stack.client.runtimes.StopRuntime(runtime_api.StopRuntimeRequest(name=runtime.name))
         stack.wait_for_end(runtime.name)
 

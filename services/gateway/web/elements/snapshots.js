@@ -54,6 +54,8 @@ export function Snapshots({ state, open }) {
       snapshot_id: one.snapshot_id,
       request_id: requestId(),
     }).then(() => changes.value++)
+  /** @param {string} what */
+  const ask = (what) => post(`/${trial?.name}:${what}`, { request_id: requestId() })
   const runtime = state.runtime.value
   const resumable = open && ['Aborted', 'Failed'].includes(runtime?.status ?? '') && runtime?.trial_count === 1
   return html`<div class="snapshots">
@@ -63,6 +65,22 @@ export function Snapshots({ state, open }) {
         <input type="checkbox" checked=${deleted.value} onChange=${() => (deleted.value = !deleted.value)} /> Deleted
         ones too
       </label>
+      ${
+        open &&
+        trial?.status === 'Running' &&
+        html`<${Action}
+            act=${() => ask('snapshot')}
+            label="Snapshot now"
+            tone="small"
+            title="After a step that all ranks can still reach; it goes on training"
+          />
+          <${Action}
+            act=${() => ask('evaluate')}
+            label="Evaluate now"
+            tone="small"
+            title="Where the loop evaluates next; the events say what came of it"
+          />`
+      }
     </div>
     <${Problem} error=${error.value} />
     ${
