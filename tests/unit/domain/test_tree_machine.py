@@ -32,7 +32,19 @@ ACTIONS = [
     *("train", "train", "train", "train", "crash", "end", "end", "resume"),
     *("look", "look", "branch", "branch", "look_and_branch", "look_and_branch"),
     *("pin", "unpin", "retention", "retention", "retention", "roll_back", "steer", "steer"),
-    *("delete", "delete", "undelete", "window", "window", "purge", "purge_files", "purge_files", "purge_files"),
+    *(
+        "purged_while_branched",
+        "purged_while_branched",
+        "delete",
+        "delete",
+        "undelete",
+        "window",
+        "window",
+        "purge",
+        "purge_files",
+        "purge_files",
+        "purge_files",
+    ),
 ]
 
 
@@ -100,6 +112,14 @@ class TreeMachine(RuleBasedStateMachine):
             case "look_and_branch" if chosen is not None and not run.is_hidden:
                 self.look(name, chosen)
                 self.start(self.looked.pop())
+            case "purged_while_branched" if chosen is not None and not run.is_hidden:
+                # Checked when all was there, and decided somewhere within the purge.
+                self.look(name, chosen)
+                self.delete(name, force=True, pick=0)
+                if pick % 2:
+                    self.decide((name, True, trial.StartPurge()))
+                    self.purge_if_begun(name, whole=force)
+                self.start(self.looked.pop())
             case "pin" if chosen is not None and not run.is_hidden:
                 self.decide((name, True, trial.PinSnapshot(chosen.snapshot_id)))
             case "unpin" if chosen is not None and not run.is_hidden:
@@ -116,8 +136,8 @@ class TreeMachine(RuleBasedStateMachine):
                 self.decide((name, False, runtime.StartPurge()))
             case "purge" if run.state.phase is Phase.DELETING:
                 self.decide((name, True, trial.StartPurge()))
-            case "purge_files" if run.state.phase is Phase.DELETING and run.trial.purging:
-                self.purge(name, whole=pick % 3 > 0)
+            case "purge_files":
+                self.purge_if_begun(name, whole=pick % 3 > 0)
 
     # --- deciding
 
@@ -278,6 +298,11 @@ class TreeMachine(RuleBasedStateMachine):
             assert was_hidden and not was_purging
             assert {s.snapshot_id for s in run.trial.snapshots} <= run.files, "it came back without what it had"
         assert not was_purging or run.is_hidden, "what is purged came back"
+
+    def purge_if_begun(self, name: str, whole: bool) -> None:
+        run = self.runs[name]
+        if run.state.phase is Phase.DELETING and run.trial.purging:
+            self.purge(name, whole)
 
     def purge(self, name: str, whole: bool) -> None:
         """Remove files as the purger does; not `whole`: the storage fails in the middle of it."""
