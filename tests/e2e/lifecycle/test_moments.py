@@ -50,6 +50,8 @@ def recorded(stack: StackProcess) -> Recorded:
     with recording(stack.endpoints, name, LOSS) as told:
         stack.wait_for_step(name, 70)
         wait_told(told, MOMENTS // 3)
+        # Between two snapshots, so that some steps run twice.
+        until(lambda: 5 < stack.trial(name).progress.step % 50 < 35, "steps behind a snapshot")
         for trainer in stack.trainers():
             trainer.kill()
         until(lambda: stack.trial(name).attempt_count == 2, "a second attempt")
