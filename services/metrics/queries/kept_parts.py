@@ -7,7 +7,7 @@ within a unit of the roll-ups.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -50,6 +50,16 @@ class KeptParts:
             return None
         self._kept.move_to_end(question)
         return self._kept[question]
+
+    async def answer(
+        self, question: Hashable | None, read: Callable[[], Awaitable[Sequence[pa.Table]]]
+    ) -> Sequence[pa.Table]:
+        """Return what is kept as the answer to a question; else read it, and keep it."""
+        known = self.find(question)
+        if known is None:
+            known = await read()
+            self.keep(question, known)
+        return known
 
     def keep(self, question: Hashable | None, answer: Sequence[pa.Table]) -> None:
         """Keep an answer, unless it is long or the question has none that stays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -162,25 +162,25 @@ class SeriesReader:
         inherited, own = self._apart(pieces)
         asked = None if marks is None or pin is None or not inherited else question(inherited, keys, None, pin, marks)
         if asked is None:
-            rows = await self._in_order(pieces, keys, pin)
+            (rows,) = await self._in_order(pieces, keys, pin)
         else:
             # Its own steps are behind those of all ancestors.
-            known = self._kept.find(asked) or [await self._in_order(inherited, keys, pin)]
-            self._kept.keep(asked, known)
-            tables = [*known, await self._in_order(own, keys, pin)] if own else known
+            known = await self._kept.answer(asked, lambda: self._in_order(inherited, keys, pin))
+            tables = [*known, *(await self._in_order(own, keys, pin) if own else ())]
             rows = pa.concat_tables(tables).unify_dictionaries()
         rows = self._as_curve(rows)
         if rows.num_rows < GROUPED_IN_LOOP:
             return group_points(rows, by_attempt)
         return await asyncio.to_thread(group_points, rows, by_attempt)
 
-    async def _in_order(self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None) -> pa.Table:
+    async def _in_order(self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin | None) -> list[pa.Table]:
         condition = all_of(in_pieces(pieces, pin=pin), in_keys(keys), before(pin))
-        return await self._store.read(
+        rows = await self._store.read(
             "SELECT runtime, trial, key, attempt, step, value, time_ms "
             f"FROM points WHERE {condition.sql} ORDER BY {'' if self._curve else 'runtime, trial, '}key, {ORDER}",
             condition.parameters,
         )
+        return [rows]
 
     async def page(self, pieces: Sequence[StepRange], keys: Sequence[str], pin: Pin, skip: int, limit: int) -> pa.Table:
         """Read some points of pieces, in order of time and step: those behind the first `skip`, at most `limit`.
@@ -211,11 +211,12 @@ class SeriesReader:
         """
         inherited, own = self._apart(pieces)
         asked = question(inherited, keys, shift, pin, marks) if inherited and marks is not None else None
-        if asked is None or marks is None:
+        if asked is None:
             tables = await self._bucketed(pieces, keys, shift, pin, marks)
         else:
-            reads = self._bucketed(own, keys, shift, pin, marks), self._known(asked, inherited, keys, shift, pin, marks)
-            tables = [rows for read in await asyncio.gather(*reads) for rows in read]
+            known = self._kept.answer(asked, lambda: self._bucketed(inherited, keys, shift, pin, marks))
+            reads = await asyncio.gather(self._bucketed(own, keys, shift, pin, marks), known)
+            tables = [rows for read in reads for rows in read]
         return _merged([self._as_curve(rows) for rows in tables], by_attempt)
 
     def _apart(self, pieces: Sequence[StepRange]) -> tuple[list[StepRange], list[StepRange]]:
@@ -223,16 +224,6 @@ class SeriesReader:
         if self._curve is None:
             return [], list(pieces)
         return [p for p in pieces if p.trial != self._curve], [p for p in pieces if p.trial == self._curve]
-
-    async def _known(
-        self, asked: Hashable, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin, marks: Marks
-    ) -> Sequence[pa.Table]:
-        """Read buckets of pieces whose answer stays, unless it is kept."""
-        known = self._kept.find(asked)
-        if known is None:
-            known = await self._bucketed(pieces, keys, shift, pin, marks)
-            self._kept.keep(asked, known)
-        return known
 
     async def _bucketed(
         self, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin, marks: Marks | None
@@ -243,18 +234,8 @@ class SeriesReader:
         reads = [self._from_rollups(whole, keys, unit, shift, pin)] if whole else []
         if rest:
             asked = question(rest, keys, shift, pin, marks) if unit and marks is not None else None
-            reads.append(self._ends_of(asked, rest, keys, shift, pin))
+            reads.append(self._kept.answer(asked, lambda: self._from_points(rest, keys, shift, pin)))
         return [rows for read in await asyncio.gather(*reads) for rows in read]
-
-    async def _ends_of(
-        self, asked: Hashable | None, pieces: Sequence[StepRange], keys: Sequence[str], shift: int, pin: Pin
-    ) -> Sequence[pa.Table]:
-        """Read buckets of what is no whole unit of the roll-ups, unless it is kept."""
-        known = self._kept.find(asked)
-        if known is None:
-            known = await self._from_points(pieces, keys, shift, pin)
-            self._kept.keep(asked, known)
-        return known
 
     async def _from_rollups(
         self, pieces: Sequence[StepRange], keys: Sequence[str], unit: int, shift: int, pin: Pin
