@@ -12,7 +12,18 @@ from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import sentences, trial
 from milepost.domain.decider import Fact
-from milepost.domain.trial import Active, Completed, Failed, Queued, Record, Retrying, Segment, StaleAttempt, Stopped
+from milepost.domain.trial import (
+    Active,
+    Completed,
+    Failed,
+    Queued,
+    Record,
+    Retrying,
+    Segment,
+    StaleAttempt,
+    Stopped,
+    commands,
+)
 from milepost.errors import FailedPrecondition, NotFound
 from milepost.eventlog import codec
 from tests.unit.domain.given import Given, at, given_trial, names, of_attempt, stamp
@@ -333,14 +344,8 @@ def test_every_fact_of_a_trial_can_be_folded() -> None:
 
 
 def test_every_command_has_a_decision() -> None:
-    commands = {
-        value
-        for value in vars(trial).values()
-        if isinstance(value, type) and value.__module__ == trial.__name__ and value.__name__[:4] != "Plan"
-    }
-    states = {Queued, Retrying, Stopped, Completed, Failed, Active, Segment, trial.Trial, trial.StopOrder, trial.Ending}
-    states |= {trial.RollBackOrder, trial.Abandoned}
-    assert set(trial.DECIDE) == commands - states - {trial.SnapshotRecord, StaleAttempt}
+    defined = {one for one in vars(commands).values() if isinstance(one, type)}
+    assert set(trial.DECIDE) == {one for one in defined if one.__module__ == commands.__name__}
 
 
 def test_every_event_has_a_sentence_and_each_word_of_a_closed_set_one() -> None:
