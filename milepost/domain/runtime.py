@@ -282,7 +282,8 @@ def _rung_reached(state: Runtime, fact: facts.RungReached) -> Runtime:
 
 
 def _pruned(state: Runtime, fact: facts.TrialPruned) -> Runtime:
-    return replace(state, history=state.history.prune(fact.trial))
+    pruned = search.Pruned(fact.trial, fact.cut_off, fact.rank, fact.reached_count)
+    return replace(state, history=state.history.prune(pruned))
 
 
 def _search_ended(state: Runtime, fact: facts.SearchEnded) -> Runtime:

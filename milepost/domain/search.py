@@ -45,9 +45,18 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """A trial was given up at its last rung."""
+    """A trial was given up at its last rung.
+
+    Attributes:
+        cut_off: what it would have had to be as good as.
+        rank: its place among those that had reached the rung, 1 = best.
+        reached_count: how many these were, itself included.
+    """
 
     trial: int
+    cut_off: float = math.nan
+    rank: int = 0
+    reached_count: int = 0
 
 
 Entry = Suggested | Reported | Reached | Pruned
@@ -94,12 +103,12 @@ class History:
         """Add a rung that a trial has reached."""
         return replace(self, entries=(*self.entries, Reached(trial, rung, step, value)))
 
-    def prune(self, trial: int) -> History:
+    def prune(self, pruned: Pruned) -> History:
         """Add that a trial was given up: nothing more is reported of it."""
         return replace(
             self,
-            entries=(*self.entries, Pruned(trial)),
-            reported=self.reported | {trial},
+            entries=(*self.entries, pruned),
+            reported=self.reported | {pruned.trial},
             reports_since_best=self.reports_since_best + 1,
         )
 

@@ -82,6 +82,8 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "PinSnapshot": _command(Role.OPERATOR),
     RUNTIMES + "UnpinSnapshot": _command(Role.OPERATOR),
     RUNTIMES + "ListLineage": _read("name"),
+    RUNTIMES + "ListRungs": _read("parent"),
+    RUNTIMES + "GetImportances": _read("name"),
     RUNTIMES + "ListEvents": _read("parent"),
     RUNTIMES + "WatchEvents": _read("parent"),
     RUNTIMES + "StopTrial": _command(Role.OPERATOR),

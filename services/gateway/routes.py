@@ -168,6 +168,19 @@ ROUTES: tuple[Route, ...] = (
         "List the tree of branches that a runtime is part of",
         {"name": RUNTIME},
     ),
+    _read(
+        "/runtimes/{runtime}/rungs",
+        "RuntimeService.ListRungs",
+        "List the rungs that the trials of a search reached",
+        {"parent": RUNTIME},
+    ),
+    _read(
+        "/runtimes/{runtime}/importances",
+        "RuntimeService.GetImportances",
+        "Say how much follows from each parameter of a search",
+        {"name": RUNTIME},
+        seconds=90.0,
+    ),
     _command("/runtimes/{runtime}/trials/{trial}:stop", "RuntimeService.StopTrial", "Stop a trial", {"name": TRIAL}),
     _command(
         "/runtimes/{runtime}/trials/{trial}:resume", "RuntimeService.ResumeTrial", "Resume a trial", {"name": TRIAL}

@@ -67,6 +67,7 @@ from services.runtime.scheduling.recovery import Recovery
 from services.runtime.scheduling.scheduler import Scheduler
 from services.runtime.scheduling.steps import Steps
 from services.runtime.searching.controller import Searches
+from services.runtime.searching.importances import ImportanceReader
 from services.runtime.searching.sampler import Sampler
 from services.runtime.searching.values import TrialValues
 from services.runtime.snapshots import SnapshotStorage
@@ -196,6 +197,7 @@ class Application:
             supervision=self.supervision,
         )
         events = Events(self._log, self.views)
+        self.importances = ImportanceReader()
         self._runtime_service = RuntimeService(
             self.views,
             self.decisions,
@@ -204,6 +206,7 @@ class Application:
             storage,
             events,
             steps,
+            self.importances,
             options.restore_window,
         )
         self._build_audit(events, clients)
@@ -358,6 +361,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.checkpointing.write()
+        await self.importances.close()
         await self._recovery.close()
         await self._local.close()
         if self._ray is not None:

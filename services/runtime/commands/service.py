@@ -47,6 +47,7 @@ from services.runtime.readmodel.queries import RuntimeQueries
 from services.runtime.readmodel.views import RuntimeView, TrialView, Views, labels_of
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.scheduling.steps import Steps
+from services.runtime.searching.importances import ImportanceReader
 from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # Trials that are created together with their runtime; the scheduler creates the others.
@@ -71,10 +72,11 @@ class RuntimeService(RuntimeQueries):
         storage: SnapshotStorage,
         events: Events,
         steps: Steps,
+        importances: ImportanceReader,
         restore_window: timedelta = timedelta(),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(views, events, views.queue.position)
+        super().__init__(views, events, views.queue.position, importances.answer)
         self._decisions = decisions
         self._requests = requests
         self._preflight = preflight

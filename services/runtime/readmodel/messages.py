@@ -11,7 +11,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import left_out, to_text
-from milepost.domain import runtime, trial
+from milepost.domain import runtime, search, trial
 from milepost.domain.sentences import sentence
 from milepost.domain.times import believable
 from milepost.eventlog import RecordedEvent, codec, parse_subject
@@ -29,6 +29,21 @@ STATUSES = {
 PHASES: dict[runtime.Phase, api.RuntimePhase] = {
     phase: getattr(api, f"RUNTIME_PHASE_{phase.value}") for phase in runtime.Phase
 }
+
+
+def rungs_of(history: search.History) -> list[api.Rung]:
+    """List the rungs that trials have reached, in the order in which they were judged."""
+    rungs: list[api.Rung] = []
+    last: dict[int, api.Rung] = {}
+    for entry in history.entries:
+        if isinstance(entry, search.Reached):
+            rung = api.Rung(trial=entry.trial, rung=entry.rung, step=entry.step, value=entry.value)
+            rungs.append(rung)
+            last[entry.trial] = rung
+        elif isinstance(entry, search.Pruned) and entry.trial in last:
+            verdict = last[entry.trial].verdict
+            verdict.cut_off, verdict.rank, verdict.reached_count = entry.cut_off, entry.rank, entry.reached_count
+    return rungs
 
 
 def runtime_message(view: RuntimeView, with_text: bool = False, position: int = 0) -> api.Runtime:

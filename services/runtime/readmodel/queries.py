@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import grpc.aio
@@ -15,18 +15,30 @@ from services import pages
 from services.rpc.limits import fitting
 from services.runtime.readmodel import lineage, listing
 from services.runtime.readmodel.events import Events
-from services.runtime.readmodel.messages import runtime_message
+from services.runtime.readmodel.messages import rungs_of, runtime_message
 from services.runtime.readmodel.views import RuntimeView, Views
 
 # Snapshots of a page.
 MAX_PAGE = 10_000
 
 
+async def no_importances(view: RuntimeView) -> api.GetImportancesResponse:
+    """Say that nothing is known of parameters: where there is no process that computes it."""
+    return api.GetImportancesResponse(sequence=view.sequence)
+
+
 class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
     """The queries on the runtimes of some views."""
 
-    def __init__(self, views: Views, events: Events, position: Callable[[str], int] = lambda runtime_id: 0) -> None:
+    def __init__(
+        self,
+        views: Views,
+        events: Events,
+        position: Callable[[str], int] = lambda runtime_id: 0,
+        importances: Callable[[RuntimeView], Awaitable[api.GetImportancesResponse]] = no_importances,
+    ) -> None:
         self._views = views
+        self._importances = importances
         # Where a runtime stands in the queue. One that was imported stands in none.
         self._position = position
         self._events = events
@@ -97,6 +109,34 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         await self._events.wait_for("min_sequence", request.min_sequence)
         nodes, truncated = lineage.tree(self._views, self._known(runtime_id, show_deleted=True), datetime.now(UTC))
         return api.ListLineageResponse(nodes=nodes, truncated=truncated, sequence=self._views.sequence)
+
+    async def ListRungs(
+        self, request: api.ListRungsRequest, context: grpc.aio.ServicerContext
+    ) -> api.ListRungsResponse:
+        runtime_id = names.parse_runtime(request.parent, "parent")
+        if request.as_of.ByteSize():
+            view = await self._events.runtime_as_of(runtime_id, request.as_of)
+        else:
+            await self._events.wait_for("min_sequence", request.min_sequence)
+            view = self._known(runtime_id)
+        violations: list[Violation] = []
+        size = pages.page_size(request.page_size, MAX_PAGE, MAX_PAGE, violations)
+        query = [request.parent, request.as_of.SerializeToString(deterministic=True).hex()]
+        last = pages.read_token(request.page_token, query, violations)
+        if violations:
+            raise InvalidArgument(violations)
+        rest = rungs_of(view.state.history)[int(last[0]) if last is not None else 0 :]
+        page = fitting(rest[:size])
+        at = (int(last[0]) if last is not None else 0) + len(page)
+        token = pages.write_token(query, [at]) if len(page) < len(rest) else ""
+        return api.ListRungsResponse(rungs=page, next_page_token=token, sequence=view.sequence)
+
+    async def GetImportances(
+        self, request: api.GetImportancesRequest, context: grpc.aio.ServicerContext
+    ) -> api.GetImportancesResponse:
+        await self._events.wait_for("min_sequence", request.min_sequence)
+        view = self._known(names.parse_runtime(request.name))
+        return await self._importances(view)
 
     async def ListEvents(
         self, request: api.ListEventsRequest, context: grpc.aio.ServicerContext

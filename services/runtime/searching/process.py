@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import optuna
 
+from services.runtime.searching.parameters import importances
 from services.runtime.searching.study import VERSION, Study
 
 
@@ -28,9 +29,12 @@ class Studies:
 
         `forget` forgets a study. Else its history is extended by `entries`, which come after the first `after` ones, and
         with `propose` the next point is answered. `has` is how many entries it has where that is not so many: nothing was
-        done.
+        done. With `importances`, which are points and their values, it is answered what follows from each parameter.
         """
         name = request["study"]
+        if "importances" in request:
+            shares, method = importances(request["definition"], request["importances"])
+            return {"shares": shares, "method": method}
         if request.get("forget"):
             self._studies.pop(name, None)
             return {}

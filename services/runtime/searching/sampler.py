@@ -115,6 +115,17 @@ class Sampler:
             if last:
                 return Proposal(answer["parameters"], answer["version"], tuple(answer["differing"]))
 
+    async def importances(
+        self, name: str, definition: dict[str, Any], points: Sequence[tuple[dict[str, str], float]]
+    ) -> tuple[list[tuple[str, float]], str]:
+        """Ask how much of some values follows from each parameter. Returns shares, the largest first, and by what method.
+
+        Raises:
+            SamplerFailed: as `propose`.
+        """
+        answer = await self._ask({"study": name, "definition": definition, "importances": points})
+        return [(parameter, float(share)) for parameter, share in answer["shares"]], answer["method"]
+
     async def forget(self, name: str) -> None:
         """Forget a search that has ended; the last one ends the process."""
         if self._known.pop(name, None) is None or self.process_id is None:
@@ -192,7 +203,7 @@ def _entry(entry: Entry) -> list[Any]:
             return [trial, value]
         case Reached(trial, _, step, value):
             return [trial, [step, value]]
-        case Pruned(trial):
+        case Pruned(trial=trial):
             return [trial, []]
 
 

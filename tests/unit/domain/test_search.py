@@ -105,7 +105,7 @@ def test_a_rung_is_judged_once_and_a_pruned_trial_is_told_nothing_more() -> None
         chain.when(runtime.ReachRung(6, facts.RungReached(trial=3, rung=3, step=90, value=9.0)))
     assert chain.when(runtime.ReachRung(6, second, pruned)) == [second, pruned]
     history = chain.state.history
-    assert history.entries[-3:] == (Reached(3, 1, 10, 9.0), Reached(3, 2, 30, 9.0), Pruned(3))
+    assert history.entries[-3:] == (Reached(3, 1, 10, 9.0), Reached(3, 2, 30, 9.0), Pruned(3, 1.0, 3, 3))
     assert history.reported == {1, 2, 3} and history.best_trial == 2
     assert chain.when(report(3, 0.1)) == [], "it went on and completed: the sampler was told already"
 

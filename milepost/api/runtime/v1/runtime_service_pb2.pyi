@@ -646,6 +646,80 @@ class ListSnapshotsResponse(_message.Message):
     next_page_token: str
     def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., sequence: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class Rung(_message.Message):
+    __slots__ = ("trial", "rung", "step", "value", "verdict")
+    class Verdict(_message.Message):
+        __slots__ = ("cut_off", "rank", "reached_count")
+        CUT_OFF_FIELD_NUMBER: _ClassVar[int]
+        RANK_FIELD_NUMBER: _ClassVar[int]
+        REACHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+        cut_off: float
+        rank: int
+        reached_count: int
+        def __init__(self, cut_off: _Optional[float] = ..., rank: _Optional[int] = ..., reached_count: _Optional[int] = ...) -> None: ...
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    RUNG_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    rung: int
+    step: int
+    value: float
+    verdict: Rung.Verdict
+    def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., verdict: _Optional[_Union[Rung.Verdict, _Mapping]] = ...) -> None: ...
+
+class ListRungsRequest(_message.Message):
+    __slots__ = ("parent", "as_of", "page_size", "page_token", "min_sequence")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MIN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    as_of: _recorded_event_pb2.AsOf
+    page_size: int
+    page_token: str
+    min_sequence: int
+    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., min_sequence: _Optional[int] = ...) -> None: ...
+
+class ListRungsResponse(_message.Message):
+    __slots__ = ("rungs", "next_page_token", "sequence")
+    RUNGS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    rungs: _containers.RepeatedCompositeFieldContainer[Rung]
+    next_page_token: str
+    sequence: int
+    def __init__(self, rungs: _Optional[_Iterable[_Union[Rung, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class GetImportancesRequest(_message.Message):
+    __slots__ = ("name", "min_sequence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MIN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    min_sequence: int
+    def __init__(self, name: _Optional[str] = ..., min_sequence: _Optional[int] = ...) -> None: ...
+
+class GetImportancesResponse(_message.Message):
+    __slots__ = ("importances", "method", "value_count", "sequence")
+    class Importance(_message.Message):
+        __slots__ = ("parameter", "share")
+        PARAMETER_FIELD_NUMBER: _ClassVar[int]
+        SHARE_FIELD_NUMBER: _ClassVar[int]
+        parameter: str
+        share: float
+        def __init__(self, parameter: _Optional[str] = ..., share: _Optional[float] = ...) -> None: ...
+    IMPORTANCES_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    importances: _containers.RepeatedCompositeFieldContainer[GetImportancesResponse.Importance]
+    method: str
+    value_count: int
+    sequence: int
+    def __init__(self, importances: _Optional[_Iterable[_Union[GetImportancesResponse.Importance, _Mapping]]] = ..., method: _Optional[str] = ..., value_count: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
 class EventFilter(_message.Message):
     __slots__ = ("scope", "categories", "trial", "start_time", "end_time", "actor", "types")
     SCOPE_FIELD_NUMBER: _ClassVar[int]

@@ -89,6 +89,16 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.FromString,
                 _registered_method=True)
+        self.ListRungs = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/ListRungs',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsResponse.FromString,
+                _registered_method=True)
+        self.GetImportances = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/GetImportances',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesResponse.FromString,
+                _registered_method=True)
         self.DeleteRuntime = channel.unary_unary(
                 '/milepost.api.runtime.v1.RuntimeService/DeleteRuntime',
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
@@ -238,6 +248,21 @@ class RuntimeServiceServicer(object):
 
     def ListLineage(self, request, context):
         """The tree that a runtime is part of: its ancestors, and everything that began at a snapshot of one of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRungs(self, request, context):
+        """The rungs that the trials of a search have reached, in the order in which its pruner judged them. None without a pruner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImportances(self, request, context):
+        """How much of what trials came to follows from each parameter that a sampler chooses. Nothing is recorded: it is computed
+        from the values that are known, and again when there are more. UNAVAILABLE, SAMPLER_FAILED: it could not be computed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,6 +432,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ListLineage,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.SerializeToString,
+            ),
+            'ListRungs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRungs,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsResponse.SerializeToString,
+            ),
+            'GetImportances': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImportances,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesResponse.SerializeToString,
             ),
             'DeleteRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRuntime,
@@ -754,6 +789,60 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/ListLineage',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListLineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRungs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/ListRungs',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.ListRungsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImportances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/GetImportances',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.GetImportancesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1694,6 +1694,18 @@ declare namespace Api {
     runtime: Runtime | null
   }
 
+  interface GetImportancesResponse {
+    importances: Importance[]
+    method: string
+    value_count: number
+    sequence: number
+  }
+
+  interface Importance {
+    parameter: string
+    share: number | 'NaN' | 'Infinity' | '-Infinity'
+  }
+
   interface GetRuntimeResponse {
     runtime: Runtime | null
   }
@@ -1750,6 +1762,12 @@ declare namespace Api {
     sequence: number
   }
 
+  interface ListRungsResponse {
+    rungs: Rung[]
+    next_page_token: string
+    sequence: number
+  }
+
   interface ListRuntimesResponse {
     runtimes: Runtime[]
     next_page_token: string
@@ -1787,6 +1805,20 @@ declare namespace Api {
     runtime: Runtime | null
     snapshot_id: string
     snapshot_step: number
+  }
+
+  interface Rung {
+    trial: number
+    rung: number
+    step: number
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+    verdict: Verdict | null
+  }
+
+  interface Verdict {
+    cut_off: number | 'NaN' | 'Infinity' | '-Infinity'
+    rank: number
+    reached_count: number
   }
 
   interface Runtime {
