@@ -11,7 +11,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 from milepost.domain import runtime
 from milepost.domain.decider import Fact
-from milepost.domain.runtime import Phase, Status
+from milepost.domain.runtime import Phase, Status, commands
 from milepost.errors import AlreadyExists, FailedPrecondition, NotFound
 from tests.unit.domain.given import at, given_runtime, names, stamp
 
@@ -289,6 +289,11 @@ def test_every_fact_of_a_runtime_can_be_folded() -> None:
         for field in facts.RuntimeEvent.DESCRIPTOR.oneofs_by_name["payload"].fields
     }
     assert set(runtime.EVOLVE) == members
+
+
+def test_every_command_has_a_decision() -> None:
+    defined = {one for one in vars(commands).values() if isinstance(one, type)}
+    assert set(runtime.DECIDE) == {one for one in defined if one.__module__ == commands.__name__}
 
 
 def test_labels_are_set_and_taken_away_whatever_the_status() -> None:
