@@ -5,5 +5,5 @@ states and `initial`, `evolve` with its table, commands, `decide` with its table
 
 - `trial/`, `runtime/`: the aggregates of a run. `steering` is part of the state of a trial, `search` of that of a runtime.
 - `rules`, `firings`: which rules there are, and what they found in a runtime.
-- `sentences`: what each fact says to people. `times`: when something happened, whatever the clock of its writer says.
+- `sentences/`: what each fact says to people. `times`: when something happened, whatever the clock of its writer says.
 """
