@@ -21,7 +21,7 @@ from milepost.configuration.specs import (
     Variable,
 )
 from milepost.configuration.watching import RunRules
-from milepost.configuration.words import KINDS, OBJECTIVE_VALUES, PRUNERS, RANGES_ONLY, SAMPLERS
+from milepost.configuration.words import CONSTRAINT_VALUES, KINDS, OBJECTIVE_VALUES, PRUNERS, RANGES_ONLY, SAMPLERS
 from milepost.numbers import MAX_NUMBER
 
 MAX_NAME = 200
@@ -56,13 +56,14 @@ _RANGES = {"properties": {"space": {"additionalProperties": {"type": "object"}}}
 _KINDS_OF_SEARCHES = {
     "if": _is("kind", {"enum": list(SAMPLERS)}),
     "then": {
-        "required": ["objective"],
-        "properties": {"objective": {"type": "object"}},
+        "anyOf": [_is("objective", {"type": "object"}), _is("objectives", {"type": "array", "items": {}, "minItems": 1})],
         "if": _is("kind", {"enum": list(RANGES_ONLY)}),
         "then": _RANGES,
     },
     "else": {
         "properties": {"objective": {"type": "null"}, "points": {"type": ["array", "null"], "items": {}, "maxItems": 0},
+                       "objectives": {"type": ["array", "null"], "items": {}, "maxItems": 0},
+                       "constraints": {"type": ["array", "null"], "items": {}, "maxItems": 0},
                        "stop_when": {"type": "null"}, "pruner": {"type": "null"}},
         "if": _is("kind", {"const": "random"}),
         "else": _LISTS,
@@ -77,6 +78,17 @@ _FILE_WITHOUT_CODE = {
     **_is("entrypoint", {"pattern": r"\.py:"}),
     "allOf": [{"properties": {"launcher": {"enum": ["local", None]}, "code": {"type": "null"}}}],
 }
+
+_OBJECTIVE = Section(
+    {
+        "metric": Field(SeriesKey(), REQUIRED, "series key"),
+        "mode": Field(Choice(("min", "max")), "min", "which is better"),
+        "value": Field(Choice(tuple(OBJECTIVE_VALUES)), "best", "which value of the series counts"),
+    }
+)
+# More of them than this have hardly a trial that another one surpasses.
+MAX_OBJECTIVES = 5
+MAX_CONSTRAINTS = 10
 
 CONFIGURATION = Section(
     {
@@ -141,17 +153,34 @@ CONFIGURATION = Section(
                         Choice(("continue", "stop")), "continue", "what a failed trial does to the others"
                     ),
                     "objective": Field(
-                        Section(
-                            {
-                                "metric": Field(SeriesKey(), REQUIRED, "series key"),
-                                "mode": Field(Choice(("min", "max")), "min", "which is better"),
-                                "value": Field(
-                                    Choice(tuple(OBJECTIVE_VALUES)), "best", "which value of the series counts"
-                                ),
-                            }
-                        ),
+                        _OBJECTIVE,
                         None,
                         "what a sampler looks for; it needs one, and nothing else has any",
+                    ),
+                    "objectives": Field(
+                        Listed(_OBJECTIVE, MAX_OBJECTIVES),
+                        [],
+                        "several of them instead: the best trials are those that no other surpasses",
+                    ),
+                    "constraints": Field(
+                        Listed(
+                            Section(
+                                {
+                                    "metric": Field(SeriesKey(), REQUIRED, "series key"),
+                                    "at_most": Field(Number(-1e300, 1e300), None, "its value must not be larger"),
+                                    "at_least": Field(Number(-1e300, 1e300), None, "its value must not be smaller"),
+                                    "value": Field(
+                                        Choice(tuple(CONSTRAINT_VALUES)), "last", "which value of the series counts"
+                                    ),
+                                }
+                            ),
+                            MAX_CONSTRAINTS,
+                        ),
+                        [],
+                        "bounds on metrics, each `at_most` or `at_least`: a trial that breaks one is never the best",
+                    ),
+                    "population_size": Field(
+                        _whole(2, 1_000), None, "nsga2: trials in a generation, drawn at random in the first; null: 50"
                     ),
                     "points": Field(
                         Listed(Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),

@@ -9,23 +9,12 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.configuration.fields import CONFIGURATION, MAX_NAME
 from milepost.configuration.plain import Plain, scalar_text
+from milepost.configuration.searching import judge_search, search_message
 from milepost.configuration.shown import given_plain
 from milepost.configuration.specs import refuse
 from milepost.configuration.text import parse_text
-from milepost.configuration.words import (
-    KINDS,
-    LAUNCHERS,
-    MODES,
-    OBJECTIVE_VALUES,
-    ON_FAILURE,
-    PRUNERS,
-    RANGES_ONLY,
-    SAMPLERS,
-)
+from milepost.configuration.words import LAUNCHERS, MODES
 from milepost.errors import InvalidArgument, Violation
-
-# Whole numbers that a float can hold.
-MAX_WHOLE = 2**53
 
 
 def resolve(plain: Mapping[str, Any]) -> RuntimeConfiguration:
@@ -74,65 +63,7 @@ def _judge_together(read: Plain, violations: list[Violation]) -> None:
         refuse(violations, "search", "is not possible with the external launcher")
     if read["search"] is None:
         return
-    _judge_search(read["search"], violations)
-
-
-def _judge_search(search: Plain, violations: list[Violation]) -> None:
-    space = search["space"] or {}
-    if not space and not any(v.field.startswith("search.space") for v in violations):
-        refuse(violations, "search.space", "must name at least one parameter")
-    if search["kind"] == "grid":
-        for name, dimension in space.items():
-            if isinstance(dimension, dict):
-                refuse(violations, f"search.space.{name}", "must be a list in a grid; ranges are for the other kinds")
-    if search["kind"] in SAMPLERS:
-        _judge_sampler(search, space, violations)
-        return
-    for name in ("objective", "points", "pruner", "stop_when"):
-        if search[name]:
-            refuse(violations, f"search.{name}", f"is for kind: {', '.join(SAMPLERS)}, which choose by it")
-
-
-def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> None:
-    kind, points = search["kind"], search["points"]
-    if search["objective"] is None:
-        refuse(violations, "search.objective", f"is required with kind: {kind}")
-    pruner = search["pruner"]
-    if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
-        refuse(violations, "search.pruner.bound", "is required with kind: threshold")
-    if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
-        # What cannot be read cannot be judged.
-        return
-    for name, dimension in space.items():
-        if isinstance(dimension, list) and kind in RANGES_ONLY:
-            refuse(violations, f"search.space.{name}", f"must be a range: {kind} knows no lists; tpe, gp and qmc do")
-        if isinstance(dimension, dict) and dimension.get("integer"):
-            if max(abs(dimension["minimum"]), abs(dimension["maximum"])) > MAX_WHOLE:
-                refuse(violations, f"search.space.{name}", f"must lie within {-MAX_WHOLE:,} and {MAX_WHOLE:,}")
-    moving = [d for d in space.values() if isinstance(d, dict) and d["minimum"] != d["maximum"]]
-    if kind == "cmaes" and len(moving) < 2 and all(isinstance(d, dict) for d in space.values()):
-        refuse(violations, "search.space", "must have at least two ranges: cmaes adapts how they vary together")
-    if len(points) > search["max_trials"]:
-        refuse(violations, "search.points", f"has {len(points):,} points, more than max_trials")
-    for index, point in enumerate(points):
-        path = f"search.points[{index}]"
-        if not point:
-            refuse(violations, path, "must name at least one parameter")
-        for name, value in point.items():
-            problem = _outside(value, space[name]) if name in space else "is not in search.space"
-            if problem:
-                refuse(violations, f"{path}.{name}", problem)
-
-
-def _outside(value: Any, dimension: Any) -> str:
-    """Say why a value is not one that a search may give to a parameter. Empty: it is."""
-    if isinstance(dimension, list):
-        return "" if scalar_text(value) in map(scalar_text, dimension) else "must be one of the list in search.space"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "must be a number"
-    if not dimension["minimum"] <= value <= dimension["maximum"]:
-        return f"must be from {dimension['minimum']:g} to {dimension['maximum']:g}"
-    return "must be whole" if dimension["integer"] and value != int(value) else ""
+    judge_search(read["search"], violations)
 
 
 def _message(read: Plain) -> RuntimeConfiguration:
@@ -165,37 +96,8 @@ def _message(read: Plain) -> RuntimeConfiguration:
         else:
             message.environment[name].secret = value["secret"]
     if read["search"] is not None:
-        message.search.CopyFrom(_search_message(read["search"]))
+        message.search.CopyFrom(search_message(read["search"]))
     return message
-
-
-def _search_message(read: Plain) -> config.Search:
-    search = config.Search(
-        kind=KINDS[read["kind"]],
-        seed=read["seed"],
-        max_trials=read["max_trials"],
-        max_concurrent_trials=read["max_concurrent_trials"],
-        on_trial_failure=ON_FAILURE[read["on_trial_failure"]],
-    )
-    for name, dimension in read["space"].items():
-        if isinstance(dimension, dict):
-            search.space[name].CopyFrom(config.SearchDimension(**dimension))
-        else:
-            search.space[name].values.extend(scalar_text(value) for value in dimension)
-    if read["objective"] is not None:
-        of = read["objective"]
-        search.objective.CopyFrom(
-            config.SearchObjective(metric=of["metric"], mode=MODES[of["mode"]], value=OBJECTIVE_VALUES[of["value"]])
-        )
-    for point in read["points"]:
-        search.points.add(parameters={name: scalar_text(value) for name, value in point.items()})
-    if read["pruner"] is not None:
-        pruner = _given(read["pruner"])
-        search.pruner.CopyFrom(config.SearchPruner(**{**pruner, "kind": PRUNERS[pruner["kind"]]}))
-    ends = _given(read["stop_when"] or {})
-    if ends:
-        search.stop_when.CopyFrom(config.SearchEnd(**ends))
-    return search
 
 
 def _given(read: Plain) -> Plain:

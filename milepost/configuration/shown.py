@@ -13,7 +13,16 @@ from milepost.configuration.plain import Plain
 from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.watching import rules_plain
-from milepost.configuration.words import KINDS, LAUNCHERS, MODES, OBJECTIVE_VALUES, ON_FAILURE, PRUNERS, SAMPLERS
+from milepost.configuration.words import (
+    CONSTRAINT_VALUES,
+    KINDS,
+    LAUNCHERS,
+    MODES,
+    OBJECTIVE_VALUES,
+    ON_FAILURE,
+    PRUNERS,
+    SAMPLERS,
+)
 from milepost.errors import Violation
 
 _SCALARS = json.JSONDecoder(parse_constant=no_constant)
@@ -81,12 +90,17 @@ def _search_plain(search: config.Search) -> Plain:
     }
     if search.kind in SAMPLERS.values():
         # Not named in other searches: their digests stay what they were before there were samplers.
-        objective = search.objective
-        plain["objective"] = {
-            "metric": objective.metric,
-            "mode": _word(MODES, objective.mode),
-            "value": _word(OBJECTIVE_VALUES, objective.value),
-        }
+        if search.HasField("objective"):
+            plain["objective"] = _objective_plain(search.objective)
+        else:
+            plain["objectives"] = [_objective_plain(one) for one in search.objectives]
+        # From here on what is not given is not named, for the same reason.
+        if search.constraints:
+            plain["constraints"] = [
+                {**_fields(one), "value": _word(CONSTRAINT_VALUES, one.value)} for one in search.constraints
+            ]
+        if search.population_size:
+            plain["population_size"] = search.population_size
         plain["points"] = [
             {name: _shown_scalar(text) for name, text in sorted(point.parameters.items())} for point in search.points
         ]
@@ -95,6 +109,14 @@ def _search_plain(search: config.Search) -> Plain:
             pruner = search.pruner
             plain["pruner"] = {**_fields(pruner), "kind": _word(PRUNERS, pruner.kind)}
     return plain
+
+
+def _objective_plain(objective: config.SearchObjective) -> Plain:
+    return {
+        "metric": objective.metric,
+        "mode": _word(MODES, objective.mode),
+        "value": _word(OBJECTIVE_VALUES, objective.value),
+    }
 
 
 def _shown_scalar(text: str) -> Any:
@@ -186,12 +208,19 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
         ],
     }
     if search.HasField("objective"):
-        of = search.objective
-        plain["objective"] = {
-            "metric": of.metric or None,
-            "mode": _given_word(MODES, of.mode, "search.objective.mode", violations),
-            "value": _given_word(OBJECTIVE_VALUES, of.value, "search.objective.value", violations),
+        plain["objective"] = _given_objective(search.objective, "search.objective", violations)
+    plain["objectives"] = [
+        _given_objective(one, f"search.objectives[{index}]", violations) for index, one in enumerate(search.objectives)
+    ]
+    plain["constraints"] = [
+        {
+            **_fields(one),
+            "metric": one.metric or None,
+            "value": _given_word(CONSTRAINT_VALUES, one.value, f"search.constraints[{index}].value", violations),
         }
+        for index, one in enumerate(search.constraints)
+    ]
+    plain["population_size"] = search.population_size or None
     if search.HasField("stop_when"):
         plain["stop_when"] = _fields(search.stop_when)
     if search.HasField("pruner"):
@@ -201,6 +230,14 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
         kind = _given_word(PRUNERS, search.pruner.kind, "search.pruner.kind", violations)
         plain["pruner"] = {**given, "bound": bound, "kind": kind}
     return plain
+
+
+def _given_objective(objective: config.SearchObjective, path: str, violations: list[Violation]) -> Plain:
+    return {
+        "metric": objective.metric or None,
+        "mode": _given_word(MODES, objective.mode, f"{path}.mode", violations),
+        "value": _given_word(OBJECTIVE_VALUES, objective.value, f"{path}.value", violations),
+    }
 
 
 def _given_word(table: Mapping[str, int], value: int, path: str, violations: list[Violation]) -> str | None:

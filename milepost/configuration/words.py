@@ -11,9 +11,12 @@ SAMPLERS = {
     "gp": config.SEARCH_KIND_GP,
     "cmaes": config.SEARCH_KIND_CMAES,
     "qmc": config.SEARCH_KIND_QMC,
+    "nsga2": config.SEARCH_KIND_NSGA2,
 }
 # Of them those that know ranges of numbers only.
 RANGES_ONLY = ("cmaes",)
+# Of them those that know one objective and no constraint.
+ONE_OBJECTIVE = ("cmaes",)
 KINDS = {"grid": config.SEARCH_KIND_GRID, "random": config.SEARCH_KIND_RANDOM, **SAMPLERS}
 PRUNERS = {
     "asha": config.PRUNER_KIND_ASHA,
@@ -22,5 +25,6 @@ PRUNERS = {
     "patience": config.PRUNER_KIND_PATIENCE,
 }
 OBJECTIVE_VALUES = {"best": config.OBJECTIVE_VALUE_BEST, "last": config.OBJECTIVE_VALUE_LAST}
+CONSTRAINT_VALUES = {"last": config.CONSTRAINT_VALUE_LAST, "worst": config.CONSTRAINT_VALUE_WORST}
 ON_FAILURE = {"continue": config.ON_TRIAL_FAILURE_CONTINUE, "stop": config.ON_TRIAL_FAILURE_STOP}
 MODES = {"min": config.METRIC_MODE_MIN, "max": config.METRIC_MODE_MAX}

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.domain import trial
@@ -160,8 +161,14 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
                 value=suggestion.value,
                 metric=runtime.best_metric,
                 detail=suggestion.detail,
-                best=runtime.best_trial == view.number,
+                best=view.number in runtime.best_trials,
                 rung=suggestion.rung,
+                values=[runtime_facts.MeasuredValue(metric=m, value=value) for m, value in suggestion.values],
+                constraints=[
+                    runtime_facts.MeasuredConstraint(metric=metric, value=value, violation=violation)
+                    for metric, value, violation in suggestion.constraints
+                ],
+                infeasible=suggestion.infeasible,
             )
         )
     if view.state.origin is not None:

@@ -72,8 +72,10 @@ def _suggestion(item: trial_api.Trial) -> tuple[str, str, str]:
     found = item.suggestion
     if not found.sampler:
         return "", "", ""
-    if found.HasField("value"):
-        came_to = f"{output.number(found.value)}{' best' if found.best else ''}"
+    values = [found.value] if found.HasField("value") else [one.value for one in found.values]
+    if values:
+        came_to = ", ".join(map(output.number, values)) + (" best" if found.best else "")
+        came_to += " infeasible" if found.infeasible else ""
     else:
         came_to = OBJECTIVE_OUTCOMES[found.outcome] if found.outcome else ""
     return came_to, found.sampler, found.because

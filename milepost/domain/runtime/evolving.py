@@ -153,8 +153,9 @@ def _suggested(state: Runtime, fact: facts.TrialSuggested) -> Runtime:
 
 
 def _objective_reported(state: Runtime, fact: facts.ObjectiveReported) -> Runtime:
-    value = fact.value if fact.HasField("value") else None
-    return replace(state, history=state.history.report(fact.trial, value, best=fact.best))
+    values = (fact.value,) if fact.HasField("value") else tuple(one.value for one in fact.values)
+    report = search.Reported(fact.trial, values, tuple(one.violation for one in fact.constraints))
+    return replace(state, history=state.history.report(report, best=fact.best, surpassed=fact.surpassed))
 
 
 def _rung_reached(state: Runtime, fact: facts.RungReached) -> Runtime:

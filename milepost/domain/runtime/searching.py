@@ -32,11 +32,16 @@ def report_objective(state: Runtime, command: ReportObjective) -> list[Message]:
             f"trial {report.trial} of {state.runtime_id} was not suggested", reason="TRIAL_NOT_SUGGESTED"
         )
     search_of = state.configuration.search if state.configuration is not None else None
-    if search_of is None or not report.HasField("value"):
+    if search_of is None or report.outcome != facts.OBJECTIVE_OUTCOME_VALUE or report.infeasible:
         return [report]
     decided = facts.ObjectiveReported()
     decided.CopyFrom(report)
-    decided.best = search.is_better(report.value, history.best_value, search_of.objective.mode)
+    if report.HasField("value"):
+        decided.best = search.is_better(report.value, history.best_value, search_of.objective.mode)
+        return [decided]
+    values, modes = [one.value for one in report.values], [one.mode for one in search_of.objectives]
+    decided.best = not any(search.surpasses(known, values, modes) for _, known in history.front)
+    decided.surpassed.extend(trial for trial, known in history.front if search.surpasses(values, known, modes))
     return [decided]
 
 
@@ -65,5 +70,6 @@ def end_search(state: Runtime, command: EndSearch) -> list[Message]:
             detail=command.detail,
             best_trial=history.best_trial,
             best_value=history.best_value,
+            best_trials=sorted(trial for trial, _ in history.front),
         )
     ]

@@ -90,7 +90,12 @@ def _runtime_purged(fact: runtime_facts.RuntimePurged) -> str:
 
 def _objective_reported(fact: runtime_facts.ObjectiveReported) -> str:
     value = f"{fact.metric} {fact.value:.6g}" if fact.HasField("value") else OBJECTIVE_OUTCOMES[fact.outcome]
-    return f"Trial {fact.trial}: {value}{', the best so far' if fact.best else ''}{tail(fact.detail)}"
+    if fact.values:
+        value = ", ".join(f"{one.metric} {one.value:.6g}" for one in fact.values)
+    best = ", none is better in all" if fact.values else ", the best so far"
+    broken = [f"{one.metric} {one.value:.6g}" for one in fact.constraints if one.violation > 0]
+    kept = f", breaks a constraint: {', '.join(broken)}" if broken else ""
+    return f"Trial {fact.trial}: {value}{best if fact.best else ''}{kept}{tail(fact.detail)}"
 
 
 def pruning(fact: runtime_facts.TrialPruned) -> str:
@@ -102,6 +107,8 @@ def pruning(fact: runtime_facts.TrialPruned) -> str:
 
 
 def _best(fact: runtime_facts.SearchEnded) -> str:
+    if fact.best_trials:
+        return f"; the best are trials {', '.join(map(str, fact.best_trials))}"
     return f"; the best is trial {fact.best_trial} with {fact.best_value:.6g}" if fact.best_trial else ""
 
 

@@ -103,12 +103,14 @@ def because(state: runtime.Runtime, sampler: str) -> str:
     points = len(configuration.search.points)
     if history.suggested_count < points:
         return f"point {history.suggested_count + 1} of {points} given by hand"
-    values = sum(1 for entry in history.entries if isinstance(entry, Reported) and entry.value is not None)
+    values = sum(1 for entry in history.entries if isinstance(entry, Reported) and entry.values)
     under_way = history.suggested_count - len(history.reported)
     known = f"{values} value{'' if values == 1 else 's'} known"
     if history.best_value is not None:
         known += f", the best {history.best_value:.6g} of trial {history.best_trial}"
+    if history.front:
+        known += f", {len(history.front)} of them the best"
     if under_way:
         known += f", {under_way} under way"
-    wanted = STARTUP_VALUES.get(sampler, 0)
+    wanted = configuration.search.population_size or STARTUP_VALUES.get(sampler, 0)
     return f"drawn at random before {wanted} values are known: {known}" if values < wanted else known

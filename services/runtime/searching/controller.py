@@ -19,7 +19,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.configuration.words import PRUNERS, SAMPLERS
 from milepost.domain import runtime, sentences, trial
-from milepost.domain.search import GIVEN, Ended, Reached, Values, objective_of
+from milepost.domain.search import GIVEN, Ended, Reached, Values, metrics_of, objective_of
 from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
@@ -203,16 +203,16 @@ class Searches:
         for number in search.to_report(picture_of(view)):
             situation = view.trials[number].state.situation
             key = (view.runtime_id, number)
-            objective = _configuration(view).search.objective
+            wanted = _configuration(view).search
             if isinstance(situation, trial.Failed):
                 report = facts.ObjectiveReported(
                     trial=number,
                     outcome=facts.OBJECTIVE_OUTCOME_TRIAL_FAILED,
-                    metric=objective.metric,
+                    metric=wanted.objective.metric,
                     detail=situation.detail,
                 )
             elif key in self._read:
-                report = objective_of(objective, number, self._read.pop(key))
+                report = objective_of(wanted, number, self._read.pop(key))
             else:
                 if key not in self._reading:
                     self._reading[key] = asyncio.get_running_loop().create_task(self._read_values(view, number))
@@ -223,8 +223,8 @@ class Searches:
         key = (view.runtime_id, number)
         try:
             state, ended = view.trials[number].state, view.trials[number].last["TrialCompleted"]
-            metric = _configuration(view).search.objective.metric
-            self._read[key] = await self._values.read(*key, state.attempt, metric, ended.sequence)
+            metrics = metrics_of(_configuration(view).search)
+            self._read[key] = await self._values.read(*key, state.attempt, metrics, ended.sequence)
         except (MilepostError, EventLogError) as error:
             log.warning("search.values_not_read", extra={"runtime": key[0], "trial": number, "error": str(error)})
             await asyncio.sleep(self._pause_seconds)

@@ -96,10 +96,13 @@ class ImportanceReader:
 
 
 def _points(history: History) -> Sequence[tuple[dict[str, str], float]]:
-    """List the parameters and values of the trials that have one, in the order in which they came."""
+    """List the parameters and values of the trials that have one, in the order in which they came.
+
+    Of several objectives it is the first one's.
+    """
     chosen = {one.trial: dict(one.parameters) for one in history.suggestions()}
     return [
-        (chosen[one.trial], one.value)
+        (chosen[one.trial], one.values[0])
         for one in history.entries
-        if isinstance(one, Reported) and one.value is not None and one.trial in chosen
+        if isinstance(one, Reported) and one.values and one.trial in chosen
     ]

@@ -29,7 +29,7 @@ def importances(
         points: parameters as JSON scalars as text, and the value; those of one space.
     """
     distributions = {name: distribution_of(one) for name, one in sorted(definition["space"].items())}
-    study = optuna.create_study(direction="maximize" if definition["maximize"] else "minimize")
+    study = optuna.create_study(direction="maximize" if definition["maximize"][0] else "minimize")
     study.add_trials(
         [
             optuna.trial.create_trial(

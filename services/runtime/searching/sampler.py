@@ -18,7 +18,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.configuration.words import SAMPLERS
-from milepost.domain.search import Entry, Pruned, Reached, Reported, Suggested
+from milepost.domain.search import Entry, Pruned, Reached, Reported, Suggested, objectives_of
 from milepost.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def definition_of(search: config.Search) -> dict[str, Any]:
     return {
         "kind": _WORDS[search.kind],
         "seed": search.seed,
-        "maximize": search.objective.mode == config.METRIC_MODE_MAX,
+        "maximize": [one.mode == config.METRIC_MODE_MAX for one in objectives_of(search)],
+        "population_size": search.population_size,
         "space": {name: _dimension(search.space[name]) for name in sorted(search.space)},
         "points": [dict(sorted(point.parameters.items())) for point in search.points],
     }
@@ -198,13 +199,13 @@ class Sampler:
 def _entry(entry: Entry) -> list[Any]:
     match entry:
         case Suggested(trial, parameters):
-            return [trial, dict(parameters)]
-        case Reported(trial, value):
-            return [trial, value]
+            return ["suggested", trial, dict(parameters)]
+        case Reported(trial, values, violations):
+            return ["reported", trial, list(values), list(violations)]
         case Reached(trial, _, step, value):
-            return [trial, [step, value]]
+            return ["reached", trial, step, value]
         case Pruned(trial=trial):
-            return [trial, []]
+            return ["pruned", trial]
 
 
 def _environment() -> dict[str, str]:

@@ -14,28 +14,30 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
 from optuna.trial import TrialState
 
 VERSION = f"optuna {optuna.__version__}"
 # Seeds of NumPy.
 SEEDS = 2**32
 
-# `[trial, parameters]` of a suggestion, `[trial, null or value]` of a report, `[trial, [step, value]]` of a rung, `[trial,
-# []]` of a trial that was pruned. Parameters are JSON scalars as text.
+# `["suggested", trial, parameters]`, `["reported", trial, values, violations]`, `["reached", trial, step, value]` of a rung,
+# `["pruned", trial]`. Parameters are JSON scalars as text; a trial that failed has no values.
 Entry = Sequence[Any]
+Definition = Mapping[str, Any]
 
 
-def _qmc(seed: int) -> BaseSampler:
+def _qmc(seed: int, definition: Definition) -> BaseSampler:
     # Without scrambling the seed would change nothing, and the first points would lie on the edges.
     return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
 
 
-_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
-    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+_SAMPLERS: dict[str, Callable[[int, Definition], BaseSampler]] = {
+    "tpe": lambda seed, definition: TPESampler(seed=seed),
+    "gp": lambda seed, definition: GPSampler(seed=seed, warn_independent_sampling=False),
+    "cmaes": lambda seed, definition: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "qmc": _qmc,
+    "nsga2": lambda seed, definition: NSGAIISampler(seed=seed, population_size=definition["population_size"]),
 }
 
 
@@ -43,10 +45,11 @@ class Study:
     """One search.
 
     Args:
-        definition: `kind`, `seed`, `maximize`, `space`, `points`, as `sampler.definition_of` writes them.
+        definition: `kind`, `seed`, `maximize` of each objective, `space`, `points` and so on, as `sampler.definition_of`
+            writes them.
     """
 
-    def __init__(self, definition: Mapping[str, Any]) -> None:
+    def __init__(self, definition: Definition) -> None:
         self.definition = dict(definition)
         self._distributions = {
             name: distribution_of(dimension) for name, dimension in sorted(definition["space"].items())
@@ -55,8 +58,8 @@ class Study:
             # Of samplers that Optuna calls experimental.
             warnings.simplefilter("ignore")
             self._study = optuna.create_study(
-                direction="maximize" if definition["maximize"] else "minimize",
-                sampler=_SAMPLERS[definition["kind"]](definition["seed"] % SEEDS),
+                directions=["maximize" if larger else "minimize" for larger in definition["maximize"]],
+                sampler=_SAMPLERS[definition["kind"]](definition["seed"] % SEEDS, definition),
             )
         for point in definition["points"]:
             self._study.enqueue_trial({name: self._value(name, text) for name, text in point.items()})
@@ -71,21 +74,29 @@ class Study:
     def extend(self, entries: Sequence[Entry]) -> None:
         """Ask and tell what the log has next."""
         for entry in entries:
-            trial, what = entry
-            if isinstance(what, Mapping):
-                self._adopt(trial, what)
-            elif isinstance(what, Sequence):
-                self._judge(trial, what)
-            else:
-                self._tell(trial, what)
+            self._extend(*entry)
             self.entries.append(entry)
+
+    def _extend(self, kind: str, trial: int, *what: Any) -> None:
+        match kind:
+            case "suggested":
+                self._adopt(trial, *what)
+            case "reported":
+                self._tell(trial, *what)
+            case "reached":
+                self._reach(trial, *what)
+            case "pruned":
+                # Optuna takes the value of its last rung for that of the trial.
+                self._study.tell(self._numbers[trial], state=TrialState.PRUNED)
+            case _:
+                raise ValueError(f"{kind} is no entry of a history")
 
     def continues(self, entries: Sequence[Entry]) -> bool:
         """Return whether what was proposed and is not in the log is in the way of what the log has next."""
         if self._proposed is None or not entries:
             return True
-        what = entries[0][1]
-        return isinstance(what, Mapping) and dict(what) == self._proposed[1]
+        kind, _, *what = entries[0]
+        return kind == "suggested" and dict(what[0]) == self._proposed[1]
 
     def propose(self) -> dict[str, str]:
         """Return the parameters of the next trial. The same until the log has them."""
@@ -114,22 +125,23 @@ class Study:
         self._study.add_trial(taken)
         self._numbers[trial] = len(self._study.get_trials(deepcopy=False)) - 1
 
-    def _tell(self, trial: int, value: float | None) -> None:
+    def _tell(self, trial: int, values: Sequence[float], violations: Sequence[float]) -> None:
         number = self._numbers[trial]
-        if value is None:
+        if not values:
             self._study.tell(number, state=TrialState.FAIL)
-        else:
-            self._study.tell(number, value)
-
-    def _judge(self, trial: int, rung: Sequence[Any]) -> None:
-        number = self._numbers[trial]
-        if not rung:
-            # Optuna takes the value of its last rung for that of the trial.
-            self._study.tell(number, state=TrialState.PRUNED)
             return
-        # As `optuna.Trial.report` does, which is not to be had of a trial that was adopted.
-        storage, step, value = self._study._storage, *rung
-        storage.set_trial_intermediate_value(self._study.get_trials(deepcopy=False)[number]._trial_id, step, value)
+        for index, violation in enumerate(violations):
+            # As `optuna.Trial.set_constraint` does, which is not to be had of a trial that was adopted.
+            self._study._storage.set_trial_system_attr(self._id(trial), f"constraints:{index}", violation)
+        self._study.tell(number, list(values))
+
+    def _reach(self, trial: int, step: int, value: float) -> None:
+        # As `optuna.Trial.report` does.
+        self._study._storage.set_trial_intermediate_value(self._id(trial), step, value)
+
+    def _id(self, trial: int) -> int:
+        """Return by what the storage knows a trial."""
+        return self._study.get_trials(deepcopy=False)[self._numbers[trial]]._trial_id
 
     def _value(self, name: str, text: str) -> Any:
         """Read a value as the study has it: of a list its text, of a range a number."""

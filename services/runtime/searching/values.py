@@ -13,7 +13,7 @@ import grpc.aio
 from milepost.api.metric.v1 import metric_service_pb2 as api
 from milepost.api.metric.v1 import metric_service_pb2_grpc
 from milepost.backoff import Backoff
-from milepost.domain.search import Values
+from milepost.domain.search import Points, Values
 from milepost.errors import Unavailable
 from milepost.eventlog.nats.streams import StreamState
 from milepost.names import trial_name
@@ -53,8 +53,8 @@ class TrialValues:
         self._complete_seconds = complete_seconds
         self._clock = clock
 
-    async def read(self, runtime_id: str, number: int, attempt: int, metric: str, sequence: int) -> Values:
-        """Read what a trial logged of a metric, over its lineage.
+    async def read(self, runtime_id: str, number: int, attempt: int, metrics: Sequence[str], sequence: int) -> Values:
+        """Read what a trial logged of some metrics, over its lineage.
 
         Waits until everything that it sent is stored, at most `complete_seconds`; what is missing then is said.
 
@@ -70,7 +70,7 @@ class TrialValues:
         missing = await self._wait_for_all(parent, attempt)
         # What was sent before its end is before this.
         sent = (await self._telemetry.state()).last_sequence
-        request = api.QuerySeriesRequest(parents=[parent], keys=[metric], bucket_count=1, min_telemetry_sequence=sent)
+        request = api.QuerySeriesRequest(parents=[parent], keys=metrics, bucket_count=1, min_telemetry_sequence=sent)
         pauses, deadline = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), self._clock() + self._complete_seconds
         while True:
             answer = await self._call(self._metrics.QuerySeries, request)
@@ -100,10 +100,11 @@ class TrialValues:
 
 
 def values_of(series: Sequence[api.SeriesData], missing: str) -> Values:
-    """Summarise the buckets of one series; of none where it has no points."""
-    found = next((one for one in series if not one.superseded and one.counts), None)
-    if found is None:
-        return Values(detail=missing)
+    """Summarise the buckets of each series that has points."""
+    return Values({one.key: _points_of(one) for one in series if not one.superseded and one.counts}, missing)
+
+
+def _points_of(found: api.SeriesData) -> Points:
     smallest = min((value for value in found.mins if math.isfinite(value)), default=None)
     largest = max((value for value in found.maxs if math.isfinite(value)), default=None)
-    return Values(sum(found.counts), smallest, largest, found.lasts[-1], missing)
+    return Points(sum(found.counts), smallest, largest, found.lasts[-1])

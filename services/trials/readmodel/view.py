@@ -185,6 +185,10 @@ class Suggestion:
     detail: str = ""
     # Rungs that it has reached.
     rung: int = 0
+    # Of several objectives: metric and value of each. Of constraints: metric, value, and how far that is beyond its bound.
+    values: tuple[tuple[str, float], ...] = ()
+    constraints: tuple[tuple[str, float, float], ...] = ()
+    infeasible: bool = False
 
 
 @dataclass(slots=True)
@@ -197,9 +201,10 @@ class RuntimeView:
     max_concurrent_trials: int = 1
     best_metric: str = ""
     best_mode: int = config.METRIC_MODE_UNSPECIFIED
-    # Of a search with a sampler: by number of the trial, and the trial with the best value; 0: none has any.
+    # Of a search with a sampler: by number of the trial, and the trials with the best value: one, or with several objectives
+    # those that no other surpasses.
     suggestions: dict[int, Suggestion] = field(default_factory=dict)
-    best_trial: int = 0
+    best_trials: frozenset[int] = frozenset()
     # Trials that it may have in all. 0: it has ended, or there is no sampler.
     searched_trials: int = 0
     # Recorded by its own process, whose clock says when things happened: it may tell of them long after.

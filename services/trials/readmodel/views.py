@@ -242,9 +242,13 @@ class Views:
             one = runtime.suggestions[fact.trial]
             one.outcome, one.detail = fact.outcome, fact.detail
             one.value = fact.value if fact.HasField("value") else None
+            one.values = tuple((measured.metric, measured.value) for measured in fact.values)
+            one.constraints = tuple((kept.metric, kept.value, kept.violation) for kept in fact.constraints)
+            one.infeasible = fact.infeasible
             if fact.best:
-                changed.add(runtime.best_trial)
-                runtime.best_trial = fact.trial
+                gone = frozenset(fact.surpassed) if fact.values else runtime.best_trials
+                changed |= gone
+                runtime.best_trials = (runtime.best_trials - gone) | {fact.trial}
         runtime.events_sequence = event.sequence
         keys = [key for number in sorted(changed) if (key := Key(runtime.runtime_id, number)) in self.trials]
         self.changes.runtimes.add(runtime.runtime_id)
@@ -370,7 +374,8 @@ def configure(runtime: RuntimeView, configuration: config.RuntimeConfiguration) 
     """Take over what a configuration says about trials."""
     concurrent = configuration.search.max_concurrent_trials if configuration.HasField("search") else 1
     runtime.max_concurrent_trials = max(1, concurrent)
-    searches = configuration.search.HasField("objective")
+    searches = has_sampler(configuration)
+    # With several objectives no series alone says which trial is the best.
     best = configuration.search.objective if searches else configuration.snapshots.keep_best
     runtime.best_metric, runtime.best_mode = best.metric, best.mode
     runtime.is_script = configuration.launcher == config.LAUNCHER_EXTERNAL

@@ -60,7 +60,7 @@ def text(**changes: Any) -> str:
 
 
 class Metrics(metric_service_pb2_grpc.MetricServiceServicer):
-    """A metric service that has a count of what was purged, and the points that a test says of trials.
+    """A metric service that has a count of what was purged, and the points that a test says of trials, for every series.
 
     Attributes:
         points: what is stored of the series that is asked for, by the name of a trial.
@@ -89,10 +89,11 @@ class Metrics(metric_service_pb2_grpc.MetricServiceServicer):
         values = self.points(request.parents[0])
         if values:
             nan = [value if math.isfinite(value) else math.nan for value in values]
-            answer.series.add(
-                parent=request.parents[0], key=request.keys[0], raw=True, mins=nan, maxs=nan, lasts=values,
-                counts=[1] * len(values),
-            )  # fmt: skip
+            for key in request.keys:
+                answer.series.add(
+                    parent=request.parents[0], key=key, raw=True, mins=nan, maxs=nan, lasts=values,
+                    counts=[1] * len(values),
+                )  # fmt: skip
         return answer
 
     async def PurgeRuntime(self, request: Any, context: grpc.aio.ServicerContext) -> metric_api.PurgeRuntimeResponse:

@@ -10,7 +10,19 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import runtime
-from milepost.domain.search import NO_HISTORY, Pruned, Reached, Reported, Suggested, Values, objective_of, why_over
+from milepost.domain.search import (
+    NO_HISTORY,
+    NO_POINTS,
+    Points,
+    Pruned,
+    Reached,
+    Reported,
+    Suggested,
+    Values,
+    objective_of,
+    surpasses,
+    why_over,
+)
 from milepost.errors import Aborted, FailedPrecondition
 from tests.unit.domain.given import Given, at, given_runtime
 
@@ -42,8 +54,8 @@ def searched() -> Given:
 def test_a_history_has_what_was_asked_and_told_in_the_order_of_the_log() -> None:
     history = searched().state.history
     assert history.entries == (
-        Suggested(1, (("x", "1"),)), Suggested(2, (("x", "2"),)), Reported(2, 0.5), Suggested(3, (("x", "3"),)),
-        Reported(1, None),
+        Suggested(1, (("x", "1"),)), Suggested(2, (("x", "2"),)), Reported(2, (0.5,)), Suggested(3, (("x", "3"),)),
+        Reported(1, ()),
     )  # fmt: skip
     assert (history.suggested_count, history.reported) == (3, {1, 2})
     assert (history.best_trial, history.best_value, history.reports_since_best) == (2, 0.5, 1)
@@ -122,34 +134,34 @@ def test_a_search_that_its_sampler_ended_goes_on_with_a_resume() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "values", "expected"),
+    ("mode", "kind", "points", "expected"),
     [
-        ("MIN", "BEST", Values(3, 0.25, 2.0, 1.0), 0.25),
-        ("MAX", "BEST", Values(3, 0.25, 2.0, 1.0), 2.0),
-        ("MIN", "LAST", Values(3, 0.25, 2.0, 1.0), 1.0),
-        ("MIN", "BEST", Values(3, 0.25, 2.0, math.nan), 0.25),
-        ("MIN", "LAST", Values(3, 0.25, 2.0, math.nan), "the last value of eval/loss is NaN or infinite"),
-        ("MAX", "LAST", Values(3, 0.25, 2.0, math.inf), "the last value of eval/loss is NaN or infinite"),
-        ("MAX", "BEST", Values(2, None, None, math.nan), "every value of eval/loss is NaN or infinite"),
-        ("MAX", "BEST", Values(), "it logged no point of eval/loss"),
-        ("MAX", "BEST", Values(detail="1 batch is lost"), "it logged no point of eval/loss; 1 batch is lost"),
+        ("MIN", "BEST", Points(3, 0.25, 2.0, 1.0), 0.25),
+        ("MAX", "BEST", Points(3, 0.25, 2.0, 1.0), 2.0),
+        ("MIN", "LAST", Points(3, 0.25, 2.0, 1.0), 1.0),
+        ("MIN", "BEST", Points(3, 0.25, 2.0, math.nan), 0.25),
+        ("MIN", "LAST", Points(3, 0.25, 2.0, math.nan), "the last value of eval/loss is NaN or infinite"),
+        ("MAX", "LAST", Points(3, 0.25, 2.0, math.inf), "the last value of eval/loss is NaN or infinite"),
+        ("MAX", "BEST", Points(2, None, None, math.nan), "every value of eval/loss is NaN or infinite"),
+        ("MAX", "BEST", NO_POINTS, "it logged no point of eval/loss"),
     ],
 )
 def test_the_value_of_a_trial_is_a_finite_one_or_it_is_said_why_there_is_none(
-    mode: str, kind: str, values: Values, expected: float | str
+    mode: str, kind: str, points: Points, expected: float | str
 ) -> None:
     objective = config.SearchObjective(
         metric="eval/loss",
         mode=f"METRIC_MODE_{mode}",
         value=f"OBJECTIVE_VALUE_{kind}",
     )
-    fact = objective_of(objective, 1, values)
+    search = config.Search(objective=objective)
+    fact = objective_of(search, 1, Values({"eval/loss": points}))
     assert fact.HasField("value") == isinstance(expected, float)
     assert (fact.value if isinstance(expected, float) else fact.detail) == expected
 
 
 def test_a_search_is_over_when_the_target_is_reached_nothing_better_came_or_its_time_is_up() -> None:
-    history = NO_HISTORY.suggest(1, {}).report(1, 0.5, best=True)
+    history = NO_HISTORY.suggest(1, {}).report(Reported(1, (0.5,)), best=True)
 
     def over(**ends: float) -> str | None:
         search = config.Search(objective=SEARCH.objective, stop_when=config.SearchEnd(**ends))  # type: ignore[arg-type]
@@ -161,5 +173,102 @@ def test_a_search_is_over_when_the_target_is_reached_nothing_better_came_or_its_
     assert over(hours=1) == "it has searched for 1 h"
     assert over(hours=1.1) is None
     assert over(no_gain_in_trials=2) is None
-    history = history.report(2, None, best=False).report(3, 0.5, best=False)
+    history = history.report(Reported(2, ()), best=False).report(Reported(3, (0.5,)), best=False)
     assert over(no_gain_in_trials=2) == "2 trials in a row were not better than trial 1"
+
+
+MIN, MAX = config.METRIC_MODE_MIN, config.METRIC_MODE_MAX
+SEVERAL = config.Search(
+    kind=config.SEARCH_KIND_TPE,
+    max_trials=9,
+    objectives=[
+        config.SearchObjective(metric="eval/loss", mode=MIN),
+        config.SearchObjective(metric="eval/accuracy", mode=MAX, value=config.OBJECTIVE_VALUE_LAST),
+    ],
+    constraints=[
+        config.SearchConstraint(metric="gb", at_most=8, value=config.CONSTRAINT_VALUE_WORST),
+        config.SearchConstraint(metric="eval/accuracy", at_least=0.25, value=config.CONSTRAINT_VALUE_LAST),
+    ],
+)
+
+
+def points(*values: float) -> Points:
+    return Points(len(values), min(values), max(values), values[-1])
+
+
+def test_each_objective_and_each_constraint_has_the_value_that_counts() -> None:
+    known = {"eval/loss": points(0.5, 0.25, 0.75), "eval/accuracy": points(0.5, 0.125), "gb": points(7, 9, 6)}
+    fact = objective_of(SEVERAL, 4, Values(known))
+    assert [(one.metric, one.value) for one in fact.values] == [("eval/loss", 0.25), ("eval/accuracy", 0.125)]
+    assert [(one.value, one.violation) for one in fact.constraints] == [(9, 1), (0.125, 0.125)]
+    assert fact.infeasible and not fact.HasField("value")
+    kept = objective_of(SEVERAL, 4, Values({**known, "gb": points(8), "eval/accuracy": points(0.25)}))
+    assert [one.violation for one in kept.constraints] == [0, 0] and not kept.infeasible
+    for metric, gone, said in (
+        ("gb", None, "it logged no point of gb; 1 batch is lost"),
+        ("gb", Points(2, None, None, math.nan), "every value of gb is NaN or infinite; 1 batch is lost"),
+        (
+            "eval/accuracy",
+            Points(2, 0.5, 0.5, math.inf),
+            "the last value of eval/accuracy is NaN or infinite; 1 batch is lost",
+        ),
+    ):
+        values = {**known, metric: gone} if gone is not None else {k: v for k, v in known.items() if k != metric}
+        fact = objective_of(SEVERAL, 4, Values(values, "1 batch is lost"))
+        assert (fact.detail, len(fact.values), len(fact.constraints)) == (said, 0, 0)
+        assert fact.outcome != facts.OBJECTIVE_OUTCOME_VALUE
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "expected"),
+    [
+        ((1, 1), (2, 1), True),
+        ((1, 1), (1, 1), False),
+        ((1, 1), (2, 2), False),
+        ((1, 2), (1, 1), True),
+        ((2, 2), (1, 2), False),
+    ],
+)
+def test_one_surpasses_another_that_is_worse_somewhere_and_better_nowhere(
+    values: tuple[float, float], others: tuple[float, float], expected: bool
+) -> None:
+    assert surpasses(values, others, (MIN, MAX)) == expected
+
+
+def test_the_best_of_several_objectives_are_those_that_none_surpasses() -> None:
+    chain = given_runtime(
+        facts.RuntimeRequested(runtime_id="rt-1", configuration=config.RuntimeConfiguration(search=SEVERAL))
+    )
+
+    def told(trial: int, loss: float, accuracy: float, infeasible: bool = False) -> tuple[bool, list[int]]:
+        chain.when(suggest(trial, len(chain.state.history.entries), str(trial)))
+        values = [facts.MeasuredValue(metric="eval/loss", value=loss), facts.MeasuredValue(value=accuracy)]
+        report = facts.ObjectiveReported(
+            trial=trial, outcome=facts.OBJECTIVE_OUTCOME_VALUE, values=values, infeasible=infeasible
+        )
+        [fact] = chain.when(runtime.ReportObjective(report))
+        assert isinstance(fact, facts.ObjectiveReported)
+        return fact.best, list(fact.surpassed)
+
+    assert told(1, 0.5, 0.5) == (True, [])
+    assert told(2, 0.25, 0.25) == (True, []), "better in one of them"
+    assert told(3, 0.75, 0.5) == (False, []), "the first one surpasses it"
+    assert told(4, 0.1, 0.9, infeasible=True) == (False, []), "a constraint is not kept"
+    assert told(5, 0.5, 0.5) == (True, []), "as good as another is among the best"
+    assert told(6, 0.25, 0.5) == (True, [1, 2, 5])
+    history = chain.state.history
+    assert history.front == ((6, (0.25, 0.5)),) and (history.best_trial, history.reports_since_best) == (0, 0)
+    [fact] = chain.when(runtime.EndSearch(facts.SEARCH_END_REASON_HOURS, ""))
+    assert fact == facts.SearchEnded(reason=facts.SEARCH_END_REASON_HOURS, best_trials=[6])
+
+
+def test_one_that_breaks_a_constraint_is_never_the_best() -> None:
+    chain = searched()
+    broken = facts.MeasuredConstraint(metric="gb", value=9, violation=1)
+    report = facts.ObjectiveReported(
+        trial=3, outcome=facts.OBJECTIVE_OUTCOME_VALUE, value=0.125, constraints=[broken], infeasible=True
+    )
+    [fact] = chain.when(runtime.ReportObjective(report))
+    assert isinstance(fact, facts.ObjectiveReported) and not fact.best
+    assert chain.state.history.entries[-1] == Reported(3, (0.125,), (1.0,))
+    assert (chain.state.history.best_trial, chain.state.history.reports_since_best) == (2, 2)

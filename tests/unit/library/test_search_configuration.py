@@ -14,6 +14,8 @@ from milepost.errors import InvalidArgument
 
 X = {"minimum": 0, "maximum": 1}
 OBJECTIVE = {"metric": "eval/loss", "mode": "min"}
+SEVERAL: dict[str, Any] = {"objective": None, "objectives": [OBJECTIVE, {"metric": "gb"}]}
+KEPT = {"metric": "gb", "at_most": 1}
 SCHEMA = Draft202012Validator(configurations.schema())
 
 
@@ -61,6 +63,26 @@ def test_a_pruner_is_resolved_shown_and_read_again(kind: str) -> None:
     assert not configurations.resolve(plain()).search.HasField("pruner")
 
 
+def test_several_objectives_and_constraints_are_resolved_shown_and_read_again() -> None:
+    size = {"metric": "gb", "mode": "max", "value": "last"}
+    given = plain(
+        kind="nsga2",
+        objective=None,
+        objectives=[OBJECTIVE, size],
+        constraints=[{"metric": "gb", "at_most": 8}, {"metric": "eval/loss", "at_least": 0, "value": "worst"}],
+        stop_when={"no_gain_in_trials": 5},
+    )
+    SCHEMA.validate(given)
+    resolved = configurations.resolve(given)
+    assert not resolved.search.HasField("objective") and resolved.search.population_size == 50
+    assert [one.metric for one in resolved.search.objectives] == ["eval/loss", "gb"]
+    assert resolved.search.constraints[0].value == config.CONSTRAINT_VALUE_LAST
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+    one = configurations.resolve(plain(objective=None, objectives=[OBJECTIVE]))
+    assert one == configurations.resolve(plain()), "a list of one is the same search"
+
+
 def test_other_searches_stay_what_they_were() -> None:
     """Nothing new is named in them, so their digests are those that are in logs already."""
     grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
@@ -77,12 +99,12 @@ def test_other_searches_stay_what_they_were() -> None:
         ({"objective": None}, "search.objective", "is required with kind: tpe"),
         ({"objective": {"mode": "min"}}, "search.objective.metric", "is required"),
         ({"objective": {**OBJECTIVE, "value": "mean"}}, "search.objective.value", "must be one of best, last"),
-        ({"kind": "grid", "space": {"x": [1]}}, "search.objective", "is for kind: tpe, gp, cmaes, qmc"),
+        ({"kind": "grid", "space": {"x": [1]}}, "search.objective", "is for kind: tpe, gp, cmaes, qmc, nsga2"),
         ({"kind": "random", "objective": None, "points": [{"x": 1}]}, "search.points", "is for kind: tpe"),
         ({"kind": "random", "objective": None, "stop_when": {"hours": 1}}, "search.stop_when", "is for kind: tpe"),
         ({"kind": "cmaes", "space": {"x": X, "y": X, "z": [1, 2]}}, "search.space.z", "cmaes knows no lists"),
         ({"kind": "cmaes"}, "search.space", "at least two ranges"),
-        ({"kind": "asha"}, "search.kind", "must be one of grid, random, tpe, gp, cmaes, qmc"),
+        ({"kind": "asha"}, "search.kind", "must be one of grid, random, tpe, gp, cmaes, qmc, nsga2"),
         ({"points": [{"z": 1}]}, "search.points[0].z", "is not in search.space"),
         ({"points": [{"x": 2}]}, "search.points[0].x", "must be from 0 to 1"),
         ({"points": [{"x": "a"}]}, "search.points[0].x", "must be a number"),
@@ -99,6 +121,29 @@ def test_other_searches_stay_what_they_were() -> None:
             "search.space.x",
             "must lie within -9,007,199,254,740,992 and 9,007,199,254,740,992",
         ),
+        ({"objectives": [OBJECTIVE]}, "search.objectives", "leave one of them out"),
+        ({**SEVERAL, "pruner": {}}, "search.pruner", "needs one objective"),
+        ({**SEVERAL, "stop_when": {"target": 1}}, "search.stop_when.target", "needs one objective"),
+        (
+            {**SEVERAL, "kind": "cmaes", "space": {"x": X, "y": X}},
+            "search.objectives",
+            "tpe, gp, qmc, nsga2 know several",
+        ),
+        ({"objective": None, "objectives": [OBJECTIVE, OBJECTIVE]}, "search.objectives[1].metric", "is named twice"),
+        ({"objective": None, "objectives": [{"mode": "max"}]}, "search.objectives[0].metric", "is required"),
+        ({"constraints": [{"metric": "gb"}]}, "search.constraints[0]", "one of at_most and at_least"),
+        ({"constraints": [{"metric": "gb", "at_most": 1, "at_least": 0}]}, "search.constraints[0]", "one of at_most"),
+        (
+            {"kind": "cmaes", "space": {"x": X, "y": X}, "constraints": [KEPT]},
+            "search.constraints",
+            "knows no constraints",
+        ),
+        (
+            {"kind": "grid", "objective": None, "space": {"x": [1]}, "constraints": [KEPT]},
+            "search.constraints",
+            "is for kind",
+        ),
+        ({"population_size": 9}, "search.population_size", "is for kind: nsga2"),
         ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
         ({"pruner": {"kind": "hyperband"}}, "search.pruner.kind", "must be one of asha, median, threshold, patience"),
         ({"kind": "random", "objective": None, "pruner": {}}, "search.pruner", "is for kind: tpe"),

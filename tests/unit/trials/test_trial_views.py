@@ -550,6 +550,37 @@ def test_a_trial_says_how_a_sampler_chose_it_and_what_it_came_to() -> None:
     assert rest_of(history) is None
 
 
+def test_trials_of_several_objectives_are_the_best_until_another_surpasses_them() -> None:
+    search = config.Search(kind=config.SEARCH_KIND_NSGA2, max_trials=3)
+    search.objectives.add(metric="eval/loss")
+    search.objectives.add(metric="gb")
+    history = History().requested(config.RuntimeConfiguration(search=search), trials=0)
+    told = {1: (0.5, 3.0), 2: (0.25, 4.0), 3: (0.25, 3.0)}
+    surpassed = {1: [], 2: [], 3: [1, 2]}
+    changed: set[int] = set()
+    for number, values in told.items():
+        history.runtime(runtime_facts.TrialSuggested(trial=number, sampler="nsga2"))
+        history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=number), trial=number)
+        report = runtime_facts.ObjectiveReported(
+            trial=number,
+            outcome=runtime_facts.OBJECTIVE_OUTCOME_VALUE,
+            values=[
+                runtime_facts.MeasuredValue(metric=m, value=v) for m, v in zip(("eval/loss", "gb"), values, strict=True)
+            ],
+            constraints=[runtime_facts.MeasuredConstraint(metric="gb", value=values[1], violation=values[1] - 5)],
+            best=True,
+            surpassed=surpassed[number],
+        )
+        changed = {key.trial for key in history.event("events.rt-test.runtime", report)}
+        if number == 2:
+            assert [history.trial(n).suggestion.best for n in (1, 2)] == [True, True]
+    assert changed == {1, 2, 3}
+    shown = [history.trial(n).suggestion for n in told]
+    assert [one.best for one in shown] == [False, False, True]
+    assert [(one.metric, one.value) for one in shown[0].values] == [("eval/loss", 0.5), ("gb", 3.0)]
+    assert shown[1].constraints[0].violation == -1 and not shown[1].infeasible and not shown[1].HasField("value")
+
+
 def test_estimates_are_kept_with_the_step_at_which_they_were_given() -> None:
     history = History().requested().running(total_steps=1_000)
     for step in range(5, 1_005, 5):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from milepost.api.config.v1 import rule_pb2 as milepost_dot_api_dot_config_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/config/v1/configuration.proto\x12\x16milepost.api.config.v1\x1a!milepost/api/config/v1/rule.proto\"\xd9\x07\n\x14RuntimeConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12*\n\x04\x63ode\x18\x03 \x01(\x0b\x32\x1c.milepost.api.config.v1.Code\x12\x17\n\x0finitialize_from\x18\x04 \x01(\t\x12P\n\nparameters\x18\x05 \x03(\x0b\x32<.milepost.api.config.v1.RuntimeConfiguration.ParametersEntry\x12.\n\x06search\x18\x06 \x01(\x0b\x32\x1e.milepost.api.config.v1.Search\x12\x32\n\x08launcher\x18\x07 \x01(\x0e\x32 .milepost.api.config.v1.Launcher\x12\x34\n\tresources\x18\x08 \x01(\x0b\x32!.milepost.api.config.v1.Resources\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x39\n\tsnapshots\x18\n \x01(\x0b\x32&.milepost.api.config.v1.SnapshotPolicy\x12\x34\n\x07retries\x18\x0b \x01(\x0b\x32#.milepost.api.config.v1.RetryPolicy\x12.\n\x06limits\x18\x0c \x01(\x0b\x32\x1e.milepost.api.config.v1.Limits\x12R\n\x0b\x65nvironment\x18\r \x03(\x0b\x32=.milepost.api.config.v1.RuntimeConfiguration.EnvironmentEntry\x12H\n\x06labels\x18\x0e \x03(\x0b\x32\x38.milepost.api.config.v1.RuntimeConfiguration.LabelsEntry\x12\x19\n\x11working_directory\x18\x0f \x01(\t\x12\x12\n\nnot_secret\x18\x10 \x03(\t\x12.\n\x05rules\x18\x11 \x03(\x0b\x32\x1f.milepost.api.config.v1.RunRule\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\\\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.milepost.api.config.v1.EnvironmentValue:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x07RunRule\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"#\n\x04\x43ode\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xab\x04\n\x06Search\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.SearchKind\x12\x38\n\x05space\x18\x02 \x03(\x0b\x32).milepost.api.config.v1.Search.SpaceEntry\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x12\n\nmax_trials\x18\x04 \x01(\x05\x12\x1d\n\x15max_concurrent_trials\x18\x05 \x01(\x05\x12@\n\x10on_trial_failure\x18\x06 \x01(\x0e\x32&.milepost.api.config.v1.OnTrialFailure\x12:\n\tobjective\x18\x07 \x01(\x0b\x32\'.milepost.api.config.v1.SearchObjective\x12\x33\n\x06points\x18\x08 \x03(\x0b\x32#.milepost.api.config.v1.SearchPoint\x12\x34\n\tstop_when\x18\t \x01(\x0b\x32!.milepost.api.config.v1.SearchEnd\x12\x34\n\x06pruner\x18\n \x01(\x0b\x32$.milepost.api.config.v1.SearchPruner\x1aU\n\nSpaceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.milepost.api.config.v1.SearchDimension:\x02\x38\x01\"\xb6\x01\n\x0cSearchPruner\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.PrunerKind\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x18\n\x10reduction_factor\x18\x03 \x01(\x05\x12\x16\n\x0estartup_trials\x18\x04 \x01(\x05\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08patience\x18\x06 \x01(\x05\x42\x08\n\x06_bound\"\x8a\x01\n\x0fSearchObjective\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\x12\x35\n\x05value\x18\x03 \x01(\x0e\x32&.milepost.api.config.v1.ObjectiveValue\"\x89\x01\n\x0bSearchPoint\x12G\n\nparameters\x18\x01 \x03(\x0b\x32\x33.milepost.api.config.v1.SearchPoint.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\tSearchEnd\x12\x13\n\x06target\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11no_gain_in_trials\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05hours\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\t\n\x07_targetB\x14\n\x12_no_gain_in_trialsB\x08\n\x06_hours\"\x89\x01\n\x0fSearchDimension\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x14\n\x07minimum\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tlog_scale\x18\x04 \x01(\x08\x12\x0f\n\x07integer\x18\x05 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x98\x01\n\tResources\x12\x0f\n\x07workers\x18\x01 \x01(\x05\x12\x17\n\x0f\x63pus_per_worker\x18\x02 \x01(\x01\x12\x17\n\x0fgpus_per_worker\x18\x03 \x01(\x01\x12(\n\x1bmemory_gigabytes_per_worker\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1e\n\x1c_memory_gigabytes_per_worker\"\xed\x01\n\x0eSnapshotPolicy\x12\x18\n\x0b\x65very_steps\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x65very_epochs\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\revery_minutes\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tkeep_last\x18\x04 \x01(\x05\x12\x33\n\tkeep_best\x18\x05 \x01(\x0b\x32 .milepost.api.config.v1.KeepBest\x12\x0f\n\x07storage\x18\x06 \x01(\tB\x0e\n\x0c_every_stepsB\x0f\n\r_every_epochsB\x10\n\x0e_every_minutes\"L\n\x08KeepBest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\";\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12\x17\n\x0f\x62\x61\x63koff_seconds\x18\x02 \x01(\x01\"\x9b\x01\n\x06Limits\x12!\n\x14max_duration_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x17heartbeat_grace_seconds\x18\x02 \x01(\x01\x12\x1d\n\x15stop_deadline_seconds\x18\x03 \x01(\x01\x12\x15\n\rlog_megabytes\x18\x04 \x01(\x03\x42\x17\n\x15_max_duration_seconds\"=\n\x10\x45nvironmentValue\x12\x0f\n\x05value\x18\x01 \x01(\tH\x00\x12\x10\n\x06secret\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind*a\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x12\x15\n\x11LAUNCHER_EXTERNAL\x10\x03*\xac\x01\n\nSearchKind\x12\x1b\n\x17SEARCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_KIND_GRID\x10\x01\x12\x16\n\x12SEARCH_KIND_RANDOM\x10\x02\x12\x13\n\x0fSEARCH_KIND_TPE\x10\x03\x12\x12\n\x0eSEARCH_KIND_GP\x10\x04\x12\x15\n\x11SEARCH_KIND_CMAES\x10\x05\x12\x13\n\x0fSEARCH_KIND_QMC\x10\x06*\x8c\x01\n\nPrunerKind\x12\x1b\n\x17PRUNER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10PRUNER_KIND_ASHA\x10\x01\x12\x16\n\x12PRUNER_KIND_MEDIAN\x10\x02\x12\x19\n\x15PRUNER_KIND_THRESHOLD\x10\x03\x12\x18\n\x14PRUNER_KIND_PATIENCE\x10\x04*e\n\x0eObjectiveValue\x12\x1f\n\x1bOBJECTIVE_VALUE_UNSPECIFIED\x10\x00\x12\x18\n\x14OBJECTIVE_VALUE_BEST\x10\x01\x12\x18\n\x14OBJECTIVE_VALUE_LAST\x10\x02*l\n\x0eOnTrialFailure\x12 \n\x1cON_TRIAL_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_TRIAL_FAILURE_CONTINUE\x10\x01\x12\x19\n\x15ON_TRIAL_FAILURE_STOP\x10\x02*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_MIN\x10\x01\x12\x13\n\x0fMETRIC_MODE_MAX\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*milepost/api/config/v1/configuration.proto\x12\x16milepost.api.config.v1\x1a!milepost/api/config/v1/rule.proto\"\xd9\x07\n\x14RuntimeConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12*\n\x04\x63ode\x18\x03 \x01(\x0b\x32\x1c.milepost.api.config.v1.Code\x12\x17\n\x0finitialize_from\x18\x04 \x01(\t\x12P\n\nparameters\x18\x05 \x03(\x0b\x32<.milepost.api.config.v1.RuntimeConfiguration.ParametersEntry\x12.\n\x06search\x18\x06 \x01(\x0b\x32\x1e.milepost.api.config.v1.Search\x12\x32\n\x08launcher\x18\x07 \x01(\x0e\x32 .milepost.api.config.v1.Launcher\x12\x34\n\tresources\x18\x08 \x01(\x0b\x32!.milepost.api.config.v1.Resources\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x39\n\tsnapshots\x18\n \x01(\x0b\x32&.milepost.api.config.v1.SnapshotPolicy\x12\x34\n\x07retries\x18\x0b \x01(\x0b\x32#.milepost.api.config.v1.RetryPolicy\x12.\n\x06limits\x18\x0c \x01(\x0b\x32\x1e.milepost.api.config.v1.Limits\x12R\n\x0b\x65nvironment\x18\r \x03(\x0b\x32=.milepost.api.config.v1.RuntimeConfiguration.EnvironmentEntry\x12H\n\x06labels\x18\x0e \x03(\x0b\x32\x38.milepost.api.config.v1.RuntimeConfiguration.LabelsEntry\x12\x19\n\x11working_directory\x18\x0f \x01(\t\x12\x12\n\nnot_secret\x18\x10 \x03(\t\x12.\n\x05rules\x18\x11 \x03(\x0b\x32\x1f.milepost.api.config.v1.RunRule\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\\\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.milepost.api.config.v1.EnvironmentValue:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x07RunRule\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04rule\x18\x02 \x01(\x0b\x32\x1c.milepost.api.config.v1.Rule\"#\n\x04\x43ode\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xc0\x05\n\x06Search\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.SearchKind\x12\x38\n\x05space\x18\x02 \x03(\x0b\x32).milepost.api.config.v1.Search.SpaceEntry\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x12\n\nmax_trials\x18\x04 \x01(\x05\x12\x1d\n\x15max_concurrent_trials\x18\x05 \x01(\x05\x12@\n\x10on_trial_failure\x18\x06 \x01(\x0e\x32&.milepost.api.config.v1.OnTrialFailure\x12:\n\tobjective\x18\x07 \x01(\x0b\x32\'.milepost.api.config.v1.SearchObjective\x12\x33\n\x06points\x18\x08 \x03(\x0b\x32#.milepost.api.config.v1.SearchPoint\x12\x34\n\tstop_when\x18\t \x01(\x0b\x32!.milepost.api.config.v1.SearchEnd\x12\x34\n\x06pruner\x18\n \x01(\x0b\x32$.milepost.api.config.v1.SearchPruner\x12;\n\nobjectives\x18\x0b \x03(\x0b\x32\'.milepost.api.config.v1.SearchObjective\x12=\n\x0b\x63onstraints\x18\x0c \x03(\x0b\x32(.milepost.api.config.v1.SearchConstraint\x12\x17\n\x0fpopulation_size\x18\r \x01(\x05\x1aU\n\nSpaceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.milepost.api.config.v1.SearchDimension:\x02\x38\x01\"\xa0\x01\n\x10SearchConstraint\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x07\x61t_most\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x61t_least\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x36\n\x05value\x18\x04 \x01(\x0e\x32\'.milepost.api.config.v1.ConstraintValueB\n\n\x08_at_mostB\x0b\n\t_at_least\"\xb6\x01\n\x0cSearchPruner\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".milepost.api.config.v1.PrunerKind\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x18\n\x10reduction_factor\x18\x03 \x01(\x05\x12\x16\n\x0estartup_trials\x18\x04 \x01(\x05\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08patience\x18\x06 \x01(\x05\x42\x08\n\x06_bound\"\x8a\x01\n\x0fSearchObjective\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\x12\x35\n\x05value\x18\x03 \x01(\x0e\x32&.milepost.api.config.v1.ObjectiveValue\"\x89\x01\n\x0bSearchPoint\x12G\n\nparameters\x18\x01 \x03(\x0b\x32\x33.milepost.api.config.v1.SearchPoint.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\tSearchEnd\x12\x13\n\x06target\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11no_gain_in_trials\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05hours\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\t\n\x07_targetB\x14\n\x12_no_gain_in_trialsB\x08\n\x06_hours\"\x89\x01\n\x0fSearchDimension\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x14\n\x07minimum\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tlog_scale\x18\x04 \x01(\x08\x12\x0f\n\x07integer\x18\x05 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x98\x01\n\tResources\x12\x0f\n\x07workers\x18\x01 \x01(\x05\x12\x17\n\x0f\x63pus_per_worker\x18\x02 \x01(\x01\x12\x17\n\x0fgpus_per_worker\x18\x03 \x01(\x01\x12(\n\x1bmemory_gigabytes_per_worker\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1e\n\x1c_memory_gigabytes_per_worker\"\xed\x01\n\x0eSnapshotPolicy\x12\x18\n\x0b\x65very_steps\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x65very_epochs\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\revery_minutes\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tkeep_last\x18\x04 \x01(\x05\x12\x33\n\tkeep_best\x18\x05 \x01(\x0b\x32 .milepost.api.config.v1.KeepBest\x12\x0f\n\x07storage\x18\x06 \x01(\tB\x0e\n\x0c_every_stepsB\x0f\n\r_every_epochsB\x10\n\x0e_every_minutes\"L\n\x08KeepBest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".milepost.api.config.v1.MetricMode\";\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12\x17\n\x0f\x62\x61\x63koff_seconds\x18\x02 \x01(\x01\"\x9b\x01\n\x06Limits\x12!\n\x14max_duration_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x17heartbeat_grace_seconds\x18\x02 \x01(\x01\x12\x1d\n\x15stop_deadline_seconds\x18\x03 \x01(\x01\x12\x15\n\rlog_megabytes\x18\x04 \x01(\x03\x42\x17\n\x15_max_duration_seconds\"=\n\x10\x45nvironmentValue\x12\x0f\n\x05value\x18\x01 \x01(\tH\x00\x12\x10\n\x06secret\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind*a\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x12\x15\n\x11LAUNCHER_EXTERNAL\x10\x03*\xc3\x01\n\nSearchKind\x12\x1b\n\x17SEARCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_KIND_GRID\x10\x01\x12\x16\n\x12SEARCH_KIND_RANDOM\x10\x02\x12\x13\n\x0fSEARCH_KIND_TPE\x10\x03\x12\x12\n\x0eSEARCH_KIND_GP\x10\x04\x12\x15\n\x11SEARCH_KIND_CMAES\x10\x05\x12\x13\n\x0fSEARCH_KIND_QMC\x10\x06\x12\x15\n\x11SEARCH_KIND_NSGA2\x10\x07*\x8c\x01\n\nPrunerKind\x12\x1b\n\x17PRUNER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10PRUNER_KIND_ASHA\x10\x01\x12\x16\n\x12PRUNER_KIND_MEDIAN\x10\x02\x12\x19\n\x15PRUNER_KIND_THRESHOLD\x10\x03\x12\x18\n\x14PRUNER_KIND_PATIENCE\x10\x04*e\n\x0eObjectiveValue\x12\x1f\n\x1bOBJECTIVE_VALUE_UNSPECIFIED\x10\x00\x12\x18\n\x14OBJECTIVE_VALUE_BEST\x10\x01\x12\x18\n\x14OBJECTIVE_VALUE_LAST\x10\x02*l\n\x0eOnTrialFailure\x12 \n\x1cON_TRIAL_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_TRIAL_FAILURE_CONTINUE\x10\x01\x12\x19\n\x15ON_TRIAL_FAILURE_STOP\x10\x02*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_MIN\x10\x01\x12\x13\n\x0fMETRIC_MODE_MAX\x10\x02*j\n\x0f\x43onstraintValue\x12 \n\x1c\x43ONSTRAINT_VALUE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONSTRAINT_VALUE_LAST\x10\x01\x12\x1a\n\x16\x43ONSTRAINT_VALUE_WORST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,18 +42,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCH_SPACEENTRY']._serialized_options = b'8\001'
   _globals['_SEARCHPOINT_PARAMETERSENTRY']._loaded_options = None
   _globals['_SEARCHPOINT_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_LAUNCHER']._serialized_start=3245
-  _globals['_LAUNCHER']._serialized_end=3342
-  _globals['_SEARCHKIND']._serialized_start=3345
-  _globals['_SEARCHKIND']._serialized_end=3517
-  _globals['_PRUNERKIND']._serialized_start=3520
-  _globals['_PRUNERKIND']._serialized_end=3660
-  _globals['_OBJECTIVEVALUE']._serialized_start=3662
-  _globals['_OBJECTIVEVALUE']._serialized_end=3763
-  _globals['_ONTRIALFAILURE']._serialized_start=3765
-  _globals['_ONTRIALFAILURE']._serialized_end=3873
-  _globals['_METRICMODE']._serialized_start=3875
-  _globals['_METRICMODE']._serialized_end=3958
+  _globals['_LAUNCHER']._serialized_start=3557
+  _globals['_LAUNCHER']._serialized_end=3654
+  _globals['_SEARCHKIND']._serialized_start=3657
+  _globals['_SEARCHKIND']._serialized_end=3852
+  _globals['_PRUNERKIND']._serialized_start=3855
+  _globals['_PRUNERKIND']._serialized_end=3995
+  _globals['_OBJECTIVEVALUE']._serialized_start=3997
+  _globals['_OBJECTIVEVALUE']._serialized_end=4098
+  _globals['_ONTRIALFAILURE']._serialized_start=4100
+  _globals['_ONTRIALFAILURE']._serialized_end=4208
+  _globals['_METRICMODE']._serialized_start=4210
+  _globals['_METRICMODE']._serialized_end=4293
+  _globals['_CONSTRAINTVALUE']._serialized_start=4295
+  _globals['_CONSTRAINTVALUE']._serialized_end=4401
   _globals['_RUNTIMECONFIGURATION']._serialized_start=106
   _globals['_RUNTIMECONFIGURATION']._serialized_end=1091
   _globals['_RUNTIMECONFIGURATION_PARAMETERSENTRY']._serialized_start=901
@@ -67,31 +69,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CODE']._serialized_start=1160
   _globals['_CODE']._serialized_end=1195
   _globals['_SEARCH']._serialized_start=1198
-  _globals['_SEARCH']._serialized_end=1753
-  _globals['_SEARCH_SPACEENTRY']._serialized_start=1668
-  _globals['_SEARCH_SPACEENTRY']._serialized_end=1753
-  _globals['_SEARCHPRUNER']._serialized_start=1756
-  _globals['_SEARCHPRUNER']._serialized_end=1938
-  _globals['_SEARCHOBJECTIVE']._serialized_start=1941
-  _globals['_SEARCHOBJECTIVE']._serialized_end=2079
-  _globals['_SEARCHPOINT']._serialized_start=2082
-  _globals['_SEARCHPOINT']._serialized_end=2219
+  _globals['_SEARCH']._serialized_end=1902
+  _globals['_SEARCH_SPACEENTRY']._serialized_start=1817
+  _globals['_SEARCH_SPACEENTRY']._serialized_end=1902
+  _globals['_SEARCHCONSTRAINT']._serialized_start=1905
+  _globals['_SEARCHCONSTRAINT']._serialized_end=2065
+  _globals['_SEARCHPRUNER']._serialized_start=2068
+  _globals['_SEARCHPRUNER']._serialized_end=2250
+  _globals['_SEARCHOBJECTIVE']._serialized_start=2253
+  _globals['_SEARCHOBJECTIVE']._serialized_end=2391
+  _globals['_SEARCHPOINT']._serialized_start=2394
+  _globals['_SEARCHPOINT']._serialized_end=2531
   _globals['_SEARCHPOINT_PARAMETERSENTRY']._serialized_start=901
   _globals['_SEARCHPOINT_PARAMETERSENTRY']._serialized_end=950
-  _globals['_SEARCHEND']._serialized_start=2221
-  _globals['_SEARCHEND']._serialized_end=2348
-  _globals['_SEARCHDIMENSION']._serialized_start=2351
-  _globals['_SEARCHDIMENSION']._serialized_end=2488
-  _globals['_RESOURCES']._serialized_start=2491
-  _globals['_RESOURCES']._serialized_end=2643
-  _globals['_SNAPSHOTPOLICY']._serialized_start=2646
-  _globals['_SNAPSHOTPOLICY']._serialized_end=2883
-  _globals['_KEEPBEST']._serialized_start=2885
-  _globals['_KEEPBEST']._serialized_end=2961
-  _globals['_RETRYPOLICY']._serialized_start=2963
-  _globals['_RETRYPOLICY']._serialized_end=3022
-  _globals['_LIMITS']._serialized_start=3025
-  _globals['_LIMITS']._serialized_end=3180
-  _globals['_ENVIRONMENTVALUE']._serialized_start=3182
-  _globals['_ENVIRONMENTVALUE']._serialized_end=3243
+  _globals['_SEARCHEND']._serialized_start=2533
+  _globals['_SEARCHEND']._serialized_end=2660
+  _globals['_SEARCHDIMENSION']._serialized_start=2663
+  _globals['_SEARCHDIMENSION']._serialized_end=2800
+  _globals['_RESOURCES']._serialized_start=2803
+  _globals['_RESOURCES']._serialized_end=2955
+  _globals['_SNAPSHOTPOLICY']._serialized_start=2958
+  _globals['_SNAPSHOTPOLICY']._serialized_end=3195
+  _globals['_KEEPBEST']._serialized_start=3197
+  _globals['_KEEPBEST']._serialized_end=3273
+  _globals['_RETRYPOLICY']._serialized_start=3275
+  _globals['_RETRYPOLICY']._serialized_end=3334
+  _globals['_LIMITS']._serialized_start=3337
+  _globals['_LIMITS']._serialized_end=3492
+  _globals['_ENVIRONMENTVALUE']._serialized_start=3494
+  _globals['_ENVIRONMENTVALUE']._serialized_end=3555
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,7 @@ class SearchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEARCH_KIND_GP: _ClassVar[SearchKind]
     SEARCH_KIND_CMAES: _ClassVar[SearchKind]
     SEARCH_KIND_QMC: _ClassVar[SearchKind]
+    SEARCH_KIND_NSGA2: _ClassVar[SearchKind]
 
 class PrunerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -50,6 +51,12 @@ class MetricMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_MODE_UNSPECIFIED: _ClassVar[MetricMode]
     METRIC_MODE_MIN: _ClassVar[MetricMode]
     METRIC_MODE_MAX: _ClassVar[MetricMode]
+
+class ConstraintValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONSTRAINT_VALUE_UNSPECIFIED: _ClassVar[ConstraintValue]
+    CONSTRAINT_VALUE_LAST: _ClassVar[ConstraintValue]
+    CONSTRAINT_VALUE_WORST: _ClassVar[ConstraintValue]
 LAUNCHER_UNSPECIFIED: Launcher
 LAUNCHER_LOCAL: Launcher
 LAUNCHER_RAY: Launcher
@@ -61,6 +68,7 @@ SEARCH_KIND_TPE: SearchKind
 SEARCH_KIND_GP: SearchKind
 SEARCH_KIND_CMAES: SearchKind
 SEARCH_KIND_QMC: SearchKind
+SEARCH_KIND_NSGA2: SearchKind
 PRUNER_KIND_UNSPECIFIED: PrunerKind
 PRUNER_KIND_ASHA: PrunerKind
 PRUNER_KIND_MEDIAN: PrunerKind
@@ -75,6 +83,9 @@ ON_TRIAL_FAILURE_STOP: OnTrialFailure
 METRIC_MODE_UNSPECIFIED: MetricMode
 METRIC_MODE_MIN: MetricMode
 METRIC_MODE_MAX: MetricMode
+CONSTRAINT_VALUE_UNSPECIFIED: ConstraintValue
+CONSTRAINT_VALUE_LAST: ConstraintValue
+CONSTRAINT_VALUE_WORST: ConstraintValue
 
 class RuntimeConfiguration(_message.Message):
     __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret", "rules")
@@ -152,7 +163,7 @@ class Code(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner")
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner", "objectives", "constraints", "population_size")
     class SpaceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +181,9 @@ class Search(_message.Message):
     POINTS_FIELD_NUMBER: _ClassVar[int]
     STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
     PRUNER_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_SIZE_FIELD_NUMBER: _ClassVar[int]
     kind: SearchKind
     space: _containers.MessageMap[str, SearchDimension]
     seed: int
@@ -180,7 +194,22 @@ class Search(_message.Message):
     points: _containers.RepeatedCompositeFieldContainer[SearchPoint]
     stop_when: SearchEnd
     pruner: SearchPruner
-    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ...) -> None: ...
+    objectives: _containers.RepeatedCompositeFieldContainer[SearchObjective]
+    constraints: _containers.RepeatedCompositeFieldContainer[SearchConstraint]
+    population_size: int
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[SearchObjective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[SearchConstraint, _Mapping]]] = ..., population_size: _Optional[int] = ...) -> None: ...
+
+class SearchConstraint(_message.Message):
+    __slots__ = ("metric", "at_most", "at_least", "value")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    at_most: float
+    at_least: float
+    value: ConstraintValue
+    def __init__(self, metric: _Optional[str] = ..., at_most: _Optional[float] = ..., at_least: _Optional[float] = ..., value: _Optional[_Union[ConstraintValue, str]] = ...) -> None: ...
 
 class SearchPruner(_message.Message):
     __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience")

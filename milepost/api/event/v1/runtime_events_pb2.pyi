@@ -345,29 +345,57 @@ class TrialPruned(_message.Message):
     def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., cut_off: _Optional[float] = ..., rank: _Optional[int] = ..., reached_count: _Optional[int] = ..., pruner: _Optional[str] = ..., metric: _Optional[str] = ...) -> None: ...
 
 class ObjectiveReported(_message.Message):
-    __slots__ = ("trial", "outcome", "value", "metric", "detail", "best")
+    __slots__ = ("trial", "outcome", "value", "metric", "detail", "best", "values", "constraints", "infeasible", "surpassed")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     BEST_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    INFEASIBLE_FIELD_NUMBER: _ClassVar[int]
+    SURPASSED_FIELD_NUMBER: _ClassVar[int]
     trial: int
     outcome: ObjectiveOutcome
     value: float
     metric: str
     detail: str
     best: bool
-    def __init__(self, trial: _Optional[int] = ..., outcome: _Optional[_Union[ObjectiveOutcome, str]] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., detail: _Optional[str] = ..., best: bool = ...) -> None: ...
+    values: _containers.RepeatedCompositeFieldContainer[MeasuredValue]
+    constraints: _containers.RepeatedCompositeFieldContainer[MeasuredConstraint]
+    infeasible: bool
+    surpassed: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, trial: _Optional[int] = ..., outcome: _Optional[_Union[ObjectiveOutcome, str]] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., detail: _Optional[str] = ..., best: bool = ..., values: _Optional[_Iterable[_Union[MeasuredValue, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[MeasuredConstraint, _Mapping]]] = ..., infeasible: bool = ..., surpassed: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class MeasuredValue(_message.Message):
+    __slots__ = ("metric", "value")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    value: float
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class MeasuredConstraint(_message.Message):
+    __slots__ = ("metric", "value", "violation")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VIOLATION_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    value: float
+    violation: float
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., violation: _Optional[float] = ...) -> None: ...
 
 class SearchEnded(_message.Message):
-    __slots__ = ("reason", "detail", "best_trial", "best_value")
+    __slots__ = ("reason", "detail", "best_trial", "best_value", "best_trials")
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     BEST_TRIAL_FIELD_NUMBER: _ClassVar[int]
     BEST_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BEST_TRIALS_FIELD_NUMBER: _ClassVar[int]
     reason: SearchEndReason
     detail: str
     best_trial: int
     best_value: float
-    def __init__(self, reason: _Optional[_Union[SearchEndReason, str]] = ..., detail: _Optional[str] = ..., best_trial: _Optional[int] = ..., best_value: _Optional[float] = ...) -> None: ...
+    best_trials: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, reason: _Optional[_Union[SearchEndReason, str]] = ..., detail: _Optional[str] = ..., best_trial: _Optional[int] = ..., best_value: _Optional[float] = ..., best_trials: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +17,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import resolve
 from milepost.domain import runtime, trial
-from milepost.domain.search import Entry, History, Pruned, Reported, Suggested, Values
+from milepost.domain.search import Entry, History, Points, Pruned, Reported, Suggested, Values
 from milepost.errors import Unavailable
 from milepost.eventlog import NewEvent, WrongExpectedSequence, attempt_subject, codec, trial_chain
 from milepost.eventlog.memory import MemoryLog
@@ -98,13 +99,14 @@ class World:
         self.unanswered = 0
         self.sampler = InThisProcess(self.chance)
 
-    async def read(self, runtime_id: str, number: int, attempt: int, metric: str, sequence: int) -> Values:
+    async def read(self, runtime_id: str, number: int, attempt: int, metrics: Sequence[str], sequence: int) -> Values:
         await asyncio.sleep(0)
         if self.unanswered:
             self.unanswered -= 1
             raise Unavailable("the metric service: down")
-        value = loss(self.view.trials[number].searched)
-        return Values(1, value, value, value)
+        searched = self.view.trials[number].searched
+        known = {"eval/loss": loss(searched), "size": json.loads(searched["x"])}
+        return Values({metric: Points(1, known[metric], known[metric], known[metric]) for metric in metrics})
 
     async def run(self, kill: bool = False) -> History:
         """Search to the end. With `kill`, die every so many instants, and begin again with what the log has.
@@ -249,10 +251,10 @@ async def test_with_eight_at_a_time_none_is_lost_or_doubled_by_kills() -> None:
         at_once = _most_at_once(history)
         assert 2 < at_once <= 8
         check_each_was_chosen_from_what_the_log_had(configuration, history)
-        told = {entry.trial: entry.value for entry in history.entries if isinstance(entry, Reported)}
+        told = {entry.trial: entry.values for entry in history.entries if isinstance(entry, Reported)}
         for entry in history.suggestions():
             assert world.view.trials[entry.trial].searched == dict(entry.parameters), "one decision"
-            assert told[entry.trial] == (None if entry.trial == 2 else loss(dict(entry.parameters)))
+            assert told[entry.trial] == (() if entry.trial == 2 else (loss(dict(entry.parameters)),))
 
 
 def _most_at_once(history: History) -> int:
@@ -293,6 +295,32 @@ async def test_a_search_with_a_pruner_killed_at_any_instant_prunes_the_same_tria
         assert world.kills > 10
 
 
+async def test_a_search_with_several_objectives_and_a_constraint_that_is_killed_is_the_undisturbed_one() -> None:
+    several = [{"metric": "eval/loss"}, {"metric": "size", "mode": "max", "value": "last"}]
+    configuration = searching(
+        kind="nsga2",
+        population_size=5,
+        objective=None,
+        objectives=several,
+        constraints=[{"metric": "size", "at_most": 3}],
+    )
+    world = World(configuration)
+    undisturbed = await world.run()
+    found = {entry.trial: entry for entry in undisturbed.entries if isinstance(entry, Reported)}
+    assert sorted(found) == list(range(1, 25))
+    kept = {n: entry.values for n, entry in found.items() if entry.violations[0] <= 0}
+    assert 0 < len(kept) < 24
+    front = {
+        n for n, (loss_, size) in kept.items()
+        if not any(a <= loss_ and b >= size and (a, b) != (loss_, size) for a, b in kept.values())
+    }  # fmt: skip
+    assert {n for n, _ in undisturbed.front} == front and 1 < len(front) < len(kept)
+    check_each_was_chosen_from_what_the_log_had(configuration, undisturbed)
+    world = World(configuration, 1)
+    assert await world.run(kill=True) == undisturbed
+    assert world.kills > 10
+
+
 async def test_a_target_ends_the_search_and_those_that_run_are_finished() -> None:
     configuration = searching(max_concurrent_trials=4, stop_when={"target": 1e9})
     history = await World(configuration).run()
@@ -317,7 +345,7 @@ async def test_the_process_answers_dies_is_started_again_and_leaves_with_its_inp
     sampler = Sampler()
     definition = definition_of(searching().search)
     first = await sampler.propose("rt-1", definition, [])
-    history: list[Entry] = [Suggested(1, tuple(sorted(first.parameters.items()))), Reported(1, 2.5)]
+    history: list[Entry] = [Suggested(1, tuple(sorted(first.parameters.items()))), Reported(1, (2.5,))]
     second = await sampler.propose("rt-1", definition, history)
     assert second.parameters != first.parameters and second.version.startswith("optuna 5.")
     assert sampler._process is not None and sampler.process_id is not None

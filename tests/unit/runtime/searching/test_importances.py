@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from milepost.api.config.v1 import configuration_pb2 as config
-from milepost.domain.search import NO_HISTORY, History, Pruned
+from milepost.domain.search import NO_HISTORY, History, Pruned, Reported
 from services.runtime.readmodel.messages import rungs_of
 from services.runtime.searching.importances import MIN_VALUES, ImportanceReader
 from services.runtime.searching.parameters import METHOD, importances
@@ -45,7 +45,7 @@ def drawn(count: int) -> list[tuple[dict[str, str], float]]:
 def history_of(count: int) -> History:
     history = NO_HISTORY
     for number, (parameters, value) in enumerate(drawn(count), 1):
-        history = history.suggest(number, parameters).report(number, value, best=False)
+        history = history.suggest(number, parameters).report(Reported(number, (value,)), best=False)
     return history
 
 
@@ -64,7 +64,7 @@ async def test_a_process_computes_it_and_the_answer_is_kept_until_more_is_known(
         found = await reader.read("rt-1", SEARCH, history)
         assert found.shares[0][0] == "rate" and found.value_count == MIN_VALUES
         assert await reader.read("rt-1", SEARCH, history) is found
-        more = history.suggest(MIN_VALUES + 1, drawn(1)[0][0]).report(MIN_VALUES + 1, 0.5, best=False)
+        more = history.suggest(MIN_VALUES + 1, drawn(1)[0][0]).report(Reported(MIN_VALUES + 1, (0.5,)), best=False)
         assert (await reader.read("rt-1", SEARCH, more)).value_count == MIN_VALUES + 1
     finally:
         await reader.close()
@@ -72,7 +72,9 @@ async def test_a_process_computes_it_and_the_answer_is_kept_until_more_is_known(
 
 async def test_of_few_values_nothing_is_said_and_no_process_is_started() -> None:
     reader = ImportanceReader()
-    history = history_of(MIN_VALUES - 1).suggest(MIN_VALUES, drawn(1)[0][0]).report(MIN_VALUES, None, best=False)
+    history = (
+        history_of(MIN_VALUES - 1).suggest(MIN_VALUES, drawn(1)[0][0]).report(Reported(MIN_VALUES, ()), best=False)
+    )
     assert await reader.read("rt-1", SEARCH, history) == (await reader.read("rt-1", SEARCH, history))
     assert (await reader.read("rt-1", SEARCH, history)).shares == ()
 

@@ -11,7 +11,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 from milepost.domain import runtime, trial
-from milepost.domain.search import NO_HISTORY, Ended, History
+from milepost.domain.search import NO_HISTORY, Ended, History, Reported
 from services.runtime.policies.search import End, Picture, Suggest, because, next_move, to_report, wake_time
 from tests.unit.domain.given import at
 
@@ -49,7 +49,7 @@ def test_trials_are_suggested_while_fewer_run_than_may_and_there_is_room() -> No
 def test_one_whose_value_is_not_known_or_that_is_to_be_resumed_is_under_way() -> None:
     unknown = picture(suggested(1), COMPLETED, slots=1)
     assert (to_report(unknown), next_move(unknown, at(0))) == ([1], None)
-    known = picture(suggested(1).report(1, 0.5, best=True), COMPLETED, slots=1)
+    known = picture(suggested(1).report(Reported(1, (0.5,)), best=True), COMPLETED, slots=1)
     assert next_move(known, at(0)) == Suggest(2)
     resumed = replace(picture(suggested(1), STOPPED, slots=1), to_resume=frozenset({1}))
     assert next_move(resumed, at(0)) is None
@@ -59,7 +59,7 @@ def test_a_search_ends_when_its_trials_are_done_or_its_time_is_over() -> None:
     history = suggested(3)
     assert next_move(picture(history, COMPLETED, COMPLETED, COMPLETED), at(0)) is None, "not reported"
     for number in (1, 2, 3):
-        history = history.report(number, 0.5, best=number == 1)
+        history = history.report(Reported(number, (0.5,)), best=number == 1)
     done = next_move(picture(history, COMPLETED, COMPLETED, COMPLETED), at(0))
     assert isinstance(done, End) and done.ended.reason == facts.SEARCH_END_REASON_MAX_TRIALS
     late = picture(suggested(1), QUEUED, since=at(0))
@@ -76,7 +76,7 @@ def test_nothing_moves_once_it_has_ended_or_while_the_runtime_stops() -> None:
 
 
 def test_it_is_said_what_a_trial_is_chosen_from() -> None:
-    history = suggested(2).report(2, 0.25, best=True)
+    history = suggested(2).report(Reported(2, (0.25,)), best=True)
     assert because(picture(history).state, "cmaes") == "1 value known, the best 0.25 of trial 2, 1 under way"
     assert because(picture(history).state, "tpe").startswith(
         "drawn at random before 10 values are known: 1 value known"

@@ -23,11 +23,13 @@ MIXED: dict[str, dict[str, Any]] = {
     "layers": {"minimum": 1.0, "maximum": 9.0, "log_scale": False, "integer": True},
     "optimizer": {"values": ['"adam"', '"sgd"', "1", "true"]},
 }
-KINDS = {"tpe": MIXED, "gp": RANGES, "cmaes": RANGES, "qmc": MIXED}
+KINDS = {"tpe": MIXED, "gp": RANGES, "cmaes": RANGES, "qmc": MIXED, "nsga2": MIXED}
 
 
 def definition(kind: str, **changes: Any) -> dict[str, Any]:
-    return {"kind": kind, "seed": 7, "maximize": False, "space": KINDS[kind], "points": [], **changes}
+    return {
+        "kind": kind, "seed": 7, "maximize": [False], "population_size": 6, "space": KINDS[kind], "points": [], **changes
+    }  # fmt: skip
 
 
 def value_of(parameters: dict[str, str]) -> float:
@@ -37,17 +39,29 @@ def value_of(parameters: dict[str, str]) -> float:
     return branin + 10 + json.loads(parameters.get("layers", "0")) + len(parameters.get("optimizer", ""))
 
 
+def told_of(study: Study, trial: int, parameters: dict[str, str]) -> list[Any]:
+    """Say what a trial came to: a value of each objective, and a constraint where there are several."""
+    value = value_of(parameters)
+    if len(study.definition["maximize"]) == 1:
+        return ["reported", trial, [value], []]
+    return ["reported", trial, [value, -json.loads(parameters["x"])], [json.loads(parameters["y"]) - 5]]
+
+
+def chosen_in(history: list[Any]) -> list[dict[str, str]]:
+    return [what[0] for kind, _, *what in history if kind == "suggested"]
+
+
 def played(study: Study, count: int, at_once: int, fail: Callable[[int], bool] = lambda trial: False) -> list[Any]:
     """Search with several trials under way, told out of order; return the history."""
     order = random.Random(3)
     under_way: list[tuple[int, dict[str, str]]] = []
     for trial in range(1, count + 1):
         parameters = dict(study.propose())
-        study.extend([[trial, parameters]])
+        study.extend([["suggested", trial, parameters]])
         under_way.append((trial, parameters))
         if len(under_way) == at_once:
             told, given = under_way.pop(order.randrange(at_once))
-            study.extend([[told, None if fail(told) else value_of(given)]])
+            study.extend([["reported", told, [], []] if fail(told) else told_of(study, told, given)])
     return list(study.entries)
 
 
@@ -57,10 +71,10 @@ def test_a_study_made_again_from_any_part_of_its_history_proposes_the_same(kind:
     """Also with trials under way and failed ones, which move what is proposed."""
     history = played(Study(definition(kind)), 18, at_once, fail=lambda trial: trial % 5 == 0)
     for end, entry in enumerate(history):
-        if isinstance(entry[1], dict) and end % 3 == 0:
+        if entry[0] == "suggested" and end % 3 == 0:
             again = Study(definition(kind))
             again.extend(history[:end])
-            assert again.propose() == entry[1]
+            assert again.propose() == entry[2]
             assert again.differing == []
 
 
@@ -76,7 +90,7 @@ def test_one_at_a_time_gives_what_plain_optuna_gives_with_the_same_seed() -> Non
 
     plain.optimize(objective, 40)
     history = played(Study(definition("tpe")), 40, 1)
-    values = [value for _, value in history if not isinstance(value, dict)]
+    values = [what[0][0] for kind, _, *what in history if kind == "reported"]
     assert values == [trial.value for trial in plain.trials]
     assert min(values) == plain.best_value
 
@@ -84,14 +98,14 @@ def test_one_at_a_time_gives_what_plain_optuna_gives_with_the_same_seed() -> Non
 def test_points_given_by_hand_come_first_and_the_rest_of_one_is_chosen() -> None:
     points = [{"x": "1", "y": "2"}, {"layers": "4", "optimizer": "true"}]
     history = played(Study(definition("tpe", points=points)), 3, 1)
-    first, second, third = (what for _, what in history if isinstance(what, dict))
+    first, second, third = chosen_in(history)
     assert (first["x"], first["y"]) == ("1.0", "2.0") and set(first) == set(MIXED)
     assert (second["layers"], second["optimizer"]) == ("4", "true") and -5 <= json.loads(second["x"]) <= 10
     assert third["layers"] != "4" or third["x"] != second["x"]
 
 
 def test_values_of_lists_stay_the_scalars_that_they_are() -> None:
-    chosen = {what["optimizer"] for _, what in played(Study(definition("tpe")), 30, 1) if isinstance(what, dict)}
+    chosen = {one["optimizer"] for one in chosen_in(played(Study(definition("tpe")), 30, 1))}
     assert chosen <= {'"adam"', '"sgd"', "1", "true"} and len(chosen) > 2
 
 
@@ -99,7 +113,7 @@ def test_what_the_log_has_wins_over_what_would_be_proposed() -> None:
     """Written by another version, say. The search goes on from what is in the log."""
     history = played(Study(definition("cmaes")), 12, 1)
     other = {"x": "0.25", "y": "0.5"}
-    history[2] = [2, other]
+    history[2] = ["suggested", 2, other]
     again = Study(definition("cmaes"))
     again.extend(history)
     assert 2 in again.differing
@@ -117,12 +131,13 @@ def test_a_proposal_that_did_not_reach_the_log_is_made_again_or_given_up() -> No
 
     first = ask(0, [])["parameters"]
     assert ask(0, [])["parameters"] == first
-    second = ask(0, [[1, first]])["parameters"]
+    second = ask(0, [["suggested", 1, first]])["parameters"]
     # The value of the first came to the log before the second suggestion did.
-    assert ask(1, [[1, 3.5]]) == {"has": 0}
-    after = ask(0, [[1, first], [1, 3.5]])["parameters"]
+    assert ask(1, [["reported", 1, [3.5], []]]) == {"has": 0}
+    both = [["suggested", 1, first], ["reported", 1, [3.5], []]]
+    after = ask(0, both)["parameters"]
     undisturbed = Study(definition("tpe"))
-    undisturbed.extend([[1, first], [1, 3.5]])
+    undisturbed.extend(both)
     assert after == undisturbed.propose()
     assert second != first
 
@@ -136,17 +151,17 @@ def test_pruned_trials_give_what_plain_optuna_gives_and_can_be_made_again() -> N
         parameters = study.propose()
         assert {name: json.loads(text) for name, text in parameters.items()} == asked.params
         value = value_of(parameters)
-        entries: list[Any] = [[number, dict(parameters)], [number, [10, value]]]
+        entries: list[Any] = [["suggested", number, dict(parameters)], ["reached", number, 10, value]]
         asked.report(value, 10)
         if value > 60:
-            entries.append([number, []])
+            entries.append(["pruned", number])
             plain.tell(asked, state=optuna.trial.TrialState.PRUNED)
         else:
-            entries.append([number, value])
+            entries.append(["reported", number, [value], []])
             plain.tell(asked, value)
         study.extend(entries)
         history += entries
-    assert {len(entry[1]) for entry in history if isinstance(entry[1], list)} == {0, 2}, "some were pruned"
+    assert {"pruned", "reported"} < {kind for kind, *_ in history}, "some were pruned"
     again = Study(definition("tpe", space=RANGES))
     again.extend(history)
     assert again.propose() == study.propose() and again.differing == []
@@ -155,3 +170,38 @@ def test_pruned_trials_give_what_plain_optuna_gives_and_can_be_made_again() -> N
 def test_seeds_may_be_any_whole_number() -> None:
     negative, other = (Study(definition("qmc", seed=seed)).propose() for seed in (-(2**63), 2**63 - 1))
     assert negative != other
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2", "qmc"])
+def test_several_objectives_and_constraints_give_what_plain_optuna_gives(kind: str) -> None:
+    samplers = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=7),
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=7, population_size=6),
+        "qmc": lambda: optuna.samplers.QMCSampler(seed=7, scramble=True),
+    }
+    plain = optuna.create_study(directions=["minimize", "maximize"], sampler=samplers[kind]())
+    wanted = definition(kind, space=RANGES, maximize=[False, True])
+    study = Study(wanted)
+    for number in range(1, 31):
+        asked = plain.ask(study._distributions)
+        parameters = study.propose()
+        assert {name: json.loads(text) for name, text in parameters.items()} == asked.params
+        told = told_of(study, number, parameters)
+        asked.set_constraint("0", told[3][0])
+        plain.tell(asked, told[2])
+        study.extend([["suggested", number, dict(parameters)], told])
+    again = Study(wanted)
+    again.extend(study.entries)
+    assert again.propose() == study.propose() and again.differing == []
+
+
+def test_a_constraint_moves_what_is_proposed() -> None:
+    def last(violation: float) -> dict[str, str]:
+        study = Study(definition("tpe", space=RANGES))
+        for number in range(1, 13):
+            parameters = study.propose()
+            broken = [violation if value_of(parameters) < 60 else 0.0]
+            study.extend([["suggested", number, parameters], ["reported", number, [value_of(parameters)], broken]])
+        return study.propose()
+
+    assert last(5.0) != last(0.0)

@@ -1,0 +1,162 @@
+"""What holds between the fields of a search, and its message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.configuration.plain import Plain, scalar_text
+from milepost.configuration.specs import refuse
+from milepost.configuration.words import (
+    CONSTRAINT_VALUES,
+    KINDS,
+    MODES,
+    OBJECTIVE_VALUES,
+    ON_FAILURE,
+    ONE_OBJECTIVE,
+    PRUNERS,
+    RANGES_ONLY,
+    SAMPLERS,
+)
+from milepost.errors import Violation
+
+# Whole numbers that a float can hold.
+MAX_WHOLE = 2**53
+# As Optuna has it.
+POPULATION_SIZE = 50
+
+
+def judge_search(search: Plain, violations: list[Violation]) -> None:
+    """Judge a search as a whole. Appends what is wrong with it to `violations`."""
+    space = search["space"] or {}
+    if not space and not any(v.field.startswith("search.space") for v in violations):
+        refuse(violations, "search.space", "must name at least one parameter")
+    if search["kind"] == "grid":
+        for name, dimension in space.items():
+            if isinstance(dimension, dict):
+                refuse(violations, f"search.space.{name}", "must be a list in a grid; ranges are for the other kinds")
+    if search["kind"] in SAMPLERS:
+        _judge_sampler(search, space, violations)
+        return
+    for name in ("objective", "objectives", "constraints", "points", "population_size", "pruner", "stop_when"):
+        if search[name]:
+            refuse(violations, f"search.{name}", f"is for kind: {', '.join(SAMPLERS)}, which choose by it")
+
+
+def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> None:
+    kind, points = search["kind"], search["points"]
+    _judge_objectives(search, violations)
+    pruner = search["pruner"]
+    if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
+        refuse(violations, "search.pruner.bound", "is required with kind: threshold")
+    if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
+        # What cannot be read cannot be judged.
+        return
+    for name, dimension in space.items():
+        if isinstance(dimension, list) and kind in RANGES_ONLY:
+            refuse(violations, f"search.space.{name}", f"must be a range: {kind} knows no lists; tpe, gp and qmc do")
+        if isinstance(dimension, dict) and dimension.get("integer"):
+            if max(abs(dimension["minimum"]), abs(dimension["maximum"])) > MAX_WHOLE:
+                refuse(violations, f"search.space.{name}", f"must lie within {-MAX_WHOLE:,} and {MAX_WHOLE:,}")
+    moving = [d for d in space.values() if isinstance(d, dict) and d["minimum"] != d["maximum"]]
+    if kind == "cmaes" and len(moving) < 2 and all(isinstance(d, dict) for d in space.values()):
+        refuse(violations, "search.space", "must have at least two ranges: cmaes adapts how they vary together")
+    if len(points) > search["max_trials"]:
+        refuse(violations, "search.points", f"has {len(points):,} points, more than max_trials")
+    for index, point in enumerate(points):
+        path = f"search.points[{index}]"
+        if not point:
+            refuse(violations, path, "must name at least one parameter")
+        for name, value in point.items():
+            problem = _outside(value, space[name]) if name in space else "is not in search.space"
+            if problem:
+                refuse(violations, f"{path}.{name}", problem)
+
+
+def _judge_objectives(search: Plain, violations: list[Violation]) -> None:
+    kind, objectives, constraints = search["kind"], search["objectives"], search["constraints"]
+    if search["objective"] is None and not objectives:
+        if not any(violation.field.startswith("search.objective") for violation in violations):
+            refuse(violations, "search.objective", f"is required with kind: {kind}")
+    elif search["objective"] is not None and objectives:
+        refuse(violations, "search.objectives", "is instead of search.objective: leave one of them out")
+    _refuse_repeated(objectives, "search.objectives", violations)
+    _refuse_repeated(constraints, "search.constraints", violations)
+    for index, one in enumerate(constraints):
+        if (one["at_most"] is None) == (one["at_least"] is None):
+            refuse(violations, f"search.constraints[{index}]", "must have one of at_most and at_least")
+    if kind != "nsga2" and search["population_size"] is not None:
+        refuse(violations, "search.population_size", "is for kind: nsga2")
+    several = [word for word in SAMPLERS if word not in ONE_OBJECTIVE]
+    if kind in ONE_OBJECTIVE and constraints:
+        refuse(violations, "search.constraints", f"is for kind: {', '.join(several)}; {kind} knows no constraints")
+    if len(objectives) < 2:
+        return
+    if kind in ONE_OBJECTIVE:
+        refuse(violations, "search.objectives", f"must be one with kind: {kind}; {', '.join(several)} know several")
+    if search["pruner"] is not None:
+        refuse(violations, "search.pruner", "needs one objective: of several, none alone says which trial is worse")
+    if search["stop_when"] and search["stop_when"]["target"] is not None:
+        refuse(violations, "search.stop_when.target", "needs one objective; no_gain_in_trials and hours do not")
+
+
+def _refuse_repeated(listed: list[Plain], path: str, violations: list[Violation]) -> None:
+    """Refuse a metric that is named before."""
+    metrics = [one["metric"] for one in listed]
+    for index, metric in enumerate(metrics):
+        if metric is not None and metric in metrics[:index]:
+            refuse(violations, f"{path}[{index}].metric", f"{metric} is named twice")
+
+
+def _outside(value: Any, dimension: Any) -> str:
+    """Say why a value is not one that a search may give to a parameter. Empty: it is."""
+    if isinstance(dimension, list):
+        return "" if scalar_text(value) in map(scalar_text, dimension) else "must be one of the list in search.space"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "must be a number"
+    if not dimension["minimum"] <= value <= dimension["maximum"]:
+        return f"must be from {dimension['minimum']:g} to {dimension['maximum']:g}"
+    return "must be whole" if dimension["integer"] and value != int(value) else ""
+
+
+def search_message(read: Plain) -> config.Search:
+    """Build the message of a search that was judged."""
+    search = config.Search(
+        kind=KINDS[read["kind"]],
+        seed=read["seed"],
+        max_trials=read["max_trials"],
+        max_concurrent_trials=read["max_concurrent_trials"],
+        on_trial_failure=ON_FAILURE[read["on_trial_failure"]],
+    )
+    for name, dimension in read["space"].items():
+        if isinstance(dimension, dict):
+            search.space[name].CopyFrom(config.SearchDimension(**dimension))
+        else:
+            search.space[name].values.extend(scalar_text(value) for value in dimension)
+    objectives = [read["objective"]] if read["objective"] is not None else read["objectives"]
+    if len(objectives) == 1:
+        # A list of one is the same search.
+        search.objective.CopyFrom(_objective_message(objectives[0]))
+    else:
+        search.objectives.extend(_objective_message(one) for one in objectives)
+    for one in read["constraints"]:
+        search.constraints.add(**{**_given(one), "value": CONSTRAINT_VALUES[one["value"]]})
+    if read["kind"] == "nsga2":
+        search.population_size = read["population_size"] or POPULATION_SIZE
+    for point in read["points"]:
+        search.points.add(parameters={name: scalar_text(value) for name, value in point.items()})
+    if read["pruner"] is not None:
+        pruner = _given(read["pruner"])
+        search.pruner.CopyFrom(config.SearchPruner(**{**pruner, "kind": PRUNERS[pruner["kind"]]}))
+    ends = _given(read["stop_when"] or {})
+    if ends:
+        search.stop_when.CopyFrom(config.SearchEnd(**ends))
+    return search
+
+
+def _objective_message(of: Plain) -> config.SearchObjective:
+    return config.SearchObjective(metric=of["metric"], mode=MODES[of["mode"]], value=OBJECTIVE_VALUES[of["value"]])
+
+
+def _given(read: Plain) -> Plain:
+    return {name: value for name, value in read.items() if value is not None}
