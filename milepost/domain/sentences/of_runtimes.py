@@ -92,7 +92,7 @@ def _objective_reported(fact: runtime_facts.ObjectiveReported) -> str:
     value = f"{fact.metric} {fact.value:.6g}" if fact.HasField("value") else OBJECTIVE_OUTCOMES[fact.outcome]
     if fact.values:
         value = ", ".join(f"{one.metric} {one.value:.6g}" for one in fact.values)
-    best = ", none is better in all" if fact.values else ", the best so far"
+    best = ", none surpasses it" if fact.values else ", the best so far"
     broken = [f"{one.metric} {one.value:.6g}" for one in fact.constraints if one.violation > 0]
     kept = f", breaks a constraint: {', '.join(broken)}" if broken else ""
     return f"Trial {fact.trial}: {value}{best if fact.best else ''}{kept}{tail(fact.detail)}"

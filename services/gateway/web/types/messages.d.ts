@@ -11,7 +11,7 @@ declare namespace Api {
     initialize_from?: string | null
     parameters?: Record<string, string | number | boolean | null> | null
     search?: {
-      kind?: 'grid' | 'random' | 'tpe' | 'gp' | 'cmaes' | 'qmc' | null
+      kind?: 'grid' | 'random' | 'tpe' | 'gp' | 'cmaes' | 'qmc' | 'nsga2' | null
       space: Record<string, (string | number | boolean | null)[] | {
         minimum: number
         maximum: number
@@ -27,6 +27,18 @@ declare namespace Api {
         mode?: 'min' | 'max' | null
         value?: 'best' | 'last' | null
       } | null
+      objectives?: ({
+        metric: string
+        mode?: 'min' | 'max' | null
+        value?: 'best' | 'last' | null
+      })[] | null
+      constraints?: ({
+        metric: string
+        at_most?: number | null
+        at_least?: number | null
+        value?: 'last' | 'worst' | null
+      })[] | null
+      population_size?: number | null
       points?: (Record<string, string | number | boolean | null>)[] | null
       pruner?: {
         kind?: 'asha' | 'median' | 'threshold' | 'patience' | null
@@ -763,6 +775,17 @@ declare namespace Api {
     reason: string
   }
 
+  interface MeasuredConstraint {
+    metric: string
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+    violation: number | 'NaN' | 'Infinity' | '-Infinity'
+  }
+
+  interface MeasuredValue {
+    metric: string
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+  }
+
   interface NotificationDelivered {
     notification_id: string
     firing_id: string
@@ -799,6 +822,10 @@ declare namespace Api {
     metric: string
     detail: string
     best: boolean
+    values: MeasuredValue[]
+    constraints: MeasuredConstraint[]
+    infeasible: boolean
+    surpassed: number[]
   }
 
   interface ParameterChange {
@@ -1091,6 +1118,7 @@ declare namespace Api {
     detail: string
     best_trial: number
     best_value: number | 'NaN' | 'Infinity' | '-Infinity' | null
+    best_trials: number[]
   }
 
   interface SnapshotCommitted {
@@ -2162,6 +2190,9 @@ declare namespace Api {
     detail: string
     best: boolean
     rung: number
+    values: MeasuredValue[]
+    constraints: MeasuredConstraint[]
+    infeasible: boolean
   }
 
   interface Throughput {
