@@ -17,6 +17,12 @@ from typing import Any
 LONGEST = 250
 # What a key may be, in words that follow "must be".
 FORM = f"1 to {LONGEST} printable characters"
+# What begins so is measured by Milepost itself, on each rank.
+SYSTEM = "system/"
+# Series of one trial: those that its code logs, and those under `system/`, which never take room from the others. A group
+# of a thousand ranks with eight GPUs each has some 30,000 of these.
+MAX_SERIES = 10_000
+MAX_SYSTEM_SERIES = 100_000
 # The categories Cc, Cs, Zl and Zp. Unicode never changes which characters these are, so every version agrees.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Of the SHA-256 of a name that cannot be kept as it is, in hexadecimal digits.

@@ -25,7 +25,7 @@ from milepost import files, series_names
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from milepost.ids import uuid7
 from milepost.numbers import MAX_NUMBER
-from milepost.training.telemetry.buffer import MAX_SERIES
+from milepost.series_names import MAX_SERIES
 
 if TYPE_CHECKING:
     from milepost.client import Client

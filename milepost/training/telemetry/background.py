@@ -25,6 +25,7 @@ from milepost.api.training.v1.training_pb2 import InstanceInstruction, InstanceR
 from milepost.eventlog import LogUnavailable, telemetry_headers
 from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.telemetry import heartbeat_subject
+from milepost.series_names import MAX_SERIES
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
 from milepost.training.spooling.spool import STEPS, Dropped, Filling, Spool
@@ -38,7 +39,7 @@ from milepost.training.telemetry.batches import (
     Position,
     prepare,
 )
-from milepost.training.telemetry.buffer import MAX_SERIES, Columns, StepBuffer
+from milepost.training.telemetry.buffer import Columns, StepBuffer
 from milepost.training.telemetry.channel import Channel
 from milepost.training.telemetry.marker import StepMarker
 from milepost.training.telemetry.means import EXAMPLES, RankMeans, own_values

@@ -15,11 +15,10 @@ from functools import partial
 from typing import Any
 
 from milepost import series_names
+from milepost.series_names import MAX_SERIES, MAX_SYSTEM_SERIES, SYSTEM
 from milepost.training.user_code import given
 
 _PLAIN = frozenset({float, int, bool})
-# Series of one trial. The metric service refuses more of them.
-MAX_SERIES = 10_000
 # Bytes of a column's element, and of a row's step and time.
 _ELEMENT = 8
 
@@ -108,6 +107,8 @@ class StepBuffer:
         self._warn = warn
         # The series that are recorded, each with the first name it was logged by.
         self._series: dict[str, str] = {}
+        # How many of them are under `system/`.
+        self._system = 0
         # What was refused since it was last asked for.
         self._refused: Refused | None = None
 
@@ -133,8 +134,10 @@ class StepBuffer:
         for source, value in values.items():
             name = series_names.text_of(source)
             key = series_names.key_of(name)
-            if key in self._series or len(self._series) < MAX_SERIES:
-                self._look_at(name, key, self._series.setdefault(key, name))
+            if key in self._series or self._takes(key):
+                if key not in self._series:
+                    self._add(name, key)
+                self._look_at(name, key, self._series[key])
                 kept[source] = value
         left_out = len(values) - len(kept)
         if left_out:
@@ -145,6 +148,16 @@ class StepBuffer:
                 f"this trial has {MAX_SERIES:,} series, which is as many as are recorded; more are dropped",
             )
         return kept
+
+    def _takes(self, key: str) -> bool:
+        """Return whether there is room for one more series of this kind."""
+        if key.startswith(SYSTEM):
+            return self._system < MAX_SYSTEM_SERIES
+        return len(self._series) - self._system < MAX_SERIES
+
+    def _add(self, name: str, key: str) -> None:
+        self._series[key] = name
+        self._system += key.startswith(SYSTEM)
 
     def take_refused(self) -> Refused | None:
         """Return what was refused since the last time."""

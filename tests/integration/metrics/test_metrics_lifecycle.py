@@ -19,7 +19,7 @@ from milepost.eventlog import runtime_chain, runtime_subject
 from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
-from services.metrics.ingest.series_limit import MAX_SERIES
+from milepost.series_names import MAX_SERIES
 from tests.support.servers.metrics_service import (
     MetricsProcess,
     log_batch,

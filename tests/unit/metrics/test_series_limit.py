@@ -28,6 +28,18 @@ def test_a_batch_with_a_series_too_many_is_refused_and_those_that_are_known_go_o
     assert limit.problem(batch("c", trial=2)) == "", "each trial has its own"
 
 
+def test_what_milepost_measures_takes_no_room_from_what_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever number of ranks there is, and whoever comes first."""
+    monkeypatch.setattr(series_limit, "MAX_SERIES", 2)
+    monkeypatch.setattr(series_limit, "MAX_SYSTEM_SERIES", 3)
+    limit = SeriesLimit()
+    limit.load(("rt-a", 1), ["train/loss", "system/cpu_percent"])
+    assert limit.problem(batch("system/rank_1/cpu_percent", "system/rank_2/cpu_percent")) == ""
+    assert "3 series under system/" in limit.problem(batch("system/rank_3/cpu_percent"))
+    assert limit.problem(batch("eval/loss", "system/cpu_percent")) == ""
+    assert "more than 2 series" in limit.problem(batch("eval/other"))
+
+
 def test_what_clickhouse_has_is_read_once_for_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = SeriesLimit()
     both = [batch("a"), batch("b"), batch("a", trial=2)]

@@ -42,6 +42,16 @@ def test_more_series_than_are_recorded_are_left_out_and_counted(monkeypatch: pyt
     assert len(buffer._schemas) <= 4
 
 
+def test_what_milepost_measures_takes_no_room_from_what_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffers, "MAX_SERIES", 2)
+    monkeypatch.setattr(buffers, "MAX_SYSTEM_SERIES", 2)
+    buffer = StepBuffer(lambda problem, text: None)
+    buffer.append(1, 0.0, {"train/loss": 1.0, "system/a": 1.0, "system/b": 1.0, "system/c": 1.0})
+    buffer.append(2, 0.0, {"eval/loss": 1.0, "other": 1.0})
+    keys = {key for columns in buffer.take() for key in columns.keys}
+    assert keys == {"train/loss", "eval/loss", "system/a", "system/b"}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.dictionaries(KEYS, st.floats(width=64), min_size=1)), max_size=80))
 def test_everything_that_is_logged_is_taken_once(actions: list[dict[str, float] | None]) -> None:
