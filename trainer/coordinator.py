@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from milepost.api.training.v1.training_pb2 import (
     EvaluateInstruction,
@@ -30,6 +30,8 @@ class AgreementCoordinator:
         self._left: set[int] = set()
         self._number = 0
         self._offers: dict[int, int] | None = None
+        # Ranks whose offer is still to come.
+        self._missing: set[int] = set()
         self._stop: StopInstruction | None = None
         self._stopping = False
         self._snapshot = False
@@ -46,6 +48,7 @@ class AgreementCoordinator:
     def leave(self, rank: int) -> None:
         """A rank has ended, or is about to: nothing more comes from it."""
         self._left.add(rank)
+        self._missing.discard(rank)
         self._decide()
 
     def stop(self, order: StopInstruction) -> None:
@@ -73,9 +76,10 @@ class AgreementCoordinator:
         """A rank names the step after which it can halt, and waits."""
         if self._offers is not None and proposal.hold == self._number:
             self._offers[rank] = proposal.step
+            self._missing.discard(rank)
             self._decide()
 
-    def _running(self) -> Iterable[int]:
+    def _running(self) -> set[int]:
         return self._present - self._left
 
     def _begin(self) -> None:
@@ -84,11 +88,12 @@ class AgreementCoordinator:
             return
         self._number += 1
         self._offers = {}
+        self._missing = self._running()
         for rank in self._running():
             self._send(rank, InstanceInstruction(hold=HoldInstruction(number=self._number)))
 
     def _decide(self) -> None:
-        if self._offers is None or not all(rank in self._offers for rank in self._running()):
+        if self._offers is None or self._missing:
             return
         step = max(self._offers.values(), default=0)
         self._offers = None

@@ -29,6 +29,7 @@ from milepost.api.training.v1.training_pb2 import (
     EvaluateInstruction,
     InstanceInstruction,
     InstanceReport,
+    RankValues,
     SnapshotInstruction,
     SteerInstruction,
     StopInstruction,
@@ -61,6 +62,7 @@ from trainer.exits import Ending, memory_kills
 from trainer.group import LocalWorker, Workers
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
+from trainer.means import MeansRelay
 from trainer.on_ray.announcer import GROUP_RANK
 from trainer.on_ray.ray_group import RayGroup
 
@@ -113,6 +115,7 @@ class Driver:
             else LocalWorker(self._directory, self._add_line)
         )
         self._coordinator = AgreementCoordinator(workers, self._instances.send_to) if workers > 1 else None
+        self._means = MeansRelay(workers, self._send_means) if workers > 1 else None
         self._instances.on_gone = self._on_gone
         self._instances.on_output = self._workers.read_output
         self._retention = Retention(
@@ -155,6 +158,8 @@ class Driver:
                 activity.cancel()
             await asyncio.gather(*activities, return_exceptions=True)
             await self._instances.close()
+            if self._means is not None:
+                self._means.close()
             if self._connection is not None:
                 await self._connection.close()
             self._spool.close()
@@ -240,7 +245,8 @@ class Driver:
             redact_payload(report.group_ended, self._redact)
             self._workers.ended(report.group_ended)
         elif kind == "values":
-            self._instances.send_to(0, InstanceInstruction(values=report.values))
+            if self._means is not None:
+                self._means.receive(report.rank, report.values)
         elif kind == "snapshot_part":
             self._instances.send_to(0, InstanceInstruction(snapshot_part=report.snapshot_part))
         elif self._coordinator is not None and kind == "stop_proposal":
@@ -256,6 +262,11 @@ class Driver:
             self._workers.gone(rank)
             if self._coordinator is not None:
                 self._coordinator.leave(rank)
+            if self._means is not None:
+                self._means.leave(rank)
+
+    def _send_means(self, values: RankValues) -> None:
+        self._instances.send_to(0, InstanceInstruction(values=values))
 
     def _add_line(self, line: LogLine) -> None:
         line.text = self._redact(line.text)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -72,7 +73,7 @@ class RayGroup:
 
     def __init__(self, directory: Path, workers: int, sink: Callable[[LogLine], None]) -> None:
         self._directory = directory
-        self._sources = [LineSource(rank, self.last_step, sink) for rank in range(workers)]
+        self._sources = [LineSource(rank, partial(self._step_of, rank), sink) for rank in range(workers)]
         self._ranks = [RankState() for _ in range(workers)]
         self._host: asyncio.subprocess.Process | None = None
         self._folder: Path | None = None
@@ -87,6 +88,10 @@ class RayGroup:
     def last_step(self) -> int:
         """Return the last step that all ranks are known to have done."""
         return min(read_marker(marker_path(self._directory, rank)) for rank in range(len(self._ranks)))
+
+    def _step_of(self, rank: int) -> int:
+        """Return the last step that a rank is known to have done; 0 where its marker is on another host."""
+        return read_marker(marker_path(self._directory, rank))
 
     # --- starting
 

@@ -99,7 +99,7 @@ class Background:
         """
         self.position = position
         self._marker = marker
-        self._means = RankMeans(world_size) if world_size > 1 and rank == 0 else None
+        self._means = RankMeans() if world_size > 1 and rank == 0 else None
         self._complete_sent = -1
         self.warnings = Warnings()
         self.buffer = StepBuffer(self.warnings.say)
@@ -228,7 +228,7 @@ class Background:
         self.wake()
 
     def receive_values(self, values: RankValues) -> None:
-        """Take in what another rank gives to a mean. Called in the background thread."""
+        """Take in what the other ranks give to a mean. Called in the background thread."""
         if self._means is not None:
             self._means.receive(values)
             self._flush_wanted.set()

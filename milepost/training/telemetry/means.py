@@ -1,15 +1,16 @@
 """The mean of a series over the examples of the global batch: over ranks, and over micro-batches of one rank.
 
 Nothing of it is done in the training loop. Each rank's background reads its own values, tensors on a device included,
-and sends them to rank 0 with the number of examples behind each; rank 0's background holds a step back until the values
-of all ranks are there. So there is no device sync, no collective, and no wait in `log`.
+and sends them to the driver with the number of examples behind each. The driver passes one mean over them all on to
+rank 0, whose background holds a step back until it is there: what rank 0 does is the same for any number of ranks. So
+there is no device sync, no collective, and no wait in `log`.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,31 +66,32 @@ def own_values(rank: int, columns: Sequence[Columns], complete_step: int) -> Ran
 
 
 class RankMeans:
-    """On rank 0: holds its own steps back until the other ranks' values for them have come."""
+    """On rank 0: holds its own steps back until the other ranks' values for them have come.
 
-    def __init__(self, world_size: int) -> None:
-        self._others: dict[int, dict[int, tuple[float, float]]] = {rank: {} for rank in range(1, world_size)}
-        self._complete = dict.fromkeys(self._others, 0)
+    The driver gathers these (`trainer.means`), so what comes is one mean over all other ranks, however many there are. A
+    step may come again, with the values of more ranks.
+    """
+
+    def __init__(self) -> None:
+        # The mean over the other ranks and the examples behind it, by step.
+        self._others: dict[int, tuple[float, float]] = {}
+        # The step up to which every other rank has given its values.
+        self.complete_step = 0
         self._waiting: list[Columns] = []
 
     def receive(self, values: RankValues) -> None:
-        """Take in what another rank gives."""
-        known = self._others.get(values.rank)
-        if known is None:
-            return
-        numbers = (_array("q", values.steps), _array("d", values.values), _array("d", values.examples))
-        for step, value, examples in zip(*numbers, strict=True):
-            known[step] = (value, examples)
-        self._complete[values.rank] = max(self._complete[values.rank], values.complete_step)
+        """Take in what the other ranks give.
 
-    @property
-    def complete_step(self) -> int:
-        """The step up to which every other rank has given its values."""
-        return min(self._complete.values(), default=sys.maxsize)
+        Raises:
+            ValueError: its columns are not equally long.
+        """
+        for step, value, examples in numbers_in(values):
+            self._others[step] = (value, examples)
+        self.complete_step = max(self.complete_step, values.complete_step)
 
     def begin(self, step: int) -> None:
         """Go on after a step: what is before it belongs to earlier attempts."""
-        self._complete = {rank: max(step, done) for rank, done in self._complete.items()}
+        self.complete_step = max(self.complete_step, step)
 
     def merge(self, columns: Sequence[Columns], own_step: int, *, final: bool = False) -> list[Columns]:
         """Return the rows that are complete, with their means in place of this rank's values.
@@ -128,21 +130,26 @@ class RankMeans:
         return Columns(tuple(group.keys[index] for index in kept), group.steps, group.times, tuple(columns))
 
     def _over_ranks(self, step: int, value: float, examples: float) -> float:
-        """Sum in the order of the ranks, so that the same values always give the same mean."""
-        total, count = value * examples, examples
-        for rank in sorted(self._others):
-            other = self._others[rank].get(step)
-            if other is not None:
-                total += other[0] * other[1]
-                count += other[1]
-        return total / count if count else value
+        other = self._others.get(step)
+        if other is None:
+            return value
+        count = examples + other[1]
+        return (value * examples + other[0] * other[1]) / count if count else value
 
     def _forget(self, until: int) -> None:
         """Let go of values that no row will ask for: their steps have gone out, or this rank had no value there."""
         waiting = min((group.steps[0] for group in self._waiting), default=until + 1)
-        for known in self._others.values():
-            for step in [step for step in known if step <= until and step < waiting]:
-                del known[step]
+        for step in [step for step in self._others if step <= until and step < waiting]:
+            del self._others[step]
+
+
+def numbers_in(values: RankValues) -> Iterator[tuple[int, float, float]]:
+    """Read the values that ranks give: step, value, examples behind it.
+
+    Raises:
+        ValueError: the columns are not equally long.
+    """
+    return zip(_array("q", values.steps), _array("d", values.values), _array("d", values.examples), strict=True)
 
 
 def _split(group: Columns, count: int) -> tuple[Columns, Columns]:
