@@ -300,6 +300,9 @@ CONFIGURATION = Section(
                         Number(0, 86_400, above_minimum=True), 300.0, "time a graceful stop may take"
                     ),
                     "log_megabytes": Field(_whole(1, 1_000_000), 512, "quota of stored log text, 10^6 bytes"),
+                    "sample_megabytes": Field(
+                        _whole(1, 1_000_000), 2_048, "quota of stored samples and other rows, 10^6 bytes"
+                    ),
                 }
             ),
             {},

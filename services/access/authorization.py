@@ -108,6 +108,9 @@ RULES: dict[str, Rule] = {
     METRICS + "ListSeries": _read("parent", "parents"),
     METRICS + "QuerySeries": _read("parents"),
     METRICS + "StreamSeries": _read("parents"),
+    METRICS + "ListSampleSeries": _read("parent"),
+    METRICS + "ListSamples": _read("parents"),
+    METRICS + "QueryHistograms": _read("parent"),
     METRICS + "ExportSeries": _export("parents"),
     METRICS + "GetCompleteness": _read("parent"),
     # The runtime service asks it for a whole verification.

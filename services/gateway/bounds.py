@@ -53,6 +53,11 @@ _KEY = {
     "maxLength": series_names.LONGEST,
     "pattern": rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
 }
+# A name, a sign and a number, as the metric service reads them.
+COMPARISON = (
+    r"^\s*[^<>=\s](?:[^<>=]{0,248}[^<>=\s])?\s*(?:<=|>=|<|>|=)"
+    r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?\s*$"
+)
 _NAME = {"type": "string", "pattern": f"^{_TRIAL_NAME}$"}
 _RUNTIME_OR_ALL = {"type": "string", "pattern": f"^runtimes/(?:{_ID}|-)$"}
 _ORDERS = ["create_time", "update_time", "display_name", "status", "created_by"]
@@ -80,6 +85,13 @@ FIELDS: dict[str, dict[str, Any]] = {
     "ExportSeries.skip": {**_SEQUENCE, "description": "Only with limit"},
     "ExportSeries.limit": {**_whole(0, 100_000), "description": "Not with include_superseded. 0: all"},
     "bucket_count": _page(10_000),
+    "QueryHistograms.bucket_count": _page(1_000),
+    "QueryHistograms.bin_count": _page(256),
+    "QueryHistograms.key": {**_KEY, "minLength": 1},
+    "prompt_text": {"type": "string", "maxLength": 1_000},
+    "completion_text": {"type": "string", "maxLength": 1_000},
+    "prompt_id": {"type": "string", "pattern": "^(?:[0-9a-f]{16})?$"},
+    "ListSamples.scores": {"type": "string", "pattern": COMPARISON},
     "parents": _NAME,
     "names": _NAME,
     "keys": _KEY,
@@ -142,6 +154,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 LISTS: dict[str, dict[str, Any]] = {
     "QuerySeries.parents": {"minItems": 1, "maxItems": 50},
     "ExportSeries.parents": {"minItems": 1, "maxItems": 50},
+    "ListSamples.parents": {"minItems": 1, "maxItems": 50},
+    "ListSamples.keys": {"maxItems": 100},
+    "ListSamples.scores": {"maxItems": 10},
     "ListSeries.parents": {"maxItems": 50},
     "ListSeries.keys": {"maxItems": 100},
     "QuerySeries.keys": {"minItems": 1, "maxItems": 100},
@@ -156,6 +171,8 @@ REQUIRED = frozenset(
         "QuerySeries.parents",
         "QuerySeries.keys",
         "ExportSeries.parents",
+        "ListSamples.parents",
+        "QueryHistograms.key",
         "CompareTrials.names",
         "ReplayEvents.parent",
     }

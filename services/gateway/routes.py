@@ -238,6 +238,19 @@ ROUTES: tuple[Route, ...] = (
         "List the series of a trial",
         {"parent": TRIAL},
     ),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/sampleSeries",
+        "MetricService.ListSampleSeries",
+        "List the series of samples and other rows of a trial",
+        {"parent": TRIAL},
+    ),
+    _read("/samples:query", "MetricService.ListSamples", "Read samples and other rows that match"),
+    _read(
+        "/runtimes/{runtime}/trials/{trial}/histograms",
+        "MetricService.QueryHistograms",
+        "Read a series of histograms over the steps",
+        {"parent": TRIAL},
+    ),
     _read("/series:query", "MetricService.QuerySeries", "Read series as buckets or raw points"),
     _read(
         "/series:export",

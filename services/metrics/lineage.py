@@ -93,6 +93,7 @@ class RuntimeHistory:
     runtime_id: str
     sequence: int = 0
     log_quota_bytes: int | None = None
+    sample_quota_bytes: int | None = None
     keep_best: KeepBest | None = None
     # Its data is being removed. One that is only hidden, and can be undeleted, keeps what comes.
     deleted: bool = False
@@ -262,6 +263,11 @@ class Lineages:
         runtime = self._runtimes.get(runtime_id)
         return runtime.log_quota_bytes if runtime else None
 
+    def sample_quota_bytes(self, runtime_id: str) -> int | None:
+        """Quota of stored samples of a runtime; None: unknown or none."""
+        runtime = self._runtimes.get(runtime_id)
+        return runtime.sample_quota_bytes if runtime else None
+
     def keep_best(self, runtime_id: str) -> KeepBest | None:
         """What a runtime says of its best value; None: nothing."""
         runtime = self._runtimes.get(runtime_id)
@@ -280,6 +286,8 @@ def _apply_to_runtime(runtime: RuntimeHistory, payload: object) -> None:
     ):
         megabytes = payload.configuration.limits.log_megabytes
         runtime.log_quota_bytes = megabytes * 1_000_000 if megabytes > 0 else None
+        megabytes = payload.configuration.limits.sample_megabytes
+        runtime.sample_quota_bytes = megabytes * 1_000_000 if megabytes > 0 else None
         snapshots = payload.configuration.snapshots
         runtime.keep_best = snapshots.keep_best if snapshots.HasField("keep_best") else None
 

@@ -46,7 +46,7 @@ from milepost.installation.settings import Settings
 
 MANIFEST = "backup.json"
 FORM = "milepost-backup-1"
-TABLES = ("points", "logs")
+TABLES = ("points", "samples", "logs")
 # Files that are put back where they were; the others are streams and tables.
 PUT_BACK = ("anchors/", "keys/", "imports/", "mlflow/", "tokens.json", "destinations.yaml")
 # In the order in which they are taken: what is told of a runtime is never older than its telemetry.

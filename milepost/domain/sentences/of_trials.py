@@ -106,6 +106,9 @@ def _trial_stopped(fact: trial_facts.TrialStopped) -> str:
 
 
 def _telemetry_dropped(fact: trial_facts.TelemetryDropped) -> str:
+    if not fact.batch_count:
+        steps = f" of steps {fact.first_step:,} to {fact.last_step:,}"
+        return f"Not recorded: {plural(fact.item_count, 'item')} of {fact.kind}{steps}{tail(fact.reason)}"
     batches = "1 batch" if fact.batch_count == 1 else f"{fact.batch_count:,} batches"
     return f"Telemetry given up: {batches} of {fact.kind} with {plural(fact.item_count, 'item')}{tail(fact.reason)}"
 

@@ -21,6 +21,7 @@ from milepost.api.training.v1.training_pb2 import AttemptLaunch, InstanceReport,
 from milepost.installation.endpoints import Endpoints
 from milepost.training.loop.agreement import Agreement
 from milepost.training.loop.parameters import Parameters
+from milepost.training.samples.buffer import IgnoredSamples, Samples
 from milepost.training.saving.keeper import Keeper, NoSnapshots, Record
 from milepost.training.saving.snapshot_keeper import SnapshotKeeper
 from milepost.training.telemetry.background import Background
@@ -72,6 +73,11 @@ class Host(Record, Protocol):
     @property
     def rows(self) -> Rows:
         """Where values go that are logged."""
+        ...
+
+    @property
+    def samples(self) -> Samples:
+        """Where rows go that are logged beside values."""
         ...
 
     @property
@@ -156,6 +162,7 @@ class NullHost:
         self.page = ""
         self.endpoints: Endpoints | None = None
         self.rows: Rows = IgnoredRows(self.ignore)
+        self.samples: Samples = IgnoredSamples(self.ignore)
         # Nobody reads it.
         self.marker = StepMarker(None).cell
         self.keeper: Keeper = NoSnapshots()
@@ -168,6 +175,7 @@ class NullHost:
     def rest_in_child(self) -> None:
         """Have a child that was forked off, such as a worker of a data loader, count along and record nothing."""
         self.rows, self.keeper = IgnoredRows(self.ignore), NoSnapshots()
+        self.samples = IgnoredSamples(self.ignore)
         # The page of the marker is shared with the parent.
         self.marker = StepMarker(None).cell
         self.agreement = self.agree_to_stop = self.agree_to_steer = None
@@ -250,6 +258,8 @@ class RecordingHost(NullHost):
         super().__init__(launch, rank, background.position)
         self._background = background
         self.rows = background.buffer
+        # Rank 0 alone speaks for the trial; the others may say the same.
+        self.samples = background.samples if rank.rank == 0 else IgnoredSamples(lambda: None)
         self.marker = marker.cell
         self.keeper = SnapshotKeeper(launch, rank.rank, rank.writers, self)
 

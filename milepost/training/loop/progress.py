@@ -111,6 +111,7 @@ class Progress:
         self.full_step = wake_step(boundary.step)
         self.evaluated_step, self.evaluation_due = boundary.step, boundary.evaluation_due
         self._host.keeper.restored(boundary)
+        self._host.samples.go_on_from(boundary.sample_steps or {})
 
     def pass_on(self, step: int) -> None:
         """Have a batch of telemetry cut that is full with this step."""

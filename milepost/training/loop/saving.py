@@ -110,7 +110,8 @@ class Saving:
         progress = self._progress
         if self._host.refuses_snapshot(progress.position.step):
             return
-        boundary = replace(progress.with_random(), evaluation_due=progress.evaluation_due)
+        kept = self._host.samples.kept_steps
+        boundary = replace(progress.with_random(), evaluation_due=progress.evaluation_due, sample_steps=kept)
         self._host.keeper.take(boundary, progress.data.state(), reason)
 
     def adopt(

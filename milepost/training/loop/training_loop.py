@@ -14,6 +14,7 @@ from milepost.training.loop.progress import Progress
 from milepost.training.loop.said import declared
 from milepost.training.loop.said.alerts import Alerts
 from milepost.training.loop.said.plan import Plan
+from milepost.training.loop.said.samples import SaidSamples
 from milepost.training.loop.saving import Saving
 from milepost.training.loop.snapshot_requests import SnapshotRequests
 from milepost.training.loop.steering.steering import Steering
@@ -41,6 +42,7 @@ class TrainingLoop:
         self.saving = Saving(host, self.progress, self.plan)
         self.stopping = Stopping(host, self.progress, self.saving, self.steering)
         self.alerts = Alerts(host)
+        self.samples = SaidSamples(host)
         self.evaluations = Evaluations(host, self.progress, self.beginning, self.values, self.stopping)
         self.epochs = Epochs(host, self.progress, self.beginning, self.evaluations, self.stopping)
         self.steps = Steps(host, self.progress, self.beginning, self.values, self.stopping, self.steering)

@@ -211,6 +211,51 @@ class Trial(TrialInfo):
         """
         self._steps.log(values, step, commit)
 
+    def samples(self, name: str, rows: Any, step: int | None = None) -> None:
+        """Log what a model was asked and what it said, at a step.
+
+        Costs microseconds a row: nothing is read or sent here. Of a step at most 256 rows of a series are kept, of each text
+        64 KiB, and of long runs one step in so many (`docs/samples.md` has the rule); what is left out is said.
+
+        Args:
+            name: of the series, such as `eval/samples`.
+            rows: mappings with `prompt`, `completion`, `scores` (numbers by name), `group` (what belongs together, such as
+                the completions of one prompt) and `tags`, all of which may be missing. A number under another name is a
+                score. Columns of equal length by these names are taken too.
+            step: the step that they belong to. Default: the last one that was logged, as in an evaluation. Log them before
+                `maybe_snapshot`, so that a resume has them.
+        """
+        self._loop.samples.samples(name, rows, step)
+
+    def text(self, name: str, text: str | list[str], step: int | None = None) -> None:
+        """Log a text, or several, at a step; see `samples` for what is kept."""
+        self._loop.samples.text(name, text, step)
+
+    def table(self, name: str, table: Any, step: int | None = None) -> None:
+        """Log a table at a step: rows as mappings, columns by name, or a data frame. At most 10,000 cells and 64 KiB."""
+        self._loop.samples.table(name, table, step)
+
+    def histogram(
+        self,
+        name: str,
+        values: Any = None,
+        *,
+        bins: int = 64,
+        counts: Any = None,
+        edges: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Log how values are distributed, at a step.
+
+        Args:
+            values: numbers of any shape. They are copied here and counted beside the loop, in bins of equal width as
+                `numpy.histogram` has them; what is not finite is left out.
+            bins: at most 1,024.
+            counts: of bins that the caller has counted, in place of values.
+            edges: of these bins, ascending, one more than counts.
+        """
+        self._loop.samples.histogram(name, values, bins, counts, edges, step)
+
     def advance(self, step: int, *, epoch: int | None = None, batch: int | None = None) -> None:
         """Say that a framework has done this step, with no values to log. It is not interrupted by a stop.
 

@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Boundary:
     random: RandomState | None = None
     # The evaluation that belongs here has not run to its end.
     evaluation_due: bool = False
+    # The last step of which samples were kept, by series.
+    sample_steps: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class SnapshotDraft:
 
         content: dict[str, Any] = {"generators": list(data.generators), "loader": data.loader, "known": data.known}
         content["order"] = data.order
+        if boundary.sample_steps:
+            content["sample_steps"] = dict(boundary.sample_steps)
         if boundary.random is not None:
             content["random"] = rng.to_plain(boundary.random)
         if data.random is not None:
@@ -234,6 +238,7 @@ def load(
     random_state = rng.from_plain(content["random"]) if "random" in content else None
     epoch_random = rng.from_plain(content["epoch_random"]) if "epoch_random" in content else None
     boundary = Boundary(manifest.step, manifest.epoch, manifest.batch, random_state, manifest.evaluation_due)
+    boundary = replace(boundary, sample_steps=content.get("sample_steps"))
     generators = tuple(content.get("generators", ()))
     data = DataState(
         epoch_random, generators, content.get("loader"), content.get("known", True), content.get("order", "")

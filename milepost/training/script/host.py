@@ -7,6 +7,7 @@ from collections.abc import Callable
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.installation.endpoints import Endpoints
 from milepost.training.loop.host import Rank, RecordingHost
+from milepost.training.samples.buffer import IgnoredSamples
 from milepost.training.saving.keeper import NoSnapshots
 from milepost.training.script.group import GroupLink
 from milepost.training.spooling.late import Late
@@ -77,8 +78,10 @@ class ScriptHost(RecordingHost):
     def end(self, late: Late) -> None:
         """Record nothing more, because the run has ended."""
         self.rows, self._late = late, late
+        self.samples = IgnoredSamples(late.refuse_samples)
 
     def leave_record(self) -> None:
         """Leave the record to another process of the group. What is reported from here on, nobody hears."""
         self._silent, self.page = True, ""
         self.rows, self.keeper = IgnoredRows(self.ignore), NoSnapshots()
+        self.samples = IgnoredSamples(self.ignore)

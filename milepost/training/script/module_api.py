@@ -29,6 +29,26 @@ def alert(title: str, text: str = "", level: str = "warning") -> None:
     current().alert(title, text, level)
 
 
+def samples(name: str, rows: Any, step: int | None = None) -> None:
+    """Log what a model was asked and what it said; see `Trial.samples`."""
+    current().samples(name, rows, step)
+
+
+def text(name: str, text: str | list[str], step: int | None = None) -> None:
+    """Log a text, or several; see `Trial.text`."""
+    current().text(name, text, step)
+
+
+def table(name: str, table: Any, step: int | None = None) -> None:
+    """Log a table; see `Trial.table`."""
+    current().table(name, table, step)
+
+
+def histogram(name: str, values: Any = None, **more: Any) -> None:
+    """Log how values are distributed; see `Trial.histogram`."""
+    current().histogram(name, values, **more)
+
+
 def steerable(name: str, value: Value, **bounds: Any) -> Steerable[Value]:
     """Declare a value that people may change while training runs; see `Trial.steerable`."""
     return current().steerable(name, value, **bounds)

@@ -49,6 +49,11 @@ class Late:
         text = f"a snapshot that is asked for after the run has ended is not taken (the first: at step {step})"
         self._say("snapshot", step, text)
 
+    def refuse_samples(self) -> None:
+        """Record no samples that are logged."""
+        text = "samples that are logged after the run has ended are not recorded; call milepost.finish() later"
+        self._say("samples", 0, text)
+
     def append(self, step: int, seconds: float, values: Mapping[str, Any], /) -> None:
         """Take values that are not recorded, in place of the buffer of an open run."""
         names = ", ".join(list(values)[:NAMED]) + (", ..." if len(values) > NAMED else "")

@@ -84,6 +84,8 @@ class TelemetrySender:
         # The lowest number that may not have been acknowledged, per kind.
         self._cursor: dict[str, int] = dict.fromkeys(kinds(), 1)
         self._writer_seen = 0.0
+        # Whether the metric service stores rows beside values; None: it has not been heard of.
+        self.writer_takes_rows: bool | None = None
         self.trouble = ""
 
     def wake(self) -> None:
@@ -168,6 +170,7 @@ class TelemetrySender:
             except DecodeError:
                 continue
             self._writer_seen = time.monotonic()
+            self.writer_takes_rows = stored.takes_rows
             for span in stored.ranges:
                 if span.source == self._spool.sender.source and span.kind in self._subjects:
                     self._spool.remove(span.kind, span.first, span.last)

@@ -26,6 +26,8 @@ from milepost.eventlog import LogUnavailable, telemetry_headers
 from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.telemetry import heartbeat_subject
 from milepost.series_names import MAX_SERIES
+from milepost.training.samples.batches import prepare_rows
+from milepost.training.samples.buffer import SampleBuffer
 from milepost.training.spooling.log_batches import LogBatcher
 from milepost.training.spooling.sender import TelemetrySender, TokenBucket
 from milepost.training.spooling.spool import STEPS, Dropped, Filling, Spool
@@ -70,6 +72,8 @@ CHANNEL_SECONDS = 15.0
 OUTGOING_SECONDS = 10.0
 # Between two facts about values that were not recorded.
 REFUSED_SECONDS = 60.0
+# Between two facts about samples that were not recorded: a long run leaves some out all the time.
+LEFT_OUT_SECONDS = 3600.0
 # How long the end waits for the last values of other ranks; of a rank that died there are none.
 RANKS_SECONDS = 3.0
 
@@ -103,6 +107,7 @@ class Background:
         self._complete_sent = -1
         self.warnings = Warnings()
         self.buffer = StepBuffer(self.warnings.say)
+        self.samples = SampleBuffer(self.warnings.say)
         self.watched = False
         # As far as batches were cut.
         self._last = LastValues()
@@ -133,6 +138,7 @@ class Background:
         self._sent_position: dict[str, str] = {}
         self._sent_busy_seconds = 0.0
         self._told_refused = -REFUSED_SECONDS
+        self._told_left_out = -LEFT_OUT_SECONDS
         self._last_activity = time.monotonic()
         self._last_position: tuple[Any, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
@@ -407,7 +413,9 @@ class Background:
         self._pace.look(self.position.step, time.monotonic(), busy)
         completed = self._completed()
         columns = self.buffer.take()
+        self._cut_samples(progress)
         self._tell_refused(final=False)
+        self._tell_left_out(final=False)
         if self._means is not None:
             columns = self._means.merge(columns, completed, final=final)
         elif self._rank != 0:
@@ -434,6 +442,15 @@ class Background:
         self._sent_position = progress
         self._sender.wake()
 
+    def _cut_samples(self, progress: dict[str, str]) -> None:
+        for batch in prepare_rows(self._identity, self.samples.take(), progress, int(time.time() * 1000)):
+            self._spool.put(STEPS, batch.encode, len(batch.rows), batch.first_step, batch.last_step)
+            self._sender.wake()
+            if self._sender.writer_takes_rows is False:
+                self.warnings.say(
+                    "samples", "the metric service is of an earlier version, which keeps no samples: upgrade it first"
+                )
+
     def _completed(self) -> int:
         """Return the last step of which everything was logged."""
         return self._marker.step if self._marker is not None else self.position.step
@@ -458,6 +475,27 @@ class Background:
                 reason=f"more than {MAX_SERIES:,} series in one trial",
             )
         )
+
+    def _tell_left_out(self, *, final: bool) -> None:
+        """Name the samples that were not recorded: the first at once, what follows now and then."""
+        now = time.monotonic()
+        if not final and now - self._told_left_out < LEFT_OUT_SECONDS:
+            return
+        left_out = self.samples.take_left_out()
+        if left_out:
+            self._told_left_out = now
+        for one in left_out:
+            self.report(
+                facts.TelemetryDropped(
+                    attempt=self._identity.attempt,
+                    rank=self._rank,
+                    kind="samples",
+                    item_count=one.rows,
+                    first_step=one.first_step,
+                    last_step=one.last_step,
+                    reason=one.reason,
+                )
+            )
 
     def _give_values(self, columns: list[Columns], completed: int) -> list[Columns]:
         """Send this rank's part of a mean to rank 0. Returns what is to be stored as it is."""
@@ -554,6 +592,7 @@ class Background:
         await self._server.while_answered(self._known_connection(), min(seconds, CONNECT_SECONDS))
         self._flush(final=True)
         self._tell_refused(final=True)
+        self._tell_left_out(final=True)
         if self._is_connected:
             left = max(0.0, deadline - time.monotonic())
             await self._server.while_answered(self._sender.drain(left), left)

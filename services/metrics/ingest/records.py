@@ -12,6 +12,7 @@ from services.metrics.ingest.ranges import RangeSet
 from services.metrics.ingest.senders import Attempt
 from services.metrics.storage.arrays import as_numpy
 from services.metrics.storage.batches import KINDS, LAST, LINE_KINDS, LOGS, SETTLED, STEPS, SenderKey
+from services.metrics.storage.samples import SampleUsage
 from services.metrics.storage.store import Store
 
 # Attempts asked for in one query.
@@ -53,6 +54,15 @@ async def read_usage(store: Store, runtime_id: str) -> Usage:
         if row["over_quota"]:
             usage.marked_trials.add(row["trial"])
     return usage
+
+
+async def read_sample_usage(store: Store, runtime_id: str) -> SampleUsage:
+    """Read how many bytes of samples a runtime has stored."""
+    rows = await store.read(
+        "SELECT sum(bytes) AS bytes FROM samples WHERE runtime = {runtime:String} AND kind = 'message'",
+        {"runtime": runtime_id},
+    )
+    return SampleUsage(int(rows["bytes"][0].as_py() or 0))
 
 
 async def read_series(store: Store, runtime_id: str, trial: int) -> list[str]:

@@ -71,7 +71,7 @@ class Senders:
 
     def message(self, key: Attempt, watched: bool) -> telemetry.Stored:
         """Say what is stored of an attempt."""
-        message = telemetry.Stored(watched=watched)
+        message = telemetry.Stored(watched=watched, takes_rows=True)
         attempt = self._attempts.get(key)
         for (source, kind), numbers in attempt.numbers.items() if attempt else ():
             for first, last in list(numbers.stored)[-MAX_RANGES:]:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeGuard
 
 import pyarrow as pa
 
@@ -24,10 +25,11 @@ from milepost.installation import observability
 from services.lease import Lease
 from services.metrics.ingest.live import Hub, Topic
 from services.metrics.ingest.quota import DEFAULT_BYTES, Usage, admit
-from services.metrics.ingest.records import read_numbers, read_series, read_usage
+from services.metrics.ingest.records import read_numbers, read_sample_usage, read_series, read_usage
 from services.metrics.ingest.senders import Attempt, Senders
 from services.metrics.ingest.series_limit import SeriesLimit
 from services.metrics.lineage import Lineages
+from services.metrics.storage import samples
 from services.metrics.storage.batches import (
     DUPLICATE,
     LOGS,
@@ -44,7 +46,8 @@ from services.metrics.storage.batches import (
     decode,
     stored_line,
 )
-from services.metrics.storage.store import Store, StoreFailed
+from services.metrics.storage.samples import SampleUsage
+from services.metrics.storage.store import SAMPLES, Store, StoreFailed
 from services.readmodel.set_aside import SetAside
 
 log = logging.getLogger(__name__)
@@ -118,6 +121,9 @@ class Pipeline:
         self._lease = lease
         self.set_aside = SetAside("metrics", TELEMETRY)
         self._usage: dict[str, Usage] = {}
+        # Up to where rows beside the points are stored, and were when this process began: never behind the points.
+        self._samples_stored = self._samples_found = 0
+        self._sample_usage: dict[str, SampleUsage] = {}
         self._series = SeriesLimit()
         self._occasions = Occasions()
         self._stored_items = observability.counter("milepost.metrics.stored", "Points and log lines stored, by kind")
@@ -159,8 +165,23 @@ class Pipeline:
         if offset == state.last_sequence:
             # With the first message it is known how many of its kind there are.
             self._lag.set(0, {"kind": self.kind})
+        if self.kind == STEPS:
+            await self._begin_samples(offset, state.last_sequence)
         self.accepted = self.stored = offset
         log.info("writer.started", extra={"kind": self.kind, "stream": self.stream_id, "position": offset})
+
+    async def _begin_samples(self, offset: int, end: int) -> None:
+        """Find out which rows are stored already of messages whose points are not."""
+        found = await self._store.offset(SAMPLES, self.stream_id)
+        if found > end:
+            # The server lost these messages before their points were stored; their senders send them again.
+            await self._store.command(
+                f"ALTER TABLE {SAMPLES} DELETE WHERE stream_id = {{stream:UInt64}} AND log_seq > {{offset:UInt64}} "
+                "SETTINGS mutations_sync = 2",
+                {"stream": self.stream_id, "offset": offset},
+            )
+            found = offset
+        self._samples_stored = self._samples_found = found
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -277,6 +298,8 @@ class Pipeline:
             self._senders.load(self.kind, missing, await read_numbers(self._store, self.kind, missing))
         for trial in self._series.missing(batches):
             self._series.load(trial, await read_series(self._store, *trial))
+        for runtime_id in {b.sender.runtime_id for b in batches if b.rows} - self._sample_usage.keys():
+            self._sample_usage[runtime_id] = await read_sample_usage(self._store, runtime_id)
         if self.kind == LOGS:
             for runtime_id in {b.sender.runtime_id for b in batches} - self._usage.keys():
                 self._usage[runtime_id] = await read_usage(self._store, runtime_id)
@@ -299,6 +322,8 @@ class Pipeline:
                 log.warning("telemetry.rejected", extra=extra)
         if isinstance(block, StepsBlock):
             block.add(batch)
+            if batch.rows and batch.sequence > self._samples_found:
+                self._add_rows(batch, block)
         else:
             self._add_lines(batch, block)
         if batch.kind == STORED:
@@ -319,6 +344,14 @@ class Pipeline:
         admitted = admit(self._usage[runtime_id], batch.sender.trial, lines, quota, batch.time_ms)
         batch.lines, batch.stored_lines = (), admitted.lines
         block.add(batch, admitted.lines, admitted.text_bytes, admitted.over_quota)
+
+    def _add_rows(self, batch: Batch, block: StepsBlock) -> None:
+        runtime_id = batch.sender.runtime_id
+        quota = self._lineages.sample_quota_bytes(runtime_id) or samples.DEFAULT_QUOTA_BYTES
+        rows, size = samples.admit(self._sample_usage[runtime_id], batch.rows, quota)
+        block.add_rows(batch, rows, size, len(batch.rows) - len(rows))
+        # What live readers are given is kept for a while: without the rows, which none of them reads.
+        batch.rows = ()
 
     # --- inserting --------------------------------------------------------------------------------------------------
 
@@ -364,11 +397,22 @@ class Pipeline:
         """
         last = block.batches[-1].sequence
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(None, block.table)
+            loop = asyncio.get_running_loop()
+            rows = await loop.run_in_executor(None, block.table)
+            beside = await loop.run_in_executor(None, block.samples.table) if _has_samples(block) else None
         except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
             raise Refused("it cannot be made into rows") from error
-        tried = False
+        tried = samples_tried = False
         refusals = 0
+
+        async def insert_samples(content: pa.Table, end: int) -> None:
+            nonlocal samples_tried
+            if samples_tried:
+                self._samples_stored = max(self._samples_stored, await self._store.offset(SAMPLES, self.stream_id))
+            if self._samples_stored < end:
+                samples_tried = True
+                await self._store.insert(SAMPLES, content)
+                self._samples_stored = end
 
         async def insert() -> None:
             nonlocal tried
@@ -376,8 +420,10 @@ class Pipeline:
             if tried and await self._store.offset(self.table, self.stream_id) >= last:
                 return
             await self._require_lead()
-            tried = True
             try:
+                if beside is not None and _has_samples(block):
+                    await insert_samples(beside, block.samples.last_sequence)
+                tried = True
                 await self._store.insert(self.table, rows)
             except StoreFailed as error:
                 nonlocal refusals
@@ -502,6 +548,10 @@ class Writer:
                 # It is said again within seconds.
                 log.info("writer.untold", extra={"error": str(error)})
                 return
+
+
+def _has_samples(block: StepsBlock | LogsBlock) -> TypeGuard[StepsBlock]:
+    return isinstance(block, StepsBlock) and len(block.samples) > 0
 
 
 def _is_full(block: StepsBlock | LogsBlock) -> bool:

@@ -26,9 +26,12 @@ from services.metrics.queries.exports import export_chunks, export_page
 from services.metrics.queries.names import Checker
 from services.metrics.queries.rows import TABLES, export_rows
 from services.metrics.queries.series import Extent, Points, SeriesRef, choose_shift
+from services.metrics.serving.samples import list_sample_series, list_samples, query_histograms
 from services.metrics.serving.series_stream import stream_series
 from services.metrics.storage.batches import LOGS, STEPS
 from services.metrics.storage.selection import StepRange, TrialRef, clip
+from services.metrics.storage.store import LOGS as LOG_LINES
+from services.metrics.storage.store import POINTS, SAMPLES
 from services.metrics.upkeep.backup import as_stream, table_rows
 from services.metrics.upkeep.purge import purge
 from services.metrics.upkeep.verify import verify_stored
@@ -191,6 +194,21 @@ class MetricService(pb_grpc.MetricServiceServicer):
         async for response in stream_series(self._engine, trials, keys, after):
             yield response
 
+    async def ListSampleSeries(
+        self, request: pb.ListSampleSeriesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListSampleSeriesResponse:
+        return await list_sample_series(self._engine, request)
+
+    async def ListSamples(
+        self, request: pb.ListSamplesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListSamplesResponse:
+        return await list_samples(self._engine, request)
+
+    async def QueryHistograms(
+        self, request: pb.QueryHistogramsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.QueryHistogramsResponse:
+        return await query_histograms(self._engine, request)
+
     async def ExportSeries(
         self, request: pb.ExportSeriesRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ExportSeriesResponse]:
@@ -292,10 +310,12 @@ class MetricService(pb_grpc.MetricServiceServicer):
         self, request: pb.ExportTablesRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ExportTablesResponse]:
         engine = self._engine
-        for pipeline in (engine.writer.steps, engine.writer.logs):
-            async for rows, last in table_rows(engine.store, pipeline.table, engine.now(pipeline)):
+        # Samples after points: the writer that goes on from there stores none of what is here again.
+        steps, logs = engine.writer.steps, engine.writer.logs
+        for pipeline, table in ((steps, POINTS), (steps, SAMPLES), (logs, LOG_LINES)):
+            async for rows, last in table_rows(engine.store, table, engine.now(pipeline)):
                 yield pb.ExportTablesResponse(
-                    table=pipeline.table,
+                    table=table,
                     arrow=as_stream(rows),
                     row_count=rows.num_rows,
                     stream_id=last.stream_id,

@@ -21,6 +21,7 @@ from milepost.eventlog.telemetry import StoredMessage, parse_telemetry_subject
 from milepost.log_text import fold_line, plain
 from milepost.numbers import MAX_NUMBER
 from services.metrics.storage import arrays
+from services.metrics.storage.samples import SamplesBlock
 
 STEPS = "steps"
 LOGS = "logs"
@@ -106,6 +107,9 @@ class Batch:
     note: str = ""
     written: int = 0
     groups: list[Group] = field(default_factory=list)
+    # Rows beside the values, and how many came.
+    rows: Sequence[telemetry.Row] = ()
+    row_count: int = 0
     lines: Sequence[telemetry.LogLine] = ()
     # Those of them that are stored, once that is decided.
     stored_lines: Sequence[Line] = ()
@@ -183,7 +187,22 @@ def _decode_steps(body: bytes, subject: SenderKey) -> Batch:
         return _tombstone(sender, message.number, message.tombstone)
     groups = [_decode_group(group) for group in message.groups]
     items = sum(len(group.steps) * len(group.keys) for group in groups)
-    return Batch(0, 0, sender, message.number, STORED, items, LAST if message.last else "", groups=groups)
+    rows = [_checked_row(row) for row in message.rows]
+    note = LAST if message.last else ""
+    return Batch(0, 0, sender, message.number, STORED, items, note, groups=groups, rows=rows, row_count=len(rows))
+
+
+def _checked_row(row: telemetry.Row) -> telemetry.Row:
+    _key(row.key)
+    for score in row.scores:
+        _key(score.name)
+    if not 0 <= row.step <= MAX_NUMBER:
+        raise _Unreadable("a row of a step outside 0..2^53-1")
+    if row.counts and len(row.edges) != len(row.counts) + 1:
+        raise _Unreadable("a histogram whose edges do not fit its counts")
+    if row.form not in telemetry.RowForm.values():
+        row.form = telemetry.ROW_FORM_UNSPECIFIED
+    return row
 
 
 def _decode_group(group: telemetry.StepGroup) -> Group:
@@ -269,6 +288,8 @@ class StepsBlock:
         self.rows = 0
         self.bytes = 0
         self._stream_id = stream_id
+        # What came beside the points; it has a table of its own.
+        self.samples = SamplesBlock(stream_id)
         self._names = _Names()
         self._columns: list[tuple[np.ndarray, ...]] = []
         self._rows_per_batch: list[int] = []
@@ -298,11 +319,18 @@ class StepsBlock:
         self.rows += rows + 1
         self.bytes += (rows + 1) * 96
 
+    def add_rows(self, batch: Batch, rows: list[telemetry.Row], size: int, over_quota: int) -> None:
+        """Add those rows of a message that are stored, their bytes, and how many the quota leaves out."""
+        self.samples.add(batch, rows, size, over_quota)
+        self.rows += len(rows)
+        self.bytes += size
+
     def parts(self) -> Iterator[StepsBlock]:
         """Yield a block for each message."""
         for batch in self.batches:
             part = StepsBlock(self._stream_id)
             part.add(batch)
+            part.samples = self.samples.between(batch.sequence, batch.sequence)
             yield part
 
     def table(self) -> pa.Table:

@@ -235,10 +235,11 @@ class Condition:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def in_pieces(pieces: Sequence[StepRange], shift: int = 0, pin: Pin | None = None) -> Condition:
+def in_pieces(pieces: Sequence[StepRange], shift: int = 0, pin: Pin | None = None, table: str = "points") -> Condition:
     """Select the rows of pieces. With a shift: those of the units of `2**shift` steps that pieces touch.
 
     Args:
+        table: that of the rows: what an attempt has logged is looked up there.
         pin: what an attempt has logged at a step that an earlier one yields to it is looked up as of this position.
     """
     column = "step" if shift == 0 else f"bitShiftRight(step, {shift})"
@@ -272,7 +273,7 @@ def in_pieces(pieces: Sequence[StepRange], shift: int = 0, pin: Pin | None = Non
                 parameters |= {f"{name}yr": piece.yields_in.runtime_id, f"{name}yt": piece.yields_in.trial}
                 of_them, same = f"runtime = {{{name}yr:String}} AND trial = {{{name}yt:UInt32}}", "key"
             alternative += (
-                f" AND ({same}) {'' if piece.yielded else 'NOT '}IN (SELECT {same} FROM points "
+                f" AND ({same}) {'' if piece.yielded else 'NOT '}IN (SELECT {same} FROM {table} "
                 f"WHERE {of_them} AND step = {piece.first} AND attempt IN {{{name}y:Array(UInt32)}} AND ({known.sql}))"
             )
         alternatives.append(f"({alternative})")

@@ -35,6 +35,7 @@ IMPORTED_DATABASE = "milepost_imported"
 SCHEMA = Path(__file__).parent / "schema"
 POINTS = "points"
 LOGS = "logs"
+SAMPLES = "samples"
 # What tables of older versions have: roll-ups whose last value was the first of its step.
 RETIRED_PROJECTIONS: tuple[str, ...] = ("buckets_128", "buckets_4096")
 

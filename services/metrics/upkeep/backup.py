@@ -15,11 +15,13 @@ import pyarrow as pa
 from services.metrics.ingest.writer import INCARNATIONS
 from services.metrics.storage.arrays import as_numpy
 from services.metrics.storage.selection import Pin
-from services.metrics.storage.store import LOGS, POINTS, Store
+from services.metrics.storage.store import LOGS, POINTS, SAMPLES, Store
 
 # About so many rows are read, sent and put back at once; one message is never split.
 BLOCK_ROWS = 50_000
 LENGTH_BYTES = 8
+# So many bytes of samples count as one row.
+SAMPLE_BYTES = 256
 
 
 class NotEmpty(Exception):
@@ -42,12 +44,15 @@ async def table_rows(store: Store, table: str, end: Pin) -> AsyncIterator[tuple[
 _ORDER = {
     POINTS: "stream_id, log_seq, runtime, trial, attempt, source, kind, key, step, time_ms",
     LOGS: "stream_id, log_seq, runtime, trial, attempt, source, kind, line",
+    SAMPLES: "stream_id, log_seq, runtime, trial, attempt, source, kind, place",
 }
+# How much the rows of a message count: those of samples are large, and their message says how large.
+_WEIGHTS = {SAMPLES: f"count() + intDiv(sum(bytes), {SAMPLE_BYTES})"}
 
 
 async def _windows(store: Store, table: str, end: Pin) -> list[tuple[Pin, Pin]]:
     rows = await store.read(
-        f"SELECT stream_id, log_seq, count() AS rows FROM {table} GROUP BY stream_id, log_seq "
+        f"SELECT stream_id, log_seq, toInt64({_WEIGHTS.get(table, 'count()')}) AS rows FROM {table} GROUP BY stream_id, log_seq "
         "ORDER BY stream_id, log_seq"
     )
     windows, first, taken, last = [], Pin(0, 0), 0, Pin(0, 0)
@@ -87,7 +92,8 @@ async def restore(store: Store, folder: Path, old_stream: int, new_stream: int) 
     Raises:
         NotEmpty: a table holds rows.
     """
-    counts = {POINTS: 0, LOGS: 0}
+    # Samples before points, as the writer stores them. A backup of an earlier version has none.
+    counts = dict.fromkeys((SAMPLES, POINTS, LOGS) if (folder / f"{SAMPLES}.arrows").exists() else (POINTS, LOGS), 0)
     for table in counts:
         found = int((await store.read(f"SELECT count() AS rows FROM {table}"))["rows"][0].as_py())
         if found:

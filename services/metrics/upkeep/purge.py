@@ -6,10 +6,11 @@ from milepost.errors import FailedPrecondition
 from services.metrics.engine import Engine
 from services.metrics.ingest.writer import Pipeline
 from services.metrics.storage.batches import LOGS, OFFSET, STEPS, Batch, LogsBlock, SenderKey, StepsBlock
+from services.metrics.storage.store import SAMPLES
 
 
 async def purge(engine: Engine, runtime_id: str) -> tuple[int, int]:
-    """Delete the points and log lines of a runtime and return how many there were. Again: nothing more.
+    """Delete the points, samples and log lines of a runtime and return how many there were. Again: nothing more.
 
     Raises:
         Unavailable: another process stores now, or none.
@@ -24,6 +25,10 @@ async def purge(engine: Engine, runtime_id: str) -> tuple[int, int]:
         # What was taken before the deletion was known must not appear after it.
         await pipeline.wait_stored(pipeline.accepted)
         counts.append(await _purge_table(engine, pipeline, runtime_id))
+    await engine.store.command(
+        f"ALTER TABLE {SAMPLES} DELETE WHERE runtime = {{runtime:String}} SETTINGS mutations_sync = 2",
+        {"runtime": runtime_id},
+    )
     return counts[0], counts[1]
 
 

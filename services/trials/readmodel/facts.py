@@ -269,7 +269,7 @@ def _warn(view: TrialView, alert: Alert) -> None:
 def _telemetry_dropped(view: TrialView, fact: facts.TelemetryDropped, occasion: EventContext) -> None:
     if fact.kind == "logs":
         view.dropped_lines += fact.item_count
-    else:
+    elif fact.kind != "samples":
         view.dropped_steps += fact.item_count
 
 

@@ -1,4 +1,5 @@
 from milepost.api.event.v1 import recorded_event_pb2 as _recorded_event_pb2
+from milepost.api.telemetry.v1 import telemetry_pb2 as _telemetry_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -212,6 +213,148 @@ class StreamSeriesResponse(_message.Message):
     cut: LineageCut
     caught_up: bool
     def __init__(self, blocks: _Optional[_Iterable[_Union[PointBlock, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., cut: _Optional[_Union[LineageCut, _Mapping]] = ..., caught_up: bool = ...) -> None: ...
+
+class ListSampleSeriesRequest(_message.Message):
+    __slots__ = ("parent", "as_of", "ancestry")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    ANCESTRY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    as_of: _recorded_event_pb2.AsOf
+    ancestry: bool
+    def __init__(self, parent: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., ancestry: bool = ...) -> None: ...
+
+class SampleSeries(_message.Message):
+    __slots__ = ("key", "form", "row_count", "first_step", "last_step", "step_count", "score_names")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    form: _telemetry_pb2.RowForm
+    row_count: int
+    first_step: int
+    last_step: int
+    step_count: int
+    score_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, key: _Optional[str] = ..., form: _Optional[_Union[_telemetry_pb2.RowForm, str]] = ..., row_count: _Optional[int] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., step_count: _Optional[int] = ..., score_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListSampleSeriesResponse(_message.Message):
+    __slots__ = ("series", "telemetry_sequence", "over_quota_count", "quota_bytes")
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    OVER_QUOTA_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    series: _containers.RepeatedCompositeFieldContainer[SampleSeries]
+    telemetry_sequence: int
+    over_quota_count: int
+    quota_bytes: int
+    def __init__(self, series: _Optional[_Iterable[_Union[SampleSeries, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., over_quota_count: _Optional[int] = ..., quota_bytes: _Optional[int] = ...) -> None: ...
+
+class ListSamplesRequest(_message.Message):
+    __slots__ = ("parents", "keys", "first_step", "last_step", "latest", "text", "prompt_text", "completion_text", "prompt_id", "group", "tag", "scores", "oldest_first", "include_superseded", "ancestry", "page_size", "page_token", "as_of", "min_telemetry_sequence")
+    PARENTS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEXT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_TEXT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIRST_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    ANCESTRY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    MIN_TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    parents: _containers.RepeatedScalarFieldContainer[str]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    first_step: int
+    last_step: int
+    latest: bool
+    text: str
+    prompt_text: str
+    completion_text: str
+    prompt_id: str
+    group: str
+    tag: str
+    scores: _containers.RepeatedScalarFieldContainer[str]
+    oldest_first: bool
+    include_superseded: bool
+    ancestry: bool
+    page_size: int
+    page_token: str
+    as_of: _recorded_event_pb2.AsOf
+    min_telemetry_sequence: int
+    def __init__(self, parents: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., latest: bool = ..., text: _Optional[str] = ..., prompt_text: _Optional[str] = ..., completion_text: _Optional[str] = ..., prompt_id: _Optional[str] = ..., group: _Optional[str] = ..., tag: _Optional[str] = ..., scores: _Optional[_Iterable[str]] = ..., oldest_first: bool = ..., include_superseded: bool = ..., ancestry: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., min_telemetry_sequence: _Optional[int] = ...) -> None: ...
+
+class Sample(_message.Message):
+    __slots__ = ("parent", "attempt", "superseded", "row", "prompt_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    attempt: int
+    superseded: bool
+    row: _telemetry_pb2.Row
+    prompt_id: str
+    def __init__(self, parent: _Optional[str] = ..., attempt: _Optional[int] = ..., superseded: bool = ..., row: _Optional[_Union[_telemetry_pb2.Row, _Mapping]] = ..., prompt_id: _Optional[str] = ...) -> None: ...
+
+class ListSamplesResponse(_message.Message):
+    __slots__ = ("samples", "telemetry_sequence", "next_page_token")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[Sample]
+    telemetry_sequence: int
+    next_page_token: str
+    def __init__(self, samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., telemetry_sequence: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class QueryHistogramsRequest(_message.Message):
+    __slots__ = ("parent", "key", "first_step", "last_step", "bucket_count", "bin_count", "as_of", "ancestry")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BIN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    ANCESTRY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    key: str
+    first_step: int
+    last_step: int
+    bucket_count: int
+    bin_count: int
+    as_of: _recorded_event_pb2.AsOf
+    ancestry: bool
+    def __init__(self, parent: _Optional[str] = ..., key: _Optional[str] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., bucket_count: _Optional[int] = ..., bin_count: _Optional[int] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., ancestry: bool = ...) -> None: ...
+
+class QueryHistogramsResponse(_message.Message):
+    __slots__ = ("first_steps", "last_steps", "histogram_counts", "edges", "counts", "telemetry_sequence")
+    FIRST_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEPS_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAM_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    first_steps: _containers.RepeatedScalarFieldContainer[int]
+    last_steps: _containers.RepeatedScalarFieldContainer[int]
+    histogram_counts: _containers.RepeatedScalarFieldContainer[int]
+    edges: _containers.RepeatedScalarFieldContainer[float]
+    counts: _containers.RepeatedScalarFieldContainer[float]
+    telemetry_sequence: int
+    def __init__(self, first_steps: _Optional[_Iterable[int]] = ..., last_steps: _Optional[_Iterable[int]] = ..., histogram_counts: _Optional[_Iterable[int]] = ..., edges: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[float]] = ..., telemetry_sequence: _Optional[int] = ...) -> None: ...
 
 class ExportSeriesRequest(_message.Message):
     __slots__ = ("parents", "keys", "include_superseded", "as_of", "skip", "limit", "ancestry")

@@ -51,6 +51,21 @@ class MetricServiceStub(object):
                 request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesResponse.FromString,
                 _registered_method=True)
+        self.ListSampleSeries = channel.unary_unary(
+                '/milepost.api.metric.v1.MetricService/ListSampleSeries',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesResponse.FromString,
+                _registered_method=True)
+        self.ListSamples = channel.unary_unary(
+                '/milepost.api.metric.v1.MetricService/ListSamples',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesResponse.FromString,
+                _registered_method=True)
+        self.QueryHistograms = channel.unary_unary(
+                '/milepost.api.metric.v1.MetricService/QueryHistograms',
+                request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsResponse.FromString,
+                _registered_method=True)
         self.ExportSeries = channel.unary_stream(
                 '/milepost.api.metric.v1.MetricService/ExportSeries',
                 request_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ExportSeriesRequest.SerializeToString,
@@ -109,6 +124,27 @@ class MetricServiceServicer(object):
 
     def StreamSeries(self, request, context):
         """Stored points after the position given, then live ones: nothing missing, nothing twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSampleSeries(self, request, context):
+        """The series of rows of a trial: samples, texts, tables, histograms, images, sounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSamples(self, request, context):
+        """Rows that match, page by page. A row that a resume has abandoned is left out unless it is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryHistograms(self, request, context):
+        """A series of histograms over the steps, as columns of at most so many buckets of steps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +216,21 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.StreamSeries,
                     request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesRequest.FromString,
                     response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesResponse.SerializeToString,
+            ),
+            'ListSampleSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSampleSeries,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesResponse.SerializeToString,
+            ),
+            'ListSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSamples,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesResponse.SerializeToString,
+            ),
+            'QueryHistograms': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryHistograms,
+                    request_deserializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsResponse.SerializeToString,
             ),
             'ExportSeries': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportSeries,
@@ -300,6 +351,87 @@ class MetricService(object):
             '/milepost.api.metric.v1.MetricService/StreamSeries',
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesRequest.SerializeToString,
             milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.StreamSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSampleSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/ListSampleSeries',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSampleSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/ListSamples',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.ListSamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryHistograms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.metric.v1.MetricService/QueryHistograms',
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsRequest.SerializeToString,
+            milepost_dot_api_dot_metric_dot_v1_dot_metric__service__pb2.QueryHistogramsResponse.FromString,
             options,
             channel_credentials,
             insecure,

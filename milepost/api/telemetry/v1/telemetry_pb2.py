@@ -24,35 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)milepost/api/telemetry/v1/telemetry.proto\x12\x19milepost.api.telemetry.v1\"L\n\x06Sender\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06source\x18\x04 \x01(\t\"\xcb\x01\n\tStepBatch\x12\x31\n\x06sender\x18\x01 \x01(\x0b\x32!.milepost.api.telemetry.v1.Sender\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x06groups\x18\x03 \x03(\x0b\x32$.milepost.api.telemetry.v1.StepGroup\x12\x37\n\ttombstone\x18\x04 \x01(\x0b\x32$.milepost.api.telemetry.v1.Tombstone\x12\x0c\n\x04last\x18\x05 \x01(\x08\"f\n\tStepGroup\x12\r\n\x05steps\x18\x01 \x01(\x0c\x12\x10\n\x08times_ms\x18\x02 \x01(\x0c\x12\x38\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\'.milepost.api.telemetry.v1.SeriesColumn\"+\n\x0cSeriesColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"W\n\tTombstone\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x03\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x11\n\tlast_step\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xbe\x01\n\x07LogLine\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x32\n\x05level\x18\x02 \x01(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x34\n\x06stream\x18\x04 \x01(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0e\n\x06logger\x18\x07 \x01(\t\"\xc7\x01\n\x08LogBatch\x12\x31\n\x06sender\x18\x01 \x01(\x0b\x32!.milepost.api.telemetry.v1.Sender\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x31\n\x05lines\x18\x03 \x03(\x0b\x32\".milepost.api.telemetry.v1.LogLine\x12\x37\n\ttombstone\x18\x04 \x01(\x0b\x32$.milepost.api.telemetry.v1.Tombstone\x12\x0c\n\x04last\x18\x05 \x01(\x08\"\xb2\x01\n\tHeartbeat\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x14\n\x0cnext_beat_ms\x18\x03 \x01(\x03\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\x12\x0f\n\x07idle_ms\x18\x05 \x01(\x03\x12\r\n\x05phase\x18\x06 \x01(\t\x12\x0f\n\x07step_ms\x18\x07 \x01(\x01\x12\x17\n\x0fspooled_batches\x18\x08 \x01(\x03\x12\x15\n\rspooled_bytes\x18\t \x01(\x03\"H\n\x0bStoredRange\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0c\n\x04last\x18\x04 \x01(\x03\"Q\n\x06Stored\x12\x36\n\x06ranges\x18\x01 \x03(\x0b\x32&.milepost.api.telemetry.v1.StoredRange\x12\x0f\n\x07watched\x18\x02 \x01(\x08*\x92\x01\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n\x0fLOG_LEVEL_ERROR\x10\x04\x12\x16\n\x12LOG_LEVEL_CRITICAL\x10\x05*\x85\x01\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_LOGGER\x10\x03\x12\x17\n\x13LOG_STREAM_MILEPOST\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)milepost/api/telemetry/v1/telemetry.proto\x12\x19milepost.api.telemetry.v1\"L\n\x06Sender\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06source\x18\x04 \x01(\t\"\xf9\x01\n\tStepBatch\x12\x31\n\x06sender\x18\x01 \x01(\x0b\x32!.milepost.api.telemetry.v1.Sender\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x06groups\x18\x03 \x03(\x0b\x32$.milepost.api.telemetry.v1.StepGroup\x12\x37\n\ttombstone\x18\x04 \x01(\x0b\x32$.milepost.api.telemetry.v1.Tombstone\x12\x0c\n\x04last\x18\x05 \x01(\x08\x12,\n\x04rows\x18\x06 \x03(\x0b\x32\x1e.milepost.api.telemetry.v1.Row\"$\n\x05Score\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"\xc5\x02\n\x03Row\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12\x30\n\x04\x66orm\x18\x04 \x01(\x0e\x32\".milepost.api.telemetry.v1.RowForm\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x12\n\ncompletion\x18\x06 \x01(\t\x12\x30\n\x06scores\x18\x07 \x03(\x0b\x32 .milepost.api.telemetry.v1.Score\x12\r\n\x05group\x18\x08 \x01(\t\x12\x0c\n\x04tags\x18\t \x03(\t\x12\x0f\n\x07\x63ontent\x18\n \x01(\t\x12\r\n\x05\x65\x64ges\x18\x0b \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x0c \x03(\x01\x12\x14\n\x0cmedia_sha256\x18\r \x01(\t\x12\x12\n\nmedia_type\x18\x0e \x01(\t\x12\x13\n\x0bmedia_bytes\x18\x0f \x01(\x03\"f\n\tStepGroup\x12\r\n\x05steps\x18\x01 \x01(\x0c\x12\x10\n\x08times_ms\x18\x02 \x01(\x0c\x12\x38\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\'.milepost.api.telemetry.v1.SeriesColumn\"+\n\x0cSeriesColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"W\n\tTombstone\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x03\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x11\n\tlast_step\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xbe\x01\n\x07LogLine\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x32\n\x05level\x18\x02 \x01(\x0e\x32#.milepost.api.telemetry.v1.LogLevel\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x34\n\x06stream\x18\x04 \x01(\x0e\x32$.milepost.api.telemetry.v1.LogStream\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0e\n\x06logger\x18\x07 \x01(\t\"\xc7\x01\n\x08LogBatch\x12\x31\n\x06sender\x18\x01 \x01(\x0b\x32!.milepost.api.telemetry.v1.Sender\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x31\n\x05lines\x18\x03 \x03(\x0b\x32\".milepost.api.telemetry.v1.LogLine\x12\x37\n\ttombstone\x18\x04 \x01(\x0b\x32$.milepost.api.telemetry.v1.Tombstone\x12\x0c\n\x04last\x18\x05 \x01(\x08\"\xb2\x01\n\tHeartbeat\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x14\n\x0cnext_beat_ms\x18\x03 \x01(\x03\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\x12\x0f\n\x07idle_ms\x18\x05 \x01(\x03\x12\r\n\x05phase\x18\x06 \x01(\t\x12\x0f\n\x07step_ms\x18\x07 \x01(\x01\x12\x17\n\x0fspooled_batches\x18\x08 \x01(\x03\x12\x15\n\rspooled_bytes\x18\t \x01(\x03\"H\n\x0bStoredRange\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0c\n\x04last\x18\x04 \x01(\x03\"e\n\x06Stored\x12\x36\n\x06ranges\x18\x01 \x03(\x0b\x32&.milepost.api.telemetry.v1.StoredRange\x12\x0f\n\x07watched\x18\x02 \x01(\x08\x12\x12\n\ntakes_rows\x18\x03 \x01(\x08*\x9f\x01\n\x07RowForm\x12\x18\n\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x13\n\x0fROW_FORM_SAMPLE\x10\x01\x12\x11\n\rROW_FORM_TEXT\x10\x02\x12\x12\n\x0eROW_FORM_TABLE\x10\x03\x12\x16\n\x12ROW_FORM_HISTOGRAM\x10\x04\x12\x12\n\x0eROW_FORM_IMAGE\x10\x05\x12\x12\n\x0eROW_FORM_AUDIO\x10\x06*\x92\x01\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n\x0fLOG_LEVEL_ERROR\x10\x04\x12\x16\n\x12LOG_LEVEL_CRITICAL\x10\x05*\x85\x01\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_LOGGER\x10\x03\x12\x17\n\x13LOG_STREAM_MILEPOST\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'milepost.api.telemetry.v1.telemetry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGLEVEL']._serialized_start=1328
-  _globals['_LOGLEVEL']._serialized_end=1474
-  _globals['_LOGSTREAM']._serialized_start=1477
-  _globals['_LOGSTREAM']._serialized_end=1610
+  _globals['_ROWFORM']._serialized_start=1760
+  _globals['_ROWFORM']._serialized_end=1919
+  _globals['_LOGLEVEL']._serialized_start=1922
+  _globals['_LOGLEVEL']._serialized_end=2068
+  _globals['_LOGSTREAM']._serialized_start=2071
+  _globals['_LOGSTREAM']._serialized_end=2204
   _globals['_SENDER']._serialized_start=72
   _globals['_SENDER']._serialized_end=148
   _globals['_STEPBATCH']._serialized_start=151
-  _globals['_STEPBATCH']._serialized_end=354
-  _globals['_STEPGROUP']._serialized_start=356
-  _globals['_STEPGROUP']._serialized_end=458
-  _globals['_SERIESCOLUMN']._serialized_start=460
-  _globals['_SERIESCOLUMN']._serialized_end=503
-  _globals['_TOMBSTONE']._serialized_start=505
-  _globals['_TOMBSTONE']._serialized_end=592
-  _globals['_LOGLINE']._serialized_start=595
-  _globals['_LOGLINE']._serialized_end=785
-  _globals['_LOGBATCH']._serialized_start=788
-  _globals['_LOGBATCH']._serialized_end=987
-  _globals['_HEARTBEAT']._serialized_start=990
-  _globals['_HEARTBEAT']._serialized_end=1168
-  _globals['_STOREDRANGE']._serialized_start=1170
-  _globals['_STOREDRANGE']._serialized_end=1242
-  _globals['_STORED']._serialized_start=1244
-  _globals['_STORED']._serialized_end=1325
+  _globals['_STEPBATCH']._serialized_end=400
+  _globals['_SCORE']._serialized_start=402
+  _globals['_SCORE']._serialized_end=438
+  _globals['_ROW']._serialized_start=441
+  _globals['_ROW']._serialized_end=766
+  _globals['_STEPGROUP']._serialized_start=768
+  _globals['_STEPGROUP']._serialized_end=870
+  _globals['_SERIESCOLUMN']._serialized_start=872
+  _globals['_SERIESCOLUMN']._serialized_end=915
+  _globals['_TOMBSTONE']._serialized_start=917
+  _globals['_TOMBSTONE']._serialized_end=1004
+  _globals['_LOGLINE']._serialized_start=1007
+  _globals['_LOGLINE']._serialized_end=1197
+  _globals['_LOGBATCH']._serialized_start=1200
+  _globals['_LOGBATCH']._serialized_end=1399
+  _globals['_HEARTBEAT']._serialized_start=1402
+  _globals['_HEARTBEAT']._serialized_end=1580
+  _globals['_STOREDRANGE']._serialized_start=1582
+  _globals['_STOREDRANGE']._serialized_end=1654
+  _globals['_STORED']._serialized_start=1656
+  _globals['_STORED']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RowForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROW_FORM_UNSPECIFIED: _ClassVar[RowForm]
+    ROW_FORM_SAMPLE: _ClassVar[RowForm]
+    ROW_FORM_TEXT: _ClassVar[RowForm]
+    ROW_FORM_TABLE: _ClassVar[RowForm]
+    ROW_FORM_HISTOGRAM: _ClassVar[RowForm]
+    ROW_FORM_IMAGE: _ClassVar[RowForm]
+    ROW_FORM_AUDIO: _ClassVar[RowForm]
+
 class LogLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LOG_LEVEL_UNSPECIFIED: _ClassVar[LogLevel]
@@ -23,6 +33,13 @@ class LogStream(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOG_STREAM_STDERR: _ClassVar[LogStream]
     LOG_STREAM_LOGGER: _ClassVar[LogStream]
     LOG_STREAM_MILEPOST: _ClassVar[LogStream]
+ROW_FORM_UNSPECIFIED: RowForm
+ROW_FORM_SAMPLE: RowForm
+ROW_FORM_TEXT: RowForm
+ROW_FORM_TABLE: RowForm
+ROW_FORM_HISTOGRAM: RowForm
+ROW_FORM_IMAGE: RowForm
+ROW_FORM_AUDIO: RowForm
 LOG_LEVEL_UNSPECIFIED: LogLevel
 LOG_LEVEL_DEBUG: LogLevel
 LOG_LEVEL_INFO: LogLevel
@@ -48,18 +65,62 @@ class Sender(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
 
 class StepBatch(_message.Message):
-    __slots__ = ("sender", "number", "groups", "tombstone", "last")
+    __slots__ = ("sender", "number", "groups", "tombstone", "last", "rows")
     SENDER_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
     sender: Sender
     number: int
     groups: _containers.RepeatedCompositeFieldContainer[StepGroup]
     tombstone: Tombstone
     last: bool
-    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[StepGroup, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ..., last: bool = ...) -> None: ...
+    rows: _containers.RepeatedCompositeFieldContainer[Row]
+    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[StepGroup, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ..., last: bool = ..., rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ...) -> None: ...
+
+class Score(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Row(_message.Message):
+    __slots__ = ("key", "step", "time_ms", "form", "prompt", "completion", "scores", "group", "tags", "content", "edges", "counts", "media_sha256", "media_type", "media_bytes")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    step: int
+    time_ms: int
+    form: RowForm
+    prompt: str
+    completion: str
+    scores: _containers.RepeatedCompositeFieldContainer[Score]
+    group: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    content: str
+    edges: _containers.RepeatedScalarFieldContainer[float]
+    counts: _containers.RepeatedScalarFieldContainer[float]
+    media_sha256: str
+    media_type: str
+    media_bytes: int
+    def __init__(self, key: _Optional[str] = ..., step: _Optional[int] = ..., time_ms: _Optional[int] = ..., form: _Optional[_Union[RowForm, str]] = ..., prompt: _Optional[str] = ..., completion: _Optional[str] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., group: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., content: _Optional[str] = ..., edges: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[float]] = ..., media_sha256: _Optional[str] = ..., media_type: _Optional[str] = ..., media_bytes: _Optional[int] = ...) -> None: ...
 
 class StepGroup(_message.Message):
     __slots__ = ("steps", "times_ms", "columns")
@@ -158,9 +219,11 @@ class StoredRange(_message.Message):
     def __init__(self, source: _Optional[str] = ..., kind: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Stored(_message.Message):
-    __slots__ = ("ranges", "watched")
+    __slots__ = ("ranges", "watched", "takes_rows")
     RANGES_FIELD_NUMBER: _ClassVar[int]
     WATCHED_FIELD_NUMBER: _ClassVar[int]
+    TAKES_ROWS_FIELD_NUMBER: _ClassVar[int]
     ranges: _containers.RepeatedCompositeFieldContainer[StoredRange]
     watched: bool
-    def __init__(self, ranges: _Optional[_Iterable[_Union[StoredRange, _Mapping]]] = ..., watched: bool = ...) -> None: ...
+    takes_rows: bool
+    def __init__(self, ranges: _Optional[_Iterable[_Union[StoredRange, _Mapping]]] = ..., watched: bool = ..., takes_rows: bool = ...) -> None: ...

@@ -161,6 +161,7 @@ export const groups = [
       { path: 'limits.heartbeat_grace_seconds', label: 'Lost after silence of, s', kind: 'number' },
       { path: 'limits.stop_deadline_seconds', label: 'Stop deadline, s', kind: 'number' },
       { path: 'limits.log_megabytes', label: 'Log quota, MB', kind: 'integer' },
+      { path: 'limits.sample_megabytes', label: 'Sample quota, MB', kind: 'integer' },
     ],
   },
   {

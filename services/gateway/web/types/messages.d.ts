@@ -82,6 +82,7 @@ declare namespace Api {
       heartbeat_grace_seconds?: number | null
       stop_deadline_seconds?: number | null
       log_megabytes?: number | null
+      sample_megabytes?: number | null
     } | null
     environment?: Record<string, string | {
       secret: string
@@ -1436,6 +1437,19 @@ declare namespace Api {
     events_sequence: number
   }
 
+  interface ListSampleSeriesResponse {
+    series: SampleSeries[]
+    telemetry_sequence: number
+    over_quota_count: number
+    quota_bytes: number
+  }
+
+  interface ListSamplesResponse {
+    samples: Sample[]
+    telemetry_sequence: number
+    next_page_token: string
+  }
+
   interface ListSeriesResponse {
     series: SeriesSummary[]
     telemetry_sequence: number
@@ -1455,6 +1469,17 @@ declare namespace Api {
     values: (number | null)[]
     values_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
     times_ms: number[]
+  }
+
+  interface QueryHistogramsResponse {
+    first_steps: number[]
+    last_steps: number[]
+    histogram_counts: number[]
+    edges: (number | null)[]
+    edges_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    counts: (number | null)[]
+    counts_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    telemetry_sequence: number
   }
 
   interface QuerySeriesResponse {
@@ -1479,6 +1504,24 @@ declare namespace Api {
     last_step: number
     series: RepeatedSeries[]
     first_different_step: number
+  }
+
+  interface Sample {
+    parent: string
+    attempt: number
+    superseded: boolean
+    row: Row | null
+    prompt_id: string
+  }
+
+  interface SampleSeries {
+    key: string
+    form: null | 'SAMPLE' | 'TEXT' | 'TABLE' | 'HISTOGRAM' | 'IMAGE' | 'AUDIO'
+    row_count: number
+    first_step: number
+    last_step: number
+    step_count: number
+    score_names: string[]
   }
 
   interface SenderCompleteness {
@@ -2015,6 +2058,31 @@ declare namespace Api {
     sequence: number
     caught_up: boolean
     age_seconds?: number
+  }
+
+  interface Row {
+    key: string
+    step: number
+    time_ms: number
+    form: null | 'SAMPLE' | 'TEXT' | 'TABLE' | 'HISTOGRAM' | 'IMAGE' | 'AUDIO'
+    prompt: string
+    completion: string
+    scores: Score[]
+    group: string
+    tags: string[]
+    content: string
+    edges: (number | null)[]
+    edges_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    counts: (number | null)[]
+    counts_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    media_sha256: string
+    media_type: string
+    media_bytes: number
+  }
+
+  interface Score {
+    name: string
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
   }
 
   interface Attempt {
