@@ -15,10 +15,12 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import unquote, urlparse, urlunparse
 
 from milepost import files
@@ -34,6 +36,9 @@ MAX_FILES = 10_000
 MAX_BYTES = 512 * 1024 * 1024
 # `tarfile` copies files in smaller pieces.
 _MAX_HEADER = 1 << 20
+# How what was packed is written down, and how coarse the times of files may be.
+_PACKED_FORM = 1
+_COARSE_NS = 3_000_000_000
 _LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv", "env", "dist", "build"})
 
 
@@ -43,11 +48,13 @@ class CodeInvalid(FailedPrecondition):
     reason = "CODE_INVALID"
 
 
-def pack(folder: Path, storage: Path | str) -> Code:
+def pack(folder: Path, storage: Path | str, memory: Path | None = None) -> Code:
     """Store an archive of a folder below `storage`. What begins with a dot, caches and environments are left out.
 
     Args:
         storage: a folder, or the URI of one.
+        memory: a folder of this machine in which is kept what was packed of which folder. Where nothing has changed since,
+            and the archive is still there, none is made. None: one is made each time.
 
     Raises:
         InvalidArgument: it is no folder, it is too large, or a link in it leads out of it.
@@ -55,17 +62,131 @@ def pack(folder: Path, storage: Path | str) -> Code:
     """
     if not folder.is_dir():
         raise InvalidArgument([Violation("code", f"there is no folder {folder}")])
-    content = _archive(folder.resolve())
-    digest = hashlib.sha256(content).hexdigest()
-    name = f"{digest}.tar.gz"
-    here = local_path(str(storage))
+    folder = folder.resolve()
+    known = None if memory is None else memory / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()}.json"
+    began = time.time_ns()
+    found = _stats(folder)
+    packed = None if known is None else _unchanged(folder, found, _read_packed(known))
+    if packed is not None and (code := _stored(packed, str(storage))) is not None:
+        _remember(known, Packed(packed.digest, packed.bytes, began, found, packed.hashes))
+        return code
+    content, hashes = _archive(folder, found)
+    packed = Packed(hashlib.sha256(content).hexdigest(), len(content), began, found, hashes)
+    code = _store(content, packed, str(storage))
+    if _stats(folder) == found:
+        _remember(known, packed)
+    return code
+
+
+def _store(content: bytes, packed: Packed, storage: str) -> Code:
+    name = f"{packed.digest}.tar.gz"
+    here = local_path(storage)
     if here is None:
-        return Code(uri=_upload(content, str(storage), name), digest=f"sha256:{digest}")
+        return Code(uri=_upload(content, storage, name), digest=f"sha256:{packed.digest}")
     here.mkdir(parents=True, exist_ok=True)
     path = here / name
-    if not path.exists() or hash_file(path) != digest:
+    if not path.exists() or hash_file(path) != packed.digest:
         files.write(path, content)
-    return Code(uri=path.resolve().as_uri(), digest=f"sha256:{digest}")
+    return Code(uri=path.resolve().as_uri(), digest=f"sha256:{packed.digest}")
+
+
+def _stored(packed: Packed, storage: str) -> Code | None:
+    """Return the archive that was made before, where it still is what it was: by its checksum here, by its size elsewhere."""
+    name = f"{packed.digest}.tar.gz"
+    here = local_path(storage)
+    try:
+        if here is not None:
+            whole = hash_file(here / name) == packed.digest
+        else:
+            whole = folder_of(storage).size(name) == packed.bytes
+    except (OSError, StorageUnavailable):
+        return None
+    uri = (here / name).resolve().as_uri() if here is not None else below(storage, name)
+    return Code(uri=uri, digest=f"sha256:{packed.digest}") if whole else None
+
+
+# --- what was packed before
+
+# What is known of a file without reading it: its size, when it and its entry changed, which file it is, and whether it may
+# be run. Times are in ns.
+Stat = tuple[int, int, int, int, int, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An archive that was made of a folder: what makes it, by the names of the files in their order.
+
+    Attributes:
+        began: before the files were looked at, in ns since 1970. What changed at about that time may have changed again
+            without any trace in the times of files, and is compared by its SHA-256.
+    """
+
+    digest: str
+    bytes: int
+    began: int
+    stats: dict[str, Stat]
+    hashes: dict[str, str]
+
+
+def _stats(folder: Path) -> dict[str, Stat]:
+    """Look at each file of a folder."""
+    found: dict[str, Stat] = {}
+    total = 0
+    for path in _files(folder):
+        stat = path.stat()
+        runs = os.access(path, os.X_OK)
+        total += stat.st_size
+        if total > MAX_BYTES or len(found) >= MAX_FILES:
+            limit = f"{MAX_BYTES >> 20} MiB or {MAX_FILES:,} files"
+            raise InvalidArgument([Violation("code", f"{folder} has more than {limit}; keep data elsewhere")])
+        name = path.relative_to(folder).as_posix()
+        found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev, runs)
+    return found
+
+
+def _unchanged(folder: Path, found: Mapping[str, Stat], packed: Packed | None) -> Packed | None:
+    """Return what was packed before, if it would be packed again. Reads the files whose times do not prove that."""
+    if packed is None or list(found) != list(packed.stats):
+        return None
+    for name, stat in found.items():
+        before = packed.stats[name]
+        if (stat[0], stat[-1]) != (before[0], before[-1]):
+            return None
+        if stat == before and max(stat[1], stat[2]) < packed.began - _COARSE_NS:
+            continue
+        try:
+            if hash_file(folder / name) != packed.hashes[name]:
+                return None
+        except OSError:
+            return None
+    return packed
+
+
+def _read_packed(path: Path) -> Packed | None:
+    """Read what was remembered. None: nothing, or nothing that is readable."""
+    try:
+        form, digest, size, began, entries = json.loads(path.read_bytes())
+        if form != _PACKED_FORM:
+            return None
+        stats = {str(name): (*map(int, stat[:-1]), bool(stat[-1])) for name, stat, _ in entries}
+        return Packed(digest, int(size), int(began), cast(Any, stats), {name: str(h) for name, _, h in entries})
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(path: Path | None, packed: Packed) -> None:
+    """Keep what was packed. Without it the next archive takes longer, and nothing else."""
+    if path is None:
+        return
+    entries = [[name, stat, packed.hashes[name]] for name, stat in packed.stats.items()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, json.dumps([_PACKED_FORM, packed.digest, packed.bytes, packed.began, entries]))
+    except OSError as error:
+        log.debug("code.not_remembered", extra={"path": str(path), "error": str(error)})
+
+
+# --- making an archive
 
 
 def _upload(content: bytes, storage: str, name: str) -> str:
@@ -77,21 +198,32 @@ def _upload(content: bytes, storage: str, name: str) -> str:
     return below(storage, name)
 
 
-def _archive(folder: Path) -> bytes:
+def _archive(folder: Path, found: Mapping[str, Stat]) -> tuple[bytes, dict[str, str]]:
+    """Return the archive of files, and the SHA-256 of each as it is in there."""
     buffer = io.BytesIO()
-    total = count = 0
+    hashes: dict[str, str] = {}
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
-        for path in _files(folder):
-            size = path.stat().st_size
-            total, count = total + size, count + 1
-            if total > MAX_BYTES or count > MAX_FILES:
-                limit = f"{MAX_BYTES >> 20} MiB or {MAX_FILES:,} files"
-                raise InvalidArgument([Violation("code", f"{folder} has more than {limit}; keep data elsewhere")])
-            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            entry.size, entry.mode = size, 0o755 if os.access(path, os.X_OK) else 0o644
-            with path.open("rb") as file:
-                archive.addfile(entry, file)
-    return buffer.getvalue()
+        for name, stat in found.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = stat[0], 0o755 if stat[-1] else 0o644
+            with (folder / name).open("rb") as file:
+                reader = _Hashing(file)
+                archive.addfile(entry, cast(Any, reader))
+            hashes[name] = reader.digest.hexdigest()
+    return buffer.getvalue(), hashes
+
+
+class _Hashing:
+    """A file for `tarfile`, whose content is hashed as it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -23,6 +23,7 @@ from milepost.cli.runs.following import ENDED, Monitor, ProgressPrinter, View, f
 from milepost.client import Client
 from milepost.configuration import parse_text, to_plain, write_text
 from milepost.errors import InvalidArgument, NotFound
+from milepost.installation import data_folder
 from milepost.protojson import to_json
 
 STOP_MODES = {"graceful": common.STOP_MODE_GRACEFUL, "abrupt": common.STOP_MODE_ABRUPT}
@@ -74,11 +75,15 @@ def read_configuration(path: str) -> str:
     return placed
 
 
-def with_code(text: str, folder: Path, storage: str) -> str:
-    """Store an archive of a folder and name it in a configuration, in place of a working directory."""
+def with_code(text: str, folder: Path, storage: str, memory: Path) -> str:
+    """Store an archive of a folder and name it in a configuration, in place of a working directory.
+
+    Args:
+        memory: where it is kept what was packed of which folder.
+    """
     plain = parse_text(text)
     try:
-        code = code_archive.pack(folder, storage)
+        code = code_archive.pack(folder, storage, memory)
     except OSError as error:
         raise click.UsageError(f"the archive cannot be written to {storage}: {error.strerror}") from error
     return write_text({**plain, "code": {"uri": code.uri, "digest": code.digest}, "working_directory": None})
@@ -114,7 +119,8 @@ def start(
         if not code_storage and not client.endpoints.pid:
             raise click.UsageError("the data directory of the stack is not known; say where with --code-storage")
         storage = code_storage or str(Path(client.endpoints.data_dir) / "code")
-        text = with_code(text, Path(code_folder), storage)
+        here = Path(client.endpoints.data_dir) if client.endpoints.pid else data_folder.find().path
+        text = with_code(text, Path(code_folder), storage, here / "packed")
     started = client.start_runtime(text, validate_only=validate_only, request_id=request_id)
     _say_what_is_left_out(started)
     if validate_only:

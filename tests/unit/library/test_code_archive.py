@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from milepost import code_archive
+from milepost import code_archive, snapshots
 from milepost.api.config.v1.configuration_pb2 import Code
 from milepost.code_archive import CodeInvalid, fetch, pack
 from milepost.errors import InvalidArgument
@@ -52,6 +54,94 @@ def test_equal_folders_give_equal_archives(project: Path, tmp_path: Path) -> Non
     assert pack(project, tmp_path / "store") == first
     (project / "train.py").write_text("changed")
     assert pack(project, tmp_path / "store") != first
+
+
+@pytest.fixture
+def archived(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of which an archive was made."""
+    made: list[Path] = []
+    make = code_archive._archive
+
+    def watched(folder: Path, found: Any) -> Any:
+        made.append(folder)
+        return make(folder, found)
+
+    monkeypatch.setattr(code_archive, "_archive", watched)
+    return made
+
+
+def settle(folder: Path, memory: Path) -> None:
+    """Let what is remembered be older than what the clocks of file systems can tell apart."""
+    for path in memory.iterdir():
+        content = json.loads(path.read_bytes())
+        content[3] += 10**10
+        path.write_text(json.dumps(content))
+
+
+def test_a_folder_that_did_not_change_is_packed_once(
+    project: Path, tmp_path: Path, archived: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even read, once its files are older than what was remembered; and into each storage."""
+    store, memory = tmp_path / "store", tmp_path / "memory"
+    first = pack(project, store, memory)
+    assert pack(project, store, memory) == first
+    settle(project, memory)
+    read: list[Path] = []
+    hash_file = snapshots.hash_file
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(code_archive, "hash_file", watched)
+    assert pack(project, store, memory) == first
+    assert read == [store / f"{first.digest.removeprefix('sha256:')}.tar.gz"]
+    assert len(archived) == 1
+    assert pack(project, tmp_path / "other", memory).digest == first.digest
+    assert (tmp_path / "other").is_dir()
+    os.utime(project / "train.py", (1, 1))
+    assert pack(project, store, memory) == first
+    assert len(archived) == 2, "a file that was touched is read, and is as it was"
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_whatever_changes_is_packed_anew(project: Path, tmp_path: Path, archived: list[Path], settled: bool) -> None:
+    """Also what keeps its size and its time, in the moment in which it was packed."""
+    store, memory, code = tmp_path / "store", tmp_path / "memory", project / "package" / "model.py"
+
+    def rewrite() -> None:
+        before = code.stat()
+        code.write_text("x = 2\n")
+        os.utime(code, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    changes = [
+        rewrite,
+        lambda: code.chmod(0o755),
+        lambda: (project / "new.py").write_text(""),
+        lambda: code.rename(project / "package" / "moved.py"),
+        (project / "new.py").unlink,
+    ]
+    found = [pack(project, store, memory)]
+    for change in changes:
+        if settled:
+            settle(project, memory)
+        change()
+        found.append(pack(project, store, memory))
+        assert found[-1] == pack(project, store), "as without a memory"
+        assert found[-1] != found[-2]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "[1, 2, 3, 4, [[1]]]", '[0, "a", 1, 1, []]'])
+def test_a_memory_that_is_unreadable_costs_time_only(
+    project: Path, tmp_path: Path, archived: list[Path], content: str
+) -> None:
+    first = pack(project, tmp_path / "store", tmp_path / "memory")
+    (remembered,) = (tmp_path / "memory").iterdir()
+    remembered.write_text(content)
+    assert pack(project, tmp_path / "store", tmp_path / "memory") == first
+    assert len(archived) == 2
+    assert pack(project, tmp_path / "store", tmp_path / "memory") == first
+    assert len(archived) == 2
 
 
 def test_a_link_that_leads_out_is_not_packed(project: Path, tmp_path: Path) -> None:
