@@ -5,6 +5,7 @@ from __future__ import annotations
 from milepost.configuration.plain import MAX_TRIALS, Plain
 from milepost.configuration.specs import (
     CONTROL,
+    PARAMETER,
     PRINTABLE,
     REQUIRED,
     Choice,
@@ -30,7 +31,6 @@ _MODULE = rf"{_NAME}(?:\.{_NAME})*"
 # A relative path without `..`; `:` ends it.
 _PART = rf"(?!\.\.?/)[^/:\\{CONTROL}]+"
 _FILE = rf"(?:{_PART}/)*[^/:\\{CONTROL}]+\.py"
-_PARAMETER = r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}"
 _RESOURCE = r"runtimes/[a-z0-9][a-z0-9_-]{0,62}/trials/[1-9][0-9]{0,8}/snapshots/[a-z0-9][a-z0-9_-]{0,62}"
 _ABSOLUTE = rf"(?!.*(?:^|/)\.\.(?:/|$))/{PRINTABLE}"
 _STORAGE = (
@@ -51,7 +51,8 @@ def _is(name: str, schema: Plain) -> Plain:
 
 # What holds between fields, as `resolution` and the preflight of the runtime service judge it.
 # Linters ask for `items` though anything may be in it.
-_LISTS = {"properties": {"space": {"additionalProperties": {"type": "array", "items": {}}}}}
+_WITHOUT: Plain = {"properties": {"minimum": {"not": {}}, "when": {"not": {}}}}
+_LISTS = {"properties": {"space": {"additionalProperties": _WITHOUT}}}
 _RANGES = {"properties": {"space": {"additionalProperties": {"type": "object"}}}}
 _KINDS_OF_SEARCHES = {
     "if": _is("kind", {"enum": list(SAMPLERS)}),
@@ -131,7 +132,7 @@ CONFIGURATION = Section(
             "snapshot of another run whose weights to start from",
         ),
         "parameters": Field(
-            Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar()), {}, "scalars, handed to the entrypoint"
+            Entries(PARAMETER, "a name of letters, digits, _ . -", Scalar()), {}, "scalars, handed to the entrypoint"
         ),
         "search": Field(
             Section(
@@ -142,7 +143,7 @@ CONFIGURATION = Section(
                         "grid: every combination; random: draws; the others choose by an objective",
                     ),
                     "space": Field(
-                        Entries(_PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100, 1),
+                        Entries(PARAMETER, "a name of letters, digits, _ . -", Dimension(), 100, 1),
                         REQUIRED,
                         "values per parameter",
                     ),
@@ -183,7 +184,7 @@ CONFIGURATION = Section(
                         _whole(2, 1_000), None, "nsga2: trials in a generation, drawn at random in the first; null: 50"
                     ),
                     "points": Field(
-                        Listed(Entries(_PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),
+                        Listed(Entries(PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),
                         [],
                         "points that a sampler's search tries first; what one does not name the sampler chooses",
                     ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
+from milepost.configuration.conditions import holds, in_order
 from milepost.configuration.plain import scalar_text
 from milepost.configuration.words import SAMPLERS
 
@@ -56,6 +57,14 @@ def left_out(configuration: RuntimeConfiguration) -> int:
     return max(0, math.prod(len(dimension.values) for dimension in search.space.values()) - search.max_trials)
 
 
+def conditions_of(search: config.Search) -> dict[str, dict[str, list[str]]]:
+    """Return what the parameters of a space depend on; most on nothing."""
+    return {
+        name: {other: list(condition.values) for other, condition in dimension.when.items()}
+        for name, dimension in search.space.items()
+    }
+
+
 def _grid(search: config.Search) -> Iterator[dict[str, str]]:
     names = sorted(search.space)
     for values in itertools.product(*(search.space[name].values for name in names)):
@@ -65,11 +74,17 @@ def _grid(search: config.Search) -> Iterator[dict[str, str]]:
 def _draws(search: config.Search) -> Iterator[dict[str, str]]:
     """Draw points, each only once; ends when a hundred draws in a row gave nothing new."""
     generator = random.Random(search.seed)
-    seen: set[tuple[str, ...]] = set()
+    conditions = conditions_of(search)
+    ordered = in_order(conditions)
+    seen: set[tuple[tuple[str, str], ...]] = set()
     misses = 0
     while misses < 100:
-        point = {name: _draw(generator, search.space[name]) for name in sorted(search.space)}
-        key = tuple(point.values())
+        drawn = {name: _draw(generator, search.space[name]) for name in sorted(search.space)}
+        point: dict[str, str] = {}
+        for name in ordered:
+            if holds(conditions[name], point):
+                point[name] = drawn[name]
+        key = tuple(sorted(point.items()))
         misses = misses + 1 if key in seen else 0
         if key not in seen:
             seen.add(key)

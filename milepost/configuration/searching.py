@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.configuration.conditions import demanded, holds, in_order
 from milepost.configuration.plain import Plain, scalar_text
 from milepost.configuration.specs import refuse
 from milepost.configuration.words import (
+    CONDITIONAL,
     CONSTRAINT_VALUES,
     KINDS,
     MODES,
@@ -31,9 +33,10 @@ def judge_search(search: Plain, violations: list[Violation]) -> None:
     space = search["space"] or {}
     if not space and not any(v.field.startswith("search.space") for v in violations):
         refuse(violations, "search.space", "must name at least one parameter")
+    judge_conditions(search["kind"], space, violations)
     if search["kind"] == "grid":
         for name, dimension in space.items():
-            if isinstance(dimension, dict):
+            if listed(dimension) is None:
                 refuse(violations, f"search.space.{name}", "must be a list in a grid; ranges are for the other kinds")
     if search["kind"] in SAMPLERS:
         _judge_sampler(search, space, violations)
@@ -41,6 +44,79 @@ def judge_search(search: Plain, violations: list[Violation]) -> None:
     for name in ("objective", "objectives", "constraints", "points", "population_size", "pruner", "stop_when"):
         if search[name]:
             refuse(violations, f"search.{name}", f"is for kind: {', '.join(SAMPLERS)}, which choose by it")
+
+
+def listed(dimension: Any) -> list[Any] | None:
+    """Return the values of a dimension as it was read; None: it is a range."""
+    return dimension if isinstance(dimension, list) else dimension.get("values")
+
+
+def when_of(name: str, space: Plain) -> dict[str, list[str]]:
+    """Return the condition of a parameter, as texts. Whole numbers of a range are such however they are written."""
+    dimension = space[name]
+    when = {} if isinstance(dimension, list) else dimension.get("when") or {}
+    return {other: [_text_of(value, space.get(other)) for value in values] for other, values in when.items()}
+
+
+def _text_of(value: Any, dimension: Any) -> str:
+    of_range = dimension is not None and listed(dimension) is None
+    return scalar_text(int(value) if of_range and isinstance(value, float) and value.is_integer() else value)
+
+
+def judge_conditions(kind: str, space: Plain, violations: list[Violation]) -> None:
+    """Judge which parameters are there only where others have certain values."""
+    conditions = {name: when_of(name, space) for name in space}
+    if not any(conditions.values()) or any(violation.field.startswith("search.space") for violation in violations):
+        return
+    for name, when in conditions.items():
+        path = f"search.space.{name}.when"
+        if when and kind not in CONDITIONAL:
+            refuse(
+                violations,
+                path,
+                f"is for kind: {' and '.join(CONDITIONAL)}; {kind} needs all parameters in every trial",
+            )
+        for other, wanted in when.items():
+            problem = _condition_problem(space.get(other), wanted) if other in space else "is not in search.space"
+            if problem:
+                refuse(violations, f"{path}.{other}", problem)
+    if any(violation.field.startswith("search.space") for violation in violations):
+        return
+    try:
+        ordered = in_order(conditions)
+    except ValueError as error:
+        refuse(violations, "search.space", f"has conditions in a circle: {error}")
+        return
+    for name in ordered:
+        never = [other for other, values in demanded(conditions, name).items() if not values]
+        if never:
+            refuse(
+                violations, f"search.space.{name}.when", f"can never hold: no value of {never[0]} is in all conditions"
+            )
+
+
+def _condition_problem(dimension: Any, wanted: list[str]) -> str:
+    """Say why another parameter cannot have values that a condition names. Empty: it can."""
+    values = listed(dimension)
+    if values is not None:
+        known = list(map(scalar_text, values))
+        strange = [text for text in wanted if text not in known]
+        return f"is never {', '.join(strange)}; it is one of {', '.join(known[:9])}" if strange else ""
+    if not dimension["integer"]:
+        return "must be a list or a range of whole numbers: a condition names values"
+    low, high = int(dimension["minimum"]), int(dimension["maximum"])
+    strange = [text for text in wanted if not text.lstrip("-").isdigit() or not low <= int(text) <= high]
+    return f"is never {', '.join(strange)}; it is from {low} to {high}" if strange else ""
+
+
+def _needs(name: str, point: Plain, space: Plain) -> str:
+    """Say why a point has a parameter that would not be there. Empty: it would."""
+    when = when_of(name, space)
+    if holds(when, {other: _text_of(value, space.get(other)) for other, value in point.items()}):
+        return ""
+    return "is there only with " + ", ".join(
+        f"{other}: {' or '.join(values)}" for other, values in sorted(when.items())
+    )
 
 
 def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> None:
@@ -53,13 +129,13 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
         # What cannot be read cannot be judged.
         return
     for name, dimension in space.items():
-        if isinstance(dimension, list) and kind in RANGES_ONLY:
+        if listed(dimension) is not None and kind in RANGES_ONLY:
             refuse(violations, f"search.space.{name}", f"must be a range: {kind} knows no lists; tpe, gp and qmc do")
-        if isinstance(dimension, dict) and dimension.get("integer"):
+        if listed(dimension) is None and dimension.get("integer"):
             if max(abs(dimension["minimum"]), abs(dimension["maximum"])) > MAX_WHOLE:
                 refuse(violations, f"search.space.{name}", f"must lie within {-MAX_WHOLE:,} and {MAX_WHOLE:,}")
-    moving = [d for d in space.values() if isinstance(d, dict) and d["minimum"] != d["maximum"]]
-    if kind == "cmaes" and len(moving) < 2 and all(isinstance(d, dict) for d in space.values()):
+    moving = [d for d in space.values() if listed(d) is None and d["minimum"] != d["maximum"]]
+    if kind == "cmaes" and len(moving) < 2 and all(listed(d) is None for d in space.values()):
         refuse(violations, "search.space", "must have at least two ranges: cmaes adapts how they vary together")
     if len(points) > search["max_trials"]:
         refuse(violations, "search.points", f"has {len(points):,} points, more than max_trials")
@@ -69,6 +145,7 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
             refuse(violations, path, "must name at least one parameter")
         for name, value in point.items():
             problem = _outside(value, space[name]) if name in space else "is not in search.space"
+            problem = problem or _needs(name, point, space)
             if problem:
                 refuse(violations, f"{path}.{name}", problem)
 
@@ -110,8 +187,9 @@ def _refuse_repeated(listed: list[Plain], path: str, violations: list[Violation]
 
 def _outside(value: Any, dimension: Any) -> str:
     """Say why a value is not one that a search may give to a parameter. Empty: it is."""
-    if isinstance(dimension, list):
-        return "" if scalar_text(value) in map(scalar_text, dimension) else "must be one of the list in search.space"
+    values = listed(dimension)
+    if values is not None:
+        return "" if scalar_text(value) in map(scalar_text, values) else "must be one of the list in search.space"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
     if not dimension["minimum"] <= value <= dimension["maximum"]:
@@ -129,10 +207,13 @@ def search_message(read: Plain) -> config.Search:
         on_trial_failure=ON_FAILURE[read["on_trial_failure"]],
     )
     for name, dimension in read["space"].items():
-        if isinstance(dimension, dict):
-            search.space[name].CopyFrom(config.SearchDimension(**dimension))
+        values = listed(dimension)
+        if values is None:
+            search.space[name].CopyFrom(config.SearchDimension(**{k: v for k, v in dimension.items() if k != "when"}))
         else:
-            search.space[name].values.extend(scalar_text(value) for value in dimension)
+            search.space[name].values.extend(scalar_text(value) for value in values)
+        for other, wanted in when_of(name, read["space"]).items():
+            search.space[name].when[other].values.extend(wanted)
     objectives = [read["objective"]] if read["objective"] is not None else read["objectives"]
     if len(objectives) == 1:
         # A list of one is the same search.

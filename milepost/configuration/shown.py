@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
@@ -76,10 +76,15 @@ def to_text(configuration: RuntimeConfiguration) -> str:
 def _search_plain(search: config.Search) -> Plain:
     space: Plain = {}
     for name, dimension in sorted(search.space.items()):
-        if dimension.values:
-            space[name] = [_shown_scalar(text) for text in dimension.values]
-        else:
-            space[name] = _fields(dimension, skip="values")
+        values = [_shown_scalar(text) for text in dimension.values]
+        shown: Plain = {"values": values} if values else _dimension_fields(dimension)
+        if dimension.when:
+            # Not named in others: their digests stay what they were before there were conditions.
+            shown["when"] = {
+                other: [_shown_scalar(text) for text in condition.values]
+                for other, condition in sorted(dimension.when.items())
+            }
+        space[name] = values if values and not dimension.when else shown
     plain = {
         "kind": _word(KINDS, search.kind),
         "space": space,
@@ -108,6 +113,12 @@ def _search_plain(search: config.Search) -> Plain:
         if search.HasField("pruner"):
             pruner = search.pruner
             plain["pruner"] = {**_fields(pruner), "kind": _word(PRUNERS, pruner.kind)}
+    return plain
+
+
+def _dimension_fields(dimension: config.SearchDimension) -> Plain:
+    plain = _fields(dimension, skip="values")
+    del plain["when"]
     return plain
 
 
@@ -185,13 +196,15 @@ def given_plain(configuration: RuntimeConfiguration, violations: list[Violation]
 def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
     space: Plain = {}
     for name, dimension in search.space.items():
-        if dimension.values:
-            path = f"search.space.{name}"
-            space[name] = [
-                _given_scalar(text, f"{path}[{index}]", violations) for index, text in enumerate(dimension.values)
-            ]
-        else:
-            space[name] = _fields(dimension, skip="values")
+        path = f"search.space.{name}"
+        values = _given_scalars(dimension.values, path, violations)
+        given: Plain = {"values": values} if values else _dimension_fields(dimension)
+        if dimension.when:
+            given["when"] = {
+                other: _given_scalars(condition.values, f"{path}.when.{other}", violations)
+                for other, condition in dimension.when.items()
+            }
+        space[name] = given
     plain = {
         "kind": _given_word(KINDS, search.kind, "search.kind", violations),
         "space": space,
@@ -244,6 +257,10 @@ def _given_word(table: Mapping[str, int], value: int, path: str, violations: lis
     if value and value not in table.values():
         refuse(violations, path, f"{value} is not a known value")
     return _word(table, value) or None
+
+
+def _given_scalars(texts: Iterable[str], path: str, violations: list[Violation]) -> list[Any]:
+    return [_given_scalar(text, f"{path}[{index}]", violations) for index, text in enumerate(texts)]
 
 
 def _given_scalar(text: str, path: str, violations: list[Violation]) -> Any:

@@ -346,6 +346,23 @@ class Variable:
         return {"anyOf": [{"type": "string", "maxLength": 32_768, "pattern": r"^[^\u0000]*$"}, secret]}
 
 
+@dataclass(frozen=True)
+class OneOrMore:
+    """A scalar, or a list of them. Read as a list."""
+
+    def read(self, value: Any, path: str, violations: list[Violation]) -> list[Any]:
+        return Values().read(value if isinstance(value, list) else [value], path, violations)
+
+    def schema(self) -> Plain:
+        return {"anyOf": [Scalar().schema(), Values().schema()]}
+
+
+PARAMETER = r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}"
+_WHEN = Field(
+    Entries(PARAMETER, "a name of letters, digits, _ . -", OneOrMore(), 10),
+    {},
+    "only where other parameters have these values",
+)
 _ABOVE_ZERO = {
     "if": {"required": ["log_scale"], "properties": {"log_scale": {"const": True}}},
     "then": {"properties": {"minimum": {"exclusiveMinimum": 0}}},
@@ -356,6 +373,7 @@ _RANGE = Section(
         "maximum": Field(Number(-1e300, 1e300), REQUIRED, "largest value"),
         "log_scale": Field(Flag(), False, "uniform in the logarithm"),
         "integer": Field(Flag(), False, "rounded to whole numbers"),
+        "when": _WHEN,
     },
     {
         "description": "The maximum is not below the minimum.",
@@ -366,13 +384,22 @@ _RANGE = Section(
 )
 
 
+_LIST = Section({"values": Field(Values(), REQUIRED, "the values"), "when": _WHEN})
+
+
 @dataclass(frozen=True)
 class Dimension:
-    """The values that a search may give to one parameter: a list, or a range."""
+    """The values that a search may give to one parameter: a list, or a range.
+
+    A list is read as itself, with a condition as a mapping with `values`.
+    """
 
     def read(self, value: Any, path: str, violations: list[Violation]) -> Any:
         if not isinstance(value, Mapping):
             return Values().read(value, path, violations)
+        if "values" in value:
+            listed = _LIST.read(value, path, violations)
+            return listed if listed["when"] else listed["values"] or []
         before = len(violations)
         read = _RANGE.read(value, path, violations)
         if len(violations) > before:
@@ -386,7 +413,7 @@ class Dimension:
         return read
 
     def schema(self) -> Plain:
-        return {"anyOf": [Values().schema(), _RANGE.schema()]}
+        return {"anyOf": [Values().schema(), _LIST.schema(), _RANGE.schema()]}
 
 
 def kind(value: Any) -> str:

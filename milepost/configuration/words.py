@@ -15,6 +15,8 @@ SAMPLERS = {
 }
 # Of them those that know ranges of numbers only.
 RANGES_ONLY = ("cmaes",)
+# Kinds whose trials need not all have the same parameters. The other samplers would draw what is not in all at random.
+CONDITIONAL = ("random", "tpe")
 # Of them those that know one objective and no constraint.
 ONE_OBJECTIVE = ("cmaes",)
 KINDS = {"grid": config.SEARCH_KIND_GRID, "random": config.SEARCH_KIND_RANDOM, **SAMPLERS}

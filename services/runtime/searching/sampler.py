@@ -70,9 +70,11 @@ def definition_of(search: config.Search) -> dict[str, Any]:
 
 
 def _dimension(dimension: config.SearchDimension) -> dict[str, Any]:
+    when = {other: list(condition.values) for other, condition in sorted(dimension.when.items())}
     if dimension.values:
-        return {"values": list(dimension.values)}
+        return {"values": list(dimension.values), "when": when}
     return {
+        "when": when,
         "minimum": dimension.minimum,
         "maximum": dimension.maximum,
         "log_scale": dimension.log_scale,

@@ -17,6 +17,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
 from optuna.trial import TrialState
 
+from milepost.configuration.conditions import holds, in_order
+
 VERSION = f"optuna {optuna.__version__}"
 # Seeds of NumPy.
 SEEDS = 2**32
@@ -54,6 +56,8 @@ class Study:
         self._distributions = {
             name: distribution_of(dimension) for name, dimension in sorted(definition["space"].items())
         }
+        self._conditions = {name: dimension.get("when", {}) for name, dimension in definition["space"].items()}
+        self._ordered = in_order(self._conditions)
         with warnings.catch_warnings():
             # Of samplers that Optuna calls experimental.
             warnings.simplefilter("ignore")
@@ -101,9 +105,18 @@ class Study:
     def propose(self) -> dict[str, str]:
         """Return the parameters of the next trial. The same until the log has them."""
         if self._proposed is None:
-            asked = self._study.ask(self._distributions)
-            self._proposed = asked, {name: self._text(name, asked.params[name]) for name in self._distributions}
+            self._proposed = self._ask()
         return self._proposed[1]
+
+    def _ask(self) -> tuple[optuna.Trial, dict[str, str]]:
+        if not any(self._conditions.values()):
+            asked = self._study.ask(self._distributions)
+            return asked, {name: self._text(name, asked.params[name]) for name in self._distributions}
+        asked, point = self._study.ask(), dict[str, str]()
+        for name in self._ordered:
+            if holds(self._conditions[name], point):
+                point[name] = self._text(name, _suggest(asked, name, self._distributions[name]))
+        return asked, dict(sorted(point.items()))
 
     def _adopt(self, trial: int, parameters: Mapping[str, str]) -> None:
         proposed = self.propose()
@@ -118,7 +131,7 @@ class Study:
         taken = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params={name: self._value(name, text) for name, text in parameters.items()},
-            distributions=self._distributions,
+            distributions={name: self._distributions[name] for name in parameters},
             # CMA-ES keeps there to which generation it belongs.
             system_attrs=self._study.get_trials(deepcopy=False)[asked.number].system_attrs,
         )
@@ -153,6 +166,17 @@ class Study:
     def _text(self, name: str, value: Any) -> str:
         categorical = isinstance(self._distributions[name], CategoricalDistribution)
         return str(value) if categorical else json.dumps(value)
+
+
+def _suggest(asked: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case CategoricalDistribution():
+            return asked.suggest_categorical(name, distribution.choices)
+        case IntDistribution():
+            return asked.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+        case FloatDistribution():
+            return asked.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    raise TypeError(f"{distribution} is no distribution of a search")
 
 
 def distribution_of(dimension: Mapping[str, Any]) -> BaseDistribution:

@@ -83,6 +83,42 @@ def test_several_objectives_and_constraints_are_resolved_shown_and_read_again() 
     assert one == configurations.resolve(plain()), "a list of one is the same search"
 
 
+CONDITIONAL: dict[str, Any] = {
+    "optimizer": ["sgd", "adam", "lion"],
+    "momentum": {**X, "when": {"optimizer": "sgd"}},
+    "nesterov": {"values": [True, False], "when": {"optimizer": ["sgd"]}},
+    "warmup": {"minimum": 1, "maximum": 9, "integer": True},
+    "slope": {**X, "when": {"warmup": [2.0, 3], "nesterov": True}},
+}
+
+
+def test_a_space_with_conditions_is_resolved_shown_and_read_again() -> None:
+    given = plain(space=CONDITIONAL, points=[{"optimizer": "sgd", "momentum": 0.5}, {"optimizer": "adam"}])
+    SCHEMA.validate(given)
+    resolved = configurations.resolve(given)
+    space = resolved.search.space
+    assert list(space["momentum"].when["optimizer"].values) == ['"sgd"']
+    assert list(space["slope"].when["warmup"].values) == ["2", "3"]
+    shown = json.loads(configurations.to_text(resolved))["search"]["space"]
+    assert shown["nesterov"] == {"values": [True, False], "when": {"optimizer": ["sgd"]}}
+    assert shown["optimizer"] == ["sgd", "adam", "lion"] and "when" not in shown["warmup"]
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+    plainly = configurations.resolve(plain(space={"x": {"values": [1, 2]}}))
+    assert plainly == configurations.resolve(plain(space={"x": [1, 2]}))
+
+
+def test_a_random_search_draws_a_parameter_only_where_its_condition_holds() -> None:
+    drawn = plain(kind="random", objective=None, space=CONDITIONAL, max_trials=200)
+    points = [one.searched for one in configurations.expand(configurations.resolve(drawn))]
+    assert len(points) == 200
+    for point in points:
+        sgd = point["optimizer"] == '"sgd"'
+        assert ("momentum" in point) == ("nesterov" in point) == sgd
+        assert ("slope" in point) == (sgd and point["nesterov"] == "true" and point["warmup"] in "23")
+    assert any("slope" in point for point in points)
+
+
 def test_other_searches_stay_what_they_were() -> None:
     """Nothing new is named in them, so their digests are those that are in logs already."""
     grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
@@ -144,6 +180,51 @@ def test_other_searches_stay_what_they_were() -> None:
             "is for kind",
         ),
         ({"population_size": 9}, "search.population_size", "is for kind: nsga2"),
+        (
+            {"space": {**CONDITIONAL, "y": {**X, "when": {"optimiser": "sgd"}}}},
+            "search.space.y.when.optimiser",
+            "is not in search.space",
+        ),
+        (
+            {"space": {**CONDITIONAL, "y": {**X, "when": {"optimizer": "adamw"}}}},
+            "search.space.y.when.optimizer",
+            'is never "adamw"; it is one of "sgd", "adam", "lion"',
+        ),
+        (
+            {"space": {**CONDITIONAL, "y": {**X, "when": {"warmup": 10}}}},
+            "search.space.y.when.warmup",
+            "it is from 1 to 9",
+        ),
+        (
+            {"space": {"x": X, "y": {**X, "when": {"x": 0.5}}}},
+            "search.space.y.when.x",
+            "must be a list or a range of whole numbers",
+        ),
+        (
+            {"space": {"a": {"values": [1], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}}},
+            "search.space",
+            "has conditions in a circle: a, b, a",
+        ),
+        (
+            {"space": {**CONDITIONAL, "y": {**X, "when": {"nesterov": True, "optimizer": "adam"}}}},
+            "search.space.y.when",
+            "can never hold: no value of optimizer",
+        ),
+        (
+            {"kind": "gp", "space": CONDITIONAL},
+            "search.space.momentum.when",
+            "is for kind: random and tpe; gp needs all parameters in every trial",
+        ),
+        (
+            {"kind": "grid", "objective": None, "space": {"a": [1], "b": {"values": [1], "when": {"a": 1}}}},
+            "search.space.b.when",
+            "is for kind: random and tpe",
+        ),
+        (
+            {"space": CONDITIONAL, "points": [{"optimizer": "adam", "momentum": 0.5}]},
+            "search.points[0].momentum",
+            'is there only with optimizer: "sgd"',
+        ),
         ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
         ({"pruner": {"kind": "hyperband"}}, "search.pruner.kind", "must be one of asha, median, threshold, patience"),
         ({"kind": "random", "objective": None, "pruner": {}}, "search.pruner", "is for kind: tpe"),

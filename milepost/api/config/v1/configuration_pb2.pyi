@@ -261,18 +261,33 @@ class SearchEnd(_message.Message):
     def __init__(self, target: _Optional[float] = ..., no_gain_in_trials: _Optional[int] = ..., hours: _Optional[float] = ...) -> None: ...
 
 class SearchDimension(_message.Message):
-    __slots__ = ("values", "minimum", "maximum", "log_scale", "integer")
+    __slots__ = ("values", "minimum", "maximum", "log_scale", "integer", "when")
+    class WhenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: SearchCondition
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SearchCondition, _Mapping]] = ...) -> None: ...
     VALUES_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_FIELD_NUMBER: _ClassVar[int]
     LOG_SCALE_FIELD_NUMBER: _ClassVar[int]
     INTEGER_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[str]
     minimum: float
     maximum: float
     log_scale: bool
     integer: bool
-    def __init__(self, values: _Optional[_Iterable[str]] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., log_scale: bool = ..., integer: bool = ...) -> None: ...
+    when: _containers.MessageMap[str, SearchCondition]
+    def __init__(self, values: _Optional[_Iterable[str]] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., log_scale: bool = ..., integer: bool = ..., when: _Optional[_Mapping[str, SearchCondition]] = ...) -> None: ...
+
+class SearchCondition(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Resources(_message.Message):
     __slots__ = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_gigabytes_per_worker")

@@ -13,10 +13,14 @@ declare namespace Api {
     search?: {
       kind?: 'grid' | 'random' | 'tpe' | 'gp' | 'cmaes' | 'qmc' | 'nsga2' | null
       space: Record<string, (string | number | boolean | null)[] | {
+        values: (string | number | boolean | null)[]
+        when?: Record<string, string | number | boolean | null | (string | number | boolean | null)[]> | null
+      } | {
         minimum: number
         maximum: number
         log_scale?: boolean | null
         integer?: boolean | null
+        when?: Record<string, string | number | boolean | null | (string | number | boolean | null)[]> | null
       }>
       seed?: number | null
       max_trials?: number | null

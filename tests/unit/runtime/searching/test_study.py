@@ -205,3 +205,47 @@ def test_a_constraint_moves_what_is_proposed() -> None:
         return study.propose()
 
     assert last(5.0) != last(0.0)
+
+
+CONDITIONAL: dict[str, dict[str, Any]] = {
+    "depth": {"minimum": 1.0, "maximum": 3.0, "log_scale": False, "integer": True, "when": {"model": ['"tree"']}},
+    "leaves": {"minimum": 2.0, "maximum": 64.0, "log_scale": True, "integer": True, "when": {"depth": ["2", "3"]}},
+    "model": {"values": ['"tree"', '"linear"'], "when": {}},
+    "weight": {"minimum": 1e-3, "maximum": 1.0, "log_scale": True, "integer": False, "when": {}},
+}
+
+
+def cost_of(parameters: dict[str, Any]) -> float:
+    return float(parameters["weight"]) + abs(parameters.get("leaves", 40) - 20) / 20 + parameters.get("depth", 3) / 3
+
+
+def test_a_conditional_space_gives_what_plain_optuna_gives_and_can_be_made_again() -> None:
+    """Plain Optuna asks for parameters as a program runs; here the space says which ones there are."""
+    plain = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=7))
+
+    def objective(trial: optuna.Trial) -> float:
+        model = trial.suggest_categorical("model", ['"tree"', '"linear"'])
+        if model == '"tree"' and trial.suggest_int("depth", 1, 3) > 1:
+            trial.suggest_int("leaves", 2, 64, log=True)
+        trial.suggest_float("weight", 1e-3, 1, log=True)
+        return cost_of(trial.params)
+
+    plain.optimize(objective, 30)
+    wanted = definition("tpe", space=CONDITIONAL)
+    study = Study(wanted)
+    for number in range(1, 31):
+        parameters = dict(study.propose())
+        value = cost_of({name: json.loads(text) for name, text in parameters.items()})
+        study.extend([["suggested", number, parameters], ["reported", number, [value], []]])
+    chosen = [
+        {name: t if name == "model" else json.loads(t) for name, t in one.items()} for one in chosen_in(study.entries)
+    ]
+    assert {frozenset(one) for one in chosen} >= {frozenset({"model", "weight"}), frozenset(CONDITIONAL)}
+    assert chosen == [trial.params for trial in plain.trials]
+    again = Study(wanted)
+    again.extend(study.entries)
+    assert again.propose() == study.propose() and again.differing == []
+    other = [["suggested", 1, {"model": '"linear"', "weight": "0.5"}], *study.entries[1:]]
+    again = Study(wanted)
+    again.extend(other)
+    assert 1 in again.differing, "what the log has wins"
