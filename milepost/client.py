@@ -16,7 +16,7 @@ import importlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 
 from milepost import errors
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as trial_facts
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
@@ -43,6 +44,9 @@ RETRY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 MAX_MESSAGE_BYTES = 64 << 20
+# Between two looks for what instances answer.
+ANSWER_POLL_SECONDS = 0.2
+STACKS_TYPE = "milepost.trial.stacks_recorded.v1"
 
 _ERRORS: dict[grpc.StatusCode, type[errors.MilepostError]] = {
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
@@ -366,6 +370,34 @@ class Client:
         for update in resume_stream(connect, self.patience):
             position = max(position, update.sequence)
             yield update
+
+    def wait_stacks(
+        self, name: str, after_sequence: int, ranks: Collection[int], seconds: float
+    ) -> list[trial_facts.StacksRecorded]:
+        """Return what the instances of a trial said of their threads, by rank, as soon as all have, or in so many seconds.
+
+        Args:
+            name: of the trial.
+            after_sequence: of the request, as the answer to `RecordStacks` gives it.
+            ranks: who is to answer.
+            seconds: how long to wait.
+        """
+        found: dict[int, trial_facts.StacksRecorded] = {}
+        runtime, _, number = name.rpartition("/trials/")
+        wanted = runtime_api.EventFilter(trial=int(number), types=[STACKS_TYPE])
+        deadline = time.monotonic() + seconds
+        while True:
+            request = runtime_api.ListEventsRequest(parent=runtime, filter=wanted, after_sequence=after_sequence)
+            answer = self.runtimes.ListEvents(request)
+            for event in answer.events:
+                after_sequence = event.sequence
+                if event.trial_event.stacks_recorded.requested:
+                    found[event.trial_event.stacks_recorded.rank] = event.trial_event.stacks_recorded
+            if answer.next_page_token:
+                continue
+            if set(ranks) <= set(found) or time.monotonic() > deadline:
+                return [found[rank] for rank in sorted(found)]
+            time.sleep(ANSWER_POLL_SECONDS)
 
     def query_series(
         self,

@@ -31,6 +31,7 @@ from milepost.api.training.v1.training_pb2 import (
     InstanceReport,
     RankValues,
     SnapshotInstruction,
+    StacksInstruction,
     SteerInstruction,
     StopInstruction,
 )
@@ -132,6 +133,9 @@ class Driver:
         # The same of evaluations.
         self._evaluation_requests = 0
         self._evaluation_event_id = ""
+        # And of stacks.
+        self._stacks_requests = 0
+        self._stacks_event_id = ""
         # The number of the last request for other values that was passed on, or that the attempt was launched with; and
         # the events that asked, by number.
         self._steered = max((order.number for order in launch.steers), default=0)
@@ -302,6 +306,8 @@ class Driver:
         evaluated = isinstance(payload, facts.EvaluationStarted | facts.EvaluationCompleted) and payload.requested
         if evaluated or isinstance(payload, facts.EvaluationRefused):
             return self._evaluation_event_id or self._launch.launch_event_id
+        if isinstance(payload, facts.StacksRecorded) and payload.requested:
+            return self._stacks_event_id or self._launch.launch_event_id
         return self._launch.launch_event_id
 
     def _on_drop(self, dropped: Dropped) -> None:
@@ -393,6 +399,10 @@ class Driver:
         if active.evaluation_requests > self._evaluation_requests:
             self._evaluation_requests, self._evaluation_event_id = active.evaluation_requests, event.id
             self._order_evaluation()
+        if active.stalls.requests > self._stacks_requests:
+            self._stacks_requests, self._stacks_event_id = active.stalls.requests, event.id
+            # Each for itself: ranks that hang agree on nothing.
+            self._instances.send(InstanceInstruction(stacks=StacksInstruction()))
         for request in state.steering.waiting:
             if request.number > self._steered:
                 self._steered = request.number

@@ -300,6 +300,9 @@ CONFIGURATION = Section(
                     "stop_deadline_seconds": Field(
                         Number(0, 86_400, above_minimum=True), 300.0, "time a graceful stop may take"
                     ),
+                    "stall_seconds": Field(
+                        Number(1, 86_400), 30.0, "no step for so long, and for ten times the usual, is no progress"
+                    ),
                     "log_megabytes": Field(_whole(1, 1_000_000), 512, "quota of stored log text, 10^6 bytes"),
                     "sample_megabytes": Field(
                         _whole(1, 1_000_000), 2_048, "quota of stored samples and other rows, 10^6 bytes"

@@ -91,6 +91,8 @@ RULES: dict[str, Rule] = {
     RUNTIMES + "LabelRuntime": _command(Role.OPERATOR),
     RUNTIMES + "SnapshotTrial": _command(Role.OPERATOR),
     RUNTIMES + "EvaluateTrial": _command(Role.OPERATOR),
+    # What it shows are names of files and functions; whoever may only read finds them in the events.
+    RUNTIMES + "RecordStacks": _command(Role.OPERATOR),
     RUNTIMES + "RollBackTrial": _command(Role.OPERATOR),
     RUNTIMES + "SteerTrial": _command(Role.OPERATOR),
     AUDIT + "ReplayEvents": _export("parent"),

@@ -198,6 +198,12 @@ ROUTES: tuple[Route, ...] = (
         {"name": TRIAL},
     ),
     _command(
+        "/runtimes/{runtime}/trials/{trial}:recordStacks",
+        "RuntimeService.RecordStacks",
+        "Have the instances of a trial say what their threads are doing",
+        {"name": TRIAL},
+    ),
+    _command(
         "/runtimes/{runtime}/trials/{trial}:rollBack",
         "RuntimeService.RollBackTrial",
         "Have a trial go on from an earlier snapshot",

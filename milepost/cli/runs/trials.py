@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import click
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
@@ -12,7 +14,9 @@ from milepost.cli.connection import connected, output_option, runtime_name, tria
 from milepost.cli.output import JSON, say
 from milepost.cli.runs.runtimes import STOP_MODES, print_runtime
 from milepost.client import Client
-from milepost.domain.sentences import OBJECTIVE_OUTCOMES
+from milepost.domain.sentences import OBJECTIVE_OUTCOMES, sentence
+from milepost.domain.stalls import compact
+from milepost.protojson import to_json
 
 
 @click.group()
@@ -178,6 +182,35 @@ def evaluate(client: Client, name: str, reason: str, form: str) -> None:
     """Have one trial evaluate as soon as its loop can, and go on. `milepost runtime events` says what came of it."""
     request = runtime_api.EvaluateTrialRequest(name=trial_name(client, name), reason=reason)
     print_runtime(client.runtimes.EvaluateTrial(request).runtime, form)
+
+
+@trial.command()
+@run_argument(trials=True)
+@click.option("--reason", default="", help="Why; it is recorded.")
+@click.option("--wait", "seconds", default=15.0, show_default=True, type=click.FloatRange(0, 600), help="Seconds.")
+@output_option
+@connected
+def stacks(client: Client, name: str, reason: str, seconds: float, form: str) -> None:
+    """Show what the threads of every instance of one trial are doing. Training goes on.
+
+    Ends with 1 if an instance has not answered in time.
+    """
+    request = runtime_api.RecordStacksRequest(
+        name=trial_name(client, name), reason=reason, request_id=f"stacks-{uuid.uuid4()}"
+    )
+    answer = client.runtimes.RecordStacks(request)
+    found = client.wait_stacks(request.name, answer.after_sequence, answer.ranks, seconds)
+    if form == JSON:
+        output.print_json([to_json(fact) for fact in found])
+    else:
+        for fact in found:
+            say(f"{sentence(fact)}\n\n{fact.text}\n")
+    missing = set(answer.ranks) - {fact.rank for fact in found}
+    if missing:
+        raise click.ClickException(
+            f"rank {compact(missing)} did not answer within {seconds:g} s: its process hangs where it gives no other thread "
+            "its turn, or its connection is away. `py-spy dump --pid` on its host shows it"
+        )
 
 
 @trial.command("roll-back")

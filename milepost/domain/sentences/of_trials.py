@@ -20,6 +20,7 @@ from milepost.domain.sentences.words import (
     OUTCOMES,
     SNAPSHOT_DELETE_REASONS,
     SNAPSHOT_REASONS,
+    STACK_PLACES,
 )
 
 
@@ -123,6 +124,12 @@ def _attempt_ended(fact: trial_facts.AttemptEnded) -> str:
     return f"Attempt {fact.attempt} {OUTCOMES[fact.outcome]} at step {number(fact.last_step)}{tail(fact.detail)}"
 
 
+def _stacks_recorded(fact: trial_facts.StacksRecorded) -> str:
+    where = f" at {fact.frame}" if fact.frame else ""
+    why = "" if fact.requested else f", after {fact.idle_seconds:.0f} s without a step"
+    return f"Stacks of rank {fact.rank} at step {number(fact.step)}: {STACK_PLACES[fact.place]}{where}{why}"
+
+
 def _roll_back_requested(fact: trial_facts.TrialRollBackRequested) -> str:
     changes = join([f"{name} {text}" for name, text in sorted(fact.parameters.items())])
     skipped = f", passing over {number(fact.skip_batches)} batches" if fact.skip_batches else ""
@@ -212,6 +219,9 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     ),
     trial_facts.TrialSnapshotRequested: lambda fact: f"Snapshot requested{tail(fact.reason)}",
     trial_facts.TrialRollBackRequested: _roll_back_requested,
+    trial_facts.TrialStacksRequested: lambda fact: f"Stacks requested{tail(fact.reason)}",
+    trial_facts.StacksRecorded: _stacks_recorded,
+    trial_facts.StallDiagnosed: lambda fact: f"No progress after step {number(fact.step)}: {fact.message}",
     trial_facts.SteerableDeclared: _steerable_declared,
     trial_facts.TrialSteerRequested: _steer_requested,
     trial_facts.ParametersChanged: _parameters_changed,

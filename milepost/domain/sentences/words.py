@@ -90,6 +90,17 @@ PENDING_REASONS = Words(
     },
 )
 
+STACK_PLACES = Words(
+    "place",
+    {
+        trial_facts.STACK_PLACE_UNSPECIFIED: "where it is is not known",
+        trial_facts.STACK_PLACE_CODE: "in its code",
+        trial_facts.STACK_PLACE_DATA_LOADER: "waits for its next batch",
+        trial_facts.STACK_PLACE_COLLECTIVE: "waits for other ranks",
+        trial_facts.STACK_PLACE_STORAGE: "loads or saves",
+    },
+)
+
 OBJECTIVE_OUTCOMES = Words(
     "outcome",
     {

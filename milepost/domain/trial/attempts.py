@@ -9,6 +9,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain.decider import to_timestamp
 from milepost.domain.trial.commands import (
     CompleteTrial,
+    DiagnoseStall,
     FailTrial,
     FenceAttempt,
     GoOn,
@@ -172,6 +173,19 @@ def record_instance_exit(state: Trial, command: RecordInstanceExit) -> list[Mess
     if active is None or active.attempt != command.attempt or command.exit.rank not in active.running_ranks:
         return []
     return [command.exit]
+
+
+def diagnose_stall(state: Trial, command: DiagnoseStall) -> list[Message]:
+    active, found = state.active, command.diagnosis
+    if active is None or active.attempt != command.attempt or not active.may_write:
+        return []
+    if command.step in active.stalls.diagnosed:
+        return []
+    return [
+        facts.StallDiagnosed(
+            attempt=active.attempt, step=command.step, kind=found.kind, ranks=found.ranks, message=found.message
+        )
+    ]
 
 
 def raise_alert(state: Trial, command: RaiseAlert) -> list[Message]:

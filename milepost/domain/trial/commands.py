@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain.stalls import Diagnosis
 from milepost.domain.trial.states import SnapshotRecord
 
 
@@ -104,6 +105,12 @@ class RequestEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestStacks:
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RollBackTrial:
     snapshot_id: str
     # What changes of the parameters. JSON scalars as text.
@@ -163,6 +170,14 @@ class RecordInstanceExit:
 @dataclass(frozen=True, slots=True)
 class RaiseAlert:
     alert: facts.AlertRaised
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnoseStall:
+    attempt: int
+    # The last step before it.
+    step: int
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True, slots=True)

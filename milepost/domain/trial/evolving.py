@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain import steering
+from milepost.domain import stalls, steering
 from milepost.domain.decider import Fact, replace
 from milepost.domain.trial.lineage import cut_lineage
 from milepost.domain.trial.states import (
@@ -97,7 +97,8 @@ def _instance_started(state: Trial, fact: facts.InstanceStarted) -> Trial:
     if active is None:
         return state
     process = fact.process if fact.HasField("process") and fact.rank == 0 else active.process
-    return _with_active(state, running_ranks=active.running_ranks | {fact.rank}, process=process)
+    hosts = active.hosts | {(fact.rank, fact.host)}
+    return _with_active(state, running_ranks=active.running_ranks | {fact.rank}, hosts=hosts, process=process)
 
 
 def _instance_ready(state: Trial, fact: facts.InstanceReadinessChanged) -> Trial:
@@ -240,6 +241,22 @@ def _evaluation_requested(state: Trial, fact: facts.TrialEvaluationRequested) ->
     )
 
 
+def _stacks_requested(state: Trial, fact: facts.TrialStacksRequested) -> Trial:
+    return _with_stalls(state, lambda known: stalls.request(known, fact))
+
+
+def _stacks_recorded(state: Trial, fact: facts.StacksRecorded) -> Trial:
+    return _with_stalls(state, lambda known: stalls.record(known, fact))
+
+
+def _stall_diagnosed(state: Trial, fact: facts.StallDiagnosed) -> Trial:
+    return _with_stalls(state, lambda known: stalls.conclude(known, fact))
+
+
+def _with_stalls(state: Trial, change: Callable[[stalls.Stalls], stalls.Stalls]) -> Trial:
+    return state if state.active is None else _with_active(state, stalls=change(state.active.stalls))
+
+
 def _roll_back_requested(state: Trial, fact: facts.TrialRollBackRequested) -> Trial:
     skips = tuple(entry for entry in state.skips if entry[0] != fact.snapshot_id)
     if fact.skip_batches:
@@ -343,6 +360,9 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.TrialSteerRequested: _steer_requested,
     facts.ParametersChanged: _parameters_changed,
     facts.ParametersNotChanged: _parameters_not_changed,
+    facts.TrialStacksRequested: _stacks_requested,
+    facts.StacksRecorded: _stacks_recorded,
+    facts.StallDiagnosed: _stall_diagnosed,
 }
 
 

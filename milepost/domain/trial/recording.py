@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain import steering
+from milepost.domain import stalls, steering
 from milepost.domain.trial.commands import Record
 from milepost.domain.trial.lineage import origin_record, origin_step
 from milepost.domain.trial.states import Active, Trial, describe, label
@@ -87,6 +87,7 @@ _REPEATED: dict[type[Message], Callable[[Trial, Active, Any], bool]] = {
     facts.InstanceReadinessChanged: lambda state, active, payload: payload.ready == (payload.rank in active.ready),
     facts.InstanceExited: lambda state, active, payload: payload.rank not in active.running_ranks,
     facts.AlertRaised: lambda state, active, payload: alert_key(payload) in active.alerts,
+    facts.StacksRecorded: lambda state, active, payload: stalls.is_known(active.stalls, payload),
     facts.SteerableDeclared: lambda state, active, payload: steering.of_fact(payload) in state.steering.steerables,
     facts.ParametersChanged: lambda state, active, payload: not steering.is_waiting(state.steering, payload.number),
     facts.ParametersNotChanged: lambda state, active, payload: not steering.is_waiting(state.steering, payload.number),

@@ -6,13 +6,14 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain import steering
+from milepost.domain import stalls, steering
 from milepost.domain.decider import to_timestamp
 from milepost.domain.trial.attempts import stopped_fact
 from milepost.domain.trial.commands import (
     CreateTrial,
     RequestEvaluation,
     RequestSnapshot,
+    RequestStacks,
     ResumeTrial,
     RollBackTrial,
     SteerTrial,
@@ -134,6 +135,19 @@ def request_evaluation(state: Trial, command: RequestEvaluation) -> list[Message
     return [
         facts.TrialEvaluationRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)
     ]
+
+
+def request_stacks(state: Trial, command: RequestStacks) -> list[Message]:
+    active = _training(state, "there is nothing to look at")
+    if command.request_id and command.request_id == active.stalls.request_id:
+        return []
+    if active.stalls.requests >= stalls.MAX_REQUESTS:
+        raise FailedPrecondition(
+            f"{label(state)}: the stacks of attempt {active.attempt} were asked for {stalls.MAX_REQUESTS} times, and are in "
+            "its events",
+            reason="TOO_MANY_REQUESTS",
+        )
+    return [facts.TrialStacksRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)]
 
 
 def roll_back(state: Trial, command: RollBackTrial) -> list[Message]:

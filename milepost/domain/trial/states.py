@@ -7,7 +7,7 @@ from datetime import datetime
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain import steering
+from milepost.domain import stalls, steering
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,10 @@ class Active:
     health: tuple[tuple[int, common.Health], ...] = ()
     ready: frozenset[int] = frozenset()
     running_ranks: frozenset[int] = frozenset()
+    # Rank and host of every instance that was there.
+    hosts: frozenset[tuple[int, str]] = frozenset()
+    # Where its instances were when they made no progress.
+    stalls: stalls.Stalls = stalls.initial
     # Alerts that were raised: kind, series or title, step.
     alerts: frozenset[tuple[int, str, int]] = frozenset()
     # The process of a script, as it was named at the launch or by itself. None: it is not known, or no script.

@@ -118,6 +118,10 @@ class Host(Record, Protocol):
         """Take in what another rank gives to a mean."""
         ...
 
+    def record_stacks(self) -> None:
+        """Record what the threads of this process are doing."""
+        ...
+
     def expect(self, total_steps: int | None) -> None:
         """Note how many steps there are to be, as far as that is known."""
         ...
@@ -220,6 +224,9 @@ class NullHost:
     def receive_values(self, values: RankValues) -> None:
         """No rank gives any."""
 
+    def record_stacks(self) -> None:
+        """There is no log."""
+
     def expect(self, total_steps: int | None) -> None:
         """Nobody asks how far it is."""
 
@@ -296,6 +303,10 @@ class RecordingHost(NullHost):
     def receive_values(self, values: RankValues) -> None:
         """Take in what another rank gives to a mean."""
         self._background.receive_values(values)
+
+    def record_stacks(self) -> None:
+        """Record what the threads of this process are doing."""
+        self._background.record_stacks()
 
     def expect(self, total_steps: int | None) -> None:
         """Name the last step in lines about progress."""

@@ -69,6 +69,8 @@ class TrainingLoop:
         """Take an instruction of the driver. Called in the background thread."""
         if instruction.WhichOneof("instruction") == "evaluate":
             self.evaluations.ask_for(instruction.evaluate.step)
+        elif instruction.WhichOneof("instruction") == "stacks":
+            self.host.record_stacks()
         self.stopping.obey(instruction)
 
     def request_stop(self, order: StopOrder) -> None:

@@ -119,6 +119,7 @@ class Instance:
             Position(),
             world_size=rank.world_size,
             marker=marker,
+            stall_seconds=launch.configuration.limits.stall_seconds,
             # By way of the driver, as all other lines: in their order, and kept whatever happens here.
             write_line=partial(_write_own, pipe) if pipe is not None else None,
         )

@@ -90,7 +90,16 @@ class ExternalRun:
         channel = self._channel = ExternalChannel(place, launch, self.warn, self._on_given_up)
         addresses = Addresses(place.endpoints.nats, place.credentials, place.known, place.endpoints.runtime)
         marker = StepMarker(marker_path(place.directory, 0))
-        self._background = Background(sender, 0, place.directory, addresses, channel, Position(), marker=marker)
+        self._background = Background(
+            sender,
+            0,
+            place.directory,
+            addresses,
+            channel,
+            Position(),
+            marker=marker,
+            stall_seconds=launch.configuration.limits.stall_seconds,
+        )
         rank = Rank(0, group.place.world_size, led=False)
         self._host = ScriptHost(launch, rank, self._background, marker, place.endpoints, self.finish, self._join)
         if group.link is not None:

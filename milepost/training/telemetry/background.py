@@ -48,6 +48,7 @@ from milepost.training.telemetry.means import EXAMPLES, RankMeans, own_values
 from milepost.training.telemetry.pace import StepPace
 from milepost.training.telemetry.progress import ProgressLines
 from milepost.training.telemetry.said_once import Warnings
+from milepost.training.telemetry.stalls import StallWatch
 from milepost.training.telemetry.system_metrics import SystemSampler
 from milepost.training.user_code.ending import (
     LEAVE_SECONDS,
@@ -94,10 +95,12 @@ class Background:
         world_size: int = 1,
         marker: StepMarker | None = None,
         write_line: Callable[[str], None] | None = None,
+        stall_seconds: float = 0.0,
     ) -> None:
         """Make it; `start` begins.
 
         Args:
+            stall_seconds: a shorter pause between steps is no stall. 0: the default.
             marker: of the last step of which everything was logged. None: of that a step is complete its position tells.
             write_line: takes lines about progress. None: they are sent like other output.
         """
@@ -125,6 +128,7 @@ class Background:
         self.progress = ProgressLines(position, write_line or self._own_line)
         self._lines = LogBatcher(self._spool)
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
+        self._stalls = StallWatch(sender.attempt, rank, world_size, stall_seconds, self.report)
         self._on_instruction: Callable[[InstanceInstruction], None] = lambda instruction: None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._main, name="milepost-background", daemon=True)
@@ -223,15 +227,31 @@ class Background:
 
     def measure(self, process_id: int) -> None:
         """Measure another process with its children, in place of this one."""
+        self._stalls.elsewhere = process_id
         self._system = SystemSampler(self._rank, self._directory, process_id)
 
     def begin(self, step: int) -> None:
         """Measure speed from this step on."""
+        self._stalls.loop_thread = threading.current_thread()
         self._system.begin(step)
         self._pace.begin(step, time.monotonic(), self.position.busy_seconds)
         if self._means is not None:
             self._call(self._means.begin, step)
         self.wake()
+
+    def record_stacks(self) -> None:
+        """Record what the threads of this process are doing, because somebody asks. Does not wait for it."""
+        if self.alive:
+            self._call(lambda: self._keep(self._record_stacks()))
+
+    async def _record_stacks(self) -> None:
+        await self._stalls.record(self.position.step, self._idle_seconds(), requested=True)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin something in the loop, and hold on to it until it is done."""
+        task = self._loop.create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
 
     def receive_values(self, values: RankValues) -> None:
         """Take in what the other ranks give to a mean. Called in the background thread."""
@@ -513,21 +533,30 @@ class Background:
                 subject = heartbeat_subject(identity.runtime_id, identity.trial, identity.attempt, self._rank)
                 with suppress(LogUnavailable):
                     await connection.publish(subject, self._beat().SerializeToString())
+            position = self.position
+            idle = self._idle_seconds()
+            # Not waited for: the next beat is due whatever it takes.
+            self._keep(self._stalls.look(position.step, self._pace.usual_seconds, idle, position.phase))
             await asyncio.sleep(BEAT_SECONDS)
 
-    def _beat(self) -> Heartbeat:
+    def _idle_seconds(self) -> float:
+        """Return since when nothing has moved, as far as that was looked at."""
         position = self.position
         now = time.monotonic()
         current = (position.step, position.batch, position.eval_batch, position.skipped, position.phase)
         if current != self._last_position:
             self._last_position, self._last_activity = current, now
+        return now - self._last_activity
+
+    def _beat(self) -> Heartbeat:
+        position = self.position
         busy = position.phase in (EVALUATING, SNAPSHOTTING)
         return Heartbeat(
             rank=self._rank,
             step=position.step,
             next_beat_ms=int(1000 * (BUSY_BEAT_SECONDS if busy else BEAT_SECONDS)),
             process_id=os.getpid(),
-            idle_ms=int(1000 * (now - self._last_activity)),
+            idle_ms=int(1000 * self._idle_seconds()),
             phase=position.phase,
             step_ms=1000 * self._pace.usual_seconds,
             spooled_batches=self._spool.count,

@@ -418,6 +418,24 @@ class RuntimeService(RuntimeQueries):
         await self._requests.once(request, current_caller().actor, runtime_id, act)
         return api.EvaluateTrialResponse(runtime=runtime_message(view))
 
+    async def RecordStacks(
+        self, request: api.RecordStacksRequest, context: grpc.aio.ServicerContext
+    ) -> api.RecordStacksResponse:
+        runtime_id, number = names.parse_trial(request.name)
+        view = self._known_trial(runtime_id, number)
+
+        async def act(runtime_id: str) -> int:
+            command = trial.RequestStacks(_reason(request.reason), request.request_id)
+            return (await self._decisions.decide(runtime_id, {number: [command]}, _behind(request))).sequence
+
+        known = await self._requests.once(request, current_caller().actor, runtime_id, act)
+        active = view.trials[number].state.active
+        return api.RecordStacksResponse(
+            runtime=runtime_message(view),
+            ranks=sorted(active.running_ranks) if active is not None else (),
+            after_sequence=known.done or 0,
+        )
+
     async def PinSnapshot(
         self, request: api.PinSnapshotRequest, context: grpc.aio.ServicerContext
     ) -> api.PinSnapshotResponse:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
+from milepost.domain import stalls
 from milepost.numbers import MAX_NUMBER
 
 # A beat is late when it is overdue by this much, and a silence when by this much more.
@@ -23,11 +24,8 @@ FIRST_BEAT_SECONDS = 300.0
 NEXT_BEAT_SECONDS = 30.0
 # Nobody may announce a longer silence than this.
 MAX_ANNOUNCED_SECONDS = 3_600.0
-# No step for so many times the usual step time, and for at least so long, is no progress.
-STALL_FACTOR = 10.0
-MIN_STALL_SECONDS = 30.0
-# A snapshot is written in one go, and a large one takes its time.
-MIN_SNAPSHOT_STALL_SECONDS = 600.0
+# Where one instance makes no progress, so long the others may take to say where they are.
+ANSWER_SECONDS = 15.0
 NO_CONTACT = "no contact"
 
 
@@ -90,7 +88,9 @@ def is_lost(known: Instance, grace_seconds: float, now: float) -> bool:
     return overdue(known, now) > grace_seconds
 
 
-def health(known: Instance, previous: common.Health, now: float) -> tuple[common.Health, str]:
+def health(
+    known: Instance, previous: common.Health, now: float, stall_seconds: float = stalls.MIN_STALL_SECONDS
+) -> tuple[common.Health, str]:
     """Judge an instance. Worse at once, better only after a while."""
     late = overdue(known, now)
     if is_silent(known, now):
@@ -100,7 +100,7 @@ def health(known: Instance, previous: common.Health, now: float) -> tuple[common
     if late > LATE_SECONDS:
         worse = common.HEALTH_UNHEALTHY if previous == common.HEALTH_UNHEALTHY else common.HEALTH_DEGRADED
         return worse, f"its heartbeat is {late:.0f} s late"
-    stalled = stall(known, now)
+    stalled = stall(known, now, stall_seconds)
     if stalled:
         return common.HEALTH_DEGRADED, stalled
     steady = known.steady_since is not None and now - known.steady_since >= STEADY_SECONDS
@@ -109,14 +109,18 @@ def health(known: Instance, previous: common.Health, now: float) -> tuple[common
     return previous, ""
 
 
-def stall(known: Instance, now: float) -> str:
-    """Say that an instance is alive and does nothing. Empty: it does."""
+def stall(known: Instance, now: float, least_seconds: float = stalls.MIN_STALL_SECONDS) -> str:
+    """Say that an instance is alive and does nothing. Empty: it does.
+
+    Args:
+        least_seconds: a shorter pause is no stall.
+    """
     beat = known.beat
-    if beat is None or beat.step_ms <= 0 or beat.phase in ("starting", "finishing"):
+    if beat is None:
         return ""
-    idle = beat.idle_ms / 1_000.0
-    least = MIN_SNAPSHOT_STALL_SECONDS if beat.phase == "snapshotting" else MIN_STALL_SECONDS
-    if idle > max(STALL_FACTOR * beat.step_ms / 1_000.0, least):
-        usual = beat.step_ms / 1_000.0
-        return f"alive, but no step for {idle:.0f} s; a step usually takes {usual:.3g} s"
-    return ""
+    usual, idle = beat.step_ms / 1_000.0, beat.idle_ms / 1_000.0
+    if not stalls.is_stalled(usual, idle, beat.phase, least_seconds):
+        return ""
+    if usual <= 0:
+        return f"alive, but no step for {idle:.0f} s, and few were done before"
+    return f"alive, but no step for {idle:.0f} s; a step usually takes {usual:.3g} s"

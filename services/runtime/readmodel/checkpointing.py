@@ -15,7 +15,7 @@ from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
 from milepost.api.event.v1.runtime_events_pb2 import Branch
 from milepost.api.runtime.v1.runtime_service_pb2 import Snapshot
-from milepost.domain import runtime, search, steering, trial
+from milepost.domain import runtime, search, stalls, steering, trial
 from milepost.eventlog import Head
 from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
 from services.runtime.readmodel.lazy_index import Summary, Written
@@ -38,6 +38,7 @@ CODEC = Codec(
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
         *(trial.SnapshotRecord, trial.Plan),
+        *(stalls.Stalls, stalls.Stack, stalls.Group),
         *(steering.Steering, steering.Steerable, steering.Change, steering.Request),
         *(RuntimeConfiguration, Snapshot, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
         *(SnapshotOrigin, Branch),

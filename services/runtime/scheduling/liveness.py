@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
-from milepost.domain import trial
+from milepost.domain import stalls, trial
 from milepost.names import AttemptKey
 from services.runtime.policies import liveness as policy
 
@@ -46,6 +46,8 @@ class Liveness:
         # When an instance was heard last, or, before that, when listening to it began.
         self._contacts: dict[AttemptKey, dict[int, datetime]] = {}
         self._of_runtime: dict[str, set[AttemptKey]] = {}
+        # Since when an attempt is known to make no progress.
+        self._stalled: dict[AttemptKey, float] = {}
 
     async def listen(self, messages: AsyncIterator[Message]) -> None:
         """Take in beats for ever."""
@@ -82,6 +84,7 @@ class Liveness:
         if self._attempts.pop(key, None) is None:
             return
         del self._contacts[key]
+        self._stalled.pop(key, None)
         keys = self._of_runtime[key.runtime_id]
         keys.discard(key)
         if not keys:
@@ -146,18 +149,55 @@ class Liveness:
         now = self._clock()
         return max(0.0, *(grace_seconds - policy.overdue(known, now) for known in self.instances(key).values()))
 
-    def reports(self, key: AttemptKey, known: Iterable[tuple[int, common.Health]]) -> list[object]:
+    def diagnose(self, key: AttemptKey, active: trial.Active, stall_seconds: float) -> list[object]:
+        """Return the command that says why an attempt makes no progress, once its instances have said where they are.
+
+        Args:
+            stall_seconds: a shorter pause is no stall.
+        """
+        now = self._clock()
+        instances = self.instances(key)
+        # Who has gone on since is no longer where it was.
+        said = [
+            stack
+            for stack in active.stalls.stacks
+            if (one := instances.get(stack.rank)) is not None
+            and one.beat is not None
+            and one.beat.step == stack.step
+            and policy.stall(one, now, stall_seconds)
+        ]
+        if not said:
+            self._stalled.pop(key, None)
+            return []
+        step = max(stack.step for stack in said)
+        if step in active.stalls.diagnosed:
+            return []
+        silent = {rank for rank in active.running_ranks if rank in instances and policy.is_silent(instances[rank], now)}
+        missing = active.running_ranks - silent - {stack.rank for stack in said}
+        if missing and now - self._stalled.setdefault(key, now) < policy.ANSWER_SECONDS:
+            return []
+        said = [stack for stack in said if stack.rank not in silent]
+        if not said:
+            return []
+        return [trial.DiagnoseStall(key.attempt, step, stalls.diagnose(said, silent, dict(active.hosts)))]
+
+    def reports(
+        self,
+        key: AttemptKey,
+        known: Iterable[tuple[int, common.Health]],
+        stall_seconds: float = stalls.MIN_STALL_SECONDS,
+    ) -> list[object]:
         """Return the commands that say what changed in the health of an attempt's instances."""
         now = self._clock()
         declared = dict(known)
         commands: list[object] = []
         for rank, instance in sorted(self.instances(key).items()):
             previous = declared.get(rank, common.HEALTH_UNSPECIFIED)
-            health, reason = policy.health(instance, previous, now)
+            health, reason = policy.health(instance, previous, now, stall_seconds)
             if health != previous:
                 reason = self.no_contact(key, rank) if reason == policy.NO_CONTACT else reason
                 commands.append(trial.ReportInstanceHealth(key.attempt, rank, health, reason))
-            stalled = policy.stall(instance, now)
+            stalled = policy.stall(instance, now, stall_seconds)
             if stalled and instance.beat is not None:
                 alert = facts.AlertRaised(
                     attempt=key.attempt, kind=facts.ALERT_KIND_NO_PROGRESS, step=instance.beat.step, message=stalled

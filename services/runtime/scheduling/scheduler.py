@@ -20,7 +20,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.backoff import Backoff
-from milepost.domain import runtime, trial
+from milepost.domain import runtime, stalls, trial
 from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError
 from milepost.installation import observability
@@ -519,7 +519,9 @@ class Scheduler:
             return
         if active.attempt != key.attempt or not active.may_write:
             return
-        reports = self._liveness.reports(key, active.health)
+        stall_seconds = view.state.configuration.limits.stall_seconds or stalls.MIN_STALL_SECONDS
+        reports = self._liveness.reports(key, active.health, stall_seconds)
+        reports += self._liveness.diagnose(key, active, stall_seconds) if active.stalls.stacks else []
         if reports:
             await self._decide_trial(view, key.trial, reports, self._behind(one.last, "AttemptLaunched"))
         launcher = self._launcher(view)

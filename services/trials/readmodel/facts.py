@@ -368,6 +368,15 @@ def _alert_raised(view: TrialView, fact: facts.AlertRaised, occasion: EventConte
     _warn(view, Alert(fact.kind, fact.series, fact.step, fact.message))
 
 
+def _stacks_said(view: TrialView, fact: Message, occasion: EventContext) -> None:
+    """They are large, and few look at them: they stay in the log."""
+
+
+def _stall_diagnosed(view: TrialView, fact: facts.StallDiagnosed, occasion: EventContext) -> None:
+    if view.attempt is not None:
+        view.attempt.stall_step, view.attempt.stall = fact.step, fact.message
+
+
 def _cluster_observed(view: TrialView, fact: facts.ClusterStateObserved, occasion: EventContext) -> None:
     if not view.attempts[-1].start_time:
         _changed(view, fact, occasion)
@@ -414,6 +423,9 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.TrialSnapshotRequested: _snapshot_requested,
     facts.TrialEvaluationRequested: _evaluation_requested,
     facts.EvaluationRefused: _evaluation_refused,
+    facts.TrialStacksRequested: _stacks_said,
+    facts.StacksRecorded: _stacks_said,
+    facts.StallDiagnosed: _stall_diagnosed,
     facts.TrialRollBackRequested: _roll_back_requested,
     facts.SteerableDeclared: _steering_said,
     facts.TrialSteerRequested: _steering_said,

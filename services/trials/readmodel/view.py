@@ -74,6 +74,9 @@ class Attempt:
     fenced: bool = False
     world_size: int = 0
     instances: dict[int, Instance] = field(default_factory=dict)
+    # Why it made no progress after a step, when it was said last.
+    stall_step: int = -1
+    stall: str = ""
     evaluation_seconds: float = 0.0
     snapshot_count: int = 0
     # It only adds to what earlier ones have recorded.

@@ -19,7 +19,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import has_sampler
-from milepost.domain import steering, trial
+from milepost.domain import stalls, steering, trial
 from milepost.domain.decider import Fact
 from milepost.domain.sentences import pruning
 from milepost.domain.times import own_time
@@ -407,6 +407,9 @@ CHECKPOINT_CLASSES: tuple[type, ...] = (
     trial.StopOrder,
     trial.RollBackOrder,
     trial.Abandoned,
+    stalls.Stalls,
+    stalls.Stack,
+    stalls.Group,
     steering.Steering,
     steering.Steerable,
     steering.Change,

@@ -198,6 +198,23 @@ async def test_an_evaluation_that_is_asked_for_is_run_or_refused_and_training_go
     assert (await attempt.ended()).last_step == 48
 
 
+async def test_stacks_that_are_asked_for_come_beside_the_loop(trial: TrialOnTest) -> None:
+    parameters = {"step_seconds": 0.1}
+    await trial.create(parameters)
+    async with Writer(trial.connection, trial.runtime_id):
+        attempt = await trial.launch(LOOPS + "plain", parameters, code=ASSETS, every_steps=1_000)
+        attempt.start()
+        await attempt.wait_for(facts.AttemptStarted)
+        await trial.append(facts.TrialStacksRequested(attempt=1))
+        (said,) = await attempt.wait_for(facts.StacksRecorded)
+        assert said.requested and said.rank == 0 and said.place == facts.STACK_PLACE_CODE
+        assert said.frame.startswith("loops.py:") and "in plain" in said.text and "milepost-background" not in said.text
+        assert await attempt.wait() == 0, attempt.driver_log
+    events = {event.type.split(".")[2]: event for event in await trial.events()}
+    assert events["stacks_recorded"].cause == events["trial_stacks_requested"].id
+    assert (await attempt.ended()).last_step == 48
+
+
 async def test_a_pinned_snapshot_survives_those_that_come_after_it(trial: TrialOnTest) -> None:
     """Its policy keeps the last three of twelve."""
     parameters = {"step_seconds": 0.02}

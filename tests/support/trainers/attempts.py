@@ -175,6 +175,7 @@ class TrialOnTest:
         keep_last: int = 3,
         memory_gigabytes: float | None = None,
         changes: Sequence[Change] | None = None,
+        stall_seconds: float = 0.0,
     ) -> Attempt:
         """Launch the next attempt, from the newest snapshot if there is one.
 
@@ -199,6 +200,7 @@ class TrialOnTest:
                     gpus_per_worker=len(gpus) / max(1, workers),
                     memory_gigabytes_per_worker=memory_gigabytes,
                 ),
+                limits=configuration.Limits(stall_seconds=stall_seconds),
                 snapshots=configuration.SnapshotPolicy(
                     every_steps=every_steps, every_minutes=every_minutes, keep_last=keep_last
                 ),

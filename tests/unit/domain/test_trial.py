@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain import sentences, trial
+from milepost.domain import sentences, stalls, trial
 from milepost.domain.decider import Fact
 from milepost.domain.trial import (
     Active,
@@ -558,6 +558,30 @@ def test_once_its_purge_has_started_nobody_begins_at_a_snapshot_that_was_not_hel
         with pytest.raises(FailedPrecondition, match="s4 was deleted"):
             chain.when(late)
     assert names(chain.when(trial.LetSnapshotGo("s8", "rt-2"))) == ["SnapshotLetGo"]
+
+
+def test_stacks_are_asked_for_as_often_as_is_worth_it_and_a_stall_is_explained_once() -> None:
+    chain = running()
+    asked = trial.RequestStacks("it hangs", "one")
+    assert names(chain.when(asked)) == ["TrialStacksRequested"]
+    assert chain.when(asked) == [], "the same request again"
+    answer = facts.StacksRecorded(attempt=1, step=4, requested=True, text="main:")
+    assert names(chain.when(Record(1, answer), Record(1, answer))) == ["StacksRecorded"] * 2
+    by_itself = facts.StacksRecorded(attempt=1, step=4, place=facts.STACK_PLACE_CODE, frame="a.py:1 in f")
+    assert names(chain.when(Record(1, by_itself), Record(1, by_itself))) == ["StacksRecorded"], "a repeat of the spool"
+    assert chain.state.active is not None
+    why = stalls.diagnose(chain.state.active.stalls.stacks)
+    (said,) = chain.when(trial.DiagnoseStall(1, 4, why))
+    assert said == facts.StallDiagnosed(
+        attempt=1, step=4, kind=facts.STALL_KIND_CODE, ranks=[0], message="the loop is at a.py:1 in f"
+    )
+    assert chain.when(trial.DiagnoseStall(1, 4, why), trial.DiagnoseStall(2, 5, why)) == []
+    for _ in range(stalls.MAX_REQUESTS - 1):
+        chain.when(trial.RequestStacks())
+    with pytest.raises(FailedPrecondition, match="asked for 100 times"):
+        chain.when(trial.RequestStacks())
+    with pytest.raises(FailedPrecondition, match="nothing to look at"):
+        given_trial(CREATED).when(trial.RequestStacks())
 
 
 def test_an_evaluation_is_asked_for_once_until_it_is_answered() -> None:

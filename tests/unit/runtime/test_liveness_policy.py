@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
-from milepost.domain import trial
+from milepost.domain import stalls, trial
 from milepost.names import AttemptKey
 from services.runtime.policies import liveness as policy
 from services.runtime.scheduling.liveness import Liveness
@@ -70,7 +72,8 @@ def test_no_step_for_ten_times_the_usual_is_a_stall() -> None:
     assert idle(49_000) == ""
     assert "no step for 51 s" in idle(51_000)
     assert idle(29_000, step_ms=10) == "", "short steps do not make a short pause a stall"
-    assert idle(51_000, step_ms=0) == "", "the usual step time is not known yet"
+    assert idle(599_000, step_ms=0) == "", "the usual step time is not known yet"
+    assert "few were done before" in idle(601_000, step_ms=0), "most groups that hang do so at their first step"
     writing = Heartbeat(idle_ms=599_000, step_ms=5_000, phase="snapshotting")
     assert policy.stall(policy.Instance(0.0, writing), 0.0) == "", "a large snapshot takes its time"
 
@@ -83,6 +86,47 @@ def test_a_stall_is_said_once_for_each_step_it_happens_at() -> None:
     commands = liveness.reports(KEY, [])
     assert [type(command) for command in commands] == [trial.ReportInstanceHealth, trial.RaiseAlert]
     assert liveness.step(KEY) == 40
+
+
+def active(*recorded: stalls.Stack, ranks: int = 2) -> trial.Active:
+    known = stalls.Stalls(stacks=recorded)
+    hosts = frozenset((rank, f"host-{rank}") for rank in range(ranks))
+    return trial.Active(1, facts.AttemptLaunched(), stalls=known, running_ranks=frozenset(range(ranks)), hosts=hosts)
+
+
+def test_why_there_is_no_progress_is_said_when_all_have_spoken_or_some_do_not_answer() -> None:
+    now = 0.0
+    liveness = Liveness(lambda: now)
+    liveness.watch(KEY)
+
+    def hear(rank: int, step: int = 40, idle_ms: int = 60_000) -> None:
+        subject = f"heartbeat.{KEY.runtime_id}.{KEY.trial}.{KEY.attempt}.{rank}"
+        body = Heartbeat(rank=rank, step=step, idle_ms=idle_ms, step_ms=100, next_beat_ms=2_000)
+        liveness.receive(subject, body.SerializeToString())
+
+    hear(0)
+    hear(1)
+    waits = stalls.Stack(0, 40, facts.STACK_PLACE_COLLECTIVE, "train.py:7 in train")
+    loads = stalls.Stack(1, 40, facts.STACK_PLACE_DATA_LOADER, "data.py:3 in read")
+    assert liveness.diagnose(KEY, active(waits), 30.0) == [], "the other one may still say where it is"
+    (command,) = liveness.diagnose(KEY, active(waits, loads), 30.0)
+    assert isinstance(command, trial.DiagnoseStall) and (command.attempt, command.step) == (1, 40)
+    assert (command.diagnosis.kind, command.diagnosis.ranks) == (facts.STALL_KIND_DATA_LOADER, (1,))
+    assert command.diagnosis.message.startswith("rank 1 on host-1 waits for its next batch at data.py:3 in read")
+
+    now += policy.ANSWER_SECONDS + 1
+    hear(0)
+    (command,) = liveness.diagnose(KEY, active(waits), 30.0)
+    assert isinstance(command, trial.DiagnoseStall)
+    assert command.diagnosis.kind == facts.STALL_KIND_UNRESPONSIVE, "rank 1 was last heard 16 s ago"
+    assert command.diagnosis.ranks == (1,)
+
+    hear(0, step=41, idle_ms=0)
+    assert liveness.diagnose(KEY, active(waits), 30.0) == [], "it has gone on since"
+    hear(0, idle_ms=60_000)
+    said = replace(active(waits), stalls=stalls.Stalls(stacks=(waits,), diagnosed=(40,)))
+    assert liveness.diagnose(KEY, said, 30.0) == [], "it was said"
+    assert liveness.diagnose(KEY, active(waits), 120.0) == [], "such a pause is none there"
 
 
 def test_beats_of_others_and_noise_change_nothing() -> None:

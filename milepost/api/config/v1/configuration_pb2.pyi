@@ -334,18 +334,20 @@ class RetryPolicy(_message.Message):
     def __init__(self, max_retries: _Optional[int] = ..., backoff_seconds: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_duration_seconds", "heartbeat_grace_seconds", "stop_deadline_seconds", "log_megabytes", "sample_megabytes")
+    __slots__ = ("max_duration_seconds", "heartbeat_grace_seconds", "stop_deadline_seconds", "log_megabytes", "sample_megabytes", "stall_seconds")
     MAX_DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     STOP_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LOG_MEGABYTES_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_MEGABYTES_FIELD_NUMBER: _ClassVar[int]
+    STALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     max_duration_seconds: float
     heartbeat_grace_seconds: float
     stop_deadline_seconds: float
     log_megabytes: int
     sample_megabytes: int
-    def __init__(self, max_duration_seconds: _Optional[float] = ..., heartbeat_grace_seconds: _Optional[float] = ..., stop_deadline_seconds: _Optional[float] = ..., log_megabytes: _Optional[int] = ..., sample_megabytes: _Optional[int] = ...) -> None: ...
+    stall_seconds: float
+    def __init__(self, max_duration_seconds: _Optional[float] = ..., heartbeat_grace_seconds: _Optional[float] = ..., stop_deadline_seconds: _Optional[float] = ..., log_megabytes: _Optional[int] = ..., sample_megabytes: _Optional[int] = ..., stall_seconds: _Optional[float] = ...) -> None: ...
 
 class EnvironmentValue(_message.Message):
     __slots__ = ("value", "secret")

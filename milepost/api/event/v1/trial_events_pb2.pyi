@@ -72,6 +72,25 @@ class AlertLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALERT_LEVEL_WARNING: _ClassVar[AlertLevel]
     ALERT_LEVEL_ERROR: _ClassVar[AlertLevel]
 
+class StackPlace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STACK_PLACE_UNSPECIFIED: _ClassVar[StackPlace]
+    STACK_PLACE_CODE: _ClassVar[StackPlace]
+    STACK_PLACE_DATA_LOADER: _ClassVar[StackPlace]
+    STACK_PLACE_COLLECTIVE: _ClassVar[StackPlace]
+    STACK_PLACE_STORAGE: _ClassVar[StackPlace]
+
+class StallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STALL_KIND_UNSPECIFIED: _ClassVar[StallKind]
+    STALL_KIND_CODE: _ClassVar[StallKind]
+    STALL_KIND_DATA_LOADER: _ClassVar[StallKind]
+    STALL_KIND_STORAGE: _ClassVar[StallKind]
+    STALL_KIND_UNRESPONSIVE: _ClassVar[StallKind]
+    STALL_KIND_NETWORK: _ClassVar[StallKind]
+    STALL_KIND_MISMATCH: _ClassVar[StallKind]
+    STALL_KIND_OTHER_RANKS: _ClassVar[StallKind]
+
 class SteerableKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     STEERABLE_KIND_UNSPECIFIED: _ClassVar[SteerableKind]
@@ -118,6 +137,19 @@ ALERT_LEVEL_UNSPECIFIED: AlertLevel
 ALERT_LEVEL_INFO: AlertLevel
 ALERT_LEVEL_WARNING: AlertLevel
 ALERT_LEVEL_ERROR: AlertLevel
+STACK_PLACE_UNSPECIFIED: StackPlace
+STACK_PLACE_CODE: StackPlace
+STACK_PLACE_DATA_LOADER: StackPlace
+STACK_PLACE_COLLECTIVE: StackPlace
+STACK_PLACE_STORAGE: StackPlace
+STALL_KIND_UNSPECIFIED: StallKind
+STALL_KIND_CODE: StallKind
+STALL_KIND_DATA_LOADER: StallKind
+STALL_KIND_STORAGE: StallKind
+STALL_KIND_UNRESPONSIVE: StallKind
+STALL_KIND_NETWORK: StallKind
+STALL_KIND_MISMATCH: StallKind
+STALL_KIND_OTHER_RANKS: StallKind
 STEERABLE_KIND_UNSPECIFIED: SteerableKind
 STEERABLE_KIND_FLOAT: SteerableKind
 STEERABLE_KIND_INTEGER: SteerableKind
@@ -125,7 +157,7 @@ STEERABLE_KIND_BOOLEAN: SteerableKind
 STEERABLE_KIND_TEXT: SteerableKind
 
 class TrialEvent(_message.Message):
-    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned", "trial_evaluation_requested", "evaluation_refused", "trial_purge_started", "steerable_declared", "trial_steer_requested", "parameters_changed", "parameters_not_changed")
+    __slots__ = ("trial_created", "attempt_launched", "attempt_fenced", "attempt_started", "plan_declared", "instance_started", "instance_readiness_changed", "instance_health_changed", "instance_exited", "epoch_completed", "evaluation_started", "evaluation_completed", "snapshot_started", "snapshot_committed", "snapshot_failed", "snapshot_deleted", "telemetry_dropped", "attempt_ended", "retry_scheduled", "trial_stop_requested", "trial_resume_requested", "trial_completed", "trial_failed", "trial_stopped", "alert_raised", "cluster_state_observed", "parameters_declared", "environment_recorded", "trial_snapshot_requested", "trial_roll_back_requested", "snapshot_held", "snapshot_let_go", "snapshot_pinned", "snapshot_unpinned", "trial_evaluation_requested", "evaluation_refused", "trial_purge_started", "steerable_declared", "trial_steer_requested", "parameters_changed", "parameters_not_changed", "trial_stacks_requested", "stacks_recorded", "stall_diagnosed")
     TRIAL_CREATED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_LAUNCHED_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +199,9 @@ class TrialEvent(_message.Message):
     TRIAL_STEER_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_NOT_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_STACKS_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    STACKS_RECORDED_FIELD_NUMBER: _ClassVar[int]
+    STALL_DIAGNOSED_FIELD_NUMBER: _ClassVar[int]
     trial_created: TrialCreated
     attempt_launched: AttemptLaunched
     attempt_fenced: AttemptFenced
@@ -208,7 +243,10 @@ class TrialEvent(_message.Message):
     trial_steer_requested: TrialSteerRequested
     parameters_changed: ParametersChanged
     parameters_not_changed: ParametersNotChanged
-    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., trial_evaluation_requested: _Optional[_Union[TrialEvaluationRequested, _Mapping]] = ..., evaluation_refused: _Optional[_Union[EvaluationRefused, _Mapping]] = ..., trial_purge_started: _Optional[_Union[TrialPurgeStarted, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ...) -> None: ...
+    trial_stacks_requested: TrialStacksRequested
+    stacks_recorded: StacksRecorded
+    stall_diagnosed: StallDiagnosed
+    def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., trial_evaluation_requested: _Optional[_Union[TrialEvaluationRequested, _Mapping]] = ..., evaluation_refused: _Optional[_Union[EvaluationRefused, _Mapping]] = ..., trial_purge_started: _Optional[_Union[TrialPurgeStarted, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ..., trial_stacks_requested: _Optional[_Union[TrialStacksRequested, _Mapping]] = ..., stacks_recorded: _Optional[_Union[StacksRecorded, _Mapping]] = ..., stall_diagnosed: _Optional[_Union[StallDiagnosed, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
     __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin")
@@ -744,6 +782,64 @@ class AlertRaised(_message.Message):
     title: str
     level: AlertLevel
     def __init__(self, attempt: _Optional[int] = ..., kind: _Optional[_Union[AlertKind, str]] = ..., series: _Optional[str] = ..., step: _Optional[int] = ..., message: _Optional[str] = ..., title: _Optional[str] = ..., level: _Optional[_Union[AlertLevel, str]] = ...) -> None: ...
+
+class TrialStacksRequested(_message.Message):
+    __slots__ = ("attempt", "reason", "request_id")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    reason: str
+    request_id: str
+    def __init__(self, attempt: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CollectiveState(_message.Message):
+    __slots__ = ("group", "enqueued", "completed", "operation")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    enqueued: int
+    completed: int
+    operation: str
+    def __init__(self, group: _Optional[str] = ..., enqueued: _Optional[int] = ..., completed: _Optional[int] = ..., operation: _Optional[str] = ...) -> None: ...
+
+class StacksRecorded(_message.Message):
+    __slots__ = ("attempt", "rank", "step", "requested", "idle_seconds", "place", "frame", "groups", "text")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    rank: int
+    step: int
+    requested: bool
+    idle_seconds: float
+    place: StackPlace
+    frame: str
+    groups: _containers.RepeatedCompositeFieldContainer[CollectiveState]
+    text: str
+    def __init__(self, attempt: _Optional[int] = ..., rank: _Optional[int] = ..., step: _Optional[int] = ..., requested: bool = ..., idle_seconds: _Optional[float] = ..., place: _Optional[_Union[StackPlace, str]] = ..., frame: _Optional[str] = ..., groups: _Optional[_Iterable[_Union[CollectiveState, _Mapping]]] = ..., text: _Optional[str] = ...) -> None: ...
+
+class StallDiagnosed(_message.Message):
+    __slots__ = ("attempt", "step", "kind", "ranks", "message")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    step: int
+    kind: StallKind
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    message: str
+    def __init__(self, attempt: _Optional[int] = ..., step: _Optional[int] = ..., kind: _Optional[_Union[StallKind, str]] = ..., ranks: _Optional[_Iterable[int]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ClusterStateObserved(_message.Message):
     __slots__ = ("attempt", "state", "message")

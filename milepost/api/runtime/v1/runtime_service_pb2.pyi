@@ -889,6 +889,26 @@ class EvaluateTrialResponse(_message.Message):
     runtime: Runtime
     def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
 
+class RecordStacksRequest(_message.Message):
+    __slots__ = ("name", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RecordStacksResponse(_message.Message):
+    __slots__ = ("runtime", "ranks", "after_sequence")
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    runtime: Runtime
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    after_sequence: int
+    def __init__(self, runtime: _Optional[_Union[Runtime, _Mapping]] = ..., ranks: _Optional[_Iterable[int]] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+
 class RollBackTrialRequest(_message.Message):
     __slots__ = ("name", "snapshot_id", "before_step", "margin_steps", "attempt", "parameters_text", "factors", "skip_batches", "max_times", "reason", "request_id")
     class FactorsEntry(_message.Message):

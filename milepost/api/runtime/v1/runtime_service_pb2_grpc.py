@@ -159,6 +159,11 @@ class RuntimeServiceStub(object):
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialRequest.SerializeToString,
                 response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialResponse.FromString,
                 _registered_method=True)
+        self.RecordStacks = channel.unary_unary(
+                '/milepost.api.runtime.v1.RuntimeService/RecordStacks',
+                request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksRequest.SerializeToString,
+                response_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksResponse.FromString,
+                _registered_method=True)
         self.RollBackTrial = channel.unary_unary(
                 '/milepost.api.runtime.v1.RuntimeService/RollBackTrial',
                 request_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RollBackTrialRequest.SerializeToString,
@@ -360,6 +365,14 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordStacks(self, request, context):
+        """Has every instance of the attempt that runs say what its threads are doing, and go on. Returns once that is in the
+        log; `StacksRecorded` of each follows within seconds. FAILED_PRECONDITION: no attempt trains.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RollBackTrial(self, request, context):
         """Ends the attempt that runs, and has the next one go on from an earlier snapshot, if need be with other parameters and
         behind some batches. A trial that has ended goes on too. Steps after the snapshot are superseded, snapshots of them
@@ -502,6 +515,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.EvaluateTrial,
                     request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialRequest.FromString,
                     response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialResponse.SerializeToString,
+            ),
+            'RecordStacks': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordStacks,
+                    request_deserializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksRequest.FromString,
+                    response_serializer=milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksResponse.SerializeToString,
             ),
             'RollBackTrial': grpc.unary_unary_rpc_method_handler(
                     servicer.RollBackTrial,
@@ -1167,6 +1185,33 @@ class RuntimeService(object):
             '/milepost.api.runtime.v1.RuntimeService/EvaluateTrial',
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialRequest.SerializeToString,
             milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordStacks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/milepost.api.runtime.v1.RuntimeService/RecordStacks',
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksRequest.SerializeToString,
+            milepost_dot_api_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordStacksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -185,7 +185,7 @@ class Finished(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_trial_events_pb2.AttemptOutcome, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., deterministic: bool = ..., unsent_batch_count: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ...) -> None: ...
 
 class InstanceInstruction(_message.Message):
-    __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values", "steer", "evaluate")
+    __slots__ = ("appended_number", "stop", "fenced", "hold", "snapshot", "snapshot_part", "values", "steer", "evaluate", "stacks")
     APPENDED_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     FENCED_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +195,7 @@ class InstanceInstruction(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     STEER_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    STACKS_FIELD_NUMBER: _ClassVar[int]
     appended_number: int
     stop: StopInstruction
     fenced: bool
@@ -204,7 +205,12 @@ class InstanceInstruction(_message.Message):
     values: RankValues
     steer: SteerInstruction
     evaluate: EvaluateInstruction
-    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ..., hold: _Optional[_Union[HoldInstruction, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotInstruction, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ..., steer: _Optional[_Union[SteerInstruction, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateInstruction, _Mapping]] = ...) -> None: ...
+    stacks: StacksInstruction
+    def __init__(self, appended_number: _Optional[int] = ..., stop: _Optional[_Union[StopInstruction, _Mapping]] = ..., fenced: bool = ..., hold: _Optional[_Union[HoldInstruction, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotInstruction, _Mapping]] = ..., snapshot_part: _Optional[_Union[SnapshotPart, _Mapping]] = ..., values: _Optional[_Union[RankValues, _Mapping]] = ..., steer: _Optional[_Union[SteerInstruction, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateInstruction, _Mapping]] = ..., stacks: _Optional[_Union[StacksInstruction, _Mapping]] = ...) -> None: ...
+
+class StacksInstruction(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class EvaluateInstruction(_message.Message):
     __slots__ = ("step",)

@@ -15,6 +15,7 @@ from milepost.api.training.v1.training_pb2 import (
     InstanceInstruction,
     InstanceReport,
     SnapshotInstruction,
+    StacksInstruction,
     StopInstruction,
 )
 from milepost.domain import steering
@@ -63,7 +64,7 @@ class ExternalChannel:
         self._journal: AttemptJournal | None = None
         self._connection: Connection | None = None
         self._stop: domain.StopOrder | None = None
-        self._snapshot_requests = self._evaluation_requests = 0
+        self._snapshot_requests = self._evaluation_requests = self._stacks_requests = 0
         # The number of the last request for other values that was passed on, or that the attempt was launched with.
         self._steered = max((order.number for order in launch.steers), default=0)
         # Set when it is known whether a server answers.
@@ -159,6 +160,9 @@ class ExternalChannel:
         if active.evaluation_requests > self._evaluation_requests:
             self._evaluation_requests = active.evaluation_requests
             on_instruction(InstanceInstruction(evaluate=EvaluateInstruction()))
+        if active.stalls.requests > self._stacks_requests:
+            self._stacks_requests = active.stalls.requests
+            on_instruction(InstanceInstruction(stacks=StacksInstruction()))
         for request in state.steering.waiting:
             if request.number > self._steered:
                 self._steered = request.number
