@@ -22,7 +22,18 @@ THINGS: dict[str, Any] = json.loads(Path(os.environ["MILEPOST_TEST_THINGS"]).rea
 ANSWERS = Path(os.environ["MILEPOST_TEST_ANSWERS"])
 # Commands change what they are given to, so they get what nobody else looks at.
 COMMANDS = (
-    *(":stop", ":resume", ":clone", ":branch", ":label", ":snapshot", ":evaluate", ":rollBack", ":steer"),
+    *(
+        ":stop",
+        ":resume",
+        ":clone",
+        ":branch",
+        ":label",
+        ":snapshot",
+        ":evaluate",
+        ":recordStacks",
+        ":rollBack",
+        ":steer",
+    ),
     ":undelete",
 )
 STARTING = ("/runtimes", ":clone", ":branch")

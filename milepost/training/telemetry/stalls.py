@@ -15,7 +15,9 @@ from milepost.training.telemetry import stacks
 
 # Looking takes milliseconds. It is done elsewhere and not waited for for long: heartbeats must not stand still too.
 LOOK_SECONDS = 5.0
-ELSEWHERE = "process {0} trains, which has not begun its run with Milepost; `py-spy dump --pid {0}` on its host shows it"
+ELSEWHERE = (
+    "process {0} trains, which has not begun its run with Milepost; `py-spy dump --pid {0}` on its host shows it"
+)
 
 
 class StallWatch:

@@ -54,6 +54,7 @@ NEVER_DONE = {
     "POST /api/v1/destinations/{destination}:test",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:snapshot",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:evaluate",
+    "POST /api/v1/runtimes/{runtime}/trials/{trial}:recordStacks",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:steer",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:rollBack",
     "POST /api/v1/runtimes/{runtime}/trials/{trial}:branch",

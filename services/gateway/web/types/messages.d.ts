@@ -85,6 +85,7 @@ declare namespace Api {
       max_duration_seconds?: number | null
       heartbeat_grace_seconds?: number | null
       stop_deadline_seconds?: number | null
+      stall_seconds?: number | null
       log_megabytes?: number | null
       sample_megabytes?: number | null
     } | null
@@ -297,6 +298,8 @@ declare namespace Api {
       | 'milepost.trial.snapshot_pinned.v1'
       | 'milepost.trial.snapshot_started.v1'
       | 'milepost.trial.snapshot_unpinned.v1'
+      | 'milepost.trial.stacks_recorded.v1'
+      | 'milepost.trial.stall_diagnosed.v1'
       | 'milepost.trial.steerable_declared.v1'
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
@@ -307,6 +310,7 @@ declare namespace Api {
       | 'milepost.trial.trial_resume_requested.v1'
       | 'milepost.trial.trial_roll_back_requested.v1'
       | 'milepost.trial.trial_snapshot_requested.v1'
+      | 'milepost.trial.trial_stacks_requested.v1'
       | 'milepost.trial.trial_steer_requested.v1'
       | 'milepost.trial.trial_stop_requested.v1'
       | 'milepost.trial.trial_stopped.v1'
@@ -652,6 +656,13 @@ declare namespace Api {
     attempt: number
     state: string
     message: string
+  }
+
+  interface CollectiveState {
+    group: string
+    enqueued: number
+    completed: number
+    operation: string
   }
 
   interface DeleteRequested {
@@ -1203,6 +1214,26 @@ declare namespace Api {
     reason: string
   }
 
+  interface StacksRecorded {
+    attempt: number
+    rank: number
+    step: number
+    requested: boolean
+    idle_seconds: number | 'NaN' | 'Infinity' | '-Infinity'
+    place: null | 'CODE' | 'DATA_LOADER' | 'COLLECTIVE' | 'STORAGE'
+    frame: string
+    groups: CollectiveState[]
+    text: string
+  }
+
+  interface StallDiagnosed {
+    attempt: number
+    step: number
+    kind: null | 'CODE' | 'DATA_LOADER' | 'STORAGE' | 'UNRESPONSIVE' | 'NETWORK' | 'MISMATCH' | 'OTHER_RANKS'
+    ranks: number[]
+    message: string
+  }
+
   interface SteerableDeclared {
     attempt: number
     name: string
@@ -1292,6 +1323,9 @@ declare namespace Api {
     trial_steer_requested?: TrialSteerRequested
     parameters_changed?: ParametersChanged
     parameters_not_changed?: ParametersNotChanged
+    trial_stacks_requested?: TrialStacksRequested
+    stacks_recorded?: StacksRecorded
+    stall_diagnosed?: StallDiagnosed
   }
 
   interface TrialFailed {
@@ -1338,6 +1372,12 @@ declare namespace Api {
   }
 
   interface TrialSnapshotRequested {
+    attempt: number
+    reason: string
+    request_id: string
+  }
+
+  interface TrialStacksRequested {
     attempt: number
     reason: string
     request_id: string
@@ -1866,6 +1906,12 @@ declare namespace Api {
     abrupt_message: string
     graceful_message: string
     stoppable: boolean
+  }
+
+  interface RecordStacksResponse {
+    runtime: Runtime | null
+    ranks: number[]
+    after_sequence: number
   }
 
   interface ResumeRuntimeResponse {
