@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milepost.configuration.plain import MAX_TRIALS, Plain
+from milepost.configuration.plain import LATER_LIMITS, MAX_TRIALS, Plain
 from milepost.configuration.specs import (
     CONTROL,
     PARAMETER,
@@ -194,8 +194,11 @@ CONFIGURATION = Section(
                                 "kind": Field(Choice(tuple(PRUNERS)), "asha", "how trials are judged at a rung"),
                                 "first_step": Field(_whole(1, MAX_NUMBER), 1, "no rung before this step"),
                                 "reduction_factor": Field(
-                                    _whole(2, 100), 3, "asha: one in so many goes on, to so many times the step"
+                                    _whole(2, 100),
+                                    3,
+                                    "asha, hyperband: one in so many goes on, to so many times the step",
                                 ),
+                                "max_step": Field(_whole(2, MAX_NUMBER), None, "hyperband: the steps of a whole trial"),
                                 "startup_trials": Field(
                                     _whole(1, MAX_TRIALS), 5, "median: so many others at the rung before any is pruned"
                                 ),
@@ -301,11 +304,15 @@ CONFIGURATION = Section(
                         Number(0, 86_400, above_minimum=True), 300.0, "time a graceful stop may take"
                     ),
                     "stall_seconds": Field(
-                        Number(1, 86_400), 30.0, "no step for so long, and for ten times the usual, is no progress"
+                        Number(1, 86_400),
+                        LATER_LIMITS["stall_seconds"],
+                        "no step for so long, and for ten times the usual, is no progress",
                     ),
                     "log_megabytes": Field(_whole(1, 1_000_000), 512, "quota of stored log text, 10^6 bytes"),
                     "sample_megabytes": Field(
-                        _whole(1, 1_000_000), 2_048, "quota of stored samples and other rows, 10^6 bytes"
+                        _whole(1, 1_000_000),
+                        LATER_LIMITS["sample_megabytes"],
+                        "quota of stored samples and other rows, 10^6 bytes",
                     ),
                 }
             ),

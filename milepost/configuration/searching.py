@@ -125,6 +125,8 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
     pruner = search["pruner"]
     if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
         refuse(violations, "search.pruner.bound", "is required with kind: threshold")
+    if pruner is not None:
+        _judge_steps(pruner, violations)
     if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
         # What cannot be read cannot be judged.
         return
@@ -148,6 +150,16 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
             problem = problem or _needs(name, point, space)
             if problem:
                 refuse(violations, f"{path}.{name}", problem)
+
+
+def _judge_steps(pruner: Plain, violations: list[Violation]) -> None:
+    path, hyperband = "search.pruner.max_step", pruner["kind"] == "hyperband"
+    if hyperband and pruner["max_step"] is None:
+        refuse(violations, path, "is required with kind: hyperband: the steps of a whole trial")
+    elif not hyperband and pruner["max_step"] is not None:
+        refuse(violations, path, "is for kind: hyperband")
+    elif hyperband and pruner["max_step"] <= pruner["first_step"]:
+        refuse(violations, path, "must be above first_step, where the first rung is")
 
 
 def _judge_objectives(search: Plain, violations: list[Violation]) -> None:

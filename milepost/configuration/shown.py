@@ -9,7 +9,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.configuration.plain import Plain
+from milepost.configuration.plain import LATER_LIMITS, Plain
 from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.watching import rules_plain
@@ -53,7 +53,7 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
             else None,
         },
         "retries": _fields(configuration.retries),
-        "limits": _fields(configuration.limits),
+        "limits": _limits_plain(configuration.limits),
         "environment": {
             name: entry.value if entry.WhichOneof("kind") != "secret" else {"secret": entry.secret}
             for name, entry in sorted(configuration.environment.items())
@@ -66,6 +66,14 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
     if configuration.rules:
         plain["rules"] = rules_plain(configuration.rules)
     return plain
+
+
+def _limits_plain(limits: config.Limits) -> Plain:
+    plain = _fields(limits)
+    # 0: it was resolved before there was this limit.
+    return {
+        name: value for name, value in plain.items() if name not in LATER_LIMITS or value not in (0, LATER_LIMITS[name])
+    }
 
 
 def to_text(configuration: RuntimeConfiguration) -> str:
@@ -112,7 +120,8 @@ def _search_plain(search: config.Search) -> Plain:
         plain["stop_when"] = _fields(search.stop_when) if search.HasField("stop_when") else None
         if search.HasField("pruner"):
             pruner = search.pruner
-            plain["pruner"] = {**_fields(pruner), "kind": _word(PRUNERS, pruner.kind)}
+            steps = {"max_step": pruner.max_step} if pruner.max_step else {}
+            plain["pruner"] = {**_fields(pruner, skip="max_step"), "kind": _word(PRUNERS, pruner.kind), **steps}
     return plain
 
 

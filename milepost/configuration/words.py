@@ -25,6 +25,7 @@ PRUNERS = {
     "median": config.PRUNER_KIND_MEDIAN,
     "threshold": config.PRUNER_KIND_THRESHOLD,
     "patience": config.PRUNER_KIND_PATIENCE,
+    "hyperband": config.PRUNER_KIND_HYPERBAND,
 }
 OBJECTIVE_VALUES = {"best": config.OBJECTIVE_VALUE_BEST, "last": config.OBJECTIVE_VALUE_LAST}
 CONSTRAINT_VALUES = {"last": config.CONSTRAINT_VALUE_LAST, "worst": config.CONSTRAINT_VALUE_WORST}

@@ -1,6 +1,6 @@
 """What is to be done, decided from facts alone: no clock, no chance, no I/O. `scheduling` carries it out.
 
 - `control`: the next step for a runtime. `retry`: what follows the end of an attempt.
-- `search`: the next move of a search with a sampler. `pruning`: which of its trials are not worth to go on.
+- `search`: the next move of a search with a sampler.
 - `placement`: who gets the resources of a host. `liveness`: who is alive, seen from heartbeats.
 """

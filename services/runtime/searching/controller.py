@@ -13,17 +13,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from milepost import configuration as configurations
-from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.configuration.words import PRUNERS, SAMPLERS
-from milepost.domain import runtime, sentences, trial
+from milepost.domain import pruning, runtime, sentences, trial
 from milepost.domain.search import GIVEN, Ended, Reached, Values, metrics_of, objective_of
 from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
-from services.runtime.policies import placement, pruning, search
+from services.runtime.policies import placement, search
 from services.runtime.readmodel.views import Reference, RuntimeView, Views
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
 from services.runtime.searching.values import TrialValues
@@ -170,7 +169,12 @@ class Searches:
         if found is None or view.state.stop is not None:
             return False
         history = view.state.history
-        others = [one.value for one in history.rungs() if one.rung == found.rung]
+        bracket = pruning.bracket_of(pruner, found.trial)
+        others = [
+            one.value
+            for one in history.rungs()
+            if one.rung == found.rung and pruning.bracket_of(pruner, one.trial) == bracket
+        ]
         own = [one.value for one in history.rungs() if one.trial == found.trial]
         verdict = pruning.judge(pruner, objective.mode, [*own, found.value], others)
         rung = facts.RungReached(
@@ -294,9 +298,11 @@ def next_rung(view: RuntimeView) -> Reached | None:
         if one is None or not one.evaluations or _is_being_stopped(one.state):
             continue
         rung = last[number].rung + 1 if number in last else 1
-        from_step = pruning.rung_step(pruner, rung)
+        from_step = pruning.rung_step(pruner, number, rung)
+        if from_step is None:
+            continue
         # Of ASHA several rungs may lie before one evaluation; of the others each evaluation is one.
-        after = last[number].step if number in last and pruner.kind != config.PRUNER_KIND_ASHA else 0
+        after = last[number].step if number in last and pruner.kind not in pruning.HALVING else 0
         found = next(((step, value) for step, value in one.evaluations if step >= from_step and step > after), None)
         if found is not None:
             return Reached(number, rung, *found)

@@ -119,6 +119,13 @@ def test_a_random_search_draws_a_parameter_only_where_its_condition_holds() -> N
     assert any("slope" in point for point in points)
 
 
+def test_hyperband_is_resolved_shown_and_read_again() -> None:
+    resolved = configurations.resolve(plain(pruner={"kind": "hyperband", "first_step": 10, "max_step": 900}))
+    assert resolved.search.pruner.max_step == 900
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+
+
 def test_other_searches_stay_what_they_were() -> None:
     """Nothing new is named in them, so their digests are those that are in logs already."""
     grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
@@ -226,7 +233,14 @@ def test_other_searches_stay_what_they_were() -> None:
             'is there only with optimizer: "sgd"',
         ),
         ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
-        ({"pruner": {"kind": "hyperband"}}, "search.pruner.kind", "must be one of asha, median, threshold, patience"),
+        ({"pruner": {"kind": "none"}}, "search.pruner.kind", "one of asha, median, threshold, patience, hyperband"),
+        ({"pruner": {"kind": "hyperband"}}, "search.pruner.max_step", "is required with kind: hyperband"),
+        (
+            {"pruner": {"kind": "hyperband", "first_step": 9, "max_step": 9}},
+            "search.pruner.max_step",
+            "above first_step",
+        ),
+        ({"pruner": {"max_step": 9}}, "search.pruner.max_step", "is for kind: hyperband"),
         ({"kind": "random", "objective": None, "pruner": {}}, "search.pruner", "is for kind: tpe"),
         ({"stop_when": {"no_gain_in_trials": 0}}, "search.stop_when.no_gain_in_trials", "at least 1"),
         ({"stop_when": {"budget": 1}}, "search.stop_when.budget", "is not a known key"),

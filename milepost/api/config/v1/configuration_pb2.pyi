@@ -33,6 +33,7 @@ class PrunerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRUNER_KIND_MEDIAN: _ClassVar[PrunerKind]
     PRUNER_KIND_THRESHOLD: _ClassVar[PrunerKind]
     PRUNER_KIND_PATIENCE: _ClassVar[PrunerKind]
+    PRUNER_KIND_HYPERBAND: _ClassVar[PrunerKind]
 
 class ObjectiveValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -74,6 +75,7 @@ PRUNER_KIND_ASHA: PrunerKind
 PRUNER_KIND_MEDIAN: PrunerKind
 PRUNER_KIND_THRESHOLD: PrunerKind
 PRUNER_KIND_PATIENCE: PrunerKind
+PRUNER_KIND_HYPERBAND: PrunerKind
 OBJECTIVE_VALUE_UNSPECIFIED: ObjectiveValue
 OBJECTIVE_VALUE_BEST: ObjectiveValue
 OBJECTIVE_VALUE_LAST: ObjectiveValue
@@ -212,20 +214,22 @@ class SearchConstraint(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., at_most: _Optional[float] = ..., at_least: _Optional[float] = ..., value: _Optional[_Union[ConstraintValue, str]] = ...) -> None: ...
 
 class SearchPruner(_message.Message):
-    __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience")
+    __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience", "max_step")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FACTOR_FIELD_NUMBER: _ClassVar[int]
     STARTUP_TRIALS_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEP_FIELD_NUMBER: _ClassVar[int]
     kind: PrunerKind
     first_step: int
     reduction_factor: int
     startup_trials: int
     bound: float
     patience: int
-    def __init__(self, kind: _Optional[_Union[PrunerKind, str]] = ..., first_step: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., startup_trials: _Optional[int] = ..., bound: _Optional[float] = ..., patience: _Optional[int] = ...) -> None: ...
+    max_step: int
+    def __init__(self, kind: _Optional[_Union[PrunerKind, str]] = ..., first_step: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., startup_trials: _Optional[int] = ..., bound: _Optional[float] = ..., patience: _Optional[int] = ..., max_step: _Optional[int] = ...) -> None: ...
 
 class SearchObjective(_message.Message):
     __slots__ = ("metric", "mode", "value")

@@ -45,9 +45,10 @@ declare namespace Api {
       population_size?: number | null
       points?: (Record<string, string | number | boolean | null>)[] | null
       pruner?: {
-        kind?: 'asha' | 'median' | 'threshold' | 'patience' | null
+        kind?: 'asha' | 'median' | 'threshold' | 'patience' | 'hyperband' | null
         first_step?: number | null
         reduction_factor?: number | null
+        max_step?: number | null
         startup_trials?: number | null
         bound?: number | null
         patience?: number | null

@@ -269,6 +269,7 @@ PRUNERS: list[dict[str, Any]] = [
     {"kind": "asha", "first_step": 10, "reduction_factor": 2},
     {"kind": "median", "startup_trials": 3},
     {"kind": "threshold", "bound": 9, "first_step": 20},
+    {"kind": "hyperband", "first_step": 10, "reduction_factor": 2, "max_step": 50},
 ]
 
 
