@@ -204,7 +204,8 @@ async def test_stacks_that_are_asked_for_come_beside_the_loop(trial: TrialOnTest
     async with Writer(trial.connection, trial.runtime_id):
         attempt = await trial.launch(LOOPS + "plain", parameters, code=ASSETS, every_steps=1_000)
         attempt.start()
-        await attempt.wait_for(facts.AttemptStarted)
+        # It trains then; before, it may read the modules of its libraries.
+        await attempt.wait_for(facts.EpochCompleted)
         await trial.append(facts.TrialStacksRequested(attempt=1))
         (said,) = await attempt.wait_for(facts.StacksRecorded)
         assert said.requested and said.rank == 0 and said.place == facts.STACK_PLACE_CODE
