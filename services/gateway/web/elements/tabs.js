@@ -3,7 +3,7 @@
 import { html, useEffect, useSignal } from '../html.js'
 import { count } from '../functions/format.js'
 import { parameter, setParameters } from '../state/location.js'
-import { lazy } from './lazy.js'
+import { lazy, stylesheet } from './lazy.js'
 import { Logs } from './logs.js'
 import { toCharts, toPanel } from './sight.js'
 
@@ -12,6 +12,9 @@ import { toCharts, toPanel } from './sight.js'
  * @import { Open } from './commands.js'
  */
 
+const Samples = lazy(() =>
+  Promise.all([import('./samples.js'), stylesheet('/static/css/samples.css')]).then(([module]) => module.Samples),
+)
 const Events = lazy(() => import('./events.js').then((module) => module.Events))
 const TrialTable = lazy(() => import('./trial_table.js').then((module) => module.TrialTable))
 const Snapshots = lazy(() => import('./snapshots.js').then((module) => module.Snapshots))
@@ -23,6 +26,7 @@ const Instances = lazy(() => import('./instances.js').then((module) => module.In
 /** @type {[string, string, Panel][]} */
 const tabs = [
   ['logs', 'Logs', Logs],
+  ['samples', 'Samples', Samples],
   ['events', 'Events', Events],
   ['trials', 'Trials', ({ state, open }) => html`<${TrialTable} trials=${state.trials} state=${state} open=${open} />`],
   ['snapshots', 'Snapshots', Snapshots],
@@ -32,6 +36,10 @@ const tabs = [
 // Parameters that mean something in one tab only.
 const own = {
   q: '',
+  rows: '',
+  score: '',
+  prompt: '',
+  group: '',
   regex: '',
   level: '',
   rank: '',

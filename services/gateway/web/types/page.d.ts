@@ -33,6 +33,9 @@ type Endings = {
   '/attempts': Api.ListAttemptsResponse
   '/series': Api.ListSeriesResponse
   '/series:query': Api.QuerySeriesResponse
+  '/sampleSeries': Api.ListSampleSeriesResponse
+  '/samples:query': Api.ListSamplesResponse
+  '/histograms': Api.QueryHistogramsResponse
   '/rules': Api.ListRulesResponse
   '/firings': Api.ListFiringsResponse
   '/notifications': Api.ListNotificationsResponse
