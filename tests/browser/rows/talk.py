@@ -26,7 +26,7 @@ def train(trial: milepost.Trial) -> None:
 
 def rows_at(step: int) -> list[dict[str, object]]:
     """Four completions of one prompt, with rewards; and one of another that tries to do harm."""
-    members = [
+    members: list[dict[str, object]] = [
         {
             "prompt": "How much is 17 + 25? Think first, then answer.",
             "completion": f"I add {'the tens' if step > 30 else 'everything'}: that is {42 - max(0, 50 - step) // 10 * member}.",
