@@ -22,7 +22,7 @@ import logging
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -97,7 +97,10 @@ class CheckpointStore:
         Raises:
             OSError: as `write`.
         """
-        writing = asyncio.ensure_future(asyncio.to_thread(self.write, sequence, position, records))
+        await self._in_thread(lambda: self.write(sequence, position, records))
+
+    async def _in_thread(self, write: Callable[[], object]) -> None:
+        writing = asyncio.ensure_future(asyncio.to_thread(write))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -112,7 +115,7 @@ class CheckpointStore:
             if at_most is not None and sequence > at_most:
                 continue
             try:
-                return self._read(sequence)
+                return self._read(sequence, at_most)
             except (OSError, UnreadableCheckpoint) as error:
                 log.warning("checkpoint.unreadable", extra={"path": str(self._path(sequence)), "error": str(error)})
         return None
@@ -122,16 +125,27 @@ class CheckpointStore:
         names = (path.stem for path in self._directory.glob(f"*{SUFFIX}"))
         return sorted(int(name) for name in names if name.isdigit())
 
-    def _read(self, sequence: int) -> Checkpoint:
-        first, _, payload = self._path(sequence).read_bytes().partition(b"\n")
+    def _read(self, sequence: int, at_most: int | None = None) -> Checkpoint:
+        content = self._path(sequence).read_bytes()
+        header, start = self.open_header(content, (self._form,))
+        return Checkpoint(header["sequence"], header["position"], list(split(content, start)))
+
+    @staticmethod
+    def open_header(content: bytes, forms: Collection[str]) -> tuple[dict[str, Any], int]:
+        """Verify a checkpoint. Returns its header and where its records begin.
+
+        Raises:
+            UnreadableCheckpoint: it is damaged, or of none of these forms.
+        """
+        start = content.find(b"\n") + 1
         try:
-            header = json.loads(first)
-            if header["form"] != self._form:
+            header = json.loads(content[:start])
+            if header["form"] not in forms:
                 raise UnreadableCheckpoint("it is of another format")
-            if header["sha256"] != hashlib.sha256(payload).hexdigest():
+            if header["sha256"] != hashlib.sha256(memoryview(content)[start:]).hexdigest():
                 raise UnreadableCheckpoint("its checksum does not match")
-            return Checkpoint(header["sequence"], header["position"], _split(payload))
-        except (ValueError, KeyError, TypeError, struct.error) as error:
+            return {**header, "sequence": int(header["sequence"]), "position": dict(header["position"])}, start
+        except (ValueError, KeyError, TypeError) as error:
             raise UnreadableCheckpoint("it is damaged") from error
 
     def _path(self, sequence: int) -> Path:
@@ -146,14 +160,12 @@ class CheckpointStore:
                 self._path(sequence).unlink(missing_ok=True)
 
 
-def _split(payload: bytes) -> list[bytes]:
-    records = []
-    position = 0
-    while position < len(payload):
-        (length,) = _LENGTH.unpack_from(payload, position)
-        position += _LENGTH.size + length
-        records.append(payload[position - length : position])
-    return records
+def split(content: bytes, start: int) -> Iterator[bytes]:
+    """Read records, each of which stands behind its length."""
+    while start < len(content):
+        (length,) = _LENGTH.unpack_from(content, start)
+        start += _LENGTH.size + length
+        yield content[start - length : start]
 
 
 def compress(content: bytes) -> bytes:

@@ -18,11 +18,11 @@ from services.access.access_log import AccessLog
 from services.access.authentication import Observer
 from services.access.guard import Access
 from services.log_guard import guarded
-from services.readmodel.checkpoints import CheckpointStore
 from services.readmodel.imports import ImportSeam
+from services.readmodel.incremental import IncrementalStore
 from services.server import Assembled, Server, first_of
 from services.trials.imported import TrialRouting, imports_of
-from services.trials.live import FORM, LiveViews
+from services.trials.live import FORM, LiveViews, key_of
 from services.trials.service import TrialService
 
 NAME = trial_service_pb2.DESCRIPTOR.services_by_name["TrialService"].full_name
@@ -63,7 +63,7 @@ class Application(Assembled):
         await wait_for_streams(connection, options.streams)
         event_log = JetStreamLog(connection)
         parts.push_async_callback(event_log.close)
-        checkpoints = CheckpointStore(options.data_dir / "checkpoints" / "trials", FORM)
+        checkpoints = IncrementalStore(options.data_dir / "checkpoints" / "trials", FORM, key_of)
         self.live = LiveViews(event_log, Telemetry(connection), checkpoints)
         await self.live.start()
         parts.push_async_callback(self.live.stop)

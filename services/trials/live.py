@@ -19,7 +19,8 @@ from milepost.eventlog import EVENTS, TELEMETRY, EventLogError
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.telemetry import OrderedReader, StoredMessage, StreamState, Telemetry, parse_telemetry_subject
 from services.access.authentication import current_caller
-from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
+from services.readmodel.checkpoints import Checkpoint, Codec, compress, decompress
+from services.readmodel.incremental import ChainLost, IncrementalStore
 from services.readmodel.moments import past_the_end
 from services.readmodel.waiting import Waiters
 from services.rpc.limits import Turns
@@ -87,7 +88,7 @@ class LiveViews:
         self,
         event_log: JetStreamLog,
         telemetry: Telemetry,
-        checkpoints: CheckpointStore | None = None,
+        checkpoints: IncrementalStore | None = None,
     ) -> None:
         self.views = Views()
         self._log = event_log
@@ -101,9 +102,8 @@ class LiveViews:
         self._tasks: list[asyncio.Task[None]] = []
         self._events_ready = asyncio.Event()
         self._telemetry_ready = asyncio.Event()
-        # What the next checkpoint is made of; only what changed is encoded anew.
-        self._records: dict[tuple[str, Key], bytes] = {}
-        self._unsaved = False
+        # What changed since the last checkpoint, as it is to be written.
+        self._pending: dict[bytes, bytes] = {}
         self._writing = asyncio.Lock()
         self._lag = consumer_lag()
 
@@ -249,7 +249,7 @@ class LiveViews:
         async with self._writing:
             await self._encode_ahead()
             self._encode(self.views.changes)
-            if self._unsaved:
+            if self._pending:
                 await self._store(self._checkpoints)
 
     async def _encode_ahead(self) -> None:
@@ -262,15 +262,15 @@ class LiveViews:
         """Encode what changed, and forget that it did."""
         views = self.views
         for runtime_id in changes.runtimes:
-            self._records["runtime", Key(runtime_id, 0)] = _record("runtime", runtime_id, views.runtimes[runtime_id])
+            self._pending[_key("runtime", runtime_id)] = _record("runtime", runtime_id, views.runtimes[runtime_id])
         for key in changes.trials:
-            self._records["trial", key] = _record("trial", key.runtime_id, views.trials[key])
+            self._pending[_key("trial", *key)] = _record("trial", key.runtime_id, views.trials[key])
         for key in changes.positions:
-            self._records["position", key] = _record("position", key.runtime_id, [key.trial, views.positions[key]])
-        self._unsaved |= changes.count > 0
+            content = [key.trial, views.positions[key]]
+            self._pending[_key("position", *key)] = _record("position", key.runtime_id, content)
         changes.clear()
 
-    async def _store(self, checkpoints: CheckpointStore) -> None:
+    async def _store(self, checkpoints: IncrementalStore) -> None:
         views = self.views
         position = {
             "events_stream": self._streams.events,
@@ -281,23 +281,28 @@ class LiveViews:
             "set_aside": views.set_aside.to_json(),
             "batches_set_aside": views.batches_set_aside.to_json(),
         }
-        records, sequence = list(self._records.values()), views.events_sequence
+        changes, self._pending = self._pending, {}
         try:
-            await checkpoints.store(sequence, position, records)
-            self._unsaved = False
+            await checkpoints.store_changes(views.events_sequence, position, changes)
+            changes = {}
+        except ChainLost as error:
+            log.warning("checkpoint.begun_anew", extra={"error": str(error)})
+            views.changes.all_of(views)
         except OSError as error:
             log.warning("checkpoint.not_written", extra={"error": str(error)})
+        finally:
+            # Also of a write that was cancelled nobody knows whether it is on disk.
+            self._pending = {**changes, **self._pending}
 
     def _newest(self) -> Checkpoint | None:
         assert self._checkpoints is not None
-        checkpoint = self._checkpoints.newest()
-        return checkpoint if checkpoint is not None and self._is_ours(checkpoint) else None
+        return self._checkpoints.resume(accept=self._is_ours)
 
     def _is_ours(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.position["events_stream"] == self._streams.events
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self._records = load(self.views, checkpoint, "")
+        load(self.views, checkpoint, "")
         if checkpoint.position["telemetry_stream"] != self._streams.telemetry:
             self.views.telemetry_sequence = 0
         log.info(
@@ -355,7 +360,7 @@ class LiveViews:
     def _nearest(self, until: int, telemetry: int, moment: int, scope: Scope) -> Views:
         """Load the newest checkpoint that lies before a moment in both streams; empty views where there is none."""
         views = Views()
-        sequences = self._checkpoints.sequences() if self._checkpoints is not None else []
+        sequences = [*self._checkpoints.sequences(), until] if self._checkpoints is not None else []
         while sequences and self._checkpoints is not None:
             checkpoint = self._checkpoints.newest(at_most=min(until, sequences.pop()))
             if checkpoint is None:
@@ -401,9 +406,23 @@ def _record(kind: str, runtime_id: str, content: object) -> bytes:
     return orjson.dumps([runtime_id, kind]) + b"\t" + compress(CODEC.encode(content))
 
 
-def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[str, Key], bytes]:
-    """Fill views from a checkpoint; only with one runtime if it is named. Returns the records that were taken."""
-    records: dict[tuple[str, Key], bytes] = {}
+def _key(kind: str, runtime_id: str, trial: int = 0) -> bytes:
+    """What tells a record from others in checkpoints."""
+    return f"{kind} {runtime_id} {trial}".encode()
+
+
+def key_of(record: bytes) -> bytes:
+    """Return the key of a record that an earlier version wrote."""
+    head, _, content = record.partition(b"\t")
+    owner, kind = orjson.loads(head)
+    if kind == "runtime":
+        return _key(kind, owner)
+    value: Any = CODEC.decode(decompress(content))
+    return _key(kind, *value.key) if kind == "trial" else _key(kind, owner, value[0])
+
+
+def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> None:
+    """Fill views from a checkpoint; only with one runtime if it is named."""
     prefix = orjson.dumps([runtime_id])[:-1] + b"," if runtime_id else b""
     for record in checkpoint.records:
         if prefix and not record.startswith(prefix):
@@ -414,18 +433,15 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[st
         if kind == "runtime":
             runtime: RuntimeView = value
             views.runtimes[owner] = runtime
-            records[kind, Key(owner, 0)] = record
         elif kind == "trial":
             view: TrialView = value
             views.trials[view.key] = view
             if view.state.active is not None:
                 views.active.add(view.key)
-            records[kind, view.key] = record
         else:
             number, position = value
             assert isinstance(position, Position)
             views.positions[Key(owner, number)] = position
-            records[kind, Key(owner, number)] = record
     views.runtimes = dict(sorted(views.runtimes.items(), key=lambda item: item[1].created_sequence))
     views.events_sequence = checkpoint.sequence
     views.telemetry_sequence = checkpoint.position["telemetry_sequence"]
@@ -435,4 +451,3 @@ def load(views: Views, checkpoint: Checkpoint, runtime_id: str) -> dict[tuple[st
     views.set_aside.restore(checkpoint.position.get("set_aside", {}))
     views.batches_set_aside.restore(checkpoint.position.get("batches_set_aside", {}))
     views.revision += 1
-    return records

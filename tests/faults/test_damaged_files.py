@@ -56,7 +56,7 @@ class Row:
 
 ROWS = (
     Row("anchors/EVENTS.jsonl", regresses=True),
-    Row("checkpoints/*/*.checkpoint"),
+    Row("checkpoints/*/*"),
     Row("clickhouse/definitions.json"),
     Row("clickhouse/owner.lock"),
     Row("clickhouse/data/metadata/*.sql"),

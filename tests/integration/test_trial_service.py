@@ -24,10 +24,10 @@ from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
 from milepost.eventlog.telemetry import Telemetry
 from milepost.ids import new_runtime_id
-from services.readmodel.checkpoints import CheckpointStore
+from services.readmodel.incremental import IncrementalStore
 from services.trials import live as live_views
 from services.trials.application import Application, Options
-from services.trials.live import FORM, LiveViews
+from services.trials.live import FORM, LiveViews, key_of
 from services.trials.queries import Scope
 from services.trials.readmodel.view import Key
 from tests.support.servers.servers import NatsServer
@@ -406,7 +406,7 @@ async def test_views_folded_from_the_log_alone_trust_no_checkpoint(
 ) -> None:
     """What was altered in the views, and from there got into a checkpoint, is found out by a comparison with the log."""
     await writer.request()
-    live = LiveViews(JetStreamLog(connection), Telemetry(connection), CheckpointStore(tmp_path, FORM))
+    live = LiveViews(JetStreamLog(connection), Telemetry(connection), IncrementalStore(tmp_path, FORM, key_of))
     await live.start()
     key = Key(writer.runtime_id, 1)
     await live.wait_for(await writer.control(facts.AttemptLaunched(attempt=1)))
@@ -414,7 +414,7 @@ async def test_views_folded_from_the_log_alone_trust_no_checkpoint(
     live.views.trials[key].reason = "somebody was here"
     await live.stop()
     moment = AsOf(events_sequence=live.views.events_sequence, telemetry_sequence=max(1, live.views.telemetry_sequence))
-    again = LiveViews(JetStreamLog(connection), Telemetry(connection), CheckpointStore(tmp_path, FORM))
+    again = LiveViews(JetStreamLog(connection), Telemetry(connection), IncrementalStore(tmp_path, FORM, key_of))
     await again.start()
     trusting, _ = await again.at(moment, Scope(writer.runtime_id))
     rebuilt, _ = await again.at(moment, Scope(writer.runtime_id), from_log=True)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 
 import orjson
@@ -17,7 +18,8 @@ from milepost.api.event.v1.runtime_events_pb2 import Branch
 from milepost.api.runtime.v1.runtime_service_pb2 import Snapshot
 from milepost.domain import runtime, search, stalls, steering, trial
 from milepost.eventlog import Head
-from services.readmodel.checkpoints import Checkpoint, CheckpointStore, Codec, compress, decompress
+from services.readmodel.checkpoints import Checkpoint, Codec, compress, decompress
+from services.readmodel.incremental import ChainLost, IncrementalStore
 from services.runtime.readmodel.lazy_index import Summary, Written
 from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views, summarize
 
@@ -91,24 +93,30 @@ def restore(views: Views, checkpoint: Checkpoint) -> None:
     views.set_aside.restore(checkpoint.position["set_aside"])
 
 
+def key_of(record: bytes) -> bytes:
+    """Return the id of the runtime that a record is of."""
+    head: list[str] = orjson.loads(record[: record.index(b"\t")])
+    return head[0].encode()
+
+
 class Checkpointing:
-    """Writes the views down while they change.
+    """Writes down what changes in the views.
 
     Args:
         stream_created: identity of the stream; checkpoints of another one do not count.
     """
 
     def __init__(self, directory: Path, views: Views, stream_created: int) -> None:
-        self._store = CheckpointStore(directory, CODEC.form)
+        self._store = IncrementalStore(directory, CODEC.form, key_of)
         self._views = views
         self._stream_created = stream_created
-        # What was written last of each runtime that is open, and where it stood then.
-        self._encoded: dict[str, tuple[int, bytes]] = {}
+        # What changed since the last checkpoint, as it is to be written.
+        self._pending: dict[bytes, bytes] = {}
         self._written = 0
 
     async def restore(self, last_sequence: int) -> None:
         """Begin from the newest checkpoint of this stream that verifies; from nothing where there is none."""
-        checkpoint = await asyncio.to_thread(self.newest, last_sequence)
+        checkpoint = await asyncio.to_thread(self._store.resume, last_sequence, self._is_ours)
         if checkpoint is not None:
             restore(self._views, checkpoint)
             self._written = checkpoint.sequence
@@ -119,8 +127,10 @@ class Checkpointing:
     def newest(self, at_most: int) -> Checkpoint | None:
         """Read the newest checkpoint of this stream at or before a sequence."""
         checkpoint = self._store.newest(at_most)
-        ours = checkpoint is not None and checkpoint.position.get("stream") == self._stream_created
-        return checkpoint if ours else None
+        return checkpoint if checkpoint is not None and self._is_ours(checkpoint) else None
+
+    def _is_ours(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.position.get("stream") == self._stream_created
 
     async def run(self) -> None:
         """Write for ever: when many events came, and after a while when some did."""
@@ -139,8 +149,8 @@ class Checkpointing:
             return
         await self._encode_ahead()
         # From here to the thread nothing else runs: the records are the views at this sequence.
-        sequence = self._views.sequence
-        records = self._records()
+        self._encode(len(self._views.changed))
+        sequence, changes, self._pending = self._views.sequence, self._pending, {}
         position = {
             "stream": self._stream_created,
             "skipped": self._views.skipped,
@@ -149,32 +159,28 @@ class Checkpointing:
             "ignored": sorted(self._views.ignored),
         }
         try:
-            await self._store.store(sequence, position, records)
-            self._written = sequence
+            await self._store.store_changes(sequence, position, changes)
+            self._written, changes = sequence, {}
+        except ChainLost as error:
+            log.warning("checkpoint.begun_anew", extra={"error": str(error)})
+            self._views.changed = dict.fromkeys(self._views.runtimes)
         except OSError as error:
             log.warning("checkpoint.not_written", extra={"error": str(error)})
+        finally:
+            # Also of a write that was cancelled nobody knows whether it is on disk.
+            self._pending = {**changes, **self._pending}
 
     async def _encode_ahead(self) -> None:
         """Encode what changed, a slice at a time. What changes meanwhile is little, and is encoded again at the end."""
-        stale = [view for view in self._views.runtimes.opened() if self._is_stale(view)]
-        for index, view in enumerate(stale, 1):
-            self._record(view)
-            if index % SLICE == 0:
-                await asyncio.sleep(0)
+        for _ in range(len(self._views.changed) // SLICE):
+            self._encode(SLICE)
+            await asyncio.sleep(0)
 
-    def _is_stale(self, view: RuntimeView) -> bool:
-        known = self._encoded.get(view.runtime_id)
-        return known is None or known[0] != view.sequence
-
-    def _records(self) -> list[bytes]:
-        return [
-            entry.record if isinstance(entry, Written) else self._record(entry)
-            for entry in self._views.runtimes.entries()
-        ]
-
-    def _record(self, view: RuntimeView) -> bytes:
-        known = self._encoded.get(view.runtime_id)
-        if known is None or known[0] != view.sequence:
-            known = (view.sequence, to_record(view))
-            self._encoded[view.runtime_id] = known
-        return known[1]
+    def _encode(self, count: int) -> None:
+        """Encode some of the runtimes that changed, those first that did so first."""
+        changed = self._views.changed
+        for runtime_id in list(islice(changed, count)):
+            del changed[runtime_id]
+            entry = self._views.runtimes.entry(runtime_id)
+            record = entry.record if isinstance(entry, Written) else to_record(entry)
+            self._pending[runtime_id.encode()] = record

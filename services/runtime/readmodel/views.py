@@ -227,6 +227,8 @@ class Views:
         self.runtimes = LazyIndex()
         # Everything up to here is folded.
         self.sequence = 0
+        # Runtimes that are others since somebody wrote them down, in the order in which they changed.
+        self.changed: dict[str, None] = {}
         # Events of types that this version does not know, and messages that are no events: they change nothing.
         self.skipped = 0
         self.unreadable = 0
@@ -281,6 +283,7 @@ class Views:
             # Nothing that stands there can be decided on.
             return None
         view.sequence = message.sequence
+        self.changed[view.runtime_id] = None
         chain = view if subject.trial is None else view.trials[subject.trial]
         chain.head = replace(chain.head, sequence=message.sequence)
         _weigh(chain, subject.attempt, message.byte_count)
@@ -295,6 +298,7 @@ class Views:
             view = RuntimeView(subject.runtime_id, Head(runtime_chain(subject.runtime_id)))
             self.runtimes.add(view)
         view.sequence = event.sequence
+        self.changed[view.runtime_id] = None
         before = (view.state.status, view.phase, view.state.deleting)
         reference = Reference(event.sequence, event.id, event.recorded_time, event.actor, event.traceparent)
         chain: RuntimeView | TrialView = view if subject.trial is None else self._trial(view, subject.trial)

@@ -93,6 +93,12 @@ class Changes:
                 theirs.add(mine.pop())
         return taken
 
+    def all_of(self, views: Views) -> None:
+        """Take everything for changed."""
+        self.runtimes.update(views.runtimes)
+        self.trials.update(views.trials)
+        self.positions.update(views.positions)
+
     @property
     def _kinds(self) -> tuple[set[Any], ...]:
         return self.runtimes, self.trials, self.positions
