@@ -48,9 +48,12 @@ from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.trial.v1 import trial_service_pb2 as trials
 from milepost.api.trial.v1 import trial_service_pb2_grpc as trials_grpc
 from services.gateway.app import Gateway, Services, Telemetry, create_app
+from tests.browser.search import made_up
 
 WEB = Path(__file__).resolve().parent.parent.parent / "services" / "gateway" / "web"
 TICK_SECONDS = 0.25
+# The search that a sampler made.
+SEARCHED = "rt-" + "5" * 26
 BEGAN = time.time() - 7200
 KEYS = ("train/learning_rate", "train/grad_norm", "train/loss")
 EVAL_KEYS = ("eval/loss", "eval/perplexity")
@@ -108,6 +111,8 @@ class Imagined:
     log_lines: int = 0
     seed: int = 0
     known_total: bool = True
+    # Its trials were chosen by a sampler, and most of them were pruned.
+    searched: bool = False
 
     def step_at(self, when: float) -> int:
         step = 0
@@ -168,6 +173,10 @@ def _status(word: str) -> Any:
     return runtimes.RuntimeStatus.Value(f"RUNTIME_STATUS_{word.upper()}")
 
 
+def begin_of(run: Imagined) -> float:
+    return run.executions[0].begin
+
+
 # What an answer of the log service has at most.
 MAX_LINES = 5_000
 
@@ -202,6 +211,8 @@ class World:
                 labels={"team": "nlp"},
             )
         )  # fmt: skip
+        if run.searched:
+            message.configuration.search.CopyFrom(made_up.SEARCH)
         message.configuration_text = f"name: {run.name}\nentrypoint: milepost.recipes.language_model:train\n"
         if run.status == "Failed":
             message.failure_reason = common.FAILURE_REASON_TRAINING_ERROR
@@ -236,6 +247,8 @@ class World:
                 message.last_values[key] = float(run.values(key, np.array([step]))[0])
         if not brief and not waiting_turn:
             self._marks(message, run, step)
+        if run.searched:
+            made_up.describe(message, run.trials, begin_of(run))
         return message
 
     def _progress(self, message: trials.Trial, run: Imagined, step: int, running: bool) -> None:
@@ -461,6 +474,19 @@ class RuntimeService(runtimes_grpc.RuntimeServiceServicer):
                 byte_count=48_123_456, state=runtimes.SNAPSHOT_STATE_COMMITTED, reason=trial_events.SNAPSHOT_REASON_INTERVAL,
                 commit_time=timestamp(float(run.time_of(np.array([at]))[0])), metrics={"eval/loss": 2.31}, uri=f"file:///data/{run.identity}/{at}",
             )  # fmt: skip
+        return answer
+
+    async def ListRungs(self, request: Any, context: Any) -> Any:
+        run = await self._known(request.parent, context)
+        return runtimes.ListRungsResponse(rungs=made_up.rungs(run.trials) if run.searched else [], sequence=1000)
+
+    async def GetImportances(self, request: Any, context: Any) -> Any:
+        run = await self._known(request.name, context)
+        answer = runtimes.GetImportancesResponse(method="made up", value_count=run.trials if run.searched else 0)
+        if run.searched:
+            shares = [("learning_rate", 0.71), ("optimizer", 0.16), ("layers", 0.08), ("dropout", 0.04)]
+            for name, share in [*shares, ("weight_decay", 0.01)]:
+                answer.importances.add(parameter=name, share=share)
         return answer
 
     async def ListEvents(self, request: Any, context: Any) -> Any:
@@ -760,7 +786,7 @@ class RuleService(rules_grpc.RuleServiceServicer):
         return rules.ListDestinationsResponse()
 
 
-def imagine(many: int, running: int, log_lines: int) -> World:
+def imagine(many: int, running: int, log_lines: int, searched: int = 0) -> World:
     now = time.time()
 
     def name(number: int) -> str:
@@ -791,6 +817,11 @@ def imagine(many: int, running: int, log_lines: int) -> World:
                 seed=number,
                 reason="imagined",
             )
+        )
+    if searched:
+        done = [Execution(1, now - 20_000, 0, made_up.STEPS)]
+        runs.append(
+            Imagined(SEARCHED, "which recipe", "Completed", "ENDED", executions=done, trials=searched, searched=True)
         )
     return World(runs)
 
@@ -837,8 +868,9 @@ if __name__ == "__main__":
     parser.add_argument("--runtimes", type=int, default=0)
     parser.add_argument("--running", type=int, default=0)
     parser.add_argument("--log-lines", type=int, default=0)
+    parser.add_argument("--searched", type=int, default=0)
     parser.add_argument("--fitting-lines", type=int, default=MAX_LINES)
     arguments = parser.parse_args()
-    world = imagine(arguments.runtimes, arguments.running, arguments.log_lines)
+    world = imagine(arguments.runtimes, arguments.running, arguments.log_lines, arguments.searched)
     world.fitting_lines = arguments.fitting_lines
     asyncio.run(serve(world, arguments.port))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { objective, ranked, valueOf } from '../../../services/gateway/web/functions/search.js'
+import { objective, objectives, ranked, valueIn, valueOf } from '../../../services/gateway/web/functions/search.js'
 import { coloursBy, searchedNames } from '../../../services/gateway/web/functions/searched.js'
 
 const trial = (number, parameters, more = {}) => ({
@@ -73,4 +73,35 @@ test('the legend of many values names the ends and the middle', () => {
     ['0', '10', '19'],
   )
   assert.equal(colours.size, 20)
+})
+
+test('of several objectives each is told, the first orders, and what breaks a constraint comes after', () => {
+  const runtime = { configuration: { search: { objectives: [{ metric: 'a', mode: 'max' }, { metric: 'b' }] } } }
+  assert.deepEqual(objectives(runtime, []), [
+    { metric: 'a', mode: 'MAX' },
+    { metric: 'b', mode: 'MIN' },
+  ])
+  assert.deepEqual(objectives(null, []), [{ metric: 'train/loss', mode: 'MIN' }])
+  const told = (number, a, infeasible = false) =>
+    trial(
+      number,
+      {},
+      {
+        suggestion: {
+          value: null,
+          values: [
+            { metric: 'a', value: a },
+            { metric: 'b', value: 9 },
+          ],
+          infeasible,
+        },
+      },
+    )
+  const trials = [told(1, 0.1), told(2, 0.9, true), told(3, 0.5)]
+  assert.equal(valueIn(trials[0], 'b'), 9)
+  assert.equal(valueIn(trials[0], 'c'), undefined)
+  assert.deepEqual(
+    ranked(trials, 'MAX').map((one) => one.trial),
+    [3, 1, 2],
+  )
 })

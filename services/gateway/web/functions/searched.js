@@ -1,6 +1,7 @@
 // @ts-check
 // What was searched: names of parameters, and colours by their values. Pure.
 import { scalar } from './configuration.js'
+import { value as number } from './format.js'
 
 /**
  * Names of the parameters that were searched; first those with the most values.
@@ -16,6 +17,16 @@ export function searchedNames(trials) {
   return [...values.entries()]
     .sort(([a, one], [b, other]) => other.size - one.size || a.localeCompare(b))
     .map(([name]) => name)
+}
+
+/**
+ * A value as one reads it: five digits say which point it was.
+ *
+ * @param {string} text JSON scalar
+ */
+export function shortly(text) {
+  const value = scalar(text)
+  return typeof value === 'number' && !Number.isInteger(value) ? number(value) : String(value)
 }
 
 // From low to high, told apart by people who do not see red and green apart, on light and on dark.
@@ -46,7 +57,7 @@ export function coloursBy(trials, name) {
   )
   return {
     colours: new Map(trials.map((trial) => [trial.name, colourOf.get(trial.searched_parameters?.[name]) ?? mixed(0)])),
-    legend: named(ordered).map(({ text, value }) => ({ text: String(value), colour: colourOf.get(text) })),
+    legend: named(ordered).map(({ text }) => ({ text: shortly(text), colour: colourOf.get(text) })),
   }
 }
 
@@ -59,8 +70,12 @@ function named(values) {
   return [0, Math.floor(values.length / 2), values.length - 1].map((i) => values[i])
 }
 
-/** @param {number} share */
-function mixed(share) {
+/**
+ * A colour between low, 0, and high, 1.
+ *
+ * @param {number} share
+ */
+export function mixed(share) {
   const [lightness, chroma, hue] = low.map((from, i) => from + (high[i] - from) * share)
   return `oklch(${lightness.toFixed(3)} ${chroma.toFixed(3)} ${hue.toFixed(1)})`
 }

@@ -23,6 +23,7 @@ const overStatuses = ['Completed', 'Failed']
 const eventsAtFirst = 200
 const firingsPause = 500
 const historyPause = 500
+const trialsPause = 100
 
 /**
  * Whether a trial takes no further step.
@@ -91,6 +92,10 @@ export class RuntimeState {
   #firingsTimer
   /** @type {Timer} */
   #historyTimer
+  /** @type {Map<number, Api.Trial>} */
+  #pendingTrials = new Map()
+  /** @type {Timer} */
+  #trialsTimer
   #openedTrial = 0
   #historySequence = 0
 
@@ -102,6 +107,7 @@ export class RuntimeState {
     clearTimeout(this.#completenessTimer)
     clearTimeout(this.#firingsTimer)
     clearTimeout(this.#historyTimer)
+    clearTimeout(this.#trialsTimer)
   }
 
   /** Ask for everything once, then follow. */
@@ -249,9 +255,7 @@ export class RuntimeState {
 
   /** @param {{ trials?: Api.Trial[], estimate?: Api.Estimate | null, elapsed?: number | null }} parts */
   setTrials({ trials = [], estimate, elapsed }) {
-    batch(() => {
-      for (const trial of trials) this.#receiveTrial(trial)
-    })
+    this.#receiveTrials(trials)
     this.estimate.value = estimate
     this.elapsed.value = { seconds: elapsed, at: performance.now() }
   }
@@ -293,17 +297,46 @@ export class RuntimeState {
       )
   }
 
-  /** @param {Api.Trial} trial */
-  #receiveTrial(trial) {
-    this.receivedAt.set(trial.trial, trial.received_at ?? performance.now())
-    this.#setTrial({ ...trial, ...this.histories.get(trial.trial) })
+  /** @param {Api.Trial[]} trials */
+  #receiveTrials(trials) {
+    if (trials.length === 0) return
+    const now = performance.now()
+    const known = new Map(this.trials.peek().map((one) => [one.trial, one]))
+    for (const trial of trials) {
+      this.receivedAt.set(trial.trial, trial.received_at ?? now)
+      known.set(trial.trial, { ...trial, ...this.histories.get(trial.trial) })
+    }
+    this.trials.value = [...known.values()].sort((a, b) => a.trial - b.trial)
   }
 
-  /** @param {Api.Trial} trial */
-  #setTrial(trial) {
-    const trials = this.trials.peek()
-    const at = trials.findIndex((one) => one.trial === trial.trial)
-    this.trials.value = at === -1 ? [...trials, trial].sort((a, b) => a.trial - b.trial) : trials.with(at, trial)
+  /**
+   * A search of a thousand trials tells each of them when the stream begins: those that come together are taken in
+   * together. One that comes alone is taken in at once.
+   *
+   * @param {Api.Trial} trial
+   */
+  #receiveSoon(trial) {
+    this.#pendingTrials.set(trial.trial, trial)
+    if (this.#trialsTimer !== undefined) return
+    this.#flushTrials()
+    this.#trialsTimer = setTimeout(() => {
+      this.#trialsTimer = undefined
+      if (!this.#closed) this.#flushTrials()
+    }, trialsPause)
+  }
+
+  #flushTrials() {
+    const pending = [...this.#pendingTrials.values()]
+    this.#pendingTrials.clear()
+    this.#receiveTrials(pending)
+    const chosen = this.trial.peek()
+    if (!chosen || pending.length === 0) return
+    if (this.#openedTrial !== chosen.trial) this.openTrial()
+    else if (pending.some((one) => one.trial === chosen.trial && one.events_sequence > this.#historySequence))
+      this.#historyTimer ??= setTimeout(() => {
+        this.#historyTimer = undefined
+        this.#loadHistory()
+      }, historyPause)
   }
 
   /** What of the chosen trial changes with events alone, and is too much for each message. */
@@ -316,7 +349,7 @@ export class RuntimeState {
     this.histories.set(trial, { markers, lineage, redone, instances, steerables })
     this.#historySequence = events_sequence
     const known = this.trials.peek().find((one) => one.trial === trial)
-    if (known) this.#setTrial({ ...known, ...this.histories.get(trial) })
+    if (known) this.#receiveTrials([{ ...known, received_at: this.receivedAt.get(trial) }])
   }
 
   #handlers() {
@@ -324,19 +357,11 @@ export class RuntimeState {
     const handlers = {
       runtime: ({ runtime }) => runtime && this.#setRuntime(runtime),
       trials: (message) => {
-        if (message.trial) this.#receiveTrial(message.trial)
+        if (message.trial) this.#receiveSoon(message.trial)
         if (message.runtime_elapsed !== undefined && message.runtime_elapsed !== null) {
           this.estimate.value = message.runtime_estimate
           this.elapsed.value = { seconds: message.runtime_elapsed, at: message.trial?.received_at ?? performance.now() }
         }
-        const chosen = this.trial.peek()
-        if (!chosen) return
-        if (this.#openedTrial !== chosen.trial) this.openTrial()
-        else if (message.trial?.trial === chosen.trial && message.trial.events_sequence > this.#historySequence)
-          this.#historyTimer ??= setTimeout(() => {
-            this.#historyTimer = undefined
-            this.#loadHistory()
-          }, historyPause)
       },
       events: ({ event }) => {
         if (!event) return
@@ -365,10 +390,10 @@ export class RuntimeState {
  * @returns {Api.Trial | undefined}
  */
 function chosenTrial(runtime, trials, number) {
+  const chosen = trials.find((trial) => trial.trial === number) ?? trials.find((trial) => trial.status === 'Running')
+  if (chosen) return chosen
   const best = trials.length > 1 ? ranked(trials, objective(runtime, trials).mode)[0] : undefined
   return (
-    trials.find((trial) => trial.trial === number) ??
-    trials.find((trial) => trial.status === 'Running') ??
     (best && valueOf(best) !== undefined ? best : undefined) ??
     trials.findLast((trial) => (trial.progress?.step ?? 0) > 0) ??
     trials[0]

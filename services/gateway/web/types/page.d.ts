@@ -30,6 +30,8 @@ type Endings = {
   '/events': Api.ListEventsResponse
   '/snapshots': Api.ListSnapshotsResponse
   '/lineage': Api.ListLineageResponse
+  '/rungs': Api.ListRungsResponse
+  '/importances': Api.GetImportancesResponse
   '/attempts': Api.ListAttemptsResponse
   '/series': Api.ListSeriesResponse
   '/series:query': Api.QuerySeriesResponse
