@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ from milepost.training.spooling.spool import Dropped, Filling, Spool
 from trainer.abandoned import remove_abandoned
 from trainer.addresses import own_address
 from trainer.coordinator import AgreementCoordinator
-from trainer.exits import Ending, memory_kills
+from trainer.exits import TERMINATED, Ending, memory_kills
 from trainer.group import LocalWorker, Workers
 from trainer.instances import InstanceServer
 from trainer.isolation import redact_payload, redactor
@@ -80,6 +82,11 @@ LOG_DRAIN_SECONDS = 15.0
 EVENT_DRAIN_SECONDS = 3600.0
 # Exit status of a driver whose attempt may write nothing more.
 STALE = 3
+# Where it is set, signals are the notice of a cluster that will end the job; so long before it does it sends SIGUSR1.
+NOTICE_VARIABLE = "MILEPOST_NOTICE_SECONDS"
+# Of them for what follows the stop, and what SIGTERM gives in all: Slurm's KillWait is 30 s, if nobody changed it.
+CLOSING_SECONDS = 10.0
+TERMINATION_SECONDS = 25.0
 
 
 def own_snapshot_uri(launch: AttemptLaunch) -> str:
@@ -141,18 +148,21 @@ class Driver:
         self._steered = max((order.number for order in launch.steers), default=0)
         self._steer_events: dict[int, str] = {}
         self._killed = False
+        # The signal by which the cluster said that it will end the job. 0: none came.
+        self._notice = 0
         self._memory_kills = memory_kills()
 
     async def run(self) -> int:
         """Run the attempt. Returns the exit status of this process."""
         address = await self._instances.start(own_address(os.environ.get("RAY_ADDRESS", "")))
+        self._heed_notices()
         log_ready = asyncio.Event()
         activities = [asyncio.create_task(work) for work in (self._run_log(log_ready), self._run_logs())]
         if observability.is_tracing():
             activities.append(asyncio.create_task(self._trace_first_step()))
         try:
             ending = await self._run_worker(address)
-            return await self._conclude(ending, log_ready)
+            return await self._conclude(self._as_interrupted(ending), log_ready)
         except Fenced:
             self._leave_fenced()
             return STALE
@@ -167,6 +177,33 @@ class Driver:
             if self._connection is not None:
                 await self._connection.close()
             self._spool.close()
+
+    # --- notices of a cluster
+
+    def _heed_notices(self) -> None:
+        """Have signals be the word of a cluster that will end this job."""
+        if NOTICE_VARIABLE not in os.environ:
+            return
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_notice, number)
+
+    def _on_notice(self, number: signal.Signals) -> None:
+        """Have the loop stop as on request, with a snapshot: the run goes on from it in another job."""
+        if self._notice:
+            return
+        self._notice = number
+        given = float(os.environ[NOTICE_VARIABLE]) if number == signal.SIGUSR1 else TERMINATION_SECONDS
+        log.warning("attempt.notice", extra={"signal": number.name, "seconds": given})
+        if self._stop is None:
+            deadline = time.time() + max(given - CLOSING_SECONDS, CLOSING_SECONDS)
+            self._order_stop(StopInstruction(deadline_ms=int(deadline * 1000)))
+
+    def _as_interrupted(self, ending: Ending) -> Ending:
+        """Say of a stop that nobody has asked for but the cluster what it is."""
+        if not self._notice or self._stop is not None or ending.outcome != facts.ATTEMPT_OUTCOME_STOPPED:
+            return ending
+        detail = f"its job came to its time limit; stopped before, after step {ending.last_step:,}"
+        return replace(ending, outcome=facts.ATTEMPT_OUTCOME_FAILED, cause=common.EXIT_CAUSE_TIME_LIMIT, detail=detail)
 
     async def _trace_first_step(self) -> None:
         """Close the trace of a start with its last hop: from the driver's begin to the end of the first step."""
@@ -414,11 +451,13 @@ class Driver:
             self._killed = True
             self._workers.kill()
         else:
-            order = StopInstruction(deadline_ms=int(active.stop.deadline_time.timestamp() * 1000))
-            if self._coordinator is not None:
-                self._coordinator.stop(order)
-            else:
-                self._instances.send(InstanceInstruction(stop=order))
+            self._order_stop(StopInstruction(deadline_ms=int(active.stop.deadline_time.timestamp() * 1000)))
+
+    def _order_stop(self, order: StopInstruction) -> None:
+        if self._coordinator is not None:
+            self._coordinator.stop(order)
+        else:
+            self._instances.send(InstanceInstruction(stop=order))
 
     def _order_snapshot(self) -> None:
         if self._coordinator is not None:
@@ -464,6 +503,10 @@ class Driver:
             assert self._journal is not None
             # What follows from the last events, such as the deletion of a snapshot, comes before the end.
             await self._journal.wait_appended(LOG_DRAIN_SECONDS)
+        if self._notice == signal.SIGTERM and self._stop is None and ending.outcome == facts.ATTEMPT_OUTCOME_FAILED:
+            # Preempted, cancelled, or at its time limit: the cluster knows, and the scheduler asks it. The signal came to
+            # every process, so an error of the loop is its consequence.
+            return TERMINATED
         ended = facts.AttemptEnded(
             attempt=self._key.attempt,
             outcome=ending.outcome,

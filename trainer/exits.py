@@ -12,6 +12,8 @@ from milepost.api.training.v1.training_pb2 import Finished
 
 # Exit status of an instance that saw its driver gone.
 ORPHANED = 70
+# Exit status of a driver that its cluster told to end by SIGTERM.
+TERMINATED = 75
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`python -m trainer.job`: the job of one attempt on a Ray cluster. Submitted by the `ray` launcher, never by hand.
+"""`python -m trainer.job`: the job of one attempt on a cluster. Submitted by the launchers `ray` and `slurm`, never by hand.
 
 It does on its node what the local launcher does on its host: fetches the launch with the ticket it was given, unpacks
 the code, starts the driver, takes in what a dead driver left, ends everything the driver started, and says how it ended
@@ -46,7 +46,7 @@ from milepost.storage import StorageUnavailable, StorageUnsupported, check_writa
 from milepost.training.spooling.journal import drain
 from milepost.training.spooling.owner import Owned
 from milepost.training.spooling.recovery import send_spool
-from trainer.exits import signal_name
+from trainer.exits import TERMINATED, signal_name
 from trainer.isolation import JOB_PROCESS_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 TICKET_VARIABLE = "MILEPOST_LAUNCH_TICKET"
 ADDRESS_VARIABLE = "MILEPOST_RUNTIME_ADDRESS"
 WORK_VARIABLE = "MILEPOST_WORK_DIR"
+# `slurm`: there the job is told by signals what is to come. Empty: a cluster of Ray.
+CLUSTER_VARIABLE = "MILEPOST_JOB_CLUSTER"
 # The same mark as on the host of the runtime service.
 MARK = "MILEPOST_ATTEMPT_DIRECTORY"
 # Where Ray hands the description of the job to its command; it names the ticket.
@@ -93,13 +95,19 @@ class Claimed:
     nats_credentials: str
 
 
+def claim_id() -> str:
+    """Make the id of a claim. On Slurm it begins with the job, so that the launcher knows which of two has the launch."""
+    job = os.environ.get("SLURM_JOB_ID", "") if os.environ.get(CLUSTER_VARIABLE) == "slurm" else ""
+    return (f"slurm{job}x" if job.isdigit() else "") + secrets.token_hex(16)
+
+
 def claim(address: str, ticket: str, tls: ClientTls, seconds: float = CLAIM_SECONDS) -> Claimed:
     """Fetch the launch that a ticket is for. A runtime service that is away is waited for.
 
     Raises:
         CannotBegin: it is not to be had.
     """
-    request = launch_api.ClaimLaunchRequest(claim_id=secrets.token_hex(16), host=socket.gethostname())
+    request = launch_api.ClaimLaunchRequest(claim_id=claim_id(), host=socket.gethostname())
     deadline = time.monotonic() + seconds
     with open_channel(address, tls, [("grpc.max_receive_message_length", 16 << 20)]) as channel:
         stub: Any = LaunchServiceStub(channel)
@@ -148,8 +156,14 @@ def _make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        detail = f"{folder} on {socket.gethostname()} is not this user's alone; set MILEPOST_RAY_WORK_DIR"
+        detail = (
+            f"{folder} on {socket.gethostname()} is not this user's alone; set MILEPOST_{_cluster().upper()}_WORK_DIR"
+        )
         raise CannotBegin(common.EXIT_CAUSE_DETERMINISTIC, detail)
+
+
+def _cluster() -> str:
+    return os.environ.get(CLUSTER_VARIABLE) or "ray"
 
 
 def _check_storage(uri: str) -> None:
@@ -217,6 +231,10 @@ class DriverProcess:
         with suppress(ProcessLookupError):
             self._process.kill()
 
+    def tell(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
 
 class Job:
     """One attempt on this node, from its ticket to its end."""
@@ -224,12 +242,24 @@ class Job:
     def __init__(self) -> None:
         self._driver: DriverProcess | None = None
         self._terminated = False
+        # The signal by which the cluster said that it will end the job soon. 0: none came.
+        self._notice = 0
 
     def terminate(self, number: int, frame: object) -> None:
-        """The cluster ends the job."""
+        """The cluster ends the job, or Milepost does on Slurm."""
         self._terminated = True
         if self._driver is not None:
             self._driver.kill()
+
+    def interrupt(self, number: int, frame: object) -> None:
+        """The cluster will end the job soon: the driver takes a snapshot and ends before."""
+        self._notice = self._notice or number
+        if self._driver is not None:
+            self._driver.tell(number)
+
+    def _told(self) -> int:
+        # It changes between any two looks.
+        return self._notice
 
     def run(self, address: str, ticket: str, work_dir: Path) -> int:
         """Run the attempt. Returns the exit status of the job."""
@@ -242,17 +272,22 @@ class Job:
                 facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_FAILED, cause=error.cause, detail=error.detail)
             )
             return 1
-        if self._terminated:
+        if self._terminated or self._told():
             return 128 + signal.SIGTERM
         folder = launch_file.parent
         environment = {**os.environ, **claimed.environment, MARK: str(folder), JOB_PROCESS_VARIABLE: str(os.getpid())}
         self._driver = DriverProcess(launch_file, environment)
+        if self._told():
+            self._driver.tell(self._told())
         code = self._driver.wait()
         end_descendants()
         left = asyncio.run(recover(claimed.launch, killed=self._terminated))
-        word = last_word(folder, code, self._driver.last_line)
+        # What became of a job that SIGTERM has ended the cluster knows, and not the driver.
+        told = code == TERMINATED and self._told() == signal.SIGTERM
+        word = last_word(folder, code, self._driver.last_line) if not told else None
         clean(folder, keep=left > 0)
-        say_last_word(word)
+        if word is not None:
+            say_last_word(word)
         return code if code >= 0 else 128 - code
 
 
@@ -336,7 +371,7 @@ def end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(PARENT_SECONDS)
-        log.error("job.orphaned", extra={"detail": "Ray has lost this job; its driver is ended"})
+        log.error("job.orphaned", extra={"detail": "the cluster has lost this job; its driver is ended"})
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="milepost-parent", daemon=True).start()
@@ -359,13 +394,19 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     ticket, address = forget_ticket(), os.environ.pop(ADDRESS_VARIABLE, "")
     if not ticket or not address:
-        log.error("job.by_hand", extra={"detail": "this is started by the ray launcher of Milepost"})
+        log.error("job.by_hand", extra={"detail": "this is started by the launchers of Milepost"})
         return 2
     if sys.platform == "linux":
         # What the driver leaves behind becomes a child of this process.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     job = Job()
-    signal.signal(signal.SIGTERM, job.terminate)
+    if _cluster() == "slurm":
+        # Before the time limit it asks the script by SIGUSR1. SIGTERM comes to all processes, some time before SIGKILL.
+        signal.signal(signal.SIGUSR1, job.interrupt)
+        signal.signal(signal.SIGTERM, job.interrupt)
+        signal.signal(signal.SIGUSR2, job.terminate)
+    else:
+        signal.signal(signal.SIGTERM, job.terminate)
     end_with_parent()
     work_dir = Path(f"{os.environ.pop(WORK_VARIABLE, '/tmp/milepost')}-{os.geteuid()}")
     return job.run(address, ticket, work_dir)

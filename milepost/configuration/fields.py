@@ -37,6 +37,9 @@ _STORAGE = (
     rf"(?!.*(?:^|/)\.\.(?:/|$))(?:/{PRINTABLE}|file:///{PRINTABLE}|"
     rf"(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs)://(?![^/]*:[^/@]*@)[^{CONTROL}]{PRINTABLE})"
 )
+_SLURM_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.\-]*"
+_SLURM_NAMES = rf"{_SLURM_NAME}(?:,{_SLURM_NAME})*"
+_SLURM_GRES = rf"{_SLURM_NAME}(?::{_SLURM_NAME}){{0,2}}"
 _STORAGE_WORDS = "a URI (file, s3, gs, abfs, hdfs) or an absolute path, without '..' and without credentials"
 
 
@@ -234,7 +237,7 @@ CONFIGURATION = Section(
             None,
             "several trials over a space of parameters; null: one trial",
         ),
-        "launcher": Field(Choice(("local", "ray", "external")), "local", "how worker processes are started"),
+        "launcher": Field(Choice(("local", "ray", "slurm", "external")), "local", "how worker processes are started"),
         "resources": Field(
             Section(
                 {
@@ -250,6 +253,40 @@ CONFIGURATION = Section(
             ),
             {},
             "what one trial needs",
+        ),
+        "slurm": Field(
+            Section(
+                {
+                    "partition": Field(
+                        Text(200, _SLURM_NAMES, "names joined by commas"), "", "its partitions, joined by commas"
+                    ),
+                    "account": Field(Text(100, _SLURM_NAME, "a name"), "", "whom its time is charged to"),
+                    "qos": Field(Text(100, _SLURM_NAME, "a name"), "", "quality of service"),
+                    "constraint": Field(
+                        Text(
+                            300,
+                            r"[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]\-]*",
+                            "features joined by & | , with counts and brackets",
+                        ),
+                        "",
+                        "features of nodes, such as a100&nvlink",
+                    ),
+                    "gres": Field(
+                        Text(200, rf"{_SLURM_GRES}(?:,{_SLURM_GRES})*", "name[:type][:count], joined by commas"),
+                        "",
+                        "generic resources; gpu:type:count here stands for gpus_per_worker",
+                    ),
+                    "reservation": Field(Text(100, _SLURM_NAME, "a name"), "", "the reservation it runs in"),
+                    "time_limit_minutes": Field(
+                        _whole(1, 525_600), None, "time limit of each job; null: that of the partition"
+                    ),
+                    "notice_seconds": Field(
+                        _whole(10, 65_535), 120, "so long before the limit a snapshot is taken, and the job ends"
+                    ),
+                }
+            ),
+            {},
+            "what sbatch is asked for, with [launcher: slurm](slurm.md); empty: as Slurm is set up",
         ),
         "priority": Field(_whole(-1_000, 1_000), 0, "higher goes first"),
         "snapshots": Field(

@@ -61,6 +61,8 @@ def _judge_together(read: Plain, violations: list[Violation]) -> None:
         refuse(violations, "working_directory", "must be empty with code")
     if external and read["search"] is not None:
         refuse(violations, "search", "is not possible with the external launcher")
+    if read["launcher"] != "slurm" and read["slurm"] != CONFIGURATION.fields["slurm"].spec.read({}, "slurm", []):
+        refuse(violations, "slurm", "is for launcher: slurm")
     if read["search"] is None:
         return
     judge_search(read["search"], violations)
@@ -83,6 +85,8 @@ def _message(read: Plain) -> RuntimeConfiguration:
         not_secret=read["not_secret"],
         rules=read["rules"],
     )
+    if message.launcher == config.LAUNCHER_SLURM:
+        message.slurm.CopyFrom(config.SlurmOptions(**_given(read["slurm"])))
     if read["code"] is not None:
         message.code.CopyFrom(config.Code(**read["code"]))
     snapshots = dict(read["snapshots"])

@@ -63,6 +63,11 @@ def to_plain(configuration: RuntimeConfiguration) -> Plain:
     if configuration.not_secret:
         # Not named when it is empty: the digests of configurations from before there was this field stay what they are.
         plain["not_secret"] = list(configuration.not_secret)
+    if configuration.HasField("slurm"):
+        plain["slurm"] = {
+            **_fields(configuration.slurm),
+            "time_limit_minutes": configuration.slurm.time_limit_minutes or None,
+        }
     if configuration.rules:
         plain["rules"] = rules_plain(configuration.rules)
     return plain
@@ -179,6 +184,8 @@ def given_plain(configuration: RuntimeConfiguration, violations: list[Violation]
     }
     if configuration.HasField("code"):
         plain["code"] = {"uri": configuration.code.uri, "digest": configuration.code.digest}
+    if configuration.HasField("slurm"):
+        plain["slurm"] = {name: value or None for name, value in _fields(configuration.slurm).items()}
     if configuration.HasField("retries"):
         plain["retries"] = _fields(configuration.retries)
     for name, section in (

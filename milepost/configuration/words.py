@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from milepost.api.config.v1 import configuration_pb2 as config
 
-LAUNCHERS = {"local": config.LAUNCHER_LOCAL, "ray": config.LAUNCHER_RAY, "external": config.LAUNCHER_EXTERNAL}
+LAUNCHERS = {
+    "local": config.LAUNCHER_LOCAL,
+    "ray": config.LAUNCHER_RAY,
+    "slurm": config.LAUNCHER_SLURM,
+    "external": config.LAUNCHER_EXTERNAL,
+}
 # Those that choose each trial when it is its turn.
 SAMPLERS = {
     "tpe": config.SEARCH_KIND_TPE,

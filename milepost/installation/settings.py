@@ -100,6 +100,22 @@ SETTINGS = (
     Setting("ray_cpus", "", "CPUs to which that cluster may grow; empty: what it has"),
     Setting("ray_gpus", "", "GPUs to which that cluster may grow; empty: what it has"),
     Setting("ray_memory_gigabytes", "", "memory to which that cluster may grow, 10^9 bytes; empty: what it has"),
+    Setting(
+        "slurm_command",
+        "",
+        "how the commands of Slurm are run for the `slurm` launcher: `local`, or what to put before them, such as "
+        "`ssh login`; empty: there is no Slurm",
+    ),
+    Setting("slurm_runtime_address", "", "host:port at which its nodes reach the runtime service; empty: as others do"),
+    Setting("slurm_nats_url", "", "address at which its nodes reach NATS; empty: nats_url"),
+    Setting("slurm_python", "python3", "the Python of its nodes in which milepost[trainer] is installed"),
+    Setting("slurm_work_dir", "/tmp/milepost", "folder on the disk of its nodes for spools and unpacked code"),
+    Setting(
+        "slurm_output_dir",
+        "",
+        "folder for what jobs print, which nodes and commands see; empty: the data directory, which they then must see",
+    ),
+    Setting("slurm_setup", "", "file on the nodes that the script of a job reads first, as for modules; empty: none"),
     Setting("authentication", "loopback", "`loopback`: on loopback no token is needed; `required`: it is everywhere"),
     Setting("tokens_file", "", "file of the tokens of people and programs; empty: tokens.json in the data directory"),
     Setting("keys_dir", "", "folder of the keys of the services; empty: keys in the data directory"),

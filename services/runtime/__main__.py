@@ -18,7 +18,7 @@ from services.access.guard import open_access
 from services.rpc.telemetry import configure_logging, start_observing
 from services.runtime.application import Application, Options
 from services.runtime.launchers import host
-from services.runtime.launchers.cluster import ray_options
+from services.runtime.launchers.cluster import ray_options, slurm_options
 from services.runtime.launchers.local_runs import local_policy
 from services.server import run
 from services.settings import Settings
@@ -36,6 +36,7 @@ def options(settings: Settings) -> Options:
         metrics_address=settings["metrics_address"],
         trials_address=settings["trials_address"],
         ray=ray_options(settings),
+        slurm=slurm_options(settings),
         streams=StreamSettings.of(settings["replicas"], settings["store_megabytes"]),
         capacity=host.capacity(settings["local_cpus"], settings["local_gpus"], settings["local_memory_gigabytes"]),
         secrets=host.secrets(settings.data_dir),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -53,8 +54,10 @@ from services.runtime.decisions import Decisions
 from services.runtime.launchers import Launcher
 from services.runtime.launchers.claims import Claims
 from services.runtime.launchers.external import External
+from services.runtime.launchers.jobs import JobLauncher
 from services.runtime.launchers.local import LocalLauncher, LocalPolicy
 from services.runtime.launchers.ray import RayLauncher, RayOptions
+from services.runtime.launchers.slurm import SlurmLauncher, SlurmOptions
 from services.runtime.policies.placement import Capacity
 from services.runtime.readmodel.checkpointing import Checkpointing
 from services.runtime.readmodel.events import Events
@@ -97,6 +100,8 @@ class Options:
     capacity: Capacity
     # The cluster of the `ray` launcher; None: there is none. Needs `keys_dir`.
     ray: RayOptions | None = None
+    # The Slurm of the `slurm` launcher; None: there is none. Needs `keys_dir`.
+    slurm: SlurmOptions | None = None
     streams: StreamSettings = field(default_factory=StreamSettings)
     secrets: Callable[[str], str | None] = lambda name: None
     # Keys and credentials for the NATS server; None: it lets anybody in.
@@ -231,10 +236,10 @@ class Application:
             config.LAUNCHER_LOCAL: self._local,
             config.LAUNCHER_EXTERNAL: External(options.data_dir, self._locks),
         }
-        self._ray = self._ray_launcher(claims)
-        if self._ray is not None:
-            launchers[config.LAUNCHER_RAY] = self._ray
-            self._ray.start()
+        self._clusters = self._cluster_launchers(claims)
+        for kind, launcher in self._clusters.items():
+            launchers[kind] = launcher
+            launcher.start()
         return launchers
 
     def _build_searches(self) -> Searches:
@@ -250,7 +255,11 @@ class Application:
             without_password(options.nats_url),
             socket.gethostname(),
             options.secrets,
-            options.ray.nats_url if options.ray is not None else "",
+            {
+                kind: cluster.nats_url
+                for kind, cluster in ((config.LAUNCHER_RAY, options.ray), (config.LAUNCHER_SLURM, options.slurm))
+                if cluster is not None
+            },
         )
 
     def _open_clients(self) -> ServiceClients:
@@ -290,10 +299,10 @@ class Application:
             log.warning("bundles.unsigned", extra={"error": str(error), "remedy": "milepost token keys makes the key"})
             return None
 
-    def _ray_launcher(self, claims: Claims) -> RayLauncher | None:
+    def _cluster_launchers(self, claims: Claims) -> dict[config.Launcher, JobLauncher[Any]]:
         options = self._options
-        if options.ray is None or options.keys_dir is None:
-            return None
+        if options.keys_dir is None or (options.ray is None and options.slurm is None):
+            return {}
         tickets = LaunchTickets(options.keys_dir)
 
         def ticket(key: AttemptKey) -> str:
@@ -302,7 +311,12 @@ class Application:
         def address() -> str:
             return f"{options.listen.rpartition(':')[0]}:{self.port}"
 
-        return RayLauncher(options.ray, options.data_dir, claims, ticket, address)
+        launchers: dict[config.Launcher, JobLauncher[Any]] = {}
+        if options.ray is not None:
+            launchers[config.LAUNCHER_RAY] = RayLauncher(options.ray, options.data_dir, claims, ticket, address)
+        if options.slurm is not None:
+            launchers[config.LAUNCHER_SLURM] = SlurmLauncher(options.slurm, options.data_dir, claims, ticket, address)
+        return launchers
 
     def _locks(self, key: AttemptKey) -> bool:
         """Return whether a script locks what it writes: the versions that do also name their process."""
@@ -364,8 +378,8 @@ class Application:
         await self.importances.close()
         await self._recovery.close()
         await self._local.close()
-        if self._ray is not None:
-            await self._ray.close()
+        for cluster in self._clusters.values():
+            await cluster.close()
         await asyncio.gather(*(channel.close(None) for channel in self._channels))
         await self._log.close()
         await self._connection.close()

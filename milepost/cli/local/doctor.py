@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import socket
 import ssl
@@ -45,6 +46,7 @@ PACKAGES = (
     "ray",
     "torch",
 )
+SLURM_SECONDS = 20.0
 LOW_DISK_BYTES = 2 * 10**9
 
 
@@ -62,15 +64,15 @@ def config(settings: Settings, form: str) -> None:
 
 @click.command()
 @output_option
-@settings_options("data_dir", "keys_dir", "nats_url")
+@settings_options("data_dir", "keys_dir", "nats_url", "slurm_command")
 def doctor(settings: Settings, form: str) -> int:
-    """Look at versions, ports, disk, keys, the services, streams, clock and the end of the log.
+    """Look at versions, ports, disk, keys, the services, streams, clock, the end of the log, and Slurm where it is used.
 
     Changes nothing. Exit status 1 where something is wrong.
     """
     stack = endpoints.find(settings.data_dir)
     found = [*_versions(), *_page(), *_disk(settings), *_files(settings), *_keys(settings), *asyncio.run(_parts(stack))]
-    found += asyncio.run(check_log(settings, stack.nats))
+    found += [*asyncio.run(check_log(settings, stack.nats)), *_slurm(settings)]
     if form == output.JSON:
         output.print_json([{"subject": item.subject, "ok": item.ok, "text": item.text} for item in found])
     else:
@@ -97,6 +99,24 @@ def _program_version(path: Path) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"{path} does not run: {error}"
     return f"{result.stdout.strip()} ({path})"
+
+
+def _slurm(settings: Settings) -> Iterator[Finding]:
+    """Look whether Slurm's commands are there and slurmctld answers them, where the launcher `slurm` is set up."""
+    given = settings["slurm_command"]
+    if not given:
+        return
+    try:
+        prefix = [] if given == "local" else shlex.split(given)
+        for words in (["sbatch", "--version"], ["scontrol", "ping"]):
+            done = subprocess.run([*prefix, *words], capture_output=True, text=True, timeout=SLURM_SECONDS)
+            said = " ".join((done.stdout + done.stderr).split())[:200]
+            yield Finding("slurm", done.returncode == 0, f"{words[0]}: {said or f'exit code {done.returncode}'}")
+    except FileNotFoundError as error:
+        remedy = "install slurm-client here, or set MILEPOST_SLURM_COMMAND to what reaches a login node (ssh login)"
+        yield Finding("slurm", False, f"there is no {error.filename}: {remedy}")
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        yield Finding("slurm", False, f"{given}: {error}")
 
 
 def _page() -> Iterator[Finding]:

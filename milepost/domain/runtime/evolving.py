@@ -49,7 +49,8 @@ def _allocated(state: Runtime, fact: facts.ResourcesAllocated) -> Runtime:
 
 
 def _started(state: Runtime, _: facts.RuntimeStarted) -> Runtime:
-    return replace(state, phase=Phase.RUNNING if state.phase in BEFORE_RUNNING else state.phase)
+    phase = Phase.RUNNING if state.phase in BEFORE_RUNNING else state.phase
+    return replace(state, phase=phase, pending=None)
 
 
 def _stop_requested(state: Runtime, fact: facts.StopRequested) -> Runtime:

@@ -25,10 +25,13 @@ from milepost.errors import FailedPrecondition
 
 
 def report_pending(state: Runtime, command: ReportPending) -> list[Message]:
-    if state.phase is not Phase.QUEUED:
-        return []
     known = state.pending
-    if known is not None and known.reason == command.reason:
+    if command.reason == facts.PENDING_REASON_CLUSTER_QUEUE:
+        # Which job waits, and for what, is in the detail alone.
+        waits = state.in_progress and state.stop is None and state.allocation is not None
+        if not waits or (known is not None and known.detail == command.detail):
+            return []
+    elif state.phase is not Phase.QUEUED or (known is not None and known.reason == command.reason):
         return []
     return [facts.ResourcesPending(reason=command.reason, detail=command.detail)]
 

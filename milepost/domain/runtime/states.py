@@ -88,7 +88,7 @@ class Runtime:
     trial_count: int = 0
     # Where it branched off another runtime. None: it is no branch.
     branch: facts.Branch | None = None
-    # Only while QUEUED, once it is known why it waits.
+    # While QUEUED, once it is known why it waits, and while the queue of its cluster has what was launched.
     pending: Pending | None = None
     # From ResourcesAllocated to ResourcesReleased.
     allocation: Allocation | None = None

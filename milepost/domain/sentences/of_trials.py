@@ -98,6 +98,8 @@ def _evaluation_completed(fact: trial_facts.EvaluationCompleted) -> str:
 def _retry_scheduled(fact: trial_facts.RetryScheduled) -> str:
     when = f", not before {clock(fact.not_before_time)}"
     why = f"attempt {fact.attempt} {EXIT_CAUSES[fact.cause]}{tail(fact.detail)}"
+    if fact.interruption:
+        return f"Interrupted, goes on in another job{when}: {why}"
     return f"Retry {fact.retry} of {fact.max_retries} scheduled{when}: {why}"
 
 

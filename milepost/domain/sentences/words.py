@@ -39,6 +39,9 @@ EXIT_CAUSES = Words(
         common.EXIT_CAUSE_KILLED: "was killed by Milepost",
         common.EXIT_CAUSE_LAUNCH_FAILED: "could not be started",
         common.EXIT_CAUSE_FENCED: "left because it was fenced",
+        common.EXIT_CAUSE_TIME_LIMIT: "came to the time limit of its job",
+        common.EXIT_CAUSE_PREEMPTED: "was preempted by the cluster",
+        common.EXIT_CAUSE_NODE_FAILED: "lost its node",
     },
 )
 
@@ -87,6 +90,7 @@ PENDING_REASONS = Words(
         runtime_facts.PENDING_REASON_INSUFFICIENT_MEMORY: "memory",
         runtime_facts.PENDING_REASON_BEHIND_OTHERS: "the runtimes before it",
         runtime_facts.PENDING_REASON_LAUNCHER_UNAVAILABLE: "its launcher, which is not available",
+        runtime_facts.PENDING_REASON_CLUSTER_QUEUE: "the queue of the cluster",
     },
 )
 

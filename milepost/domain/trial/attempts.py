@@ -96,7 +96,8 @@ def schedule_retry(state: Trial, command: ScheduleRetry) -> list[Message]:
     return [
         facts.RetryScheduled(
             attempt=command.attempt,
-            retry=state.retries + 1,
+            retry=state.retries if command.interrupted else state.retries + 1,
+            interruption=state.interruptions + 1 if command.interrupted else 0,
             max_retries=command.max_retries,
             cause=command.cause,
             detail=command.detail,

@@ -55,6 +55,8 @@ class ScheduleRetry:
     not_before_time: datetime
     cause: common.ExitCause
     detail: str
+    # The cluster has interrupted it, and this uses no retry.
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,8 @@ def _attempt_ended(state: Trial, fact: facts.AttemptEnded) -> Trial:
 
 def _retry_scheduled(state: Trial, fact: facts.RetryScheduled) -> Trial:
     situation = Retrying(fact.retry, fact.not_before_time.ToDatetime(UTC), fact.cause, fact.detail)
-    return replace(state, situation=situation, retries=fact.retry)
+    interruptions = fact.interruption or state.interruptions
+    return replace(state, situation=situation, retries=fact.retry, interruptions=interruptions)
 
 
 def _stop_requested(state: Trial, fact: facts.TrialStopRequested) -> Trial:
@@ -214,7 +215,7 @@ def _resume_requested(state: Trial, fact: facts.TrialResumeRequested) -> Trial:
     active = state.active
     if active is not None and active.roll_back is not None:
         reason = facts.LAUNCH_REASON_ROLL_BACK
-    return replace(state, situation=Queued(reason, fact.snapshot_id), retries=0)
+    return replace(state, situation=Queued(reason, fact.snapshot_id), retries=0, interruptions=0)
 
 
 def _snapshot_requested(state: Trial, fact: facts.TrialSnapshotRequested) -> Trial:
@@ -273,7 +274,7 @@ def _roll_back_requested(state: Trial, fact: facts.TrialRollBackRequested) -> Tr
     if state.active is not None:
         order = RollBackOrder(fact.snapshot_id, fact.reason)
         return _with_active(state, roll_back=order)
-    return replace(state, situation=Queued(facts.LAUNCH_REASON_ROLL_BACK, fact.snapshot_id), retries=0)
+    return replace(state, situation=Queued(facts.LAUNCH_REASON_ROLL_BACK, fact.snapshot_id), retries=0, interruptions=0)
 
 
 def _completed(state: Trial, fact: facts.TrialCompleted) -> Trial:

@@ -201,6 +201,8 @@ class Trial:
     attempt: int = 0
     # Retries since the last request or resume.
     retries: int = 0
+    # How often its cluster has interrupted it since then.
+    interruptions: int = 0
     lineage: tuple[Segment, ...] = ()
     # By step, oldest first.
     snapshots: tuple[SnapshotRecord, ...] = ()

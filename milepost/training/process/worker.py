@@ -52,6 +52,8 @@ DRAIN_SECONDS = 10.0
 _FAILED_RANK_SECONDS = 30.0
 # Exit status of a process whose driver is gone.
 ORPHANED = 70
+# Set where a cluster says by signals that it will end the job.
+NOTICE_VARIABLE = "MILEPOST_NOTICE_SECONDS"
 _PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger(__name__)
@@ -250,6 +252,23 @@ def die_with_parent(parent: int) -> None:
         os._exit(ORPHANED)
 
 
+def leave_termination_to_driver() -> None:
+    """Where a cluster sends SIGTERM to every process of a job, go on: the driver, which gets it too, says when to stop.
+
+    Processes that this one forks get the signal's default action back when it comes: who started them may end them so.
+    """
+    if NOTICE_VARIABLE not in os.environ:
+        return
+    own = os.getpid()
+
+    def heed(number: int, frame: object) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, heed)
+
+
 def quiet_libraries() -> None:
     """Keep the connection's own warnings out of the user's output: each problem is said once, by `Warnings`."""
     logging.getLogger("milepost.eventlog").setLevel(logging.CRITICAL)
@@ -259,6 +278,7 @@ def quiet_libraries() -> None:
 def main() -> int:
 
     die_with_parent(int(os.environ["MILEPOST_DRIVER_PROCESS"]))
+    leave_termination_to_driver()
     pipe = pipe_from_environment()
     if pipe is not None:
         divert_handlers(pipe)

@@ -30,6 +30,7 @@ from services.runtime.commands.entrypoints import examine, wrong_parameters
 from services.runtime.launchers import Launcher
 from services.runtime.policies.placement import need_of, why_never
 from services.runtime.readmodel.views import Views
+from services.runtime.scheduling.launching import ON_CLUSTERS
 from services.runtime.snapshots import Place, SnapshotStorage
 
 # How long a storage may take to be written to, a text and the files of its entrypoint to be read, code to be fetched.
@@ -42,6 +43,14 @@ CHECKS_PER_CALLER = 4
 # How long a service that has just started may take to look at its cluster. Afterwards a runtime waits, and says for what.
 LOOK_SECONDS = 5.0
 
+
+_NOT_SET_UP = {
+    config.LAUNCHER_RAY: "the launcher ray needs the address of a cluster: set MILEPOST_RAY_ADDRESS",
+    config.LAUNCHER_SLURM: (
+        "the launcher slurm needs to know how Slurm's commands are run: set MILEPOST_SLURM_COMMAND to local, or to what "
+        "reaches a login node, such as 'ssh login' (docs/slurm.md)"
+    ),
+}
 
 # What the samplers need. All but torch come with the server.
 _NEEDED = {
@@ -89,7 +98,7 @@ class Preflight:
         launcher = self._launchers.get(configuration.launcher)
         if launcher is None:
             raise FailedPrecondition(
-                "the launcher ray needs the address of a cluster: set MILEPOST_RAY_ADDRESS",
+                _NOT_SET_UP.get(configuration.launcher, "this service has no such launcher"),
                 reason="LAUNCHER_UNAVAILABLE",
             )
         with suppress(TimeoutError):
@@ -104,9 +113,12 @@ class Preflight:
             lack = why_never(need_of(configuration), capacity)
             if lack:
                 raise ResourceExhausted(f"it can never run: {lack}", reason="INFEASIBLE_RESOURCES")
+        refused = await launcher.refusal(configuration)
+        if refused:
+            raise FailedPrecondition(refused, reason="JOB_REFUSED")
         # What is installed on a cluster is not known here; a file that is packed can be looked for.
         in_file = configuration.entrypoint.partition(":")[0].endswith(".py")
-        packed = configuration.launcher == config.LAUNCHER_RAY and configuration.HasField("code") and in_file
+        packed = configuration.launcher in ON_CLUSTERS and configuration.HasField("code") and in_file
         if configuration.launcher == config.LAUNCHER_LOCAL or packed:
             folder = configuration.working_directory
             if configuration.HasField("code"):

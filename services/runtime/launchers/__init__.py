@@ -3,7 +3,8 @@
 A new launcher is a class with the methods of `Launcher` here, built in `services.runtime.application`.
 
 - `local`: processes of this machine, with `processes`, `attempt_user` and `local_runs`; `host` has what it offers.
-- `ray`, `ray_jobs`, `cluster`: jobs of a Ray cluster; `claims`: each launch is handed out once.
+- `jobs`: attempts as jobs of a cluster; `claims`: each launch is handed out once.
+- `ray`, `ray_jobs`, `cluster`: of a Ray cluster. `slurm`, `slurm_jobs`: of Slurm.
 - `external`: scripts that registered themselves.
 """
 
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from google.protobuf import json_format
 
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1.trial_events_pb2 import AttemptEnded
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
@@ -86,6 +88,14 @@ class Launcher(Protocol):
         """Say what is known of a process now. Cheap."""
         ...
 
+    def waits(self, key: AttemptKey) -> str:
+        """Say, for people, what an attempt waits for that is `Process.PENDING`. Empty: not known."""
+        ...
+
+    async def refusal(self, configuration: RuntimeConfiguration) -> str:
+        """Say why a run would not be taken as it is described, as far as the launcher can tell before. Empty: it would."""
+        ...
+
     async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         """Start the process of an attempt, unless it runs already.
 
@@ -135,6 +145,12 @@ class Blind:
 
     def observe(self, key: AttemptKey) -> tuple[Process, Exit]:
         return Process.UNSEEN, Exit()
+
+    def waits(self, key: AttemptKey) -> str:
+        return ""
+
+    async def refusal(self, configuration: RuntimeConfiguration) -> str:
+        return ""
 
     async def launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         return

@@ -34,6 +34,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from milepost import files
+from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.names import AttemptKey
@@ -155,6 +156,14 @@ class LocalLauncher:
 
     def capacity(self) -> Capacity | None:
         return self._capacity
+
+    def waits(self, key: AttemptKey) -> str:
+        # Nothing is ever pending.
+        return ""
+
+    async def refusal(self, configuration: RuntimeConfiguration) -> str:
+        # What the host has, the caller has compared.
+        return ""
 
     def on_change(self, listener: Callable[[AttemptKey], None]) -> None:
         self._listeners.append(listener)

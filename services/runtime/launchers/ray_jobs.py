@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from milepost.errors import FailedPrecondition, Unavailable
 from milepost.security.tokens import TokenError, require_private
+from services.runtime.launchers.jobs import ClusterRefused, ClusterUnavailable, JobRefused, Use
 from services.runtime.policies.placement import Node
 
 TIMEOUT_SECONDS = 15.0
@@ -32,21 +32,19 @@ _REFUSED = frozenset({401, 403})
 _MESSAGE_CHARACTERS = 300
 
 
-class ClusterUnavailable(Unavailable):
+class RayUnavailable(ClusterUnavailable):
     """The cluster does not answer, or not now."""
 
     reason = "RAY_UNAVAILABLE"
 
 
-class ClusterRefused(FailedPrecondition):
-    """The cluster does not take the token, or there is none to show. Stays until somebody mends it."""
+class TokenRefused(ClusterRefused):
+    """The cluster does not take the token, or there is none to show."""
 
     reason = "RAY_TOKEN_REFUSED"
 
 
-class JobRefused(FailedPrecondition):
-    """The cluster does not take a job as it was described."""
-
+class RayJobRefused(JobRefused):
     reason = "RAY_JOB_REFUSED"
 
 
@@ -67,26 +65,30 @@ class Job:
     def is_over(self) -> bool:
         return self.status in _TERMINAL
 
+    @property
+    def runs(self) -> bool:
+        return self.status == "RUNNING"
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """How much of the resources of the cluster is in use. `memory_gigabytes` in units of 10^9 bytes."""
+    @property
+    def use(self) -> Use:
+        return use_in(self.metadata)
 
-    cpus: float = 0.0
-    memory_gigabytes: float = 0.0
-    gpus: float = 0.0
+    @property
+    def waits(self) -> str:
+        return ""
 
-    def words(self) -> dict[str, str]:
-        """Return it as metadata of a job."""
-        return {f"milepost_{name}": f"{amount:g}" for name, amount in asdict(self).items()}
 
-    @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> Use:
-        """Read it from the metadata of a job; of others it is nothing."""
-        try:
-            return cls(*(float(metadata.get(f"milepost_{item.name}", "0")) for item in fields(cls)))
-        except (TypeError, ValueError):
-            return cls()
+def words(use: Use) -> dict[str, str]:
+    """Return what is used as metadata of a job."""
+    return {f"milepost_{name}": f"{amount:g}" for name, amount in asdict(use).items()}
+
+
+def use_in(metadata: Mapping[str, str]) -> Use:
+    """Read it from the metadata of a job; of others it is nothing."""
+    try:
+        return Use(*(float(metadata.get(f"milepost_{item.name}", "0")) for item in fields(Use)))
+    except (TypeError, ValueError):
+        return Use()
 
 
 class JobServer:
@@ -115,7 +117,7 @@ class JobServer:
         if status == 400 and "already exists" in text:
             return False
         if status == 400:
-            raise JobRefused(f"the cluster refuses the job: {_last_line(text)}")
+            raise RayJobRefused(f"the cluster refuses the job: {_last_line(text)}")
         raise self._failed(status, text)
 
     async def find(self, job_id: str) -> Job | None:
@@ -181,11 +183,11 @@ class JobServer:
             with error:
                 text = error.read(MAX_ANSWER_BYTES).decode(errors="replace")
             if error.code in _REFUSED:
-                raise ClusterRefused(self._why_refused(error.code, text)) from error
+                raise TokenRefused(self._why_refused(error.code, text)) from error
             return error.code, text
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", error)
-            raise ClusterUnavailable(f"the Ray cluster at {self.address} does not answer: {why}") from error
+            raise RayUnavailable(f"the Ray cluster at {self.address} does not answer: {why}") from error
 
     def _authorization(self) -> dict[str, str]:
         if self._token_file is None:
@@ -194,9 +196,9 @@ class JobServer:
             require_private(self._token_file)
             token = self._token_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ClusterRefused(f"the token of the Ray cluster cannot be read from {self._token_file}") from error
+            raise TokenRefused(f"the token of the Ray cluster cannot be read from {self._token_file}") from error
         except TokenError as error:
-            raise ClusterRefused(str(error)) from error
+            raise TokenRefused(str(error)) from error
         return {"Authorization": f"Bearer {token}"}
 
     def _opener(self) -> urllib.request.OpenerDirector:
@@ -217,13 +219,13 @@ class JobServer:
         try:
             found = json.loads(text)
         except ValueError as error:
-            raise ClusterUnavailable(f"what answers at {self.address} is no job server of Ray") from error
+            raise RayUnavailable(f"what answers at {self.address} is no job server of Ray") from error
         if not isinstance(found, dict):
-            raise ClusterUnavailable(f"what answers at {self.address} is no job server of Ray")
+            raise RayUnavailable(f"what answers at {self.address} is no job server of Ray")
         return found
 
-    def _failed(self, status: int, text: str) -> ClusterUnavailable:
-        return ClusterUnavailable(f"the Ray cluster at {self.address} answers {status}: {_last_line(text)}")
+    def _failed(self, status: int, text: str) -> RayUnavailable:
+        return RayUnavailable(f"the Ray cluster at {self.address} answers {status}: {_last_line(text)}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

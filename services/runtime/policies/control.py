@@ -73,6 +73,8 @@ class TrialPicture:
     silence: str = ""
     # Why it has written more than an attempt may. Empty: it has not.
     excess: str = ""
+    # What it waits for in the queue of its cluster. Empty: it does not, or that is not known.
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,13 @@ class ReportReadiness:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportWaiting:
+    """Say what the jobs of a runtime wait for in the queue of its cluster."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndRuntime:
     command: runtime.AbortRuntime | runtime.FailRuntime | runtime.CompleteRuntime
 
@@ -209,6 +218,7 @@ Step = (
     | ReportStarted
     | ReportHealth
     | ReportReadiness
+    | ReportWaiting
     | EndRuntime
     | Release
     | StartPurge
@@ -322,6 +332,20 @@ def _report_readiness(picture: Picture, now: datetime) -> Step | None:
     if bool(ready) == picture.state.ready:
         return None
     return ReportReadiness(bool(ready), f"trial {ready[0]} trains" if ready else "no trial is training")
+
+
+def _report_waiting(picture: Picture, now: datetime) -> Step | None:
+    """Say what a runtime waits for of which nothing runs, because the queue of its cluster has all of it."""
+    state = picture.state
+    if not state.in_progress or state.deleting or state.stop is not None or state.allocation is None:
+        return None
+    active = [t for _, t in sorted(picture.trials.items()) if t.state.active is not None and t.state.active.may_write]
+    waits = [one.waits for one in active if one.process is Process.PENDING]
+    if not waits or not waits[0] or len(waits) < len(active):
+        return None
+    more = f"; {len(waits) - 1} more of its jobs wait" if len(waits) > 1 else ""
+    detail = f"{waits[0]}{more}"
+    return ReportWaiting(detail) if state.pending is None or state.pending.detail != detail else None
 
 
 def _order_stops(picture: Picture, now: datetime) -> Step | None:
@@ -588,6 +612,7 @@ _RULES: tuple[Callable[[Picture, datetime], Step | None], ...] = (
     _order_resumes,
     _report_health,
     _report_readiness,
+    _report_waiting,
     _end_attempts,
     _conclude,
     _reap,

@@ -39,6 +39,8 @@ class Capacity:
     nodes: tuple[Node, ...] = ()
     # What others than Milepost use of it.
     others: Allocation | None = None
+    # It has a queue of its own: what it could ever hold is handed to it at once.
+    queues: bool = False
 
     @property
     def gpu_count(self) -> float:
@@ -161,6 +163,11 @@ def place(queue: Iterable[Candidate], capacity: Capacity, held: Sequence[Allocat
         placements.append(Waiting(candidate.runtime_id, reason, detail))
         behind = True
     return placements
+
+
+def hand_over(queue: Iterable[Candidate], capacity: Capacity) -> list[Placement]:
+    """Allocate to everybody, because the cluster has a queue of its own: there they wait."""
+    return [Allocated(one.runtime_id, _take(one, one.slots, capacity)) for one in queue]
 
 
 def hold_back(queue: Iterable[Candidate], detail: str) -> list[Placement]:

@@ -15,6 +15,11 @@ MAX_BACKOFF_SECONDS = 600.0
 # Causes after which the same would happen again.
 _NOT_RETRIED = frozenset({common.EXIT_CAUSE_DETERMINISTIC})
 
+# The cluster took its place away: nothing is wrong with the run.
+INTERRUPTIONS = frozenset({common.EXIT_CAUSE_TIME_LIMIT, common.EXIT_CAUSE_PREEMPTED, common.EXIT_CAUSE_NODE_FAILED})
+# Since the request or the last resume. Each has saved some steps, so this is a bound against errors of ours.
+MAX_INTERRUPTIONS = 10_000
+
 _FAILURES = {
     common.EXIT_CAUSE_EXCEPTION: common.FAILURE_REASON_TRAINING_ERROR,
     common.EXIT_CAUSE_DETERMINISTIC: common.FAILURE_REASON_DETERMINISTIC_ERROR,
@@ -39,6 +44,8 @@ class Retry:
     not_before_time: datetime
     cause: common.ExitCause
     detail: str
+    # By its cluster: no retry is used up.
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ def conclude(
     retryable: bool,
     now: datetime,
     in_progress: bool = True,
+    *,
+    may_interrupt: bool = False,
 ) -> Conclusion:
     """Decide what follows an attempt that ended or was fenced.
 
@@ -73,6 +82,7 @@ def conclude(
         retries: retries since the request or the last resume.
         retryable: the launcher can launch it again.
         in_progress: its runtime is.
+        may_interrupt: its cluster may interrupt it without using up a retry.
     """
     cause, detail = _cause(active)
     if active.roll_back is not None and active.stop is None and in_progress:
@@ -83,9 +93,17 @@ def conclude(
         return Stop(_stop_reason(active, active.stop))
     if active.ending is not None and active.ending.outcome == facts.ATTEMPT_OUTCOME_STOPPED:
         return Stop(detail or "the training code stopped by itself")
+    if cause in INTERRUPTIONS and retryable and may_interrupt:
+        return Retry(now + timedelta(seconds=policy.backoff_seconds), cause, detail, interrupted=True)
     if cause in _NOT_RETRIED or not retryable or retries >= policy.max_retries:
         return Fail(failure_reason(cause), _with_count(detail, retries))
     return Retry(now + backoff(policy, retries), cause, detail)
+
+
+def may_interrupt(state: trial.Trial, active: trial.Active) -> bool:
+    """Return whether an interruption of an attempt uses no retry: it has saved steps, so the run comes to its end."""
+    saved = max((snapshot.step for snapshot in trial.restorable_snapshots(state)), default=0)
+    return saved > active.launch.snapshot_step and state.interruptions < MAX_INTERRUPTIONS
 
 
 def backoff(policy: RetryPolicy, retries: int) -> timedelta:

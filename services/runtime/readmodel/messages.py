@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import recorded_event_pb2 as events_api
+from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import left_out, to_text
 from milepost.domain import runtime, search, trial
@@ -80,7 +81,7 @@ def runtime_message(view: RuntimeView, with_text: bool = False, position: int = 
         message.left_out_trial_count = left_out(state.configuration)
     _set_times(message, view)
     message.labels.update(labels_of(view))
-    if state.pending is not None and state.phase is runtime.Phase.QUEUED:
+    if state.pending is not None and (state.phase is runtime.Phase.QUEUED or _waits_in_cluster(view)):
         message.pending_reason, message.queue_position = state.pending.reason, position or state.pending.position
         if state.pending.detail:
             words = _pending_words(message.queue_position, state.pending.detail)
@@ -93,6 +94,15 @@ def runtime_message(view: RuntimeView, with_text: bool = False, position: int = 
         if state.configuration is not None:
             message.resolved_text = to_text(state.configuration)
     return message
+
+
+def _waits_in_cluster(view: RuntimeView) -> bool:
+    """Return whether nothing of a runtime has begun that was handed to a cluster."""
+    pending = view.state.pending
+    if pending is None or pending.reason != facts.PENDING_REASON_CLUSTER_QUEUE or not view.state.in_progress:
+        return False
+    active = [one.state.active for one in view.trials.values() if one.state.active is not None]
+    return bool(active) and not any(one.started for one in active)
 
 
 def _pending_words(position: int, detail: str) -> str:

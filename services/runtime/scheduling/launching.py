@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from milepost import code_archive
@@ -21,6 +21,8 @@ from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # How long the code of an attempt may take to be fetched.
 FETCH_SECONDS = 300.0
+# There the nodes decide on folders, unpack code, and hand out GPUs.
+ON_CLUSTERS = frozenset({config.LAUNCHER_RAY, config.LAUNCHER_SLURM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class LaunchEnvironment:
     nats_url: str
     host: str
     secrets: Callable[[str], str | None] = lambda name: None
-    # Where the nodes of a cluster reach NATS. Empty: at `nats_url`.
-    cluster_nats_url: str = ""
+    # Where the nodes of a cluster reach NATS, by launcher. Empty, or not there: at `nats_url`.
+    cluster_nats_urls: Mapping[config.Launcher, str] = field(default_factory=dict)
 
 
 class Launches:
@@ -57,7 +59,7 @@ class Launches:
         key = AttemptKey(view.runtime_id, one.number, active.attempt)
         known = (*one.state.snapshots, *restorable(one.state)[-1:])
         snapshot = next((s for s in known if s.snapshot_id == active.launch.snapshot_id), None)
-        on_cluster = configuration.launcher == config.LAUNCHER_RAY
+        on_cluster = configuration.launcher in ON_CLUSTERS
         launch = AttemptLaunch(
             runtime_id=view.runtime_id,
             trial=one.number,
@@ -76,7 +78,7 @@ class Launches:
             ],
             steers=[steering.instruction(request) for request in one.state.steering.waiting],
             manifest_sha256=snapshot.manifest_sha256 if snapshot is not None else "",
-            nats_url=(on_cluster and self._around.cluster_nats_url) or self._around.nats_url,
+            nats_url=self._around.cluster_nats_urls.get(configuration.launcher) or self._around.nats_url,
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
             launch_event_id=one.last["AttemptLaunched"].event_id,
             origin_step=trial.origin_step(one.state),

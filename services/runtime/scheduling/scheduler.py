@@ -81,7 +81,12 @@ class Scheduler:
         # One that is missing must not stop the others' runs.
         self._launchers: dict[config.Launcher, Launcher] = {
             kind: launchers.get(kind) or Missing(config.Launcher.Name(kind).removeprefix("LAUNCHER_").lower())
-            for kind in (config.LAUNCHER_LOCAL, config.LAUNCHER_RAY, config.LAUNCHER_EXTERNAL)
+            for kind in (
+                config.LAUNCHER_LOCAL,
+                config.LAUNCHER_RAY,
+                config.LAUNCHER_SLURM,
+                config.LAUNCHER_EXTERNAL,
+            )
         }
         self._lease = lease
         self._liveness = liveness
@@ -252,7 +257,8 @@ class Scheduler:
             over = max(ended, key=lambda reference: reference.sequence).time if ended else None
         last_step = max(self._liveness.step(key), active.last_step if active is not None else 0)
         excess = control.excess(one.written_messages, one.written_bytes)
-        return control.TrialPicture(one.state, since, process, exit_, lost, last_step, over, silence, excess)
+        waits = launcher.waits(key) if process is Process.PENDING else ""
+        return control.TrialPicture(one.state, since, process, exit_, lost, last_step, over, silence, excess, waits)
 
     def _heard(
         self, view: RuntimeView, key: AttemptKey, process: Process, takes_over: bool
@@ -323,7 +329,15 @@ class Scheduler:
             return
         retryable = self._launcher(view).takes_over and view.state.in_progress
         policy = view.state.configuration.retries
-        conclusion = retry.conclude(active, one.state.retries, policy, retryable, self._clock(), view.state.in_progress)
+        conclusion = retry.conclude(
+            active,
+            one.state.retries,
+            policy,
+            retryable,
+            self._clock(),
+            view.state.in_progress,
+            may_interrupt=retry.may_interrupt(one.state, active),
+        )
         command = _conclusion_command(step.attempt, conclusion, policy.max_retries)
         await self._decide_trial(view, step.trial, [command], self._behind(one.last, "AttemptEnded", "AttemptFenced"))
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
@@ -400,6 +414,11 @@ class Scheduler:
         changes = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
         newest = max(changes, key=lambda reference: reference.sequence, default=None)
         await self._decide_runtime(view, runtime.ReportReadiness(step.ready, step.reason), _because_of(newest))
+
+    async def _report_waiting(self, view: RuntimeView, step: control.ReportWaiting) -> None:
+        behind = self._behind(view.last, "ResourcesAllocated")
+        command = runtime.ReportPending(runtime_facts.PENDING_REASON_CLUSTER_QUEUE, step.detail)
+        await self._decide_runtime(view, command, behind)
 
     async def _report_started(self, view: RuntimeView, step: control.ReportStarted) -> None:
         started = [t.last["AttemptStarted"] for t in view.trials.values() if "AttemptStarted" in t.last]
@@ -482,6 +501,8 @@ class Scheduler:
             placements = placement.hold_back(queue, outage.detail)
         elif capacity is None:
             placements = [placement.Allocated(c.runtime_id, runtime.Allocation(0.0, 0.0, (), "", 0.0)) for c in queue]
+        elif capacity.queues:
+            placements = placement.hand_over(queue, capacity)
         else:
             held = [v.state.allocation for v in of_kind if v.state.allocation is not None]
             placements = placement.place(queue, capacity, held)
@@ -571,6 +592,7 @@ _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] =
     control.ReportStarted: Scheduler._report_started,
     control.ReportHealth: Scheduler._report_health,
     control.ReportReadiness: Scheduler._report_readiness,
+    control.ReportWaiting: Scheduler._report_waiting,
     control.EndRuntime: Scheduler._end_runtime,
     control.Release: Scheduler._release,
     control.StartPurge: Scheduler._start_purge,
@@ -608,8 +630,8 @@ def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries:
             return trial.GoOn(attempt)
         case retry.Stop(reason):
             return trial.MarkStopped(reason)
-        case retry.Retry(not_before_time, cause, detail):
-            return trial.ScheduleRetry(attempt, max_retries, not_before_time, cause, detail)
+        case retry.Retry(not_before_time, cause, detail, interrupted):
+            return trial.ScheduleRetry(attempt, max_retries, not_before_time, cause, detail, interrupted)
         case retry.Fail(reason, detail):
             return trial.FailTrial(attempt, reason, detail)
 

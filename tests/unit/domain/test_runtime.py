@@ -81,6 +81,22 @@ def test_resources_are_allocated_once() -> None:
     assert chain.when(runtime.ReportPending(facts.PENDING_REASON_INSUFFICIENT_CPU, "")) == []
 
 
+def test_what_waits_in_the_queue_of_a_cluster_says_for_what_until_it_runs_or_is_stopped() -> None:
+    queue = facts.PENDING_REASON_CLUSTER_QUEUE
+    chain = given_runtime(REQUESTED)
+    assert chain.when(runtime.ReportPending(queue, "job 1 waits")) == []
+    chain.when(runtime.AllocateResources(runtime.Allocation(1.0, 0.0, (), "Slurm", 0.0)))
+    assert names(chain.when(runtime.ReportPending(queue, "job 1 waits"))) == ["ResourcesPending"]
+    assert chain.when(runtime.ReportPending(queue, "job 1 waits")) == []
+    assert names(chain.when(runtime.ReportPending(queue, "job 1 waits for room"))) == ["ResourcesPending"]
+    assert chain.state.phase is Phase.ALLOCATING
+    chain.when(runtime.ReportStarted())
+    assert chain.state.pending is None
+    assert names(chain.when(runtime.ReportPending(queue, "job 2 waits"))) == ["ResourcesPending"]
+    chain.when(STOP_GRACEFULLY)
+    assert chain.when(runtime.ReportPending(queue, "job 3 waits")) == []
+
+
 def test_a_stop_is_accepted_in_every_phase_before_the_end() -> None:
     for happened in ([REQUESTED], [REQUESTED, ALLOCATED], RUNNING):
         chain = given_runtime(*happened)

@@ -407,6 +407,22 @@ def test_a_roll_back_ends_the_attempt_and_goes_on_from_the_snapshot() -> None:
     assert [(s.snapshot_id, s.superseded) for s in again.state.snapshots] == [("s5", False), ("s10", True)]
 
 
+def test_an_interruption_leaves_the_retries_and_is_counted_by_itself() -> None:
+    chain = running(committed(5))
+    chain.when(trial.FenceAttempt(1, facts.FENCE_REASON_EXITED, common.EXIT_CAUSE_TIME_LIMIT, "the limit"))
+    schedule = trial.ScheduleRetry(1, 3, at(0), common.EXIT_CAUSE_TIME_LIMIT, "the limit", interrupted=True)
+    (fact,) = chain.when(schedule)
+    assert isinstance(fact, facts.RetryScheduled)
+    assert (fact.retry, fact.interruption) == (0, 1)
+    assert (chain.state.retries, chain.state.interruptions) == (0, 1)
+    chain.when(trial.LaunchAttempt(2, trial.restorable_snapshots(chain.state)[0]))
+    chain.when(trial.FenceAttempt(2, facts.FENCE_REASON_LOST, common.EXIT_CAUSE_LOST, ""))
+    (fact,) = chain.when(trial.ScheduleRetry(2, 3, at(0), common.EXIT_CAUSE_LOST, ""))
+    assert isinstance(fact, facts.RetryScheduled)
+    assert (fact.retry, fact.interruption) == (1, 0)
+    assert (chain.state.retries, chain.state.interruptions) == (1, 1)
+
+
 def test_a_retry_after_a_roll_back_passes_over_the_batches_again_and_never_takes_what_was_given_up() -> None:
     chain = running(committed(5), committed(10))
     chain.when(back_to("s5", skip_batches=3))

@@ -62,6 +62,44 @@ def test_the_plain_form_and_the_message_say_the_same() -> None:
     assert configurations.resolve_text(json.dumps(configurations.to_plain(message))) == message
 
 
+def test_what_slurm_is_asked_for_is_there_with_its_launcher_alone() -> None:
+    asked = {"partition": "gpu,cpu", "constraint": "a100&nvlink", "gres": "gpu:a100:2", "time_limit_minutes": 60}
+    message = resolved(launcher="slurm", slurm=asked)
+    assert (message.slurm.partition, message.slurm.time_limit_minutes, message.slurm.notice_seconds) == (
+        "gpu,cpu",
+        60,
+        120,
+    )
+    for one in (message, resolved(launcher="slurm")):
+        assert one.HasField("slurm")
+        assert configurations.resolve(configurations.to_plain(one)) == one
+        assert configurations.resolve_message(one) == one
+    assert "slurm" not in configurations.to_plain(resolved()), "digests of before stay what they are"
+    with pytest.raises(InvalidArgument, match="launcher: slurm"):
+        resolved(slurm={"partition": "gpu"})
+
+
+@pytest.mark.parametrize(
+    "slurm",
+    [
+        {"partition": "a b"},
+        {"partition": "-p"},
+        {"account": "x;reboot"},
+        {"qos": "a=b"},
+        {"constraint": "$(reboot)"},
+        {"constraint": "--wrap=x"},
+        {"gres": "gpu:a:b:c"},
+        {"reservation": "a,b"},
+        {"time_limit_minutes": 0},
+        {"notice_seconds": 5},
+        {"wrap": "x"},
+    ],
+)
+def test_what_is_no_option_of_slurm_is_refused(slurm: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match=r"slurm\."):
+        resolved(launcher="slurm", slurm=slurm)
+
+
 def test_the_digest_follows_from_what_is_said_and_not_from_how() -> None:
     first = configurations.resolve_text("entrypoint: a:b\nparameters: {x: 1, y: 2}")
     second = configurations.resolve_text('{"parameters": {"y": 2, "x": 1}, "entrypoint": "a:b", "priority": 0}')

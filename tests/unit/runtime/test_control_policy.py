@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import runtime, trial
 from milepost.domain.runtime import Phase, Status
@@ -43,6 +45,20 @@ def test_a_trial_is_created_launched_spawned_and_reported_as_started() -> None:
     kinds = [type(step).__name__ for step in world.carried_out]
     assert kinds == ["CreateTrials", "Launch", "Spawn", "ReportStarted", "ReportReadiness"]
     assert (world.state.phase, world.state.ready) == (Phase.RUNNING, True)
+
+
+def test_a_runtime_of_which_nothing_runs_says_what_its_job_waits_for() -> None:
+    world = World(configuration())
+    world.turn()
+    world.trials[1].processes[1] = Process.PENDING
+    picture = world.picture()
+    waiting = replace(picture, trials={1: replace(picture.trials[1], waits="job 7 waits")})
+    assert control.next_step(waiting, world.now) == control.ReportWaiting("job 7 waits")
+    queue = runtime_facts.PENDING_REASON_CLUSTER_QUEUE
+    said = replace(waiting, state=replace(world.state, pending=runtime.Pending(queue, "job 7 waits", 0)))
+    assert control.next_step(said, world.now) is None
+    runs = replace(waiting, trials={1: replace(waiting.trials[1], process=Process.RUNNING)})
+    assert control.next_step(runs, world.now) is None
 
 
 def test_a_completed_trial_completes_its_runtime_and_releases_what_it_held() -> None:

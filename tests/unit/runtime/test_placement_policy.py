@@ -13,6 +13,7 @@ from services.runtime.policies.placement import (
     Capacity,
     Need,
     Waiting,
+    hand_over,
     need_of,
     place,
     slots_of,
@@ -111,3 +112,14 @@ def test_nothing_is_given_twice_and_everybody_is_told(wanted: list[tuple[int, in
     waiting = [p.reason for p in placed if isinstance(p, Waiting)]
     assert set(waiting[1:]) <= {facts.PENDING_REASON_BEHIND_OTHERS}
     assert facts.PENDING_REASON_BEHIND_OTHERS not in waiting[:1]
+
+
+def test_a_cluster_with_a_queue_of_its_own_gets_everything_at_once() -> None:
+    capacity = Capacity("the Slurm cluster", 2.0, 8.0, queues=True)
+    wanted = [Candidate(name, 0, 1, Need(2.0, 4.0, 1), 3) for name in ("a", "b")]
+    placed = hand_over(wanted, capacity)
+    assert [(one.runtime_id, one.allocation.cpus) for one in placed if isinstance(one, Allocated)] == [
+        ("a", 6),
+        ("b", 6),
+    ]
+    assert slots_of(placed[0].allocation, wanted[0].need) == 3  # type: ignore[union-attr]

@@ -11,7 +11,18 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import trial
 from milepost.domain.sentences import EXIT_CAUSES
-from services.runtime.policies.retry import Complete, Fail, GoOn, Retry, Stop, backoff, conclude
+from services.runtime.policies.retry import (
+    INTERRUPTIONS,
+    MAX_INTERRUPTIONS,
+    Complete,
+    Fail,
+    GoOn,
+    Retry,
+    Stop,
+    backoff,
+    conclude,
+    may_interrupt,
+)
 from tests.unit.domain.given import NOW, at
 
 POLICY = RetryPolicy(max_retries=2, backoff_seconds=5.0)
@@ -84,6 +95,27 @@ def test_what_would_come_again_and_what_nobody_can_launch_is_not_retried() -> No
 def test_waits_double_and_end_at_ten_minutes() -> None:
     waits = [backoff(POLICY, n).total_seconds() for n in (0, 1, 2, 3, 10, 1000)]
     assert waits == [5, 10, 20, 40, 600, 600]
+
+
+@pytest.mark.parametrize("cause", sorted(INTERRUPTIONS))
+def test_an_interruption_by_the_cluster_uses_no_retry_while_each_attempt_saves_steps(cause: common.ExitCause) -> None:
+    for attempt in (fenced(cause), ended(facts.ATTEMPT_OUTCOME_FAILED, cause)):
+        goes_on = conclude(attempt, 2, POLICY, True, NOW, may_interrupt=True)
+        assert goes_on == Retry(at(5), cause, "why", interrupted=True)
+        assert conclude(attempt, 0, POLICY, True, NOW) == Retry(at(5), cause, "why")
+        assert isinstance(conclude(attempt, 2, POLICY, True, NOW), Fail)
+    assert conclude(fenced(cause, STOP), 0, POLICY, True, NOW, may_interrupt=True) == Stop("enough")
+
+
+def test_an_attempt_that_has_saved_a_step_may_be_interrupted() -> None:
+    def saved(step: int, began: int, interruptions: int = 0) -> bool:
+        record = trial.SnapshotRecord("s", 1, step, "", "", False, 0, 0)
+        active = trial.Active(1, facts.AttemptLaunched(attempt=1, snapshot_step=began))
+        return may_interrupt(trial.Trial(snapshots=(record,), interruptions=interruptions), active)
+
+    assert saved(11, 10)
+    assert not saved(10, 10)
+    assert not saved(11, 10, MAX_INTERRUPTIONS)
 
 
 def test_every_cause_has_a_failure() -> None:

@@ -14,6 +14,7 @@ class Launcher(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LAUNCHER_LOCAL: _ClassVar[Launcher]
     LAUNCHER_RAY: _ClassVar[Launcher]
     LAUNCHER_EXTERNAL: _ClassVar[Launcher]
+    LAUNCHER_SLURM: _ClassVar[Launcher]
 
 class SearchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,6 +63,7 @@ LAUNCHER_UNSPECIFIED: Launcher
 LAUNCHER_LOCAL: Launcher
 LAUNCHER_RAY: Launcher
 LAUNCHER_EXTERNAL: Launcher
+LAUNCHER_SLURM: Launcher
 SEARCH_KIND_UNSPECIFIED: SearchKind
 SEARCH_KIND_GRID: SearchKind
 SEARCH_KIND_RANDOM: SearchKind
@@ -90,7 +92,7 @@ CONSTRAINT_VALUE_LAST: ConstraintValue
 CONSTRAINT_VALUE_WORST: ConstraintValue
 
 class RuntimeConfiguration(_message.Message):
-    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret", "rules")
+    __slots__ = ("name", "entrypoint", "code", "initialize_from", "parameters", "search", "launcher", "resources", "priority", "snapshots", "retries", "limits", "environment", "labels", "working_directory", "not_secret", "rules", "slurm")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +131,7 @@ class RuntimeConfiguration(_message.Message):
     WORKING_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     NOT_SECRET_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    SLURM_FIELD_NUMBER: _ClassVar[int]
     name: str
     entrypoint: str
     code: Code
@@ -146,7 +149,28 @@ class RuntimeConfiguration(_message.Message):
     working_directory: str
     not_secret: _containers.RepeatedScalarFieldContainer[str]
     rules: _containers.RepeatedCompositeFieldContainer[RunRule]
-    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ..., not_secret: _Optional[_Iterable[str]] = ..., rules: _Optional[_Iterable[_Union[RunRule, _Mapping]]] = ...) -> None: ...
+    slurm: SlurmOptions
+    def __init__(self, name: _Optional[str] = ..., entrypoint: _Optional[str] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., initialize_from: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., search: _Optional[_Union[Search, _Mapping]] = ..., launcher: _Optional[_Union[Launcher, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., snapshots: _Optional[_Union[SnapshotPolicy, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., environment: _Optional[_Mapping[str, EnvironmentValue]] = ..., labels: _Optional[_Mapping[str, str]] = ..., working_directory: _Optional[str] = ..., not_secret: _Optional[_Iterable[str]] = ..., rules: _Optional[_Iterable[_Union[RunRule, _Mapping]]] = ..., slurm: _Optional[_Union[SlurmOptions, _Mapping]] = ...) -> None: ...
+
+class SlurmOptions(_message.Message):
+    __slots__ = ("partition", "account", "qos", "constraint", "gres", "reservation", "time_limit_minutes", "notice_seconds")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    QOS_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
+    GRES_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_FIELD_NUMBER: _ClassVar[int]
+    TIME_LIMIT_MINUTES_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    partition: str
+    account: str
+    qos: str
+    constraint: str
+    gres: str
+    reservation: str
+    time_limit_minutes: int
+    notice_seconds: int
+    def __init__(self, partition: _Optional[str] = ..., account: _Optional[str] = ..., qos: _Optional[str] = ..., constraint: _Optional[str] = ..., gres: _Optional[str] = ..., reservation: _Optional[str] = ..., time_limit_minutes: _Optional[int] = ..., notice_seconds: _Optional[int] = ...) -> None: ...
 
 class RunRule(_message.Message):
     __slots__ = ("id", "rule")

@@ -23,6 +23,9 @@ class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXIT_CAUSE_KILLED: _ClassVar[ExitCause]
     EXIT_CAUSE_LAUNCH_FAILED: _ClassVar[ExitCause]
     EXIT_CAUSE_FENCED: _ClassVar[ExitCause]
+    EXIT_CAUSE_TIME_LIMIT: _ClassVar[ExitCause]
+    EXIT_CAUSE_PREEMPTED: _ClassVar[ExitCause]
+    EXIT_CAUSE_NODE_FAILED: _ClassVar[ExitCause]
 
 class FailureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -61,6 +64,9 @@ EXIT_CAUSE_LOST: ExitCause
 EXIT_CAUSE_KILLED: ExitCause
 EXIT_CAUSE_LAUNCH_FAILED: ExitCause
 EXIT_CAUSE_FENCED: ExitCause
+EXIT_CAUSE_TIME_LIMIT: ExitCause
+EXIT_CAUSE_PREEMPTED: ExitCause
+EXIT_CAUSE_NODE_FAILED: ExitCause
 FAILURE_REASON_UNSPECIFIED: FailureReason
 FAILURE_REASON_TRAINING_ERROR: FailureReason
 FAILURE_REASON_DETERMINISTIC_ERROR: FailureReason

@@ -21,6 +21,7 @@ class PendingReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PENDING_REASON_INSUFFICIENT_MEMORY: _ClassVar[PendingReason]
     PENDING_REASON_BEHIND_OTHERS: _ClassVar[PendingReason]
     PENDING_REASON_LAUNCHER_UNAVAILABLE: _ClassVar[PendingReason]
+    PENDING_REASON_CLUSTER_QUEUE: _ClassVar[PendingReason]
 
 class ObjectiveOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +46,7 @@ PENDING_REASON_INSUFFICIENT_GPU: PendingReason
 PENDING_REASON_INSUFFICIENT_MEMORY: PendingReason
 PENDING_REASON_BEHIND_OTHERS: PendingReason
 PENDING_REASON_LAUNCHER_UNAVAILABLE: PendingReason
+PENDING_REASON_CLUSTER_QUEUE: PendingReason
 OBJECTIVE_OUTCOME_UNSPECIFIED: ObjectiveOutcome
 OBJECTIVE_OUTCOME_VALUE: ObjectiveOutcome
 OBJECTIVE_OUTCOME_TRIAL_FAILED: ObjectiveOutcome

@@ -655,20 +655,22 @@ class AttemptEnded(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., outcome: _Optional[_Union[AttemptOutcome, str]] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., last_step: _Optional[int] = ..., unsent_batch_count: _Optional[int] = ...) -> None: ...
 
 class RetryScheduled(_message.Message):
-    __slots__ = ("attempt", "retry", "max_retries", "cause", "detail", "not_before_time")
+    __slots__ = ("attempt", "retry", "max_retries", "cause", "detail", "not_before_time", "interruption")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_TIME_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     retry: int
     max_retries: int
     cause: _common_pb2.ExitCause
     detail: str
     not_before_time: _timestamp_pb2.Timestamp
-    def __init__(self, attempt: _Optional[int] = ..., retry: _Optional[int] = ..., max_retries: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    interruption: int
+    def __init__(self, attempt: _Optional[int] = ..., retry: _Optional[int] = ..., max_retries: _Optional[int] = ..., cause: _Optional[_Union[_common_pb2.ExitCause, str]] = ..., detail: _Optional[str] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., interruption: _Optional[int] = ...) -> None: ...
 
 class TrialStopRequested(_message.Message):
     __slots__ = ("mode", "deadline_time", "reason", "pruned")

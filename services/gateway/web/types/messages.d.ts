@@ -59,12 +59,22 @@ declare namespace Api {
         hours?: number | null
       } | null
     } | null
-    launcher?: 'local' | 'ray' | 'external' | null
+    launcher?: 'local' | 'ray' | 'slurm' | 'external' | null
     resources?: {
       workers?: number | null
       cpus_per_worker?: number | null
       gpus_per_worker?: number | null
       memory_gigabytes_per_worker?: number | null
+    } | null
+    slurm?: {
+      partition?: string | null
+      account?: string | null
+      qos?: string | null
+      constraint?: string | null
+      gres?: string | null
+      reservation?: string | null
+      time_limit_minutes?: number | null
+      notice_seconds?: number | null
     } | null
     priority?: number | null
     snapshots?: {
@@ -588,6 +598,9 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     detail: string
     last_step: number
     unsent_batch_count: number
@@ -619,6 +632,9 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     detail: string
     last_step: number
   }
@@ -752,6 +768,9 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     exit_code: number | null
     signal: number | null
     detail: string
@@ -957,6 +976,7 @@ declare namespace Api {
       | 'INSUFFICIENT_MEMORY'
       | 'BEHIND_OTHERS'
       | 'LAUNCHER_UNAVAILABLE'
+      | 'CLUSTER_QUEUE'
     detail: string
     position: number
   }
@@ -985,8 +1005,12 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     detail: string
     not_before_time: string | null
+    interruption: number
   }
 
   interface RuleCleared {
@@ -1995,6 +2019,7 @@ declare namespace Api {
       | 'INSUFFICIENT_MEMORY'
       | 'BEHIND_OTHERS'
       | 'LAUNCHER_UNAVAILABLE'
+      | 'CLUSTER_QUEUE'
     queue_position: number
     stop_mode: null | 'GRACEFUL' | 'ABRUPT'
     stop_deadline_time: string | null
@@ -2156,6 +2181,9 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     detail: string
     fenced: boolean
     instances: InstanceState[]
@@ -2206,6 +2234,9 @@ declare namespace Api {
       | 'KILLED'
       | 'LAUNCH_FAILED'
       | 'FENCED'
+      | 'TIME_LIMIT'
+      | 'PREEMPTED'
+      | 'NODE_FAILED'
     detail: string
     start_time: string | null
     exit_time: string | null

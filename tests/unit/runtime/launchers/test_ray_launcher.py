@@ -17,6 +17,7 @@ from milepost.installation.settings import collect
 from milepost.names import AttemptKey
 from services.runtime.launchers.claims import Claims
 from services.runtime.launchers.cluster import ray_options
+from services.runtime.launchers.jobs import ClusterRefused, ClusterUnavailable, JobRefused, Use
 from services.runtime.launchers.ray import (
     LAST_WORD,
     RayLauncher,
@@ -26,7 +27,7 @@ from services.runtime.launchers.ray import (
     exit_of,
     job_id,
 )
-from services.runtime.launchers.ray_jobs import ClusterRefused, ClusterUnavailable, Job, JobRefused, JobServer, Use
+from services.runtime.launchers.ray_jobs import Job, JobServer
 from services.runtime.policies.control import Process
 from services.runtime.policies.placement import Candidate, Need, Node, Waiting, need_of, place, why_never
 from tests.support.servers.job_server import JobServerOnTest, answering
