@@ -21,8 +21,8 @@ from services.runtime.launchers.jobs import job_id
 from services.runtime.launchers.ray import RayOptions
 from services.runtime.launchers.slurm import SlurmOptions
 from tests.integration.runtime.harness import trainers_below
+from tests.support.clusters.slurm_cluster import SlurmCluster, running_slurm
 from tests.support.servers.ray_cluster import RayCluster, running_cluster
-from tests.support.servers.slurm_cluster import SlurmCluster, running_slurm
 
 ROOT = Path(__file__).resolve().parents[3]
 # What each of them has, or is said to have.

@@ -20,8 +20,8 @@ from milepost.names import AttemptKey
 from services.runtime.policies.control import Process
 from tests.integration.launchers.grounds import CPUS, Ground, ground
 from tests.integration.runtime.harness import Stack, refusal, running, storing
+from tests.support.clusters.slurm_cluster import need_slurm
 from tests.support.servers.servers import NatsServer, running_nats
-from tests.support.servers.slurm_cluster import need_slurm
 
 pytestmark = pytest.mark.timeout(300)
 PROJECT = Path(__file__).resolve().parents[2] / "assets" / "contract_project"

@@ -1,0 +1,1 @@
+"""Clusters of others for tests: real ones, in a folder and on ports of their own."""
