@@ -51,7 +51,11 @@ def _run(trial, epochs=3, batches=None, step_seconds=0.0, after_step=lambda step
 
 
 def plain(trial, step_seconds=0.0):
-    _run(trial, step_seconds=step_seconds)
+    def say(step):
+        if step % 8 == 0:
+            trial.samples("eval/samples", [{"prompt": "p", "completion": f"at step {step}", "reward": step}])
+
+    _run(trial, step_seconds=step_seconds, after_step=say)
 
 
 def steered(trial, step_seconds=0.0, epochs=3, rate=0.9):

@@ -28,7 +28,7 @@ from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.eventlog.nats.streams import ensure_streams
 from tests.support.servers.metrics_service import ROOT, MetricsClient, MetricsProcess, metrics_client, start_attempt
 from tests.support.servers.servers import NatsServer, running_nats, wait_until
-from tests.support.trainers.telemetry_trainer import KEYS, LINE_EVERY, Orders, value
+from tests.support.trainers.telemetry_trainer import KEYS, LINE_EVERY, SAMPLE_EVERY, Orders, completions, value
 
 RUNTIME = "rt-crash"
 TRIALS = 20
@@ -189,11 +189,12 @@ async def compare(client: MetricsClient, trainers: list[Trainer]) -> str:
         for trial, of_trial in trainer.attempts.items()
         for number, attempt in enumerate(of_trial, 1)
     }
-    points = lines = 0
+    points = lines = samples = 0
     for trial in sorted({trial for trial, _ in attempts}):
         of_trial = {number: attempt for (t, number), attempt in attempts.items() if t == trial}
         points += await _compare_points(client, trial, of_trial)
         lines += await _compare_lines(client, trial, of_trial)
+        samples += await _compare_samples(client, trial, of_trial)
     completeness = await client.metrics.GetCompleteness(pb.GetCompletenessRequest(parent=f"runtimes/{RUNTIME}"))
     assert completeness.gap_count == 0, completeness.message
     assert completeness.sent_points == completeness.stored_points == points
@@ -208,7 +209,9 @@ async def compare(client: MetricsClient, trainers: list[Trainer]) -> str:
     verified = await client.metrics.VerifyStored(pb.VerifyStoredRequest())
     assert verified.difference_count == 0, list(verified.differences)
     duplicates = sum(s.duplicate_batches for s in completeness.senders)
-    return f"{completeness.message}; {len(attempts)} attempts, {duplicates} repeated batches dropped"
+    return (
+        f"{completeness.message}; {samples:,} samples; {len(attempts)} attempts, {duplicates} repeated batches dropped"
+    )
 
 
 async def _compare_points(client: MetricsClient, trial: int, attempts: dict[int, Attempt]) -> int:
@@ -248,3 +251,28 @@ async def _compare_lines(client: MetricsClient, trial: int, attempts: dict[int, 
         first = -(-attempt.first_step // LINE_EVERY) * LINE_EVERY
         assert steps == list(range(first, first + LINE_EVERY * len(steps), LINE_EVERY)), f"{parent} attempt {number}"
     return len(texts)
+
+
+async def _compare_samples(client: MetricsClient, trial: int, attempts: dict[int, Attempt]) -> int:
+    """Each attempt: every sample from its first step on, once; what counts: that of a trainer that nobody kills."""
+    parent = f"runtimes/{RUNTIME}/trials/{trial}"
+    request = pb.ListSamplesRequest(parents=[parent], include_superseded=True, oldest_first=True, page_size=1_000)
+    samples: list[pb.Sample] = []
+    while True:
+        answer = await client.metrics.ListSamples(request)
+        samples += answer.samples
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+
+    def wanted(first: int, of: list[pb.Sample]) -> list[str]:
+        first = -(-first // SAMPLE_EVERY) * SAMPLE_EVERY
+        steps = range(first, (of[-1].row.step if of else 0) + 1, SAMPLE_EVERY)
+        return [completion for step in steps for completion in completions(trial, step)]
+
+    for number, attempt in attempts.items():
+        own = [one for one in samples if one.attempt == number]
+        assert [one.row.completion for one in own] == wanted(attempt.first_step, own), f"{parent} attempt {number}"
+    owned = [one for one in samples if not one.superseded]
+    assert [one.row.completion for one in owned] == wanted(1, owned), parent
+    return len(samples)

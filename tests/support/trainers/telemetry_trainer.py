@@ -29,6 +29,7 @@ from milepost.training.telemetry.batches import TRAINING, Position
 
 KEYS = ("train/loss", "train/grad_norm")
 LINE_EVERY = 10
+SAMPLE_EVERY = 4
 SNAPSHOT_SECONDS = 0.5
 DRAIN_SECONDS = 120.0
 
@@ -58,6 +59,11 @@ def value(trial: int, attempt: int, step: int, key: str) -> float:
         if step % every == 0:
             return odd
     return math.sin(trial * 1_000_003 + attempt * 7_919 + step) * (1.0 if key == KEYS[0] else -1e-30)
+
+
+def completions(trial: int, step: int) -> list[str]:
+    """What the samples at a step say, whichever attempt logs them."""
+    return [f"{step} {member} {value(trial, 0, step, KEYS[0])!r} " + "x" * 300 for member in range(3)]
 
 
 class _NobodyToTell:
@@ -92,6 +98,9 @@ class LoggingTrial:
         self.position.step = step
         values = {key: value(self.trial, self.attempt, step, key) for key in KEYS}
         self.background.buffer.append(step, time.time(), values)
+        if step % SAMPLE_EVERY == 0:
+            rows = [{"prompt": "p", "completion": one} for one in completions(self.trial, step)]
+            self.background.samples.append(step, time.time(), "eval/samples", telemetry.ROW_FORM_SAMPLE, rows)
         if step % LINE_EVERY == 0:
             now = int(time.time() * 1000)
             self.background.log_line(telemetry.LogLine(time_ms=now, step=step, text=f"step {step} of {self.attempt}"))
