@@ -14,6 +14,7 @@ boundaries x their typical time. The step time comes from windows of wall-clock 
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
 from collections.abc import Sequence
@@ -438,3 +439,51 @@ def schedule(running: Sequence[float], waiting: Sequence[float], slots: int) -> 
         else:
             heapq.heapreplace(ends, ends[0] + seconds)
     return max(ends, default=0.0)
+
+
+class Survival:
+    """How long trials last that may be given up on the way, from those that have ended and those that still run.
+
+    Those that are given up early end first: their mean alone would be too short. So trials that run count as trials that
+    last at least so long (the estimator of Kaplan and Meier, 1958).
+
+    Args:
+        ended: seconds that trials took which completed or were given up.
+        running: seconds that trials have taken so far.
+        full: seconds of one that is not given up.
+    """
+
+    def __init__(self, ended: Sequence[float], running: Sequence[float], full: float) -> None:
+        self._full = full
+        self.ended_count = len(ended)
+        lengths, lasting = sorted(ended), sorted(running)
+        # Each length with the share of the trials that last longer than that, of those that came so far.
+        self._times: list[float] = []
+        self._shares: list[float] = []
+        share, at, outlasted = 1.0, 0, 0
+        while at < len(lengths):
+            seconds = lengths[at]
+            until = bisect.bisect_right(lengths, seconds)
+            while outlasted < len(lasting) and lasting[outlasted] < seconds:
+                outlasted += 1
+            share *= 1 - (until - at) / (len(lengths) - at + len(lasting) - outlasted)
+            self._times.append(seconds)
+            self._shares.append(share)
+            at = until
+
+    def rest(self, after: float = 0.0) -> tuple[float, float]:
+        """Return how long a trial that has run `after` seconds still lasts, in the mean, and the standard deviation."""
+        first = bisect.bisect_right(self._times, after)
+        left = self._shares[first - 1] if first else 1.0
+        if left <= 0:
+            # None lasted so long: it will take what a whole one does.
+            return max(0.0, self._full - after), 0.0
+        mean = square = 0.0
+        before, share = after, 1.0
+        ends = [*zip(self._times[first:], (one / left for one in self._shares[first:]), strict=True), (self._full, 0.0)]
+        for seconds, lasting in ends:
+            seconds = max(seconds, before)
+            mean += share * (seconds - before)
+            square += share * ((seconds - after) ** 2 - (before - after) ** 2)
+            before, share = seconds, lasting
+        return mean, math.sqrt(max(0.0, square - mean * mean))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
+from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import trial
 from services.trials.readmodel import eta
 from services.trials.readmodel.progress import believable, elapsed_nanoseconds
@@ -12,6 +14,8 @@ from services.trials.readmodel.views import Views
 
 # Trials that are looked at before others get their turn.
 BATCH = 50
+# Of the normal distribution, on either side: four in five.
+SIGMAS = 1.28
 
 
 async def estimate_in_turns(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
@@ -27,20 +31,30 @@ async def estimate_in_turns(views: Views, runtime: RuntimeView, now: int) -> eta
 def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
     """Estimate when all trials that run or wait for a launch are done, at the allowed concurrency; None: not known.
 
-    Of a search that goes on as many trials are still to come as it may have.
+    Of a search that goes on as many trials are still to come as it may have. Where trials are pruned, those that run and
+    those that come last as long as such trials did so far.
     """
     running: list[eta.Remaining] = []
     unknown: list[float] = []
     waiting: list[float] = []
-    durations: list[float] = []
+    # Seconds of trials that have completed, and of those that run as far as it is known.
+    completed: list[float] = []
+    expected: list[float] = []
+    # Seconds that trials took which were pruned, and those of each that runs and may be.
+    cut: list[float] = []
+    so_far: list[float] = []
     for number in runtime.trials:
         view = views.trials[Key(runtime.runtime_id, number)]
         situation = view.state.situation
-        if isinstance(situation, trial.Active):
+        if _is_pruned(runtime, number):
+            # One that is about to stop takes its last snapshot.
+            cut.append(elapsed_nanoseconds(view, now) / 1e9)
+        elif isinstance(situation, trial.Active):
             rest = views.estimate_of(view, now)
+            so_far.append(elapsed_nanoseconds(view, now) / 1e9)
             if rest is not None:
                 running.append(rest)
-                durations.append(_whole(view, rest.seconds, now))
+                expected.append(_whole(view, rest.seconds, now))
             elif situation.stop is not None or views.is_stalled(view, now):
                 return None
             else:
@@ -51,9 +65,15 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
             done = snapshots[0].step / total if snapshots and total else 0.0
             waiting.append(max(0.0, 1.0 - done))
         elif isinstance(situation, trial.Completed):
-            durations.append(view.running_nanoseconds / 1e9)
+            completed.append(view.running_nanoseconds / 1e9)
+    durations = completed + expected
     # Those that a sampler has not chosen yet.
-    waiting += [1.0] * max(0, runtime.searched_trials - len(runtime.suggestions))
+    to_come = max(0, runtime.searched_trials - len(runtime.suggestions))
+    if cut and durations:
+        # Of whole ones: the middle of those that are known.
+        full = sorted(durations)[len(durations) // 2]
+        return _under_pruning(runtime, eta.Survival(completed + cut, so_far, full), so_far, waiting, to_come)
+    waiting += [1.0] * to_come
     if ((waiting or unknown) and not durations) or not (running or unknown or waiting):
         return None
     usual = sorted(durations)[len(durations) // 2] if durations else 0.0
@@ -70,6 +90,33 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
         for pick, stretch in ((_middle, 1.0), (_low, 0.9), (_high, 1.15))
     ]
     return believable(eta.Remaining(*ends))
+
+
+def _is_pruned(runtime: RuntimeView, number: int) -> bool:
+    suggestion = runtime.suggestions.get(number)
+    return suggestion is not None and suggestion.outcome == facts.OBJECTIVE_OUTCOME_PRUNED
+
+
+def _under_pruning(
+    runtime: RuntimeView, survival: eta.Survival, so_far: list[float], waiting: list[float], to_come: int
+) -> eta.Remaining | None:
+    """Estimate when a search is done whose trials may be given up at any rung.
+
+    Args:
+        so_far: seconds of each trial that runs.
+        waiting: of each trial that waits, what share of it is still to be done.
+    """
+    rests = [survival.rest(seconds)[0] for seconds in so_far]
+    mean, deviation = survival.rest()
+    coming = [share * mean for share in waiting] + [mean] * to_come
+    count = len(rests) + len(coming)
+    if not count:
+        return None
+    seconds = eta.schedule(rests, coming, runtime.max_concurrent_trials)
+    # How far the mean of the lengths may be off, and how far those to come differ from it.
+    error = deviation / mean * math.sqrt(1 / survival.ended_count + 1 / count) if mean else 0.0
+    low, high = max(0.0, 1 - max(0.1, SIGMAS * error)), 1 + max(0.15, SIGMAS * error)
+    return believable(eta.Remaining(seconds, seconds * low, seconds * high))
 
 
 def _middle(rest: eta.Remaining) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from services.trials.readmodel.eta import (
     MAX_WINDOWS,
     Observation,
     StepTimes,
+    Survival,
     Work,
     observe,
     remaining,
@@ -161,3 +163,35 @@ def test_whatever_is_observed_the_estimate_is_finite_and_in_its_range(
     if rest is not None:
         assert math.isfinite(rest.seconds)
         assert 0 <= rest.low <= rest.seconds <= rest.high
+
+
+def test_trials_last_as_long_as_those_before_them_with_those_that_still_run() -> None:
+    survival = Survival([20.0, 20.0, 20.0, 100.0], [], 100.0)
+    assert survival.rest()[0] == pytest.approx(40.0)
+    # Whoever has outlived the first rung runs to its end.
+    assert survival.rest(30.0)[0] == pytest.approx(70.0)
+    assert survival.rest(150.0) == (0.0, 0.0)
+    # Two that have run 50 s were not pruned at 20: of six, three were.
+    assert Survival([20.0, 20.0, 20.0, 100.0], [50.0, 50.0], 100.0).rest()[0] == pytest.approx(60.0)
+    # Nothing has ended yet: a whole one.
+    assert Survival([], [5.0], 80.0).rest()[0] == 80.0
+
+
+def test_short_trials_that_end_first_do_not_shorten_the_others() -> None:
+    """Half are pruned at 10 s, half run 100 s; eight at a time: what has ended early is mostly short."""
+    generator = random.Random(3)
+    lengths = [10.0 if generator.random() < 0.5 else 100.0 for _ in range(400)]
+    ended: list[float] = []
+    running: list[float] = []
+    free, now = [0.0] * 8, 150.0
+    for length in lengths:
+        free.sort()
+        begin = free[0]
+        if begin >= now:
+            break
+        free[0] = begin + length
+        (ended if begin + length <= now else running).append(length if begin + length <= now else now - begin)
+    mean, deviation = Survival(ended, running, 100.0).rest()
+    plain = sum(ended) / len(ended)
+    assert abs(mean - 55.0) < abs(plain - 55.0)
+    assert mean == pytest.approx(55.0, rel=0.3) and 35 < deviation < 50

@@ -508,6 +508,33 @@ def test_the_time_of_a_search_is_not_known_while_one_of_its_trials_stands_still_
     assert rest_of(history) is None
 
 
+def pruned(history: History, number: int, seconds: float) -> None:
+    history.runtime(runtime_facts.TrialSuggested(trial=number, sampler="tpe"))
+    history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=number), trial=number)
+    history.running(trial=number, total_steps=100).after(seconds)
+    reached = runtime_facts.RungReached(trial=number, rung=1, step=10, value=2.0)
+    history.runtime(reached, runtime_facts.TrialPruned(trial=number, rung=1, step=10, value=2.0, cut_off=0.5, rank=2))
+    history.control(facts.TrialStopRequested(pruned=True), trial=number)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_STOPPED), trial=number)
+    history.control(facts.TrialStopped(attempt=1, pruned=True), trial=number)
+
+
+def test_trials_to_come_last_as_long_as_those_that_were_pruned_or_completed() -> None:
+    search = config.Search(kind=config.SEARCH_KIND_TPE, max_trials=14, max_concurrent_trials=1)
+    search.objective.metric = "train/loss"
+    history = History().requested(config.RuntimeConfiguration(search=search), trials=0)
+    history.runtime(runtime_facts.TrialSuggested(trial=1, sampler="tpe"))
+    history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=1), trial=1)
+    completed(history, 1, 100.0)
+    assert rest_of(history) == 1_300.0
+    for number in (2, 3, 4):
+        pruned(history, number, 20.0)
+    # One in four takes 100 s, the others 20: 40 s in the mean, and ten are to come.
+    assert rest_of(history) == pytest.approx(400.0)
+    rest = estimate_runtime(history.views, history.views.runtimes[RUNTIME], history.nanoseconds)
+    assert rest is not None and rest.low < 340 and rest.high > 460, "few trials are known, and they differ much"
+
+
 def test_a_search_has_no_time_left_when_all_of_it_is_done() -> None:
     history = searched(trials=1, at_a_time=1)
     completed(history, 1, 100.0)
