@@ -408,6 +408,8 @@ def _hints(views: Views, view: TrialView, position: Position | None, now: int) -
         if active.started and position is not None and views.is_stalled(view, now):
             why = f": {attempt.stall}" if attempt.stall_step == position.step else ""
             hints.append(f"no progress for {duration((now - position.advance_time) / 1e9)}{why}")
+        if attempt.straggler:
+            hints.append(attempt.straggler)
         if attempt.restored_step:
             hints.append(f"resumed from step {number(attempt.restored_step)}")
     # A hint of the past that the view itself gives while it lasts.

@@ -44,6 +44,22 @@ def augment(seconds):
     time.sleep(seconds)
 
 
+def uneven(trial, slow=-1, seconds=30.0, step_seconds=0.04):
+    """Train for a time in which one rank takes half as long again for a step; -1: none does."""
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    model = torch.nn.parallel.DistributedDataParallel(
+        torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 1))
+    )
+    began, over = time.monotonic(), torch.zeros(1)
+    while not over:
+        time.sleep(step_seconds * (1.5 if trial.rank == slow else 1.0))
+        model(torch.ones(8, 64)).sum().backward()
+        trial.log({"train/loss": 1.0})
+        over = torch.tensor([float(time.monotonic() - began > seconds)])
+        dist.all_reduce(over)
+
+
 def train(trial, planted="", pause=8.0, steps=60, step_seconds=0.1):
     """Plant `code`, `data`, `storage`, `crossed` or nothing, behind step 50."""
     torch.manual_seed(7)

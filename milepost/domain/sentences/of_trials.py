@@ -126,6 +126,14 @@ def _attempt_ended(fact: trial_facts.AttemptEnded) -> str:
     return f"Attempt {fact.attempt} {OUTCOMES[fact.outcome]} at step {number(fact.last_step)}{tail(fact.detail)}"
 
 
+def straggler(fact: trial_facts.StragglerObserved) -> str:
+    """Say which rank holds up the others: "Rank 1 on b holds up the others: they wait 39 % of their time, it 14 %"."""
+    one = f"Rank {fact.rank}{tail(fact.host, ' on ')}"
+    if fact.over:
+        return f"{one} no longer holds up the others"
+    return f"{one} holds up the others: they wait {fact.others_waiting:.0%} of their time, it {fact.waiting:.0%}"
+
+
 def _stacks_recorded(fact: trial_facts.StacksRecorded) -> str:
     where = f" at {fact.frame}" if fact.frame else ""
     why = "" if fact.requested else f", after {fact.idle_seconds:.0f} s without a step"
@@ -224,6 +232,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     trial_facts.TrialStacksRequested: lambda fact: f"Stacks requested{tail(fact.reason)}",
     trial_facts.StacksRecorded: _stacks_recorded,
     trial_facts.StallDiagnosed: lambda fact: f"No progress after step {number(fact.step)}: {fact.message}",
+    trial_facts.StragglerObserved: straggler,
     trial_facts.SteerableDeclared: _steerable_declared,
     trial_facts.TrialSteerRequested: _steer_requested,
     trial_facts.ParametersChanged: _parameters_changed,

@@ -15,6 +15,7 @@ from milepost.domain.trial.commands import (
     GoOn,
     LaunchAttempt,
     MarkStopped,
+    ObserveStraggler,
     RaiseAlert,
     RecordInstanceExit,
     ReportInstanceHealth,
@@ -187,6 +188,14 @@ def diagnose_stall(state: Trial, command: DiagnoseStall) -> list[Message]:
             attempt=active.attempt, step=command.step, kind=found.kind, ranks=found.ranks, message=found.message
         )
     ]
+
+
+def observe_straggler(state: Trial, command: ObserveStraggler) -> list[Message]:
+    active, fact = state.active, command.fact
+    if active is None or active.attempt != fact.attempt or not active.may_write:
+        return []
+    changes = active.straggler == fact.rank if fact.over else active.straggler != fact.rank
+    return [fact] if changes else []
 
 
 def raise_alert(state: Trial, command: RaiseAlert) -> list[Message]:

@@ -183,6 +183,11 @@ class DiagnoseStall:
 
 
 @dataclass(frozen=True, slots=True)
+class ObserveStraggler:
+    fact: facts.StragglerObserved
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSnapshot:
     snapshot_id: str
     reason: facts.SnapshotDeleteReason

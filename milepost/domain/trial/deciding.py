@@ -44,6 +44,7 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     commands.RecordInstanceExit: attempts.record_instance_exit,
     commands.RaiseAlert: attempts.raise_alert,
     commands.DiagnoseStall: attempts.diagnose_stall,
+    commands.ObserveStraggler: attempts.observe_straggler,
     commands.DeleteSnapshot: keeping.delete_snapshot,
     commands.HoldSnapshot: keeping.hold_snapshot,
     commands.LetSnapshotGo: keeping.let_snapshot_go,

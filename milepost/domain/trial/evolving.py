@@ -254,6 +254,10 @@ def _stall_diagnosed(state: Trial, fact: facts.StallDiagnosed) -> Trial:
     return _with_stalls(state, lambda known: stalls.conclude(known, fact))
 
 
+def _straggler_observed(state: Trial, fact: facts.StragglerObserved) -> Trial:
+    return _with_active(state, straggler=None if fact.over else fact.rank)
+
+
 def _with_stalls(state: Trial, change: Callable[[stalls.Stalls], stalls.Stalls]) -> Trial:
     return state if state.active is None else _with_active(state, stalls=change(state.active.stalls))
 
@@ -364,6 +368,7 @@ EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {
     facts.TrialStacksRequested: _stacks_requested,
     facts.StacksRecorded: _stacks_recorded,
     facts.StallDiagnosed: _stall_diagnosed,
+    facts.StragglerObserved: _straggler_observed,
 }
 
 

@@ -115,6 +115,8 @@ class Active:
     running_ranks: frozenset[int] = frozenset()
     # Rank and host of every instance that was there.
     hosts: frozenset[tuple[int, str]] = frozenset()
+    # The rank that holds up the others. None: none does.
+    straggler: int | None = None
     # Where its instances were when they made no progress.
     stalls: stalls.Stalls = stalls.initial
     # Alerts that were raised: kind, series or title, step.

@@ -37,6 +37,7 @@ from milepost.training.telemetry.batches import (
     EVALUATING,
     MAX_BATCH_STEPS,
     SNAPSHOTTING,
+    STARTING,
     LastValues,
     Position,
     prepare,
@@ -48,7 +49,8 @@ from milepost.training.telemetry.means import EXAMPLES, RankMeans, own_values
 from milepost.training.telemetry.pace import StepPace
 from milepost.training.telemetry.progress import ProgressLines
 from milepost.training.telemetry.said_once import Warnings
-from milepost.training.telemetry.stalls import StallWatch
+from milepost.training.telemetry.stalling.waiting import WaitingLooks
+from milepost.training.telemetry.stalling.watch import StallWatch
 from milepost.training.telemetry.system_metrics import SystemSampler
 from milepost.training.user_code.ending import (
     LEAVE_SECONDS,
@@ -127,6 +129,7 @@ class Background:
         self._pace = StepPace()
         self.progress = ProgressLines(position, write_line or self._own_line)
         self._lines = LogBatcher(self._spool)
+        self._waiting = WaitingLooks() if world_size > 1 else None
         self._alerts = NonFiniteWatch(sender.attempt, self.report)
         self._stalls = StallWatch(sender.attempt, rank, world_size, stall_seconds, self.report)
         self._on_instruction: Callable[[InstanceInstruction], None] = lambda instruction: None
@@ -352,7 +355,7 @@ class Background:
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.set_default_executor(DaemonThreads())
-        for work in (self._run_channel, self._run_sender, self._run_flush, self._run_beats):
+        for work in (self._run_channel, self._run_sender, self._run_flush, self._run_beats, self._run_looks):
             self._tasks.append(self._loop.create_task(self._guard(work)))
         try:
             self._loop.run_forever()
@@ -539,6 +542,13 @@ class Background:
             self._keep(self._stalls.look(position.step, self._pace.usual_seconds, idle, position.phase))
             await asyncio.sleep(BEAT_SECONDS)
 
+    async def _run_looks(self) -> None:
+        """See how much of its time this rank waits for the others. What it does between steps is not looked at."""
+        while self._waiting is not None:
+            if self.position.phase not in (STARTING, EVALUATING, SNAPSHOTTING):
+                self._waiting.look()
+            await asyncio.sleep(self._waiting.pause())
+
     def _idle_seconds(self) -> float:
         """Return since when nothing has moved, as far as that was looked at."""
         position = self.position
@@ -561,6 +571,8 @@ class Background:
             step_ms=1000 * self._pace.usual_seconds,
             spooled_batches=self._spool.count,
             spooled_bytes=self._spool.size_bytes,
+            looks=self._waiting.looks if self._waiting is not None else 0,
+            waiting_looks=self._waiting.waiting if self._waiting is not None else 0,
         )
 
     def _watch(self, watched: bool) -> None:

@@ -44,7 +44,10 @@ class Instance:
 
 def is_plausible(beat: Heartbeat) -> bool:
     """Return whether a process can mean what its beat says. What is no number of anything is no sign of life either."""
-    counts = (beat.step, beat.next_beat_ms, beat.idle_ms, beat.spooled_batches, beat.spooled_bytes)
+    counts = (
+        *(beat.step, beat.next_beat_ms, beat.idle_ms, beat.spooled_batches, beat.spooled_bytes),
+        *(beat.looks, beat.waiting_looks, beat.looks - beat.waiting_looks),
+    )
     return all(0 <= count <= MAX_NUMBER for count in counts) and math.isfinite(beat.step_ms)
 
 

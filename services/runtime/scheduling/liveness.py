@@ -16,6 +16,7 @@ from milepost.api.telemetry.v1.telemetry_pb2 import Heartbeat
 from milepost.domain import stalls, trial
 from milepost.names import AttemptKey
 from services.runtime.policies import liveness as policy
+from services.runtime.policies import stragglers
 
 SUBJECTS = "heartbeat.>"
 _SUBJECT = re.compile(
@@ -39,6 +40,7 @@ class Liveness:
         self,
         clock: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], datetime] = lambda: datetime.now(UTC),
+        window_seconds: float = stragglers.WINDOW_SECONDS,
     ) -> None:
         self._clock = clock
         self._time_of_day = time_of_day
@@ -46,6 +48,9 @@ class Liveness:
         # When an instance was heard last, or, before that, when listening to it began.
         self._contacts: dict[AttemptKey, dict[int, datetime]] = {}
         self._of_runtime: dict[str, set[AttemptKey]] = {}
+        # Who holds up the others, of attempts of several ranks.
+        self._windows: dict[AttemptKey, stragglers.Windows] = {}
+        self._window_seconds = window_seconds
         # Since when an attempt is known to make no progress.
         self._stalled: dict[AttemptKey, float] = {}
 
@@ -85,6 +90,7 @@ class Liveness:
             return
         del self._contacts[key]
         self._stalled.pop(key, None)
+        self._windows.pop(key, None)
         keys = self._of_runtime[key.runtime_id]
         keys.discard(key)
         if not keys:
@@ -180,6 +186,30 @@ class Liveness:
         if not said:
             return []
         return [trial.DiagnoseStall(key.attempt, step, stalls.diagnose(said, silent, dict(active.hosts)))]
+
+    def observe_straggler(self, key: AttemptKey, active: trial.Active) -> list[object]:
+        """Return the command that says which rank holds up the others, or that it does so no more."""
+        counts = {
+            rank: stragglers.Share(one.beat.looks, one.beat.waiting_looks)
+            for rank, one in self.instances(key).items()
+            if one.beat is not None and one.beat.looks
+        }
+        if len(counts) < 2:
+            return []
+        now = self._clock()
+        windows = self._windows.setdefault(key, stragglers.Windows(now, self._window_seconds))
+        settled, found = windows.look(counts, now)
+        if not settled or (found.rank if found is not None else None) == active.straggler:
+            return []
+        hosts, step = dict(active.hosts), self.step(key)
+        if found is not None:
+            fact = facts.StragglerObserved(
+                rank=found.rank, waiting=found.waiting, others_waiting=found.others_waiting, looks=found.looks
+            )
+        else:
+            fact = facts.StragglerObserved(rank=active.straggler, over=True)
+        fact.attempt, fact.step, fact.host = key.attempt, step, hosts.get(fact.rank, "")
+        return [trial.ObserveStraggler(fact)]
 
     def reports(
         self,

@@ -543,6 +543,7 @@ class Scheduler:
         stall_seconds = view.state.configuration.limits.stall_seconds or stalls.MIN_STALL_SECONDS
         reports = self._liveness.reports(key, active.health, stall_seconds)
         reports += self._liveness.diagnose(key, active, stall_seconds) if active.stalls.stacks else []
+        reports += self._liveness.observe_straggler(key, active)
         if reports:
             await self._decide_trial(view, key.trial, reports, self._behind(one.last, "AttemptLaunched"))
         launcher = self._launcher(view)

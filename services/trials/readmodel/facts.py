@@ -377,6 +377,11 @@ def _stall_diagnosed(view: TrialView, fact: facts.StallDiagnosed, occasion: Even
         view.attempt.stall_step, view.attempt.stall = fact.step, fact.message
 
 
+def _straggler_observed(view: TrialView, fact: facts.StragglerObserved, occasion: EventContext) -> None:
+    if view.attempt is not None:
+        view.attempt.straggler = "" if fact.over else sentence(fact)
+
+
 def _cluster_observed(view: TrialView, fact: facts.ClusterStateObserved, occasion: EventContext) -> None:
     if not view.attempts[-1].start_time:
         _changed(view, fact, occasion)
@@ -426,6 +431,7 @@ APPLY: dict[type[Message], Callable[[TrialView, Any, EventContext], None]] = {
     facts.TrialStacksRequested: _stacks_said,
     facts.StacksRecorded: _stacks_said,
     facts.StallDiagnosed: _stall_diagnosed,
+    facts.StragglerObserved: _straggler_observed,
     facts.TrialRollBackRequested: _roll_back_requested,
     facts.SteerableDeclared: _steering_said,
     facts.TrialSteerRequested: _steering_said,

@@ -74,6 +74,8 @@ class Attempt:
     fenced: bool = False
     world_size: int = 0
     instances: dict[int, Instance] = field(default_factory=dict)
+    # Which rank holds up the others. Empty: none.
+    straggler: str = ""
     # Why it made no progress after a step, when it was said last.
     stall_step: int = -1
     stall: str = ""

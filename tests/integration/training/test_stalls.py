@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import stalls
+from milepost.domain import trial as domain
 from milepost.eventlog.nats.connection import Connection
+from milepost.names import AttemptKey
+from services.runtime.scheduling.liveness import Liveness
 from tests.support.servers.servers import NatsServer
 from tests.support.trainers.attempts import TrialOnTest, Writer
 
@@ -86,6 +91,43 @@ async def test_every_planted_stall_is_named_rightly(
 ) -> None:
     for number in range(5):
         await check(TrialOnTest(connection, shared_nats.url, tmp_path / str(number)), planted)
+
+
+async def straggler(trial: TrialOnTest, slow: int) -> list[facts.StragglerObserved]:
+    """Run three ranks, and judge their beats as the runtime service does, in shorter windows."""
+    given = {"slow": slow, "seconds": 66.0}
+    await trial.create(given)
+    key = AttemptKey(trial.runtime_id, 1, 1)
+    liveness = Liveness(window_seconds=20.0)
+    liveness.watch(key)
+    active, said = domain.Active(1, facts.AttemptLaunched()), []
+    async with Writer(trial.connection, trial.runtime_id):
+        subscription = await trial.connection.subscribe(f"heartbeat.{trial.runtime_id}.>")
+        attempt = await trial.launch("stalling.py:uneven", given, code=ASSETS, workers=3)
+        attempt.start("tests.support.trainers.plain_host")
+        ending = asyncio.create_task(attempt.wait(SECONDS))
+        while not ending.done():
+            for message in await subscription.next_batch(0.5):
+                liveness.receive(message.subject, message.body)
+            for command in liveness.observe_straggler(key, active):
+                assert isinstance(command, domain.ObserveStraggler)
+                said.append(command.fact)
+                active = replace(active, straggler=None if command.fact.over else command.fact.rank)
+        assert ending.result() == 0, attempt.driver_log
+    return said
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3_600)
+async def test_a_rank_that_takes_half_as_long_again_is_named_and_none_where_none_does(
+    connection: Connection, shared_nats: NatsServer, tmp_path: Path
+) -> None:
+    for number in range(20):
+        slow = number % 3
+        said = await straggler(TrialOnTest(connection, shared_nats.url, tmp_path / f"slow-{number}"), slow)
+        assert [(one.rank, one.over) for one in said] == [(slow, False)], (number, said)
+        said = await straggler(TrialOnTest(connection, shared_nats.url, tmp_path / f"even-{number}"), -1)
+        assert said == [], (number, said)
 
 
 @pytest.mark.faults

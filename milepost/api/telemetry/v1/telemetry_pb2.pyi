@@ -185,7 +185,7 @@ class LogBatch(_message.Message):
     def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., number: _Optional[int] = ..., lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., tombstone: _Optional[_Union[Tombstone, _Mapping]] = ..., last: bool = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("rank", "step", "next_beat_ms", "process_id", "idle_ms", "phase", "step_ms", "spooled_batches", "spooled_bytes")
+    __slots__ = ("rank", "step", "next_beat_ms", "process_id", "idle_ms", "phase", "step_ms", "spooled_batches", "spooled_bytes", "looks", "waiting_looks")
     RANK_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     NEXT_BEAT_MS_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +195,8 @@ class Heartbeat(_message.Message):
     STEP_MS_FIELD_NUMBER: _ClassVar[int]
     SPOOLED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     SPOOLED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_LOOKS_FIELD_NUMBER: _ClassVar[int]
     rank: int
     step: int
     next_beat_ms: int
@@ -204,7 +206,9 @@ class Heartbeat(_message.Message):
     step_ms: float
     spooled_batches: int
     spooled_bytes: int
-    def __init__(self, rank: _Optional[int] = ..., step: _Optional[int] = ..., next_beat_ms: _Optional[int] = ..., process_id: _Optional[int] = ..., idle_ms: _Optional[int] = ..., phase: _Optional[str] = ..., step_ms: _Optional[float] = ..., spooled_batches: _Optional[int] = ..., spooled_bytes: _Optional[int] = ...) -> None: ...
+    looks: int
+    waiting_looks: int
+    def __init__(self, rank: _Optional[int] = ..., step: _Optional[int] = ..., next_beat_ms: _Optional[int] = ..., process_id: _Optional[int] = ..., idle_ms: _Optional[int] = ..., phase: _Optional[str] = ..., step_ms: _Optional[float] = ..., spooled_batches: _Optional[int] = ..., spooled_bytes: _Optional[int] = ..., looks: _Optional[int] = ..., waiting_looks: _Optional[int] = ...) -> None: ...
 
 class StoredRange(_message.Message):
     __slots__ = ("source", "kind", "first", "last")

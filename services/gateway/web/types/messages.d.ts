@@ -312,6 +312,7 @@ declare namespace Api {
       | 'milepost.trial.stacks_recorded.v1'
       | 'milepost.trial.stall_diagnosed.v1'
       | 'milepost.trial.steerable_declared.v1'
+      | 'milepost.trial.straggler_observed.v1'
       | 'milepost.trial.telemetry_dropped.v1'
       | 'milepost.trial.trial_completed.v1'
       | 'milepost.trial.trial_created.v1'
@@ -1275,6 +1276,17 @@ declare namespace Api {
     reason: string
   }
 
+  interface StragglerObserved {
+    attempt: number
+    step: number
+    rank: number
+    host: string
+    waiting: number | 'NaN' | 'Infinity' | '-Infinity'
+    others_waiting: number | 'NaN' | 'Infinity' | '-Infinity'
+    looks: number
+    over: boolean
+  }
+
   interface TelemetryDropped {
     attempt: number
     rank: number
@@ -1351,6 +1363,7 @@ declare namespace Api {
     trial_stacks_requested?: TrialStacksRequested
     stacks_recorded?: StacksRecorded
     stall_diagnosed?: StallDiagnosed
+    straggler_observed?: StragglerObserved
   }
 
   interface TrialFailed {

@@ -14,8 +14,8 @@ import torch
 from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.training.telemetry import stacks
-from milepost.training.telemetry.stalls import StallWatch
+from milepost.training.telemetry.stalling import stacks
+from milepost.training.telemetry.stalling.watch import StallWatch
 
 
 class Standing:
@@ -118,7 +118,7 @@ def test_the_flight_recorder_of_the_pytorch_that_is_here_is_read() -> None:
         port = free.getsockname()[1]
     code = f"""
 import torch, torch.distributed as dist
-from milepost.training.telemetry import stacks
+from milepost.training.telemetry.stalling import stacks
 assert stacks.process_groups() == []
 dist.init_process_group("gloo", init_method="tcp://127.0.0.1:{port}", rank=0, world_size=1)
 dist.all_reduce(torch.ones(1)); dist.broadcast(torch.ones(1), 0)

@@ -141,13 +141,17 @@ def kernel_state(thread: threading.Thread) -> str:
     return ""
 
 
-def process_groups() -> list[Group]:
-    """Return how far this rank has come in each process group; nothing where PyTorch does not tell."""
+def process_groups(*, operations: bool = True) -> list[Group]:
+    """Return how far this rank has come in each process group; nothing where PyTorch does not tell.
+
+    Args:
+        operations: with what the last collective is, which takes longer.
+    """
     module = sys.modules.get("torch._C._distributed_c10d")
     dump = getattr(module, "_dump_fr_trace_json", None)
     if dump is None or not _is_in_group():
         return []
-    return parse_groups(dump(True, False))
+    return parse_groups(dump(operations, False))
 
 
 def parse_groups(text: str | bytes) -> list[Group]:
@@ -243,5 +247,5 @@ def _library_folders() -> tuple[str, ...]:
     return tuple(sorted(folders | real, key=len, reverse=True))
 
 
-_ROOT = str(Path(__file__).resolve().parents[3]) + "/"
+_ROOT = str(Path(__file__).resolve().parents[4]) + "/"
 _LIBRARIES = _library_folders()

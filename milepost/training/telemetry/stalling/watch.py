@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import stalls
-from milepost.training.telemetry import stacks
+from milepost.training.telemetry.stalling import stacks
 
 # Looking takes milliseconds. It is done elsewhere and not waited for for long: heartbeats must not stand still too.
 LOOK_SECONDS = 5.0
