@@ -17,7 +17,7 @@ from milepost.configuration.plain import (
     scalar_text,
 )
 from milepost.configuration.resolution import resolve, resolve_message, resolve_text
-from milepost.configuration.search import TrialParameters, expand, has_sampler, left_out, trial_count
+from milepost.configuration.search import TrialParameters, expand, has_sampler, left_out, point_of, trial_count
 from milepost.configuration.secrecy import comments_are_secret, redact, secret_violations
 from milepost.configuration.shown import canonical_json, digest, given_plain, to_plain, to_text
 from milepost.configuration.text import parse_text, write_text
@@ -44,6 +44,7 @@ __all__ = [
     "merge",
     "parse_text",
     "patch_violations",
+    "point_of",
     "redact",
     "resolve",
     "resolve_message",

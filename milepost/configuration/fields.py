@@ -68,6 +68,7 @@ _KINDS_OF_SEARCHES = {
         "properties": {"objective": {"type": "null"}, "points": {"type": ["array", "null"], "items": {}, "maxItems": 0},
                        "objectives": {"type": ["array", "null"], "items": {}, "maxItems": 0},
                        "constraints": {"type": ["array", "null"], "items": {}, "maxItems": 0},
+                       "warm_start": {"type": ["array", "null"], "items": {}, "maxItems": 0},
                        "stop_when": {"type": "null"}, "pruner": {"type": "null"}},
         "if": _is("kind", {"const": "random"}),
         "else": _LISTS,
@@ -185,6 +186,11 @@ CONFIGURATION = Section(
                     ),
                     "population_size": Field(
                         _whole(2, 1_000), None, "nsga2: trials in a generation, drawn at random in the first; null: 50"
+                    ),
+                    "warm_start": Field(
+                        Listed(Text(29, r"rt-[0-9a-v]{26}", "the id of a runtime: rt- and 26 of 0-9, a-v"), 10),
+                        [],
+                        "runtimes that have ended, whose completed trials a sampler is told first",
                     ),
                     "points": Field(
                         Listed(Entries(PARAMETER, "a name of letters, digits, _ . -", Scalar(), 100, 1), MAX_TRIALS),

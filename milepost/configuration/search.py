@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from milepost.api.config.v1 import configuration_pb2 as config
@@ -63,6 +64,32 @@ def conditions_of(search: config.Search) -> dict[str, dict[str, list[str]]]:
         name: {other: list(condition.values) for other, condition in dimension.when.items()}
         for name, dimension in search.space.items()
     }
+
+
+def point_of(search: config.Search, given: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the part of some parameters that is a point of a space; None: there is none.
+
+    Args:
+        given: JSON scalars as text, by name. What is not in the space is left out.
+    """
+    conditions = conditions_of(search)
+    point: dict[str, str] = {}
+    for name in in_order(conditions):
+        if not holds(conditions[name], point):
+            continue
+        if name not in given or not _is_in(search.space[name], given[name]):
+            return None
+        point[name] = given[name]
+    return dict(sorted(point.items()))
+
+
+def _is_in(dimension: config.SearchDimension, text: str) -> bool:
+    if dimension.values:
+        return text in dimension.values
+    value = json.loads(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return dimension.minimum <= value <= dimension.maximum and (not dimension.integer or isinstance(value, int))
 
 
 def _grid(search: config.Search) -> Iterator[dict[str, str]]:

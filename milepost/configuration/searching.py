@@ -19,6 +19,7 @@ from milepost.configuration.words import (
     PRUNERS,
     RANGES_ONLY,
     SAMPLERS,
+    WARM,
 )
 from milepost.errors import Violation
 
@@ -41,7 +42,16 @@ def judge_search(search: Plain, violations: list[Violation]) -> None:
     if search["kind"] in SAMPLERS:
         _judge_sampler(search, space, violations)
         return
-    for name in ("objective", "objectives", "constraints", "points", "population_size", "pruner", "stop_when"):
+    for name in (
+        "objective",
+        "objectives",
+        "constraints",
+        "points",
+        "population_size",
+        "pruner",
+        "stop_when",
+        "warm_start",
+    ):
         if search[name]:
             refuse(violations, f"search.{name}", f"is for kind: {', '.join(SAMPLERS)}, which choose by it")
 
@@ -122,6 +132,12 @@ def _needs(name: str, point: Plain, space: Plain) -> str:
 def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> None:
     kind, points = search["kind"], search["points"]
     _judge_objectives(search, violations)
+    if search["warm_start"] and kind not in WARM:
+        refuse(
+            violations, "search.warm_start", f"is for kind: {', '.join(WARM)}; {kind} ignores what it did not choose"
+        )
+    if len(set(search["warm_start"])) < len(search["warm_start"]):
+        refuse(violations, "search.warm_start", "names a runtime twice")
     pruner = search["pruner"]
     if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
         refuse(violations, "search.pruner.bound", "is required with kind: threshold")
@@ -216,6 +232,7 @@ def search_message(read: Plain) -> config.Search:
         seed=read["seed"],
         max_trials=read["max_trials"],
         max_concurrent_trials=read["max_concurrent_trials"],
+        warm_start=read["warm_start"],
         on_trial_failure=ON_FAILURE[read["on_trial_failure"]],
     )
     for name, dimension in read["space"].items():

@@ -117,6 +117,8 @@ def _search_plain(search: config.Search) -> Plain:
             plain["constraints"] = [
                 {**_fields(one), "value": _word(CONSTRAINT_VALUES, one.value)} for one in search.constraints
             ]
+        if search.warm_start:
+            plain["warm_start"] = list(search.warm_start)
         if search.population_size:
             plain["population_size"] = search.population_size
         plain["points"] = [
@@ -221,7 +223,7 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
                 for other, condition in dimension.when.items()
             }
         space[name] = given
-    plain = {
+    plain: Plain = {
         "kind": _given_word(KINDS, search.kind, "search.kind", violations),
         "space": space,
         "seed": search.seed,
@@ -250,6 +252,7 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
         for index, one in enumerate(search.constraints)
     ]
     plain["population_size"] = search.population_size or None
+    plain["warm_start"] = list(search.warm_start)
     if search.HasField("stop_when"):
         plain["stop_when"] = _fields(search.stop_when)
     if search.HasField("pruner"):

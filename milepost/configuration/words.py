@@ -20,6 +20,8 @@ SAMPLERS = {
 }
 # Of them those that know ranges of numbers only.
 RANGES_ONLY = ("cmaes",)
+# Of them those that can be told what others came to. The others ignore what they did not choose themselves.
+WARM = ("tpe", "gp", "cmaes")
 # Kinds whose trials need not all have the same parameters. The other samplers would draw what is not in all at random.
 CONDITIONAL = ("random", "tpe")
 # Of them those that know one objective and no constraint.

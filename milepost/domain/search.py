@@ -65,7 +65,18 @@ class Pruned:
     reached_count: int = 0
 
 
-Entry = Suggested | Reported | Reached | Pruned
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a trial of another runtime came to, told before the first suggestion. As `Suggested` and `Reported` have it."""
+
+    runtime_id: str
+    trial: int
+    parameters: tuple[tuple[str, str], ...]
+    values: tuple[float, ...]
+    violations: tuple[float, ...] = ()
+
+
+Entry = Suggested | Reported | Reached | Pruned | Earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,12 @@ class History:
     ended: Ended | None = None
     # Of a search with several objectives: trials that no other one surpasses, with their values, by when they came.
     front: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    # What trials of other runtimes came to was told, if only that there is none.
+    earlier_told: bool = False
+
+    def tell_earlier(self, trials: Sequence[Earlier]) -> History:
+        """Add what trials of other runtimes came to."""
+        return replace(self, entries=(*self.entries, *trials), earlier_told=True)
 
     def suggest(self, trial: int, parameters: Mapping[str, str]) -> History:
         """Add a suggestion."""

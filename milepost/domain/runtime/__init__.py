@@ -34,6 +34,7 @@ from milepost.domain.runtime.commands import (
     StartPurge,
     StopRuntime,
     SuggestTrial,
+    TellEarlierTrials,
     UndeleteRuntime,
 )
 from milepost.domain.runtime.deciding import DECIDE, decide
@@ -70,6 +71,7 @@ __all__ = [
     "Stop",
     "StopRuntime",
     "SuggestTrial",
+    "TellEarlierTrials",
     "UndeleteRuntime",
     "decide",
     "evolve",

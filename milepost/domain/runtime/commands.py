@@ -142,6 +142,13 @@ class SuggestTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class TellEarlierTrials:
+    """What trials of other runtimes came to, before anything is suggested. Told once; at least one fact."""
+
+    told: tuple[facts.EarlierTrialsTold, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportObjective:
     report: facts.ObjectiveReported
 

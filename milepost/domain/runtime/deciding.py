@@ -36,6 +36,7 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     commands.ReportReadiness: reports.report_readiness,
     commands.LabelRuntime: requests.label,
     commands.SuggestTrial: searching.suggest,
+    commands.TellEarlierTrials: searching.tell_earlier_trials,
     commands.ReportObjective: searching.report_objective,
     commands.ReachRung: searching.reach_rung,
     commands.EndSearch: searching.end_search,

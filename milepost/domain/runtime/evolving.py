@@ -153,6 +153,16 @@ def _suggested(state: Runtime, fact: facts.TrialSuggested) -> Runtime:
     return replace(state, history=state.history.suggest(fact.trial, fact.parameters))
 
 
+def _earlier_told(state: Runtime, fact: facts.EarlierTrialsTold) -> Runtime:
+    trials = [
+        search.Earlier(
+            one.runtime_id, one.trial, tuple(sorted(one.parameters.items())), tuple(one.values), tuple(one.violations)
+        )
+        for one in fact.trials
+    ]
+    return replace(state, history=state.history.tell_earlier(trials))
+
+
 def _objective_reported(state: Runtime, fact: facts.ObjectiveReported) -> Runtime:
     values = (fact.value,) if fact.HasField("value") else tuple(one.value for one in fact.values)
     report = search.Reported(fact.trial, values, tuple(one.violation for one in fact.constraints))
@@ -191,6 +201,7 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.ReadinessChanged: _readiness_changed,
     facts.LabelsChanged: _labels_changed,
     facts.TrialSuggested: _suggested,
+    facts.EarlierTrialsTold: _earlier_told,
     facts.ObjectiveReported: _objective_reported,
     facts.RungReached: _rung_reached,
     facts.TrialPruned: _pruned,

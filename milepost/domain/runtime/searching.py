@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import search
-from milepost.domain.runtime.commands import EndSearch, ReachRung, ReportObjective, SuggestTrial
+from milepost.domain.runtime.commands import EndSearch, ReachRung, ReportObjective, SuggestTrial, TellEarlierTrials
 from milepost.domain.runtime.states import Runtime
 from milepost.errors import Aborted, FailedPrecondition
 
@@ -21,6 +21,16 @@ def suggest(state: Runtime, command: SuggestTrial) -> list[Message]:
     if not state.in_progress or state.stop is not None or history.ended is not None:
         raise FailedPrecondition(f"runtime {state.runtime_id} takes no more trials", reason="SEARCH_ENDED")
     return [chosen]
+
+
+def tell_earlier_trials(state: Runtime, command: TellEarlierTrials) -> list[Message]:
+    if state.history.earlier_told:
+        return []
+    if state.history.entries:
+        raise Aborted(f"the search of runtime {state.runtime_id} has gone on", reason="SEARCH_MOVED_ON")
+    if not state.in_progress or state.stop is not None:
+        raise FailedPrecondition(f"runtime {state.runtime_id} takes no more trials", reason="SEARCH_ENDED")
+    return list(command.told)
 
 
 def report_objective(state: Runtime, command: ReportObjective) -> list[Message]:

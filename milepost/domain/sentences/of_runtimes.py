@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +99,12 @@ def _objective_reported(fact: runtime_facts.ObjectiveReported) -> str:
     return f"Trial {fact.trial}: {value}{best if fact.best else ''}{kept}{tail(fact.detail)}"
 
 
+def _earlier_told(fact: runtime_facts.EarlierTrialsTold) -> str:
+    counts = Counter(one.runtime_id for one in fact.trials)
+    of = ", ".join(f"{count} of {runtime_id}" for runtime_id, count in sorted(counts.items()))
+    return f"Sampler told of {plural(len(fact.trials), 'earlier trial')}{tail(of, ': ')}{tail(fact.detail, '; ')}"
+
+
 def pruning(fact: runtime_facts.TrialPruned) -> str:
     """Say where a trial was pruned and why: "at rung 2, step 400: 0.91, the cut-off is 0.52, place 7 of 9"."""
     place = f"place {fact.rank} of {fact.reached_count}"
@@ -141,6 +148,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RungReached: lambda fact: (
         f"Trial {fact.trial} reached rung {fact.rung} at step {number(fact.step)} with {fact.metric} {fact.value:.6g}"
     ),
+    runtime_facts.EarlierTrialsTold: _earlier_told,
     runtime_facts.TrialPruned: lambda fact: f"Trial {fact.trial} pruned by {fact.pruner} {pruning(fact)}",
     runtime_facts.SearchEnded: lambda fact: f"Search ended, {SEARCH_ENDS[fact.reason]}{tail(fact.detail)}{_best(fact)}",
 }

@@ -133,6 +133,7 @@ class Preflight:
             await self._check_storage(configuration.snapshots.storage)
         if configuration.initialize_from:
             await self._check_snapshot(configuration.initialize_from)
+        self._check_warm_start(configuration.search.warm_start)
 
     def _check_secrets(self, configuration: RuntimeConfiguration) -> None:
         for name, entry in sorted(configuration.environment.items()):
@@ -157,6 +158,18 @@ class Preflight:
         except OSError as error:
             problem = f"cannot be written to: {error.strerror}"
         raise InvalidArgument([Violation("snapshots.storage", problem)])
+
+    def _check_warm_start(self, runtime_ids: Iterable[str]) -> None:
+        """Refuse to begin with trials of a runtime that is not there or goes on. Raises NotFound, FailedPrecondition."""
+        for runtime_id in runtime_ids:
+            view = self._views.runtimes.get(runtime_id)
+            if view is None or view.state.deleting:
+                raise NotFound(f"search.warm_start: there is no runtime {runtime_id}", reason="RUNTIME_NOT_FOUND")
+            if view.state.in_progress:
+                raise FailedPrecondition(
+                    f"search.warm_start: {runtime_id} has not ended; start this search when it has, or leave it out",
+                    reason="RUNTIME_NOT_ENDED",
+                )
 
     async def _check_snapshot(self, name: str) -> None:
         found = self._views.snapshot(name)

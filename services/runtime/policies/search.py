@@ -11,7 +11,7 @@ from datetime import datetime
 
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import runtime, trial
-from milepost.domain.search import Ended, Reported, end_time, why_over
+from milepost.domain.search import Earlier, Ended, Reported, end_time, why_over
 
 # Values that a sampler wants to know before it does more than to draw.
 STARTUP_VALUES = {"tpe": 10, "gp": 10}
@@ -36,7 +36,12 @@ class End:
     ended: Ended
 
 
-Move = Report | Suggest | End
+@dataclass(frozen=True, slots=True)
+class TellEarlierTrials:
+    """Tell the sampler what trials of other runtimes came to."""
+
+
+Move = Report | Suggest | End | TellEarlierTrials
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,15 @@ def to_report(picture: Picture) -> list[int]:
     return [n for n, one in sorted(picture.trials.items()) if n not in reported and isinstance(one.situation, over)]
 
 
-def next_move(picture: Picture, now: datetime) -> Suggest | End | None:
+def next_move(picture: Picture, now: datetime) -> Suggest | End | TellEarlierTrials | None:
     """Return what is to be done beside reporting; None: nothing until a fact or the time changes."""
     state = picture.state
     configuration, history = state.configuration, state.history
     if configuration is None or not state.in_progress or state.stop is not None or history.ended is not None:
         return None
     search = configuration.search
+    if search.warm_start and not history.earlier_told:
+        return TellEarlierTrials()
     over = why_over(search, history, picture.since, now)
     if over is not None:
         return End(over)
@@ -104,10 +111,14 @@ def because(state: runtime.Runtime, sampler: str) -> str:
     if history.suggested_count < points:
         return f"point {history.suggested_count + 1} of {points} given by hand"
     values = sum(1 for entry in history.entries if isinstance(entry, Reported) and entry.values)
+    earlier = sum(1 for entry in history.entries if isinstance(entry, Earlier))
+    values += earlier
     under_way = history.suggested_count - len(history.reported)
     known = f"{values} value{'' if values == 1 else 's'} known"
     if history.best_value is not None:
         known += f", the best {history.best_value:.6g} of trial {history.best_trial}"
+    if earlier:
+        known += f", {earlier} of them of earlier runtimes"
     if history.front:
         known += f", {len(history.front)} of them the best"
     if under_way:

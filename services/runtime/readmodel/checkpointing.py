@@ -36,7 +36,15 @@ CODEC = Codec(
     [
         *(RuntimeView, TrialView, Reference, Head, Summary),
         *(runtime.Runtime, runtime.Stop, runtime.Allocation, runtime.Pending, runtime.Status, runtime.Phase),
-        *(search.History, search.Suggested, search.Reported, search.Reached, search.Pruned, search.Ended),
+        *(
+            search.History,
+            search.Suggested,
+            search.Reported,
+            search.Reached,
+            search.Pruned,
+            search.Ended,
+            search.Earlier,
+        ),
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
         *(trial.SnapshotRecord, trial.Plan),

@@ -24,6 +24,7 @@ from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.policies import placement, search
 from services.runtime.readmodel.views import Reference, RuntimeView, Views
+from services.runtime.searching import earlier
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
 from services.runtime.searching.values import TrialValues
 
@@ -139,7 +140,9 @@ class Searches:
             if move is None:
                 self._set_timer(view, search.wake_time(picture))
                 break
-            if isinstance(move, search.Suggest):
+            if isinstance(move, search.TellEarlierTrials):
+                await self._tell_earlier(view)
+            elif isinstance(move, search.Suggest):
                 await self._suggest(view, move)
             else:
                 await self._end(view, move.ended)
@@ -235,6 +238,23 @@ class Searches:
         finally:
             self._reading.pop(key, None)
         self._mark(view)
+
+    async def _tell_earlier(self, view: RuntimeView) -> None:
+        """Read what trials of other runtimes came to and put it into the log, where it stays when those are gone."""
+        wanted = _configuration(view).search
+        found: list[facts.EarlierTrial] = []
+        missing: list[str] = []
+        for runtime_id in wanted.warm_start:
+            source = self._views.runtimes.get(runtime_id)
+            if source is None or source.state.purging:
+                missing.append(f"{runtime_id} is no longer there")
+                continue
+            trials, without = await earlier.earlier_trials(wanted, source, self._values)
+            found += trials
+            if without:
+                missing.append(f"{without} of {runtime_id} have no value or no point of this space")
+        told = tuple(earlier.in_events(found[-earlier.MAX_TRIALS :], "; ".join(missing)))
+        await self._decide(view, {None: [runtime.TellEarlierTrials(told)]})
 
     async def _suggest(self, view: RuntimeView, move: search.Suggest) -> None:
         configuration, history = _configuration(view), view.state.history

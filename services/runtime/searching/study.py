@@ -24,7 +24,8 @@ VERSION = f"optuna {optuna.__version__}"
 SEEDS = 2**32
 
 # `["suggested", trial, parameters]`, `["reported", trial, values, violations]`, `["reached", trial, step, value]` of a rung,
-# `["pruned", trial]`. Parameters are JSON scalars as text; a trial that failed has no values.
+# `["pruned", trial]`, and before them all `["earlier", trial, parameters, values, violations]` of another runtime. Parameters
+# are JSON scalars as text; a trial that failed has no values.
 Entry = Sequence[Any]
 Definition = Mapping[str, Any]
 
@@ -34,10 +35,17 @@ def _qmc(seed: int, definition: Definition) -> BaseSampler:
     return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
 
 
+def _cmaes(seed: int, learned: list[optuna.trial.FrozenTrial] | None = None) -> BaseSampler:
+    with warnings.catch_warnings():
+        # Of what Optuna calls experimental.
+        warnings.simplefilter("ignore")
+        return CmaEsSampler(seed=seed, warn_independent_sampling=False, source_trials=learned)
+
+
 _SAMPLERS: dict[str, Callable[[int, Definition], BaseSampler]] = {
     "tpe": lambda seed, definition: TPESampler(seed=seed),
     "gp": lambda seed, definition: GPSampler(seed=seed, warn_independent_sampling=False),
-    "cmaes": lambda seed, definition: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "cmaes": lambda seed, definition: _cmaes(seed),
     "qmc": _qmc,
     "nsga2": lambda seed, definition: NSGAIISampler(seed=seed, population_size=definition["population_size"]),
 }
@@ -70,6 +78,7 @@ class Study:
         self.entries: list[Entry] = []
         # Trials whose proposal was not what the log has: another version of Optuna, or of a library beneath it.
         self.differing: list[int] = []
+        self._learned: list[optuna.trial.FrozenTrial] = []
         # Number in the study by number of the trial.
         self._numbers: dict[int, int] = {}
         # Asked, and not in the log as far as is known.
@@ -92,6 +101,8 @@ class Study:
             case "pruned":
                 # Optuna takes the value of its last rung for that of the trial.
                 self._study.tell(self._numbers[trial], state=TrialState.PRUNED)
+            case "earlier":
+                self._learn(*what)
             case _:
                 raise ValueError(f"{kind} is no entry of a history")
 
@@ -137,6 +148,21 @@ class Study:
         )
         self._study.add_trial(taken)
         self._numbers[trial] = len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _learn(self, parameters: Mapping[str, str], values: Sequence[float], violations: Sequence[float]) -> None:
+        """Take a trial that another study chose. Before the first proposal, so that what follows from it is the same."""
+        learned = optuna.trial.create_trial(
+            params={name: self._value(name, text) for name, text in parameters.items()},
+            distributions={name: self._distributions[name] for name in parameters},
+            values=list(values),
+            system_attrs={f"constraints:{index}": violation for index, violation in enumerate(violations)},
+        )
+        if self.definition["kind"] != "cmaes":
+            self._study.add_trial(learned)
+            return
+        # It begins where those were good, and knows no trials that it did not choose itself.
+        self._learned.append(learned)
+        self._study.sampler = _cmaes(self.definition["seed"] % SEEDS, self._learned)
 
     def _tell(self, trial: int, values: Sequence[float], violations: Sequence[float]) -> None:
         number = self._numbers[trial]

@@ -26,9 +26,11 @@ from tests.integration.runtime.harness import Metrics, kill_trainers, text, trai
 from tests.support.servers.servers import running_nats
 
 
-def configuration(trials: int, at_once: int, seconds: float) -> str:
+def configuration(trials: int, at_once: int, seconds: float, pruner: dict[str, Any] | None) -> str:
+    steps = 12 if pruner else 1
+    evaluating = {"evaluate_every": 2} if pruner else {}
     return text(
-        parameters={"steps": 1, "step_seconds": seconds, "snapshot_every": 0},
+        parameters={"steps": steps, "step_seconds": seconds / steps, "snapshot_every": 0, **evaluating},
         retries={"max_retries": 50, "backoff_seconds": 0.1},
         search={
             "kind": "tpe",
@@ -37,6 +39,7 @@ def configuration(trials: int, at_once: int, seconds: float) -> str:
             "seed": 5,
             "max_trials": trials,
             "max_concurrent_trials": at_once,
+            "pruner": pruner,
         },
     )
 
@@ -70,11 +73,9 @@ async def stack(tmp_path: Path) -> AsyncIterator[tuple[Service, User]]:
             await server.stop(None)
 
 
-async def searched(
-    user: User, service: Service, trials: int, at_once: int, seconds: float, kills: int
-) -> tuple[api.Runtime, int]:
+async def searched(user: User, service: Service, wanted: str, kills: int) -> tuple[api.Runtime, int]:
     """Search to the end while the service is killed. Returns the runtime, and how many kills came before its end."""
-    request = api.StartRuntimeRequest(configuration_text=configuration(trials, at_once, seconds))
+    request = api.StartRuntimeRequest(configuration_text=wanted)
     name = str((await user.command("StartRuntime", request)).runtime.name)
     chance, done = random.Random(SEED), 0
     # Fifty restarts, each of some seconds.
@@ -98,27 +99,40 @@ def history(events: list[events_api.RecordedEvent]) -> list[tuple[str, int, Any]
                 entries.append(("suggested", fact.trial_suggested.trial, dict(fact.trial_suggested.parameters)))
             case "objective_reported":
                 entries.append(("reported", fact.objective_reported.trial, fact.objective_reported.value))
+            case "rung_reached":
+                entries.append(("reached", fact.rung_reached.trial, (fact.rung_reached.rung, fact.rung_reached.value)))
+            case "trial_pruned":
+                pruned = fact.trial_pruned
+                entries.append(
+                    ("pruned", pruned.trial, (pruned.rung, pruned.cut_off, pruned.rank, pruned.reached_count))
+                )
             case "search_ended":
                 entries.append(("ended", fact.search_ended.best_trial, fact.search_ended.best_value))
     return entries
 
 
-async def check(tmp_path: Path, trials: int, at_once: int, kills: int, seconds: float) -> None:
+async def check(
+    tmp_path: Path, trials: int, at_once: int, kills: int, seconds: float, pruner: dict[str, Any] | None = None
+) -> None:
     """`seconds`: how long a trial takes, so that the kills come before the end."""
     async with stack(tmp_path) as (service, user):
-        ended, done = await searched(user, service, trials, at_once, seconds, kills)
+        ended, done = await searched(user, service, configuration(trials, at_once, seconds, pruner), kills)
         events = await user.events(ended.name)
         assert ended.status == api.RUNTIME_STATUS_COMPLETED, [event.message for event in events[-20:]]
         found = history(events)
         print(f"{done} kills of a search of {trials} trials, {at_once} at a time")
         assert done > 0
-        for kind in ("suggested", "reported"):
-            numbers = [number for what, number, _ in found if what == kind]
+        for kinds in ({"suggested"}, {"reported", "pruned"}):
+            numbers = [number for what, number, _ in found if what in kinds]
             assert sorted(numbers) == list(range(1, trials + 1)), "none is lost or doubled"
         created = [event.trial for event in events if event.type.endswith("trial_created.v1")]
         assert created == list(range(1, trials + 1))
+        if pruner:
+            given_up = sum(1 for what, *_ in found if what == "pruned")
+            print(f"{given_up} trials were pruned at {sum(1 for what, *_ in found if what == 'reached')} rungs")
+            assert 0 < given_up < trials
         if at_once == 1:
-            undisturbed, _ = await searched(user, service, trials, at_once, 0.0, 0)
+            undisturbed, _ = await searched(user, service, configuration(trials, at_once, 0.0, pruner), 0)
             assert history(await user.events(undisturbed.name)) == found, "suggestions, values and the winner"
         assert trainers_below(service.data_dir) == []
 
@@ -132,6 +146,15 @@ async def test_a_search_that_is_killed_is_the_undisturbed_one(tmp_path: Path) ->
 @pytest.mark.timeout(1_500)
 async def test_a_search_that_is_killed_fifty_times_is_the_undisturbed_one(tmp_path: Path) -> None:
     await check(tmp_path, trials=60, at_once=1, kills=50, seconds=1.0)
+
+
+PRUNER = {"kind": "asha", "first_step": 2, "reduction_factor": 2}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1_800)
+async def test_a_search_with_a_pruner_that_is_killed_fifty_times_prunes_the_same_trials(tmp_path: Path) -> None:
+    await check(tmp_path, trials=60, at_once=1, kills=50, seconds=1.2, pruner=PRUNER)
 
 
 @pytest.mark.faults

@@ -223,3 +223,35 @@ async def test_a_trial_that_is_not_worth_it_is_pruned_with_a_snapshot_and_can_be
     assert len(await payloads(stack, ended.name, "trial_pruned")) == 2, "it is judged once"
     starts = [e.trial_event.attempt_started for e in await stack.events(ended.name) if e.trial == 4 and e.attempt == 2]
     assert any(start.restored_step >= 2 for start in starts), "it went on from the snapshot of its stop"
+
+
+async def test_a_search_begins_with_what_earlier_ones_came_to_and_needs_them_no_more(stack: Stack) -> None:
+    first = await stack.wait_ended((await stack.start(**searching(max_trials=3))).name)
+    drawn = searching(kind="random", objective=None, max_trials=2)
+    second = await stack.wait_ended((await stack.start(**drawn)).name)
+    sources = [first.runtime_id, second.runtime_id]
+    largest = x_of_first(stack, first.name) + 0.01
+    narrow = {**SPACE, "x": {"minimum": -5, "maximum": largest}}
+    started = await stack.start(**searching(warm_start=sources, space=narrow, max_trials=2))
+    await stack.wait_event(started.name, "earlier_trials_told")
+    for name in (first.name, second.name):
+        await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=name))
+    ended = await stack.wait_ended(started.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(started.name)
+    [told] = await payloads(stack, started.name, "earlier_trials_told")
+    within = [one for one in told.trials if json.loads(one.parameters["x"]) <= largest]
+    assert within == list(told.trials) and 1 <= len(within) < 5
+    assert {one.runtime_id for one in within} <= set(sources)
+    assert "have no value or no point of this space" in told.detail
+    check_that_each_was_chosen_from_what_the_log_had(stack, started.runtime_id)
+    suggested = await payloads(stack, started.name, "trial_suggested")
+    assert f"{len(within)} of them of earlier runtimes" in suggested[0].because
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stack.start(**searching(warm_start=sources))
+    assert refusal(raised.value) == ("NOT_FOUND", "RUNTIME_NOT_FOUND")
+
+
+def x_of_first(stack: Stack, name: str) -> float:
+    """Return the x of the first trial."""
+    given = stack.application.views.runtimes[name.partition("/")[2]].trials[1].searched
+    return float(json.loads(given["x"]))

@@ -13,6 +13,7 @@ from milepost.domain import runtime
 from milepost.domain.search import (
     NO_HISTORY,
     NO_POINTS,
+    Earlier,
     Points,
     Pruned,
     Reached,
@@ -102,6 +103,19 @@ def test_nothing_is_suggested_while_a_runtime_stops_or_after_the_end_of_the_sear
             chain.when(suggest(4, 5))
     assert ended.when(runtime.EndSearch(facts.SEARCH_END_REASON_HOURS, "late")) == []
     assert ended.when(report(3, 0.25)), "one that ran still has its value"
+
+
+def test_earlier_trials_are_told_once_and_before_anything_is_suggested() -> None:
+    one = facts.EarlierTrial(runtime_id="rt-0", trial=4, parameters={"x": "2"}, values=[0.5], violations=[-1])
+    told = (facts.EarlierTrialsTold(trials=[one]), facts.EarlierTrialsTold(trials=[one], detail="2 have none"))
+    chain = given_runtime(REQUESTED)
+    assert chain.when(runtime.TellEarlierTrials(told)) == list(told)
+    history = chain.state.history
+    assert history.entries == (Earlier("rt-0", 4, (("x", "2"),), (0.5,), (-1.0,)),) * 2
+    assert (history.earlier_told, history.best_trial, history.suggested_count) == (True, 0, 0)
+    assert chain.when(runtime.TellEarlierTrials(told[:1])) == [], "a repeat"
+    with pytest.raises(Aborted, match="has gone on"):
+        searched().when(runtime.TellEarlierTrials(told))
 
 
 def test_a_rung_is_judged_once_and_a_pruned_trial_is_told_nothing_more() -> None:

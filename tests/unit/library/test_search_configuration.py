@@ -15,6 +15,7 @@ from milepost.errors import InvalidArgument
 X = {"minimum": 0, "maximum": 1}
 OBJECTIVE = {"metric": "eval/loss", "mode": "min"}
 SEVERAL: dict[str, Any] = {"objective": None, "objectives": [OBJECTIVE, {"metric": "gb"}]}
+EARLIER = "rt-" + "0" * 26
 KEPT = {"metric": "gb", "at_most": 1}
 SCHEMA = Draft202012Validator(configurations.schema())
 
@@ -126,6 +127,35 @@ def test_hyperband_is_resolved_shown_and_read_again() -> None:
     assert configurations.resolve_message(resolved) == resolved
 
 
+def test_a_warm_start_is_resolved_shown_and_read_again() -> None:
+    given = plain(warm_start=[EARLIER])
+    SCHEMA.validate(given)
+    resolved = configurations.resolve(given)
+    assert list(resolved.search.warm_start) == [EARLIER]
+    assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
+    assert configurations.resolve_message(resolved) == resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "point"),
+    [
+        (
+            {"optimizer": '"adam"', "warmup": "3", "momentum": "0.5", "other": "1"},
+            {"optimizer": '"adam"', "warmup": "3"},
+        ),
+        ({"optimizer": '"sgd"', "warmup": "1", "momentum": "0.5", "nesterov": "true"}, "all"),
+        ({"optimizer": '"sgd"', "warmup": "1", "nesterov": "true"}, None),
+        ({"optimizer": '"lamb"', "warmup": "1"}, None),
+        ({"optimizer": '"adam"', "warmup": "10"}, None),
+        ({"optimizer": '"adam"', "warmup": "1.5"}, None),
+        ({"optimizer": '"adam"', "warmup": "true"}, None),
+    ],
+)
+def test_parameters_of_another_run_are_a_point_where_they_lie_in_the_space(given: dict[str, str], point: Any) -> None:
+    search = configurations.resolve(plain(space=CONDITIONAL)).search
+    assert configurations.point_of(search, given) == (given if point == "all" else point)
+
+
 def test_other_searches_stay_what_they_were() -> None:
     """Nothing new is named in them, so their digests are those that are in logs already."""
     grid = configurations.resolve({"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}})
@@ -232,6 +262,9 @@ def test_other_searches_stay_what_they_were() -> None:
             "search.points[0].momentum",
             'is there only with optimizer: "sgd"',
         ),
+        ({"warm_start": ["which-rate"]}, "search.warm_start[0]", "must be the id of a runtime"),
+        ({"warm_start": [EARLIER, EARLIER]}, "search.warm_start", "names a runtime twice"),
+        ({"kind": "qmc", "warm_start": [EARLIER]}, "search.warm_start", "qmc ignores what it did not choose"),
         ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
         ({"pruner": {"kind": "none"}}, "search.pruner.kind", "one of asha, median, threshold, patience, hyperband"),
         ({"pruner": {"kind": "hyperband"}}, "search.pruner.max_step", "is required with kind: hyperband"),

@@ -189,7 +189,7 @@ class Code(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner", "objectives", "constraints", "population_size")
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner", "objectives", "constraints", "population_size", "warm_start")
     class SpaceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +210,7 @@ class Search(_message.Message):
     OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     POPULATION_SIZE_FIELD_NUMBER: _ClassVar[int]
+    WARM_START_FIELD_NUMBER: _ClassVar[int]
     kind: SearchKind
     space: _containers.MessageMap[str, SearchDimension]
     seed: int
@@ -223,7 +224,8 @@ class Search(_message.Message):
     objectives: _containers.RepeatedCompositeFieldContainer[SearchObjective]
     constraints: _containers.RepeatedCompositeFieldContainer[SearchConstraint]
     population_size: int
-    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[SearchObjective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[SearchConstraint, _Mapping]]] = ..., population_size: _Optional[int] = ...) -> None: ...
+    warm_start: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[SearchObjective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[SearchConstraint, _Mapping]]] = ..., population_size: _Optional[int] = ..., warm_start: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchConstraint(_message.Message):
     __slots__ = ("metric", "at_most", "at_least", "value")

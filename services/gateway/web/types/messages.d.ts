@@ -43,6 +43,7 @@ declare namespace Api {
         value?: 'last' | 'worst' | null
       })[] | null
       population_size?: number | null
+      warm_start?: string[] | null
       points?: (Record<string, string | number | boolean | null>)[] | null
       pruner?: {
         kind?: 'asha' | 'median' | 'threshold' | 'patience' | 'hyperband' | null
@@ -260,6 +261,7 @@ declare namespace Api {
   interface EventSeenSent {
     type:
       | 'milepost.runtime.delete_requested.v1'
+      | 'milepost.runtime.earlier_trials_told.v1'
       | 'milepost.runtime.health_changed.v1'
       | 'milepost.runtime.labels_changed.v1'
       | 'milepost.runtime.objective_reported.v1'
@@ -688,6 +690,21 @@ declare namespace Api {
     purge_time: string | null
   }
 
+  interface EarlierTrial {
+    runtime_id: string
+    trial: number
+    parameters: Record<string, string>
+    values: (number | null)[]
+    values_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    violations: (number | null)[]
+    violations_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+  }
+
+  interface EarlierTrialsTold {
+    trials: EarlierTrial[]
+    detail: string
+  }
+
   interface EnvironmentRecorded {
     attempt: number
     git: GitState | null
@@ -1113,6 +1130,7 @@ declare namespace Api {
     purge_started?: PurgeStarted
     rung_reached?: RungReached
     trial_pruned?: TrialPruned
+    earlier_trials_told?: EarlierTrialsTold
   }
 
   interface RuntimeFailed {

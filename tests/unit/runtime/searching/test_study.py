@@ -249,3 +249,43 @@ def test_a_conditional_space_gives_what_plain_optuna_gives_and_can_be_made_again
     again = Study(wanted)
     again.extend(other)
     assert 1 in again.differing, "what the log has wins"
+
+
+def earlier(count: int = 20) -> list[Any]:
+    chance = random.Random(5)
+    entries: list[Any] = []
+    for number in range(1, count + 1):
+        point = {"x": json.dumps(chance.uniform(-5, 10)), "y": json.dumps(chance.uniform(0.01, 15))}
+        entries.append(["earlier", number, point, [value_of(point)], []])
+    return entries
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes"])
+def test_earlier_trials_are_told_first_as_with_plain_optuna_and_the_study_can_be_made_again(kind: str) -> None:
+    distributions = Study(definition(kind, space=RANGES))._distributions
+    known = [
+        optuna.trial.create_trial(
+            params={name: json.loads(text) for name, text in point.items()},
+            distributions=distributions,
+            value=values[0],
+        )
+        for _, _, point, values, _ in earlier()
+    ]
+    plain = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=7))
+    if kind == "cmaes":
+        plain = optuna.create_study(sampler=optuna.samplers.CmaEsSampler(seed=7, source_trials=known))
+    else:
+        plain.add_trials(known)
+    study = Study(definition(kind, space=RANGES))
+    study.extend(earlier())
+    for number in range(1, 16):
+        asked, parameters = plain.ask(distributions), dict(study.propose())
+        assert {name: json.loads(text) for name, text in parameters.items()} == asked.params
+        plain.tell(asked, value_of(parameters))
+        study.extend([["suggested", number, parameters], ["reported", number, [value_of(parameters)], []]])
+    again = Study(definition(kind, space=RANGES))
+    again.extend(study.entries)
+    assert again.propose() == study.propose() and again.differing == []
+    cold = Study(definition(kind, space=RANGES))
+    cold.extend(study.entries[20:])
+    assert cold.differing, "what was known before moves what is proposed"
