@@ -31,6 +31,7 @@ from milepost.cli.runs import (
     sync,
     trials,
 )
+from milepost.cli.searching import simulate
 
 # What is wrong with a path that somebody has named.
 _BAD_PATH = frozenset(
@@ -61,6 +62,7 @@ cli.add_command(runtimes.runtime)
 for one in (*snapshots.COMMANDS, *branches.COMMANDS):
     runtimes.runtime.add_command(one)
 cli.add_command(trials.trial)
+cli.add_command(simulate.search)
 cli.add_command(metrics.metrics)
 cli.add_command(rules.rule)
 for one in notifications.COMMANDS:

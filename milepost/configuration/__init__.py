@@ -16,7 +16,7 @@ from milepost.configuration.plain import (
     Plain,
     scalar_text,
 )
-from milepost.configuration.resolution import resolve, resolve_message, resolve_text
+from milepost.configuration.resolution import resolve, resolve_message, resolve_pruner, resolve_text
 from milepost.configuration.search import TrialParameters, expand, has_sampler, left_out, point_of, trial_count
 from milepost.configuration.secrecy import comments_are_secret, redact, secret_violations
 from milepost.configuration.shown import canonical_json, digest, given_plain, to_plain, to_text
@@ -48,6 +48,7 @@ __all__ = [
     "redact",
     "resolve",
     "resolve_message",
+    "resolve_pruner",
     "resolve_text",
     "scalar_text",
     "schema",

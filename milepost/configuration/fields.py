@@ -91,6 +91,21 @@ _OBJECTIVE = Section(
         "value": Field(Choice(tuple(OBJECTIVE_VALUES)), "best", "which value of the series counts"),
     }
 )
+PRUNER = Section(
+    {
+        "kind": Field(Choice(tuple(PRUNERS)), "asha", "how trials are judged at a rung"),
+        "first_step": Field(_whole(1, MAX_NUMBER), 1, "no rung before this step"),
+        "reduction_factor": Field(
+            _whole(2, 100),
+            3,
+            "asha, hyperband: one in so many goes on, to so many times the step",
+        ),
+        "max_step": Field(_whole(2, MAX_NUMBER), None, "hyperband: the steps of a whole trial"),
+        "startup_trials": Field(_whole(1, MAX_TRIALS), 5, "median: so many others at the rung before any is pruned"),
+        "bound": Field(Number(-1e300, 1e300), None, "threshold: worse than this is pruned"),
+        "patience": Field(_whole(1, MAX_TRIALS), 5, "patience: rungs in a row without a better value"),
+    }
+)
 # More of them than this have hardly a trial that another one surpasses.
 MAX_OBJECTIVES = 5
 MAX_CONSTRAINTS = 10
@@ -198,25 +213,7 @@ CONFIGURATION = Section(
                         "points that a sampler's search tries first; what one does not name the sampler chooses",
                     ),
                     "pruner": Field(
-                        Section(
-                            {
-                                "kind": Field(Choice(tuple(PRUNERS)), "asha", "how trials are judged at a rung"),
-                                "first_step": Field(_whole(1, MAX_NUMBER), 1, "no rung before this step"),
-                                "reduction_factor": Field(
-                                    _whole(2, 100),
-                                    3,
-                                    "asha, hyperband: one in so many goes on, to so many times the step",
-                                ),
-                                "max_step": Field(_whole(2, MAX_NUMBER), None, "hyperband: the steps of a whole trial"),
-                                "startup_trials": Field(
-                                    _whole(1, MAX_TRIALS), 5, "median: so many others at the rung before any is pruned"
-                                ),
-                                "bound": Field(Number(-1e300, 1e300), None, "threshold: worse than this is pruned"),
-                                "patience": Field(
-                                    _whole(1, MAX_TRIALS), 5, "patience: rungs in a row without a better value"
-                                ),
-                            }
-                        ),
+                        PRUNER,
                         None,
                         "ends trials early that a sampler chose, by the objective at their evaluations; null: none",
                     ),

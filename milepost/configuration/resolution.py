@@ -7,9 +7,9 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.configuration.fields import CONFIGURATION, MAX_NAME
+from milepost.configuration.fields import CONFIGURATION, MAX_NAME, PRUNER
 from milepost.configuration.plain import Plain, scalar_text
-from milepost.configuration.searching import judge_search, search_message
+from milepost.configuration.searching import judge_pruner, judge_search, pruner_message, search_message
 from milepost.configuration.shown import given_plain
 from milepost.configuration.specs import refuse
 from milepost.configuration.text import parse_text
@@ -29,6 +29,20 @@ def resolve(plain: Mapping[str, Any]) -> RuntimeConfiguration:
 def resolve_text(text: str) -> RuntimeConfiguration:
     """Read, judge and resolve a configuration. Raises `InvalidArgument` with every violation."""
     return resolve(parse_text(text))
+
+
+def resolve_pruner(plain: Mapping[str, Any]) -> config.SearchPruner:
+    """Judge a pruner alone, as in `search.pruner`, and fill in its defaults.
+
+    Raises:
+        InvalidArgument: with every violation at once, each with the path of its field.
+    """
+    violations: list[Violation] = []
+    read = PRUNER.read(plain, "pruner", violations)
+    judge_pruner(read, "pruner", violations)
+    if violations:
+        raise InvalidArgument(violations)
+    return pruner_message(read)
 
 
 def resolve_message(configuration: RuntimeConfiguration) -> RuntimeConfiguration:

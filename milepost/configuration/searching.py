@@ -138,11 +138,8 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
         )
     if len(set(search["warm_start"])) < len(search["warm_start"]):
         refuse(violations, "search.warm_start", "names a runtime twice")
-    pruner = search["pruner"]
-    if pruner is not None and pruner["kind"] == "threshold" and pruner["bound"] is None:
-        refuse(violations, "search.pruner.bound", "is required with kind: threshold")
-    if pruner is not None:
-        _judge_steps(pruner, violations)
+    if search["pruner"] is not None:
+        judge_pruner(search["pruner"], "search.pruner", violations)
     if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
         # What cannot be read cannot be judged.
         return
@@ -168,8 +165,11 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
                 refuse(violations, f"{path}.{name}", problem)
 
 
-def _judge_steps(pruner: Plain, violations: list[Violation]) -> None:
-    path, hyperband = "search.pruner.max_step", pruner["kind"] == "hyperband"
+def judge_pruner(pruner: Plain, at: str, violations: list[Violation]) -> None:
+    """Judge a pruner as a whole. `at`: its path."""
+    if pruner["kind"] == "threshold" and pruner["bound"] is None:
+        refuse(violations, f"{at}.bound", "is required with kind: threshold")
+    path, hyperband = f"{at}.max_step", pruner["kind"] == "hyperband"
     if hyperband and pruner["max_step"] is None:
         refuse(violations, path, "is required with kind: hyperband: the steps of a whole trial")
     elif not hyperband and pruner["max_step"] is not None:
@@ -256,12 +256,16 @@ def search_message(read: Plain) -> config.Search:
     for point in read["points"]:
         search.points.add(parameters={name: scalar_text(value) for name, value in point.items()})
     if read["pruner"] is not None:
-        pruner = _given(read["pruner"])
-        search.pruner.CopyFrom(config.SearchPruner(**{**pruner, "kind": PRUNERS[pruner["kind"]]}))
+        search.pruner.CopyFrom(pruner_message(read["pruner"]))
     ends = _given(read["stop_when"] or {})
     if ends:
         search.stop_when.CopyFrom(config.SearchEnd(**ends))
     return search
+
+
+def pruner_message(read: Plain) -> config.SearchPruner:
+    """Build the message of a pruner that was judged."""
+    return config.SearchPruner(**{**_given(read), "kind": PRUNERS[read["kind"]]})
 
 
 def _objective_message(of: Plain) -> config.SearchObjective:

@@ -110,8 +110,14 @@ class User:
             await asyncio.sleep(0.1)
 
     async def events(self, name: str) -> list[events_api.RecordedEvent]:
-        answer = await self.call("ListEvents", api.ListEventsRequest(parent=name, page_size=1_000))
-        return list(answer.events)
+        request = api.ListEventsRequest(parent=name, page_size=1_000)
+        events: list[events_api.RecordedEvent] = []
+        while True:
+            answer = await self.call("ListEvents", request)
+            events += answer.events
+            if not answer.next_page_token:
+                return events
+            request.page_token = answer.next_page_token
 
     async def close(self) -> None:
         await self._channel.close(None)

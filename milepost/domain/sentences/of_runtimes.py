@@ -115,7 +115,8 @@ def pruning(fact: runtime_facts.TrialPruned) -> str:
 
 def _best(fact: runtime_facts.SearchEnded) -> str:
     if fact.best_trials:
-        return f"; the best are trials {', '.join(map(str, fact.best_trials))}"
+        which = ", ".join(map(str, fact.best_trials))
+        return f"; the best is trial {which}" if len(fact.best_trials) == 1 else f"; the best are trials {which}"
     return f"; the best is trial {fact.best_trial} with {fact.best_value:.6g}" if fact.best_trial else ""
 
 

@@ -296,6 +296,13 @@ async def test_a_search_with_a_pruner_killed_at_any_instant_prunes_the_same_tria
         assert world.kills > 10
 
 
+async def test_trials_that_end_before_the_first_rung_are_not_judged_and_told_their_values() -> None:
+    late = {"kind": "asha", "first_step": 1_000}
+    history = await World(searching(pruner=late, max_trials=4)).run()
+    assert [type(entry) for entry in history.entries] == [Suggested, Reported] * 4
+    assert all(entry.values for entry in history.entries if isinstance(entry, Reported))
+
+
 async def test_a_search_with_several_objectives_and_a_constraint_that_is_killed_is_the_undisturbed_one() -> None:
     several = [{"metric": "eval/loss"}, {"metric": "size", "mode": "max", "value": "last"}]
     configuration = searching(
