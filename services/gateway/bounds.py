@@ -119,6 +119,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     # A nanosecond is the least that a duration can say.
     "deadline": {"type": "number", "minimum": 1e-9, "maximum": 86_400, "description": "seconds"},
     "runtime_id": {"type": "string", "pattern": "^(?:rt-[0-9a-v]{26})?$"},
+    "runtime_ids": {"type": "string", "pattern": f"^{_ID}$", "description": "With runtime - only, 1,000 at most"},
     "display_name": _text(200),
     "rule_id": {"type": "string", "pattern": f"^(?:{_ID})?$"},
     "TestRule.name": {"type": "string", "pattern": f"^rules/{_ID}(?:\\.{_ID})?$"},

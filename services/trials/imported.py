@@ -133,7 +133,10 @@ class TrialRouting(Routing):
         if request.parent != names.ALL or request.HasField("as_of") or answer.next_page_token:
             return answer
         room = page_size_of(request.page_size) - len(answer.trials)
+        wanted = set(request.runtime_ids)
         for runtime_id, servicer in sorted(self.imported.items()):
+            if wanted and runtime_id not in wanted:
+                continue
             if room <= 0:
                 break
             asked = api.ListTrialsRequest(

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from milepost import names
 from milepost.api.trial.v1 import trial_service_pb2 as api
@@ -23,6 +24,8 @@ from services.trials.readmodel.views import Views
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
+# Runtimes that are named in one call.
+MAX_RUNTIMES = 1_000
 
 _STATUS_WORDS = enum_words(api.TrialStatus.DESCRIPTOR)
 _WAITING_WORDS = enum_words(api.WaitingReason.DESCRIPTOR)
@@ -260,9 +263,13 @@ def list_page(views: Views, scope: Scope, request: api.ListTrialsRequest, now: i
     accepts = compile_filter(request.filter)
     rank, descending = parse_order(request.order_by)
     size = page_size_of(request.page_size)
+    wanted = _wanted(request)
     digest = _digest(request)
     after = _parse_token(request.page_token, digest) if request.page_token else None
-    if rank is None and not scope.runtime_id and order is not None:
+    if wanted:
+        candidates = [view for runtime_id in wanted for view in _of_runtime(views, runtime_id, deleted=False)]
+        placed = _sorted(views, candidates, rank, descending, now)
+    elif rank is None and not scope.runtime_id and order is not None:
         placed = order.placed(views, descending)
     else:
         placed = _sorted(views, _candidates(views, scope), rank, descending, now)
@@ -277,14 +284,39 @@ def list_page(views: Views, scope: Scope, request: api.ListTrialsRequest, now: i
 
 def _candidates(views: Views, scope: Scope) -> Sequence[TrialView]:
     if scope.runtime_id:
-        runtime = views.runtimes.get(scope.runtime_id)
-        return [views.trials[Key(scope.runtime_id, number)] for number in runtime.trials] if runtime is not None else []
+        return _of_runtime(views, scope.runtime_id, deleted=True)
     return [view for view in views.trials.values() if not views.runtimes[view.runtime_id].deleted]
+
+
+def _of_runtime(views: Views, runtime_id: str, *, deleted: bool) -> list[TrialView]:
+    """List the trials of a runtime. `deleted`: also of one that is deleted."""
+    runtime = views.runtimes.get(runtime_id)
+    if runtime is None or (runtime.deleted and not deleted):
+        return []
+    return [views.trials[Key(runtime_id, number)] for number in runtime.trials]
+
+
+def _wanted(request: api.ListTrialsRequest) -> list[str]:
+    """Return the runtimes whose trials are asked for; none: all.
+
+    Raises:
+        InvalidArgument: they are too many, or asked for beside a runtime.
+    """
+    if request.runtime_ids and request.parent != names.ALL:
+        raise InvalidArgument([Violation("runtime_ids", f"belong to the parent {names.ALL} only")])
+    if len(request.runtime_ids) > MAX_RUNTIMES:
+        raise InvalidArgument(
+            [Violation("runtime_ids", f"are {len(request.runtime_ids):,}, more than {MAX_RUNTIMES:,}")]
+        )
+    return list(dict.fromkeys(request.runtime_ids))
 
 
 def _digest(request: api.ListTrialsRequest) -> str:
     """A page token holds only for the call it was given for."""
-    return hashlib.sha256(json.dumps([request.parent, request.filter, request.order_by]).encode()).hexdigest()[:12]
+    call: list[Any] = [request.parent, request.filter, request.order_by]
+    if request.runtime_ids:
+        call.append(sorted(request.runtime_ids))
+    return hashlib.sha256(json.dumps(call).encode()).hexdigest()[:12]
 
 
 def _token(place: Place, digest: str) -> str:

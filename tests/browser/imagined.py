@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -233,7 +234,7 @@ class World:
             name=f"runtimes/{run.identity}/trials/{number}", runtime_id=run.identity, trial=number,
             status=f"TRIAL_STATUS_{word}", attempt=len(run.executions), attempt_count=len(run.executions),
             parameters={"learning_rate": str(0.003 / number)}, searched_parameters={"learning_rate": str(0.003 / number)} if run.trials > 1 else {},
-            elapsed=duration(step / run.rate), telemetry_sequence=position(), events_sequence=1000,
+            elapsed=duration(step / run.rate), telemetry_sequence=position() if running else 1, events_sequence=1000,
         )  # fmt: skip
         if word == "WAITING":
             message.waiting_reason = (
@@ -421,8 +422,8 @@ class RuntimeService(runtimes_grpc.RuntimeServiceServicer):
             runtimes=[self.world.runtime(run) for run in runs[first : first + size]],
             next_page_token=str(first + size) if first + size < len(runs) else "", total_size=len(runs), sequence=1000,
         )  # fmt: skip
-        for run in self.world.runs.values():
-            answer.status_counts[run.status] += 1
+        for word, count in Counter(run.status for run in self.world.runs.values()).items():
+            answer.status_counts[word] = count
         return answer
 
     def _matches(self, run: Imagined, text: str) -> bool:
@@ -509,9 +510,11 @@ class TrialService(trials_grpc.TrialServiceServicer):
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def _of(self, parent: str, brief: bool) -> Iterator[trials.Trial]:
+    def _of(self, parent: str, brief: bool, wanted: Collection[str] = ()) -> Iterator[trials.Trial]:
         runs = self.world.runs.values() if parent.endswith("/-") else [self.world.run(parent)]
         for run in runs:
+            if wanted and run.identity not in wanted:
+                continue
             for number in range(1, run.trials + 1):
                 yield self.world.trial(run, number, brief)
 
@@ -521,9 +524,12 @@ class TrialService(trials_grpc.TrialServiceServicer):
         )
 
     async def ListTrials(self, request: Any, context: Any) -> Any:
-        found = list(self._of(request.parent, request.brief))
+        found = list(self._of(request.parent, request.brief, set(request.runtime_ids)))
         return trials.ListTrialsResponse(
-            trials=found[: request.page_size or 100], total_size=len(found), telemetry_sequence=position()
+            trials=found[: request.page_size or 100],
+            total_size=len(found),
+            events_sequence=1000,
+            telemetry_sequence=position(),
         )
 
     async def ListAttempts(self, request: Any, context: Any) -> Any:
@@ -545,11 +551,13 @@ class TrialService(trials_grpc.TrialServiceServicer):
             for trial in self._of(request.parent, request.brief):
                 yield trials.WatchTrialsResponse(trial=trial, telemetry_sequence=position(), events_sequence=1000)
         yield trials.WatchTrialsResponse(caught_up=True, telemetry_sequence=position(), events_sequence=1000)
-        while True:
+        running = {run.identity for run in self.world.runs.values() if run.phase == "RUNNING"}
+        while running:
             await asyncio.sleep(TICK_SECONDS)
-            for trial in self._of(request.parent, request.brief):
+            for trial in self._of(request.parent, request.brief, running):
                 if trial.status == trials.TRIAL_STATUS_RUNNING:
                     yield trials.WatchTrialsResponse(trial=trial, telemetry_sequence=position(), events_sequence=1000)
+        await asyncio.Event().wait()
 
 
 class MetricService(metrics_grpc.MetricServiceServicer):

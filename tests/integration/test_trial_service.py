@@ -96,6 +96,10 @@ async def test_lists_page_filter_and_order(stub: rpc.TrialServiceStub, writer: W
     ):
         page = await stub.ListTrials(api.ListTrialsRequest(parent=parent, filter=text), timeout=WAIT)
         assert [trial.trial for trial in page.trials] == expected, text
+    for wanted, count in (([writer.runtime_id, "rt-unknown"], 5), (["rt-unknown"], 0)):
+        page = await stub.ListTrials(api.ListTrialsRequest(parent="runtimes/-", runtime_ids=wanted), timeout=WAIT)
+        assert {trial.runtime_id for trial in page.trials} <= {writer.runtime_id}
+        assert (len(page.trials), page.total_size) == (count, count)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,11 @@ async def test_lists_page_filter_and_order(stub: rpc.TrialServiceStub, writer: W
         (api.ListTrialsRequest(parent="runtimes/-", filter="colour=red"), grpc.StatusCode.INVALID_ARGUMENT, "filter"),
         (api.ListTrialsRequest(parent="runtimes/-", filter="status="), grpc.StatusCode.INVALID_ARGUMENT, "filter"),
         (api.ListTrialsRequest(parent="runtimes/-", order_by="colour"), grpc.StatusCode.INVALID_ARGUMENT, "order_by"),
+        (
+            api.ListTrialsRequest(parent="runtimes/-", runtime_ids=["rt-a"] * 1_001),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "runtime_ids",
+        ),
         (api.ListTrialsRequest(parent="runtimes/-", min_sequence=-1), grpc.StatusCode.INVALID_ARGUMENT, "min_sequence"),
         (api.ListTrialsRequest(parent="runtimes/-", min_sequence=2**40), grpc.StatusCode.OUT_OF_RANGE, ""),
         (api.ListTrialsRequest(parent="runtimes/unknown"), grpc.StatusCode.NOT_FOUND, ""),

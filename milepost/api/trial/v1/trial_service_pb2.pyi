@@ -393,7 +393,7 @@ class GetTrialResponse(_message.Message):
     def __init__(self, trial: _Optional[_Union[Trial, _Mapping]] = ...) -> None: ...
 
 class ListTrialsRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by", "min_sequence", "as_of", "brief", "from_log")
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by", "min_sequence", "as_of", "brief", "from_log", "runtime_ids")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -403,6 +403,7 @@ class ListTrialsRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     BRIEF_FIELD_NUMBER: _ClassVar[int]
     FROM_LOG_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_IDS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
@@ -412,7 +413,8 @@ class ListTrialsRequest(_message.Message):
     as_of: _recorded_event_pb2.AsOf
     brief: bool
     from_log: bool
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ..., min_sequence: _Optional[int] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., brief: bool = ..., from_log: bool = ...) -> None: ...
+    runtime_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ..., min_sequence: _Optional[int] = ..., as_of: _Optional[_Union[_recorded_event_pb2.AsOf, _Mapping]] = ..., brief: bool = ..., from_log: bool = ..., runtime_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListTrialsResponse(_message.Message):
     __slots__ = ("trials", "next_page_token", "total_size", "estimate", "elapsed", "events_sequence", "telemetry_sequence", "set_aside")

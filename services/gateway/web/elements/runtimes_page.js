@@ -209,7 +209,7 @@ function Rows({ list, open, chosen, filter, sort }) {
     const last = first + Math.ceil(window.innerHeight / rowHeight) + 2 * overscan
     const [a, b] = range.peek()
     if (a !== first || b !== last) range.value = [first, last]
-    if (last > list.ids.peek().length - 20 && list.hasMore) list.load(true)
+    if (last > list.ids.peek().length - overscan && list.hasMore) list.load(true)
   }
   useEffect(() => {
     measure()

@@ -20,7 +20,10 @@ import { currentTrial, served, sorted, sparkGroups, summary } from '../functions
  * }} Row
  */
 
-const pageSize = 200
+// More than fit into a window, and no more: the next page comes as one scrolls.
+const pageSize = 50
+// Trials of the rows of a page, in one answer.
+const trialsAtOnce = 1_000
 const listPause = 400
 const rowPause = 250
 const sparkBuckets = 40
@@ -68,6 +71,12 @@ export class RuntimeList {
   /** @type {string[] | undefined} */
   #heldIds
   #generation = 0
+  /** @type {Set<string>} */
+  #trialsWanted = new Set()
+  // Rows that are read at once: as many as one has scrolled to.
+  #size = pageSize
+  /** @type {Record<string, (string | number)[]> | undefined} */
+  #begin
   /** @type {Timer} */
   #sortTimer
 
@@ -102,9 +111,13 @@ export class RuntimeList {
   async show(filter, sort = '') {
     this.filter = filter
     this.sort = sort
+    this.#size = this.#sortsHere() ? sortedAtMost : pageSize
     clearTimeout(this.#listTimer)
     await this.load()
-    this.stream.subscribe(['runtimes', 'trials'])
+    // What changed since the page was read, and no more: of the runtimes that nobody looks at nothing is asked.
+    const begin = this.#begin ?? {}
+    this.#begin = undefined
+    this.stream.subscribe(['runtimes', 'trials'], {}, begin)
   }
 
   /**
@@ -118,15 +131,19 @@ export class RuntimeList {
       const answer = await get('/runtimes', {
         filter: this.filter,
         order_by: this.#orderBy(),
-        page_size: pageSize,
+        page_size: more ? pageSize : this.#size,
         page_token: more ? this.#next : undefined,
       })
       if (generation !== this.#generation) return
       this.#next = answer.next_page_token ?? ''
+      const first = await this.#readTrials((answer.runtimes ?? []).map((runtime) => runtime.runtime_id))
+      if (generation !== this.#generation) return
+      if (first && this.stream.topics.length === 0) this.#begin = { runtimes: [answer.sequence ?? 0], trials: first }
       batch(() => {
         for (const runtime of answer.runtimes ?? []) this.#place(runtime)
         const ids = (answer.runtimes ?? []).map((runtime) => runtime.runtime_id)
         this.#order(more ? [...this.ids.peek(), ...ids] : ids)
+        this.#size = Math.min(sortedAtMost, Math.max(this.#size, this.ids.peek().length))
         this.counts.value = answer.status_counts ?? {}
         this.total.value = answer.total_size ?? ids.length
         this.loading.value = false
@@ -147,6 +164,47 @@ export class RuntimeList {
       this.error.value = error
       this.#listTimer = setTimeout(() => this.load(), 3_000)
     }
+  }
+
+  /**
+   * Read the trials of those of these runtimes that were not asked for before: the stream tells of changes only.
+   * Returns the positions that they are of; undefined: nothing was asked.
+   *
+   * @param {string[]} ids
+   */
+  async #readTrials(ids) {
+    const wanted = ids.filter((id) => !this.#trialsWanted.has(id))
+    for (const id of wanted) this.#trialsWanted.add(id)
+    /** @type {[number | string, number | string] | undefined} */
+    let position
+    try {
+      // Where there is nothing to show yet the stream begins here all the same.
+      const asks = wanted.length > 0 || this.stream.topics.length === 0
+      for (let token = asks ? undefined : ''; token !== '';) {
+        const answer = await get('/runtimes/-/trials', {
+          brief: true,
+          runtime_ids: wanted,
+          page_size: wanted.length > 0 ? trialsAtOnce : 1,
+          page_token: token,
+        })
+        position ??= [answer.events_sequence ?? 0, answer.telemetry_sequence ?? 0]
+        batch(() => {
+          for (const trial of answer.trials ?? []) {
+            // What the stream told meanwhile is newer.
+            if (this.row(trial.runtime_id).trials.peek().has(trial.trial)) continue
+            trial.received_at = performance.now()
+            this.#paint(trial)
+          }
+        })
+        token = wanted.length > 0 ? (answer.next_page_token ?? '') : ''
+      }
+    } catch {
+      // A row without its trials is still a row; the stream tells of all of them when the service is back.
+      for (const id of wanted) this.#trialsWanted.delete(id)
+      return undefined
+    }
+    this.onTrials()
+    return position
   }
 
   /** How many there are of each status, whatever the filter. */
