@@ -201,7 +201,7 @@ class Application:
             duties={"anchors": self.anchoring.run, "searches": self._build_searches().run},
             supervision=self.supervision,
         )
-        events = Events(self._log, self.views)
+        events = Events(self._log, self.views, self.checkpointing.before)
         self.importances = ImportanceReader()
         self._runtime_service = RuntimeService(
             self.views,

@@ -361,8 +361,10 @@ class LiveViews:
         """Load the newest checkpoint that lies before a moment in both streams; empty views where there is none."""
         views = Views()
         sequences = [*self._checkpoints.sequences(), until] if self._checkpoints is not None else []
+        # Each is read once: all those behind the moment lead to the same one.
+        sequences = sorted({min(until, sequence) for sequence in sequences})
         while sequences and self._checkpoints is not None:
-            checkpoint = self._checkpoints.newest(at_most=min(until, sequences.pop()))
+            checkpoint = self._checkpoints.newest(at_most=sequences.pop())
             if checkpoint is None:
                 break
             position = checkpoint.position

@@ -137,6 +137,13 @@ class Checkpointing:
         checkpoint = self._store.newest(at_most)
         return checkpoint if checkpoint is not None and self._is_ours(checkpoint) else None
 
+    def before(self, sequence: int) -> Views:
+        """Return views of their own as they were written down at or before a sequence; empty ones where they were not."""
+        views, checkpoint = Views(), self.newest(sequence)
+        if checkpoint is not None:
+            restore(views, checkpoint)
+        return views
+
     def _is_ours(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.position.get("stream") == self._stream_created
 

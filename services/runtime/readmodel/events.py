@@ -35,6 +35,9 @@ FOLDS = 4
 FOLDS_PER_CALLER = 2
 
 Matches = Callable[[events_api.RecordedEvent], bool]
+MayMatch = Callable[[RecordedEvent], bool]
+# Gives views that somebody wrote down, which are to be the reader's own: the newest at or before a sequence.
+Written = Callable[[int], Views]
 
 # What rules found, in every run.
 RULE_SUBJECTS = "events.*.rules"
@@ -45,9 +48,10 @@ MAX_RUNS_BEHIND = 20
 class Events:
     """The events of the log as messages."""
 
-    def __init__(self, event_log: EventLog, views: Views) -> None:
+    def __init__(self, event_log: EventLog, views: Views, written: Written = lambda sequence: Views()) -> None:
         self._log = event_log
         self._views = views
+        self._written = written
         self._folds = Turns(FOLDS, FOLDS_PER_CALLER, "looks into the past")
 
     # --- pages
@@ -89,7 +93,8 @@ class Events:
         elif token is not None:
             after = max(after, int(token[0]))
         read = self._newest_first if request.newest_first else self._oldest_first
-        found, more = await read(runtime_id, after, until, size, matches)
+        may_match = _prefilter(request.filter)
+        found, more = await read(runtime_id, after, until, size, may_match, matches)
         shown = fitting(found)
         found, more = shown, more or len(shown) < len(found)
         position = found[-1].sequence if found else 0
@@ -129,26 +134,25 @@ class Events:
         return ""
 
     async def _oldest_first(
-        self, runtime_id: str, after: int, until: int, size: int, matches: Matches
+        self, runtime_id: str, after: int, until: int, size: int, may_match: MayMatch, matches: Matches
     ) -> tuple[list[events_api.RecordedEvent], bool]:
         found: list[events_api.RecordedEvent] = []
         async for event in events_of(self._log.read(after, until, subjects_of(runtime_id))):
-            message = self._message(event)
-            if matches(message):
+            if may_match(event) and matches(message := self._message(event)):
                 if len(found) == size:
                     return found, True
                 found.append(message)
         return found, False
 
     async def _newest_first(
-        self, runtime_id: str, after: int, until: int, size: int, matches: Matches
+        self, runtime_id: str, after: int, until: int, size: int, may_match: MayMatch, matches: Matches
     ) -> tuple[list[events_api.RecordedEvent], bool]:
         found: list[events_api.RecordedEvent] = []
         window = FIRST_WINDOW
         while until > after and len(found) <= size:
             start = max(after, until - window)
             read = events_of(self._log.read(start, until, subjects_of(runtime_id)))
-            part = [self._message(event) async for event in read]
+            part = [self._message(event) async for event in read if may_match(event)]
             found += [message for message in reversed(part) if matches(message)]
             until, window = start, min(window * 2, MAX_WINDOW)
         return found[:size], len(found) > size
@@ -159,7 +163,7 @@ class Events:
         """Give the events after a position, then each new one, without gap or repeat."""
         runtime_id = names.parse_runtime_or_all(request.parent)
         violations: list[Violation] = []
-        matches = _filter(request.filter, violations)
+        matches, may_match = _filter(request.filter, violations), _prefilter(request.filter)
         violations += sequence_violations("after_sequence", request.after_sequence)
         if violations:
             raise InvalidArgument(violations)
@@ -169,16 +173,14 @@ class Events:
         position = request.after_sequence
         if position < end:
             async for event in events_of(self._log.read(position, end, subjects_of(runtime_id))):
-                message = self._message(event)
-                if matches(message):
+                if may_match(event) and matches(message := self._message(event)):
                     yield api.WatchEventsResponse(event=message, sequence=event.sequence)
         position = max(position, end)
         yield api.WatchEventsResponse(sequence=position, caught_up=True)
         async for event in events_of(self._log.follow(position, subjects_of(runtime_id))):
             # `ignored` is known once the views have it.
             await self._views.wait_for(event.sequence)
-            message = self._message(event)
-            if matches(message):
+            if may_match(event) and matches(message := self._message(event)):
                 yield api.WatchEventsResponse(event=message, sequence=event.sequence)
 
     async def wait_for(self, field: str, sequence: int) -> None:
@@ -221,17 +223,21 @@ class Events:
 
     async def views_as_of(self, as_of: events_api.AsOf) -> Views:
         """Fold everything up to a moment. Raises OutOfRange: the moment is after the end of the log."""
-        return await self._fold(as_of, (SUBJECTS,))
+        return await self._fold(as_of, (SUBJECTS,), self._written)
 
-    async def _fold(self, as_of: events_api.AsOf, subjects: tuple[str, ...]) -> Views:
+    async def _fold(
+        self, as_of: events_api.AsOf, subjects: tuple[str, ...], written: Written = lambda sequence: Views()
+    ) -> Views:
         violations: list[Violation] = []
         until, latest = _moment(as_of, violations)
         if violations:
             raise InvalidArgument(violations)
         self._check_reached(until)
-        views, folded = Views(), 0
+        folded = 0
         async with self._folds.turn(current_caller().actor):
-            async for event in self._log.read(0, until or self._views.sequence, subjects):
+            # Of a time it is not known yet at which event it is.
+            views = await asyncio.to_thread(written, until) if until else Views()
+            async for event in self._log.read(views.sequence, until or self._views.sequence, subjects):
                 if latest is not None and event.recorded_time > latest:
                     break
                 views.apply(event)
@@ -318,6 +324,22 @@ def _filter(wanted: api.EventFilter, violations: list[Violation], latest: dateti
         )
 
     return matches
+
+
+def _prefilter(wanted: api.EventFilter) -> MayMatch:
+    """Return what tells of an event as it is in the log whether it may be wanted: to describe one takes far longer."""
+    types, categories = set(wanted.types), set(wanted.categories)
+
+    def may_match(event: RecordedEvent) -> bool:
+        if (types and event.type not in types) or (wanted.actor and event.actor != wanted.actor):
+            return False
+        if not codec.is_known(event.type):
+            return not wanted.scope and not categories
+        return (not wanted.scope or codec.scope_of(event.type) == wanted.scope) and (
+            not categories or codec.category_of(event.type) in categories
+        )
+
+    return may_match
 
 
 def _time(wanted: api.EventFilter, field: str, violations: list[Violation]) -> datetime | None:

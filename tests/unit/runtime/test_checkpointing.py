@@ -12,12 +12,14 @@ import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.api.event.v1.recorded_event_pb2 import AsOf
 from milepost.domain import runtime, trial
 from milepost.eventlog import NewEvent, attempt_subject, codec
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.checkpointing import Checkpointing, digest
+from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW, at
 from tests.unit.runtime.world import configuration
@@ -143,3 +145,24 @@ async def test_two_decisions_at_once_on_one_chain_do_not_interleave(desk: Desk) 
     stop = runtime.StopRuntime(common.STOP_MODE_GRACEFUL, at(60))
     decided = await asyncio.gather(*(other.decide("rt-1", {None: [stop]}, BEHIND) for other in others))
     assert sorted(len(one.events) for one in decided) == [0, 0, 0, 1]
+
+
+async def test_the_past_begins_at_what_was_written_down_and_is_the_same(desk: Desk, tmp_path: Path) -> None:
+    """For any moment, before and behind it."""
+    last, folded = desk.views.sequence, Views()
+    async for message in desk.log.read(0, last // 2):
+        folded.apply(message)
+    checkpointing = Checkpointing(tmp_path, folded, 1)
+    await checkpointing.write()
+    began: list[int] = []
+
+    def written(sequence: int) -> Views:
+        views = checkpointing.before(sequence)
+        began.append(views.sequence)
+        return views
+
+    for sequence in (last // 3, last // 2, last):
+        moment = AsOf(events_sequence=sequence)
+        begun = await Events(desk.log, desk.views, written).views_as_of(moment)
+        assert digest(begun) == digest(await Events(desk.log, desk.views).views_as_of(moment))
+    assert began == [0, last // 2, last // 2]
