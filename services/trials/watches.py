@@ -31,7 +31,7 @@ INTERVAL_SECONDS = 0.1
 LARGE_BYTES = 64 << 10
 LARGE_INTERVAL_SECONDS = 1.0
 # What the progress of several trials takes of one watcher's connection; with more trials each is told of less often.
-BYTES_PER_SECOND = 32 << 10
+BYTES_PER_SECOND = 24 << 10
 MAX_INTERVAL_SECONDS = 5.0
 # How often it is looked whether time alone has changed something: a trial that stalls.
 LOOK_SECONDS = 1.0
