@@ -129,6 +129,10 @@ bench-growth: install vendor ## Measure how costs grow with the work: at once, t
 test-faults: install ## Kills, power cuts, full disks (some parts need root); long
 	@exec $(BIN)/python -m pytest -m "faults or quick_faults" --timeout 900 $(PYTEST)
 
+.PHONY: test-hosts
+test-hosts: install ## A real Slurm (apt install slurm-wlm munge; as root) and a Ray cluster, and what they do to runs; long
+	@exec $(BIN)/python -m pytest -m "faults or not faults" --timeout 900 tests/integration/launchers tests/faults/slurm $(PYTEST)
+
 .PHONY: test-moments
 test-moments: install ## Two hundred random moments of a run against what a watching client was told
 	@MILEPOST_MOMENTS=200 $(BIN)/python -m pytest tests/e2e/lifecycle/test_moments.py $(PYTEST)
