@@ -111,6 +111,8 @@ class JobCluster(Protocol[J]):
     kind: str
     # Why it must not be used as it is set up. Empty: it may.
     problem: str
+    # For so long a job that began has to be unknown before it counts as gone.
+    unknown_seconds: float
 
     async def measure(self, own: Use) -> Capacity:
         """Say what it has. `own`: what the jobs of Milepost that run hold of it."""
@@ -178,6 +180,8 @@ class _Known:
     # What it is said to wait for, and since when it waits or is said to, by the monotonic clock.
     waits: str = ""
     waits_since: float = 0.0
+    # Since when the cluster does not know a job that began, by the monotonic clock. 0: it knows it.
+    unknown_since: float = 0.0
 
 
 class JobLauncher(Generic[J]):
@@ -351,20 +355,30 @@ class JobLauncher(Generic[J]):
         holder = await self._claims.holder(key)
         return await self._cluster.find(key, "" if holder == WITHDRAWN else holder)
 
-    async def _take_in(self, key: AttemptKey, job: J | None) -> None:
+    async def _take_in(self, key: AttemptKey, job: J | None) -> bool:
+        """Take in what a cluster says of a job. Returns whether it says that nothing of it runs."""
         known = self._known[key]
+        if job is not None:
+            known.unknown_since = 0.0
         if job is not None and not job.is_over:
             known.use = job.use
             waits_on = self._note_waiting(known, "" if job.runs else job.waits)
             self._settle(key, Process.RUNNING if job.runs else Process.PENDING, Exit(), changed=waits_on)
-            return
+            return False
         holder = await self._claims.holder(key)
         if job is None and not holder:
             self._settle(key, Process.ABSENT, Exit())
-            return
+            return True
+        if job is None:
+            # A controller that has just come back may not have read yet what it knew; its heartbeats tell meanwhile.
+            known.unknown_since = known.unknown_since or time.monotonic()
+            if time.monotonic() < known.unknown_since + self._cluster.unknown_seconds:
+                self._settle(key, Process.UNSEEN, Exit())
+                return False
         claimed = holder not in ("", WITHDRAWN)
         printed = await self._take_logs(key, holder if claimed else "")
         self._settle(key, Process.GONE, self._cluster.exit_of(job, printed, claimed=claimed, killed=known.killed))
+        return True
 
     def _note_waiting(self, known: _Known, waits: str) -> bool:
         """Note what a job waits for. Returns whether there is something new to say of it."""
@@ -473,8 +487,7 @@ class JobLauncher(Generic[J]):
         if job is not None and not job.is_over:
             await self._ask_for_end(key, known)
             return False
-        await self._take_in(key, job)
-        return True
+        return await self._take_in(key, job)
 
     async def _ask_for_end(self, key: AttemptKey, known: _Known) -> None:
         if not known.killed:

@@ -66,6 +66,8 @@ class RayJobs:
     """The jobs of a Ray cluster."""
 
     kind = "ray"
+    # Its jobs outlive whatever does not.
+    unknown_seconds = 0.0
 
     def __init__(self, options: RayOptions, server: JobServer | None = None) -> None:
         self._options = options

@@ -36,10 +36,14 @@ from services.runtime.policies.placement import Capacity
 
 # Each look at a login node is a connection there.
 REMOTE_POLL_SECONDS = 5.0
+# A slurmctld that comes back answers before everything is as it was.
+UNKNOWN_SECONDS = 20.0
 # Exit status of a job that was told to end by SIGTERM, and did.
 TERMINATED = 75
 # What Slurm says in place of an exit code when a job could not be set up, as where its output cannot be written.
 _NOT_SET_UP = 53
+# States of a job that began once, and will begin again. One that is being configured may just be beginning.
+_BACK_IN_QUEUE = PENDING - {"CONFIGURING"}
 _CLAIM = re.compile(r"slurm([0-9]+)x")
 # What became of a job, in Slurm's word for its state.
 _STATES = {
@@ -80,6 +84,7 @@ class SlurmJobs:
     """The jobs of Milepost in a Slurm."""
 
     kind = "slurm"
+    unknown_seconds = UNKNOWN_SECONDS
 
     def __init__(self, options: SlurmOptions, data_dir: Path, commands: SlurmCommands | None = None) -> None:
         self._options = options
@@ -127,10 +132,10 @@ class SlurmJobs:
     async def _claimed(self, jobs: list[SlurmJob], number: int) -> SlurmJob | None:
         """Return the job that has the launch, and take away what could only be refused it."""
         for job in jobs:
-            if (job.job_id != number and not job.is_over) or (job.job_id == number and job.state in PENDING):
+            if (job.job_id != number and not job.is_over) or (job.job_id == number and job.state in _BACK_IN_QUEUE):
                 await self._commands.cancel(job.job_id)
         found = next((job for job in jobs if job.job_id == number), None)
-        return replace(found, requeued=True) if found is not None and found.state in PENDING else found
+        return replace(found, requeued=True) if found is not None and found.state in _BACK_IN_QUEUE else found
 
     async def _with_exit(self, job: SlurmJob) -> SlurmJob:
         shown = await self._commands.details(job.job_id)

@@ -160,9 +160,11 @@ class SlurmCluster:
         """Kill a daemon: `slurmctld`, or `slurmd-<number>` with everything its node runs."""
         process = self._processes.pop(name)
         family = [process.pid] if name == "slurmctld" else self._of_node(name.rpartition("-")[2], process.pid)
-        for pid in family:
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(pid).kill()
+        # At one instant, as with a node: nobody of it tells what became of the others.
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for pid in family:
+                with suppress(psutil.NoSuchProcess):
+                    act(psutil.Process(pid))
         process.wait()
 
     def _of_node(self, number: str, pid: int) -> list[int]:

@@ -270,6 +270,25 @@ async def test_a_job_that_is_requeued_all_the_same_is_over_and_is_taken_away(pla
         await made.close()
 
 
+async def test_a_job_that_is_unknown_for_a_moment_is_not_given_up(
+    played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm.SlurmJobs, "unknown_seconds", 2.5)
+    claims = Claims(MemoryKeyValue())
+    await claims.take(KEY, "slurm12x" + "0" * 32)
+    made = launcher(tmp_path, claims)
+    made.start()
+    try:
+        assert await observed(made, KEY, Process.UNSEEN, Process.GONE) is Process.UNSEEN
+        (played / "squeue.out").write_text(f"12|RUNNING|None|main|n1|{job_id(KEY)}\n")
+        assert await observed(made, KEY, Process.RUNNING, Process.GONE) is Process.RUNNING
+        (played / "squeue.out").write_text("")
+        assert await observed(made, KEY, Process.GONE) is Process.GONE
+        assert made.observe(KEY)[1].cause == common.EXIT_CAUSE_LOST
+    finally:
+        await made.close()
+
+
 async def test_a_controller_that_is_away_loses_nothing(played: Path, tmp_path: Path) -> None:
     claims = Claims(MemoryKeyValue())
     await claims.take(KEY, "slurm12x" + "0" * 32)
