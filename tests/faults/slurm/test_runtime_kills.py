@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.cli.exits import Exit
+from milepost.errors import Unavailable
 from tests.e2e.stack import FREE_PORTS, ROOT, StackProcess, broken_links, until
 from tests.support.clusters.slurm_cluster import SlurmCluster, need_slurm, running_slurm
 
@@ -63,9 +65,27 @@ def start(stack: StackProcess, folder: Path, **changes: Any) -> str:
     return str(json.loads(started.stdout)["name"])
 
 
+def kill(stack: StackProcess, name: str) -> None:
+    """Kill the runtime service, and wait until the next one answers."""
+    stack.kill("runtime")
+
+    def answers() -> bool:
+        try:
+            stack.runtime(name)
+        except Unavailable:
+            return False
+        return True
+
+    until(answers, "the runtime service is started again")
+
+
 def launched(stack: StackProcess, name: str) -> list[Any]:
     events = stack.events(name)
     return [e.trial_event.attempt_launched for e in events if e.trial_event.HasField("attempt_launched")]
+
+
+def each_step_once(stack: StackProcess, name: str) -> bool:
+    return sorted(stack.series(name, "train/total")) == list(range(1, STEPS + 1))
 
 
 def test_killed_at_every_instant_of_a_start_it_submits_one_job(
@@ -74,13 +94,13 @@ def test_killed_at_every_instant_of_a_start_it_submits_one_job(
     for pause in (0.0, 0.05, 0.15, 0.4, 1.0):
         name = start(stack, tmp_path)
         time.sleep(pause)
-        stack.kill("runtime")
-        until(lambda: stack.part("runtime"), "the runtime service is started again")
+        kill(stack, name)
         ended = stack.wait_for_end(name, 300)
         assert ended.status == api.RUNTIME_STATUS_COMPLETED, ended.reason
         assert len(launched(stack, name)) == 1
-        assert len([j for j in cluster.run("squeue", "--noheader", "--states=all", "--format=%j").split() if name.partition("/")[2] in j]) == 1  # fmt: skip # noqa: E501
-        until(lambda: sorted(stack.series(name, "train/total")) == list(range(1, STEPS + 1)), "each step is there once")  # noqa: B023
+        named = f"milepost-{name.partition('/')[2]}-trial-1-attempt-1"
+        assert len(cluster.job_ids(named)) == 1
+        until(partial(each_step_once, stack, name), "each step is there once")
         assert broken_links(stack.events(name)) == []
 
 
@@ -90,21 +110,20 @@ def test_killed_while_a_job_waits_runs_and_stops_it_forgets_nothing(
     cluster.run("scontrol", "update", "partitionname=main", "state=down")
     name = start(stack, tmp_path, parameters={"steps": 100_000, "step_seconds": 0.05})
     until(lambda: "starts none" in stack.runtime(name).reason, "it waits, and says for what")
-    stack.kill("runtime")
+    kill(stack, name)
     cluster.run("scontrol", "update", "partitionname=main", "state=up")
     stack.wait_for_step(name, 5)
-    stack.kill("runtime")
-    until(lambda: stack.part("runtime"), "the runtime service is started again")
+    kill(stack, name)
     stack.wait_for_step(name, 40)
     assert stack.milepost("runtime", "stop", name, "--reason", "lunch").returncode == Exit.OK
-    stack.kill("runtime")
+    kill(stack, name)
     stopped = stack.wait_for_end(name, 300)
     assert stopped.status == api.RUNTIME_STATUS_ABORTED, stopped.reason
     assert stack.milepost("runtime", "resume", name).returncode == Exit.OK
     until(lambda: len(launched(stack, name)) == 2 or None, "it goes on")
     assert launched(stack, name)[1].snapshot_step >= 40
     assert stack.milepost("runtime", "stop", name, "--abrupt").returncode == Exit.OK
-    stack.kill("runtime")
+    kill(stack, name)
     stack.wait_for_end(name, 300)
     until(lambda: not cluster.run("squeue", "--noheader", "--format=%A"), "no job is left in Slurm")
     assert broken_links(stack.events(name)) == []
