@@ -168,22 +168,14 @@ class SlurmCluster:
         process.wait()
 
     def _of_node(self, number: str, pid: int) -> list[int]:
-        """List a slurmd, its slurmstepds, which are no children of its, and what they started."""
-        found = [pid]
+        """List a slurmd, its slurmstepds, which are no children of its and have no environment to see, and what they run."""
+        found = {pid}
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
-                stepd = process.name().startswith("slurmstepd")
-                node = self._steps_node(process) if stepd else process.environ().get("SLURMD_NODENAME")
-                if node == f"n{number}":
-                    found.append(process.pid)
-        return found
-
-    def _steps_node(self, process: psutil.Process) -> str:
-        for child in process.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                if node := child.environ().get("SLURMD_NODENAME"):
-                    return node
-        return ""
+                if process.environ().get("SLURMD_NODENAME") == f"n{number}":
+                    steps = [parent.pid for parent in process.parents() if parent.name().startswith("slurmstepd")]
+                    found |= {process.pid, *steps}
+        return list(found)
 
     def processes(self) -> list[psutil.Process]:
         """List what belongs to it now, jobs included."""
