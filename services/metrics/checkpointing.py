@@ -8,7 +8,7 @@ import logging
 from milepost.api.config.v1.configuration_pb2 import KeepBest
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
-from milepost.domain import steering, trial
+from milepost.domain import stalls, steering, trial
 from services.metrics.lineage import Cut, Lineages, RuntimeHistory, TrialHistory
 from services.readmodel.checkpoints import CheckpointStore, Codec
 
@@ -23,6 +23,7 @@ CODEC = Codec(
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
         *(trial.SnapshotRecord, trial.Plan),
+        *(stalls.Stalls, stalls.Stack, stalls.Group),
         *(steering.Steering, steering.Steerable, steering.Change, steering.Request),
         *(KeepBest, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity, SnapshotOrigin),
     ]

@@ -7,7 +7,7 @@ from milepost.api.config.v1.rule_pb2 import Rule
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.event.v1.common_pb2 import ProcessIdentity, SnapshotOrigin
 from milepost.api.event.v1.runtime_events_pb2 import Branch
-from milepost.domain import runtime, search, steering, trial
+from milepost.domain import runtime, search, stalls, steering, trial
 from services.readmodel.checkpoints import Codec, compress, decompress
 from services.rules.detectors.changes import Best, Spread
 from services.rules.detectors.levels import Row
@@ -36,6 +36,7 @@ CODEC = Codec(
         *(trial.Trial, trial.Queued, trial.Retrying, trial.Stopped, trial.Completed, trial.Failed, trial.Active),
         *(trial.StopOrder, trial.RollBackOrder, trial.Ending, trial.Segment, trial.Abandoned),
         *(trial.SnapshotRecord, trial.Plan),
+        *(stalls.Stalls, stalls.Stack, stalls.Group),
         *(steering.Steering, steering.Steerable, steering.Change, steering.Request),
         *(RuntimeConfiguration, facts.AttemptLaunched, facts.AttemptFenced, ProcessIdentity),
         *(SnapshotOrigin, Branch),

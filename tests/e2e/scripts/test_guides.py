@@ -13,6 +13,7 @@ import yaml
 
 from milepost.api.log.v1 import log_service_pb2 as log_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
+from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.series import read_series
 from tests.e2e.stack import ROOT, StackProcess, until
 from tests.support.programs.guides import block, read_guide, run_program
@@ -99,6 +100,33 @@ def test_a_search_and_a_run_that_begins_at_its_weights(stack: StackProcess, tmp_
     losses = stack.series(tuned, "train/loss")
     assert list(losses) == list(range(1, 41))
     assert losses[1] < stack.series(whole, "train/loss")[1], "it begins at weights that have learnt"
+
+
+@pytest.mark.timeout(300)
+def test_a_search_of_the_language_model_gives_up_what_is_worse(stack: StackProcess, tmp_path: Path) -> None:
+    """Shortened: as many rungs, a ninth of the steps."""
+    configuration = yaml.safe_load(block("docs/guides/search.md", "yaml", "language_model"))
+    configuration["parameters"] |= {"steps_per_epoch": 30, "eval_every": 3, "context": 16, "stride": 400}
+    configuration["search"]["max_trials"] = 4
+    configuration["search"]["pruner"]["first_step"] = 3
+    (tmp_path / "which-model.yaml").write_text(yaml.safe_dump(configuration))
+
+    done = stack.milepost("runtime", "start", str(tmp_path / "which-model.yaml"), "--wait")
+
+    assert done.returncode == 0, done.stderr
+    name = f"runtimes/{done.stdout.split()[0]}"
+    trials = [stack.trial(name, number) for number in range(1, 5)]
+    rungs = stack.client.runtimes.ListRungs(runtime_api.ListRungsRequest(parent=name)).rungs
+    pruned = {one.trial for one in rungs if one.HasField("verdict")}
+    assert pruned, "of two at a rung one is worse"
+    assert {one.trial for one in trials if one.waiting_reason == trial_api.WAITING_REASON_PRUNED} <= pruned
+    for rung in rungs:
+        assert rung.step == 3**rung.rung
+        assert rung.value == stack.series(name, "eval/loss", rung.trial)[rung.step]
+        if rung.HasField("verdict"):
+            assert rung.value > rung.verdict.cut_off and 1 < rung.verdict.rank <= rung.verdict.reached_count
+    told = stack.client.runtimes.GetImportances(runtime_api.GetImportancesRequest(name=name))
+    assert (list(told.importances), told.value_count) == ([], 4 - len(pruned))
 
 
 def test_a_search_whose_trials_a_sampler_chooses(stack: StackProcess, tmp_path: Path) -> None:
