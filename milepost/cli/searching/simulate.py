@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -74,6 +75,13 @@ def _sentence(found: Simulation) -> str:
     return f"{spared}; {fate}{short}"
 
 
+def _number(value: float) -> float | str:
+    """Write a number as the JSON form of messages does: JSON has no NaN and no infinities."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def as_plain(found: Simulation) -> dict[str, Any]:
     """Write a simulation for programs."""
     return {
@@ -86,7 +94,7 @@ def as_plain(found: Simulation) -> dict[str, Any]:
         "cut_short": found.cut_short,
         "pruned": [
             {
-                "trial": one.trial, "rung": one.rung, "step": one.step, "value": one.value, "cut_off": one.cut_off,
+                "trial": one.trial, "rung": one.rung, "step": one.step, "value": _number(one.value), "cut_off": one.cut_off,
                 "rank": one.rank, "reached_count": one.reached_count,
             }
             for one in found.pruned

@@ -61,6 +61,7 @@ def test_without_values_there_is_no_winner_and_nan_is_worse_than_anything() -> N
     found = play(resolve_pruner({"kind": "asha"}), MIN, nan, {1: 1, 2: 1}, {})
     assert [one.trial for one in found.pruned] == [2]
     assert (found.winner, found.winner_value, found.winner_survives) == (0, None, False)
+    assert json.loads(json.dumps(command.as_plain(found), allow_nan=False))["pruned"][0]["value"] == "NaN"
     nothing = play(resolve_pruner({"kind": "asha"}), MIN, [], {}, {})
     assert (nothing.saved, nothing.pruned) == (0.0, ())
 
