@@ -23,6 +23,7 @@ from milepost.domain.trial.states import (
     Queued,
     Retrying,
     RollBackOrder,
+    Situation,
     SnapshotRecord,
     StopOrder,
     Stopped,
@@ -70,8 +71,8 @@ def _attempt_started(state: Trial, fact: facts.AttemptStarted) -> Trial:
         for s in state.snapshots
     )
     lineage = cut_lineage(state.lineage, fact.attempt, fact.restored_step)
-    state = _with_active(state, started=True, last_step=fact.restored_step)
-    return replace(state, lineage=lineage, snapshots=snapshots)
+    situation = _changed(state.situation, started=True, last_step=fact.restored_step)
+    return replace(state, situation=situation, lineage=lineage, snapshots=snapshots)
 
 
 def _plan_declared(state: Trial, fact: facts.PlanDeclared) -> Trial:
@@ -153,11 +154,13 @@ def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
     )  # fmt: skip
     place = bisect.bisect_right(state.snapshots, (record.step, record.attempt), key=lambda s: (s.step, s.attempt))
     snapshots = (*state.snapshots[:place], record, *state.snapshots[place:])
-    return replace(_with_active(_stepped(state, fact), snapshot_wanted=False), snapshots=snapshots)
+    step = max(state.active.last_step, fact.step) if state.active is not None else 0
+    situation = _changed(state.situation, last_step=step, snapshot_wanted=False)
+    return replace(state, situation=situation, snapshots=snapshots)
 
 
 def _snapshot_failed(state: Trial, fact: facts.SnapshotFailed) -> Trial:
-    return _with_active(_stepped(state, fact), snapshot_wanted=False)
+    return _stepped(state, fact, snapshot_wanted=False)
 
 
 def _snapshot_deleted(state: Trial, fact: facts.SnapshotDeleted) -> Trial:
@@ -321,6 +324,11 @@ def _unchanged(state: Trial, _: Message) -> Trial:
 def _with_active(state: Trial, **changes: Any) -> Trial:
     active = state.active
     return state if active is None else replace(state, situation=replace(active, **changes))
+
+
+def _changed(situation: Situation | None, **changes: Any) -> Situation | None:
+    """Change the attempt that is under way; for facts that change more of the trial at once."""
+    return replace(situation, **changes) if isinstance(situation, Active) else situation
 
 
 EVOLVE: dict[type[Message], Callable[[Trial, Any], Trial]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.domain.decider import replace
 from milepost.domain.trial.states import Queued, Segment, SnapshotRecord, Trial
 
 
@@ -15,7 +14,7 @@ def cut_lineage(lineage: tuple[Segment, ...], attempt: int, restored_step: int) 
         if segment.first_step > restored_step:
             continue
         last = restored_step if segment.last_step is None else min(segment.last_step, restored_step)
-        kept.append(replace(segment, last_step=last))
+        kept.append(Segment(segment.attempt, segment.first_step, last))
     return (*kept, Segment(attempt, restored_step + 1))
 
 
