@@ -32,7 +32,7 @@ from services.rpc.threads import Result, Threads
 from services.runtime.audit.service_clients import ServiceClients
 from services.runtime.readmodel.events import subjects_of
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.views import RuntimeView
+from services.runtime.readmodel.view import RuntimeView
 
 _BLOCK = 256 << 10
 _MESSAGES = 500

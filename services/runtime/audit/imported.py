@@ -24,7 +24,8 @@ from services.runtime.readmodel import listing
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.queries import RuntimeQueries
-from services.runtime.readmodel.views import RuntimeView, Views, summarize
+from services.runtime.readmodel.view import RuntimeView, summarize
+from services.runtime.readmodel.views import Views
 
 RUNTIME = api.DESCRIPTOR.services_by_name["RuntimeService"]
 AUDIT = audit_api.DESCRIPTOR.services_by_name["AuditService"]

@@ -23,7 +23,8 @@ from services.runtime.audit.service_clients import ServiceClients
 from services.runtime.readmodel.checkpointing import CODEC
 from services.runtime.readmodel.events import FOLDED_AT_ONCE
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views
+from services.runtime.readmodel.view import RuntimeView, TrialView
+from services.runtime.readmodel.views import Views
 
 # Differences that are named; the rest is counted.
 MAX_FINDINGS = 200

@@ -18,7 +18,7 @@ from milepost.domain.sentences import number
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from milepost.rules.of_runs import with_rules_checked
 from milepost.snapshots import snapshot_id
-from services.runtime.readmodel.views import RuntimeView, TrialView, given_parameters
+from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
 
 # Requests that name a snapshot by its step, or by its id.
 NamesSnapshot = api.BranchTrialRequest | api.PinSnapshotRequest | api.UnpinSnapshotRequest

@@ -25,7 +25,8 @@ from services.runtime.commands.ownership import check_owner, may_write
 from services.runtime.commands.requests import MAX_CHARACTERS
 from services.runtime.decisions import Cause
 from services.runtime.launchers.claims import Claims
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views
+from services.runtime.readmodel.view import RuntimeView, TrialView
+from services.runtime.readmodel.views import Views
 from services.runtime.scheduling.continuing import Continuing
 from services.runtime.scheduling.launching import Launches
 

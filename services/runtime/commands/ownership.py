@@ -5,7 +5,7 @@ from __future__ import annotations
 from milepost.errors import PermissionDenied
 from milepost.security.tokens import Role
 from services.access.authentication import current_caller
-from services.runtime.readmodel.views import RuntimeView
+from services.runtime.readmodel.view import RuntimeView
 
 
 def may_write(view: RuntimeView) -> bool:

@@ -9,7 +9,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import trial
 from milepost.domain.sentences import duration, number, plural
 from milepost.names import AttemptKey
-from services.runtime.readmodel.views import RuntimeView, TrialView
+from services.runtime.readmodel.view import RuntimeView, TrialView
 
 # The last step that an attempt has done, as far as is known.
 CurrentStep = Callable[[AttemptKey], int]

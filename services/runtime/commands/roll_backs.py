@@ -13,7 +13,7 @@ from milepost.configuration import DURATION_PARAMETERS
 from milepost.domain import trial
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from services.runtime.commands.branching import read_mapping
-from services.runtime.readmodel.views import RuntimeView, TrialView, given_parameters
+from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
 from services.runtime.snapshots import SnapshotStorage, restorable
 
 MAX_SKIPPED = 1_000_000_000

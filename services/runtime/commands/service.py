@@ -44,7 +44,8 @@ from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import runtime_message
 from services.runtime.readmodel.queries import RuntimeQueries
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views, labels_of
+from services.runtime.readmodel.view import RuntimeView, TrialView, labels_of
+from services.runtime.readmodel.views import Views
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.scheduling.steps import Steps
 from services.runtime.searching.importances import ImportanceReader

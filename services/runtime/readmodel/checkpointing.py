@@ -20,8 +20,8 @@ from milepost.domain import runtime, search, stalls, steering, trial
 from milepost.eventlog import Head
 from services.readmodel.checkpoints import Checkpoint, Codec, compress, decompress
 from services.readmodel.incremental import ChainLost, IncrementalStore
-from services.runtime.readmodel.lazy_index import Summary, Written
-from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views, summarize
+from services.runtime.readmodel.view import Reference, RuntimeView, Summary, TrialView, Written, summarize
+from services.runtime.readmodel.views import Views
 
 log = logging.getLogger(__name__)
 

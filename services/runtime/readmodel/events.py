@@ -21,7 +21,8 @@ from services.readmodel.moments import check_sequence, past_the_end, sequence_vi
 from services.rpc.limits import Turns, fitting
 from services.runtime.readmodel.causes import cause_chain
 from services.runtime.readmodel.messages import event_message
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.views import Views
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000

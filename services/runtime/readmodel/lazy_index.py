@@ -7,59 +7,11 @@ ended long ago and nobody looks at them, so a restart does not wait for the rest
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from services.runtime.readmodel.views import RuntimeView
-
-AT_REST = ("", "ENDED", "RESTORABLE", "DELETED")
+from services.runtime.readmodel.view import RuntimeView, Written
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What lists know of a runtime.
-
-    Attributes:
-        sequence: of its last event.
-        created_sequence: of its request. 0: there was none.
-        create_time: as RFC 3339 text in UTC with microseconds, which sorts as the times do. Empty: there was none.
-        created_by: who requested it.
-        purge_time: of one that can be undeleted, when its data goes; as `create_time`. Empty: it is none.
-        status, phase: their words. Empty: none.
-    """
-
-    runtime_id: str
-    sequence: int
-    status: str
-    phase: str
-    deleting: bool
-    name: str
-    labels: dict[str, str]
-    created_sequence: int
-    create_time: str
-    created_by: str
-    purge_time: str
-
-    @property
-    def exists(self) -> bool:
-        return bool(self.status)
-
-    @property
-    def at_rest(self) -> bool:
-        """Nothing can follow for this runtime without a command, or before its purge time."""
-        return self.phase in AT_REST
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A runtime that is not opened: its summary, and all of it as `open_record` reads it."""
-
-    summary: Summary
-    record: bytes
-
-
-class LazyIndex(Mapping[str, "RuntimeView"]):
+class LazyIndex(Mapping[str, RuntimeView]):
     """All runtimes by id, in the order in which they came. Looking one up opens it."""
 
     def __init__(self) -> None:

@@ -9,7 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from services.runtime.readmodel.messages import PHASES, STATUSES
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views
+from services.runtime.readmodel.view import RuntimeView, TrialView
+from services.runtime.readmodel.views import Views
 
 MAX_NODES = 1_000
 

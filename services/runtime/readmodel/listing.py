@@ -16,9 +16,9 @@ from milepost.errors import InvalidArgument, Violation
 from services.pages import page_size, read_token, write_token
 from services.readmodel.filters import Term, parse_filter
 from services.rpc.limits import fitting
-from services.runtime.readmodel.lazy_index import Summary
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.views import RuntimeView, Views, time_text
+from services.runtime.readmodel.view import RuntimeView, Summary, time_text
+from services.runtime.readmodel.views import Views
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 1_000

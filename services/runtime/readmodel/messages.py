@@ -16,7 +16,7 @@ from milepost.domain import runtime, search, trial
 from milepost.domain.sentences import sentence
 from milepost.domain.times import believable
 from milepost.eventlog import RecordedEvent, codec, parse_subject
-from services.runtime.readmodel.views import Reference, RuntimeView, labels_of
+from services.runtime.readmodel.view import Reference, RuntimeView, labels_of
 
 log = logging.getLogger(__name__)
 

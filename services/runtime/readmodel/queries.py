@@ -16,7 +16,8 @@ from services.rpc.limits import fitting
 from services.runtime.readmodel import lineage, listing
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import rungs_of, runtime_message
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.views import Views
 
 # Snapshots of a page.
 MAX_PAGE = 10_000

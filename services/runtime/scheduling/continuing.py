@@ -22,8 +22,7 @@ from services.runtime.decisions import Cause, Decisions
 from services.runtime.launchers import Launcher
 from services.runtime.policies import liveness, retry
 from services.runtime.policies.control import Exit, Process
-from services.runtime.readmodel.lazy_index import AT_REST
-from services.runtime.readmodel.views import RuntimeView, TrialView, time_text
+from services.runtime.readmodel.view import AT_REST, RuntimeView, TrialView, time_text
 from services.runtime.scheduling.liveness import Liveness
 from services.runtime.scheduling.recovery import Recovery
 

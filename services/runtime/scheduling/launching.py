@@ -16,7 +16,8 @@ from milepost.security.egress import AddressRefused
 from milepost.snapshots import SnapshotInvalid
 from milepost.storage import StorageUnsupported
 from services.runtime.launchers import LaunchFailed
-from services.runtime.readmodel.views import RuntimeView, TrialView, Views, given_parameters
+from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
+from services.runtime.readmodel.views import Views
 from services.runtime.snapshots import Place, SnapshotStorage, restorable
 
 # How long the code of an attempt may take to be fetched.

@@ -15,7 +15,7 @@ from milepost.errors import MilepostError
 from milepost.names import AttemptKey
 from milepost.snapshots import SnapshotInvalid
 from services.runtime.launchers import Launcher
-from services.runtime.readmodel.views import RuntimeView
+from services.runtime.readmodel.view import RuntimeView
 from services.runtime.snapshots import Place, SnapshotStorage
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,8 @@ from services.runtime.decisions import Cause, Commands, Decisions
 from services.runtime.launchers import Launcher, LaunchFailed, Missing
 from services.runtime.policies import control, liveness, placement, retry
 from services.runtime.policies.control import Process
-from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views
+from services.runtime.readmodel.view import Reference, RuntimeView, TrialView
+from services.runtime.readmodel.views import Views
 from services.runtime.scheduling.launching import Launches
 from services.runtime.scheduling.liveness import Liveness
 from services.runtime.scheduling.purge import Purger

@@ -23,7 +23,8 @@ from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.policies import placement, search
-from services.runtime.readmodel.views import Reference, RuntimeView, Views
+from services.runtime.readmodel.view import Reference, RuntimeView
+from services.runtime.readmodel.views import Views
 from services.runtime.searching import earlier
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
 from services.runtime.searching.values import TrialValues

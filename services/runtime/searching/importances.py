@@ -10,7 +10,7 @@ from milepost.api.config.v1.configuration_pb2 import Search
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import has_sampler
 from milepost.domain.search import History, Reported
-from services.runtime.readmodel.views import RuntimeView
+from services.runtime.readmodel.view import RuntimeView
 from services.runtime.searching.sampler import Sampler, definition_of
 
 # With fewer values every answer would be chance.

@@ -38,7 +38,7 @@ from milepost.security.transport import ClientTls, open_aio_channel
 from services.access.guard import open_access
 from services.runtime.application import Application, Options
 from services.runtime.policies.placement import Capacity
-from services.runtime.readmodel.views import RuntimeView
+from services.runtime.readmodel.view import RuntimeView
 from tests.integration.security.certificates import Certificates, make_certificates
 from tests.integration.security.secured import settings_of
 from tests.support.servers.servers import NatsServer, running_nats

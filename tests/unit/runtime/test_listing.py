@@ -22,7 +22,7 @@ from milepost.eventlog import RecordedEvent, codec, control_subject, runtime_sub
 from services.pages import write_token
 from services.runtime.readmodel import checkpointing, listing, views
 from services.runtime.readmodel.checkpointing import Checkpointing, digest
-from services.runtime.readmodel.lazy_index import Written
+from services.runtime.readmodel.view import Written
 from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW
 

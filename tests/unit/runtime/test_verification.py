@@ -22,7 +22,8 @@ from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.audit.verification import VOLATILE, compare_models, compare_runtimes
 from services.runtime.readmodel.lazy_index import LazyIndex
-from services.runtime.readmodel.views import Reference, RuntimeView, TrialView, Views
+from services.runtime.readmodel.view import Reference, RuntimeView, TrialView
+from services.runtime.readmodel.views import Views
 
 ID = "rt-1"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -23,7 +23,8 @@ from milepost.eventlog import NewEvent, WrongExpectedSequence, attempt_subject, 
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.decisions import Cause, Decisions
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.views import Views
 from services.runtime.searching.controller import MAX_FAILURES, Searches
 from services.runtime.searching.process import Studies
 from services.runtime.searching.sampler import Sampler, SamplerFailed, _entry, definition_of

@@ -18,7 +18,8 @@ from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
 from services.runtime.commands.previews import preview
 from services.runtime.decisions import Cause, Decisions
-from services.runtime.readmodel.views import RuntimeView, Views
+from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW
 from tests.unit.runtime.world import configuration
 
