@@ -27,6 +27,7 @@ from milepost.cli.runs import (
     notifications,
     rules,
     runtimes,
+    samples,
     snapshots,
     sync,
     trials,
@@ -59,7 +60,7 @@ cli.add_command(stack.demo)
 cli.add_command(doctor.config)
 cli.add_command(doctor.doctor)
 cli.add_command(runtimes.runtime)
-for one in (*snapshots.COMMANDS, *branches.COMMANDS):
+for one in (*snapshots.COMMANDS, *branches.COMMANDS, samples.samples):
     runtimes.runtime.add_command(one)
 cli.add_command(trials.trial)
 cli.add_command(simulate.search)

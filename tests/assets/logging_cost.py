@@ -97,6 +97,28 @@ def broker_away(trial, result: str, flag: str, seconds: float = 60.0):
     Path(result).write_text(json.dumps(figures))
 
 
+def take_turns_saying(trial, turns: str, rounds: int, steps: int, count: int):
+    """The same, where the side that logs also logs 64 samples of 2 kB every 10 steps."""
+    from turns import nothing, serve
+
+    trial.restore()
+    texts = [f"{number} " * 500 for number in range(64)]
+    called, spent = [0], [0, 0]
+
+    def five_and_samples(index):
+        trial.log({"a": 1.0, "b": index, "c": 0.5, "d": 2.5, "e": 1e-3})
+        called[0] += 1
+        if called[0] % 10 == 0:
+            rows = [{"prompt": text[:1000], "completion": text, "reward": 0.5, "group": "g"} for text in texts]
+            before = time.perf_counter_ns()
+            trial.samples("eval/samples", rows)
+            spent[0] += time.perf_counter_ns() - before
+            spent[1] += 1
+
+    serve(Path(turns), {"on": five_and_samples, "off": nothing}, rounds, steps, count)
+    Path(turns, "spent.json").write_text(json.dumps(spent))
+
+
 def take_turns(trial, turns: str, rounds: int, steps: int, count: int):
     """The sides of a comparison: one logs, one does not; see `turns.py`."""
     from turns import nothing, serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 from milepost.api.log.v1 import log_service_pb2 as log_api
+from milepost.api.metric.v1 import metric_service_pb2 as metric_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as trial_api
 from milepost.series import read_series
+from milepost.series.samples import read_samples
 from tests.e2e.stack import ROOT, StackProcess, until
 from tests.support.programs.guides import block, read_guide, run_program
 
@@ -188,6 +191,31 @@ def test_a_program_without_a_server_is_recorded_later(stack: StackProcess, tmp_p
     name = name_in(done.stderr)
     completed(stack, name)
     assert list(stack.series(name, "train/loss")) == list(range(1, 97))
+
+
+def test_what_a_model_says_is_read_from_the_command_line(stack: StackProcess, tmp_path: Path) -> None:
+    program = block("docs/guides/samples.md", "python", "trial.samples")
+    done = run_program(program, tmp_path, {"MILEPOST_DATA_DIR": str(stack.data_dir)})
+    assert done.returncode == 0, done.stderr
+    name = name_in(done.stderr)
+    completed(stack, name)
+    trial = f"{name}/trials/1"
+
+    def said() -> list[metric_api.Sample] | None:
+        found = list(read_samples(stack.client, trial, keys=["eval/samples"], oldest_first=True))
+        return found if len(found) == 16 else None
+
+    samples = until(said, "all samples are stored")
+    assert [one.row.step for one in samples] == [step for step in (10, 20, 30, 40) for _ in range(4)]
+    right = [one for one in samples if one.row.scores[0].value == 1.0]
+    assert {one.row.completion for one in right} == {"That is 42."}
+    runtime = name.removeprefix("runtimes/")
+    shown = stack.milepost("runtime", "samples", runtime, "--score", "reward >= 1", "--text", "THAT IS 42", "-n", "100")
+    assert shown.stdout.count("> That is 42.") == len(right), shown.stdout + shown.stderr
+    at = stack.milepost("runtime", "samples", runtime, "--step", "25", "--series", "eval/samples", "-o", "json")
+    assert {json.loads(line)["row"]["step"] for line in at.stdout.splitlines()} == {20}
+    histogram = stack.milepost("runtime", "samples", runtime, "--series", "weights", "-n", "1")
+    assert "64 bins over" in histogram.stdout
 
 
 def test_event_files_are_imported_once_and_exported(stack: StackProcess, tmp_path: Path) -> None:
