@@ -12,6 +12,10 @@ from services.metrics.storage.arrays import as_numpy
 from services.metrics.storage.selection import Condition, all_of
 from services.metrics.storage.store import SAMPLES, Store
 
+# Of more histograms than this so many a bucket are read, spread evenly: more would not be seen, and cost as much as all.
+MOST = 2_000
+PER_BUCKET = 4
+
 
 @dataclass(slots=True)
 class Grid:
@@ -33,17 +37,38 @@ async def read_grid(store: Store, scope: Scope, query: SampleQuery, buckets: int
     if not scope.owned:
         return EMPTY
     condition = all_of(scope.condition(), query.steps, Condition("notEmpty(counts)"))
+    found = await store.read(f"SELECT step FROM {SAMPLES} WHERE {condition.sql} ORDER BY step", condition.parameters)
+    steps = as_numpy(found["step"])
+    if not len(steps):
+        return EMPTY
+    if len(steps) > MOST:
+        wanted = chosen(steps, buckets).tolist()
+        condition = all_of(condition, Condition("step IN {wanted:Array(Int64)}", {"wanted": wanted}))
     rows = await store.read(
         f"SELECT step, edges, counts FROM {SAMPLES} WHERE {condition.sql} ORDER BY step", condition.parameters
     )
-    return grid(rows, buckets, bins) if rows.num_rows else EMPTY
+    return grid(rows, buckets, bins, steps)
 
 
-def grid(rows: pa.Table, buckets: int, bins: int) -> Grid:
+def chosen(steps: np.ndarray, buckets: int) -> np.ndarray:
+    """Return the steps of at most `PER_BUCKET` histograms of each bucket, the first and the last of them and between."""
+    bucket = _buckets(steps, steps, buckets)
+    starts = np.flatnonzero(np.diff(bucket, prepend=-1))
+    sizes: np.ndarray = np.diff(np.append(starts, len(steps)))
+    places = np.linspace(0, 1, PER_BUCKET)
+    return np.unique(steps[(starts[:, None] + np.rint((sizes - 1)[:, None] * places)).astype(np.int64)])
+
+
+def _buckets(steps: np.ndarray, everything: np.ndarray, buckets: int) -> np.ndarray:
+    return (steps - everything[0]) * buckets // (everything[-1] - everything[0] + 1)
+
+
+def grid(rows: pa.Table, buckets: int, bins: int, everything: np.ndarray) -> Grid:
     """Put histograms of any bins into one grid. What a bin has counted is spread evenly over the bins that it covers.
 
     Args:
         rows: `step`, ascending, with `edges` and `counts`.
+        everything: the steps of all histograms, of which these are some in each bucket.
     """
     steps = as_numpy(rows["step"])
     joined = {name: rows[name].combine_chunks() for name in ("edges", "counts")}
@@ -58,15 +83,14 @@ def grid(rows: pa.Table, buckets: int, bins: int) -> Grid:
     low, high = edges[lower], edges[upper]
     smallest, largest = float(low.min()), float(high.max())
     width = (largest - smallest) / bins
-    bucket = (steps - steps[0]) * buckets // (steps[-1] - steps[0] + 1)
-    found, bucket = np.unique(bucket, return_inverse=True)
+    found, bucket = np.unique(_buckets(steps, everything, buckets), return_inverse=True)
     row: np.ndarray = np.repeat(bucket, bins_of)
     counted = _spread(row, (low - smallest) / width, (high - smallest) / width, counts, len(found), bins)
-    starts = np.flatnonzero(np.diff(bucket, prepend=-1))
-    per_bucket: np.ndarray = np.diff(np.append(starts, len(steps)))
+    starts = np.flatnonzero(np.diff(_buckets(everything, everything, buckets), prepend=-1))
+    per_bucket: np.ndarray = np.diff(np.append(starts, len(everything)))
     return Grid(
-        steps[starts].tolist(),
-        steps[np.append(starts[1:], len(steps)) - 1].tolist(),
+        everything[starts].tolist(),
+        everything[np.append(starts[1:], len(everything)) - 1].tolist(),
         per_bucket.tolist(),
         np.linspace(smallest, largest, bins + 1).tolist(),
         counted,
