@@ -34,7 +34,8 @@ _WANTED = {
     TABLE: "table takes columns by name, or rows",
     HISTOGRAM: "histogram takes values, or counts and edges",
 }
-_FIELDS = frozenset({"prompt", "completion", "scores", "group", "tags"})
+# What cannot be changed.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def count_of(form: RowForm, given: Any) -> int:
@@ -75,18 +76,20 @@ def _transposed(columns: Mapping[Any, Any], rows: int) -> Iterator[dict[Any, Any
 
 
 def _held(row: Any) -> dict[Any, Any]:
+    """Copy a row. The loop waits for it: what cannot change is not looked at twice."""
     found = row if type(row) is dict else user.group(row) or {"completion": user.text(row)}
-    return {name: value if type(value) is str else _copied(value) for name, value in found.items()}
+    for value in found.values():
+        if type(value) not in _PLAIN:
+            return {name: one if type(one) in _PLAIN else _copied(one) for name, one in found.items()}
+    return dict(found)
 
 
 def _copied(value: Any) -> Any:
     """Copy a value: containers with what is in them, arrays with their numbers."""
-    if isinstance(value, str | int | float | None):
-        return value
-    if isinstance(value, Mapping):
-        return {name: _copied(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copied(one) for one in value]
+    if type(value) is dict or isinstance(value, Mapping):
+        return {name: one if type(one) in _PLAIN else _copied(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [one if type(one) in _PLAIN else _copied(one) for one in value]
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return value.detach().clone()
