@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +120,7 @@ async def search(nats: NatsServer, connection: Connection, folder: Path) -> None
 
 async def searches(client: MetricsClient) -> None:
     chance = random.Random(2)
-    kinds = {
+    kinds: dict[str, Callable[[], dict[str, Any]]] = {
         "a word of one sample": lambda: {"text": f"id{chance.randrange(SAMPLES)} "},
         "a rare word": lambda: {"text": f"w{chance.randrange(WORDS // 2, WORDS)} "},
         "a common word": lambda: {"text": f"w{chance.randrange(1, 50)} "},
