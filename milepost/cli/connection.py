@@ -52,10 +52,18 @@ def open_client(data_dir: str | None) -> Client:
     It waits for a service that is being started again; where nobody does that it says at once that nothing answers.
 
     Raises:
-        UsageError: there is no such data folder. Another stack, at the default ports, would answer in place of the one meant.
+        UsageError: there is no such data folder, or no stack has run in it. Another stack, at the default ports, would answer
+            in place of the one meant.
     """
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
-        raise click.UsageError(f"there is no data folder {data_dir}")
+    if data_dir is not None:
+        folder = Path(data_dir).expanduser()
+        if not folder.is_dir():
+            raise click.UsageError(f"there is no data folder {data_dir}")
+        if not (folder / endpoints.FILE).exists() and not endpoints.is_named():
+            raise click.UsageError(
+                f"no stack was ever started in {data_dir} (it has no {endpoints.FILE}): `milepost up --data-dir {data_dir}` "
+                "starts one; one without a data folder here is named by MILEPOST_RUNTIME_ADDRESS and its like"
+            )
     stack = find_stack(data_dir)
     return Client(stack, patience_seconds=RETRY_SECONDS if stack.is_supervised() else UNSUPERVISED_SECONDS)
 

@@ -67,6 +67,11 @@ def read(data_dir: Path) -> Endpoints | None:
         return None
 
 
+def is_named(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether variables say where a stack is."""
+    return any(environment.get(name) for name in _VARIABLES.values())
+
+
 def find(data_dir: str | Path | None = None, environment: Mapping[str, str] = os.environ) -> Endpoints:
     """Find the stack to talk to.
 

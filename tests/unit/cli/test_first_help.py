@@ -83,3 +83,14 @@ def test_a_data_folder_that_is_not_there_is_not_taken_for_the_stack_at_the_defau
 
     assert result.exit_code == Exit.USAGE
     assert f"there is no data folder {tmp_path / 'mistyped'}" in result.output
+
+
+def test_nor_is_one_in_which_no_stack_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(cli, ["runtime", "list", "--data-dir", str(tmp_path)])
+    assert result.exit_code == Exit.USAGE
+    assert f"no stack was ever started in {tmp_path}" in result.output
+    assert f"milepost up --data-dir {tmp_path}" in result.output
+
+    monkeypatch.setenv("MILEPOST_RUNTIME_ADDRESS", "127.0.0.1:1")
+    with open_client(str(tmp_path)) as client:
+        assert client.endpoints.runtime == "127.0.0.1:1", "a cluster is named by its addresses"
