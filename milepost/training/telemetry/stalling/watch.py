@@ -72,8 +72,8 @@ class StallWatch:
             if self.elsewhere:
                 fact = facts.StacksRecorded(text=ELSEWHERE.format(self.elsewhere))
             else:
-                looking = asyncio.to_thread(stacks.record, self.loop_thread, self._world_size)
-                fact = await asyncio.wait_for(looking, LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    fact = await asyncio.to_thread(stacks.record, self.loop_thread, self._world_size)
             fact.attempt, fact.rank, fact.step = self._attempt, self._rank, step
             fact.requested, fact.idle_seconds = requested, idle_seconds
             self._report(fact)
