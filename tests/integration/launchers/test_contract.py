@@ -31,7 +31,7 @@ SECONDS = 120.0
 
 @pytest.fixture(
     scope="module",
-    params=["local", "slurm", pytest.param("ray", marks=pytest.mark.faults)],
+    params=["local", *(pytest.param(one, marks=pytest.mark.faults) for one in ("slurm", "ray"))],
 )
 def place(request: pytest.FixtureRequest) -> Iterator[Ground]:
     if request.param == "slurm":

@@ -80,7 +80,7 @@ def bad_starts(stub: Any) -> list[Row]:
         invalid(configured(name="a\x07"), "name"),
         invalid(configured(parameters={"steps": float("nan")}), "configuration_text"),
         invalid(start(configuration_text="name: a\nentrypoint: a:b\nparameters: {x: .nan}"), "parameters.x"),
-        invalid(configured(launcher="slurm"), "launcher"),
+        invalid(configured(launcher="pbs"), "launcher"),
         invalid(configured(priority=10**9), "priority"),
         invalid(configured(resources={"workers": -1}), "resources.workers"),
         invalid(configured(snapshots={"every_steps": 0}), "snapshots.every_steps"),

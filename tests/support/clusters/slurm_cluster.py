@@ -173,8 +173,7 @@ class SlurmCluster:
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 if process.environ().get("SLURMD_NODENAME") == f"n{number}":
-                    steps = [parent.pid for parent in process.parents() if parent.name().startswith("slurmstepd")]
-                    found |= {process.pid, *steps}
+                    found |= {process.pid, *(step.pid for step in _steps_above(process))}
         return list(found)
 
     def processes(self) -> list[psutil.Process]:
@@ -233,17 +232,26 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """End everything that it started."""
+        # A slurmstepd has no environment to see, and is known by what it runs only as long as that is there.
+        steps = {step.pid: step for process in self.processes() for step in _steps_above(process)}
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
             process.wait(STOP_SECONDS)
         for _ in range(3):
-            left = [p for p in self.processes() if p.pid != os.getpid()]
+            left = [*(p for p in self.processes() if p.pid != os.getpid()), *steps.values()]
             for one in left:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
             psutil.wait_procs(left, STOP_SECONDS)
         self._processes.clear()
+
+
+def _steps_above(process: psutil.Process) -> list[psutil.Process]:
+    """List the slurmstepds that a process was started by."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return [parent for parent in process.parents() if parent.name().startswith("slurmstepd")]
+    return []
 
 
 @contextmanager
