@@ -68,6 +68,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "QueryLogs.page_size": _page(5_000),
     "ListSnapshots.page_size": _page(10_000),
     "ListSeries.page_size": _page(10_000),
+    "ListRungs.page_size": _page(10_000),
     "page_token": {"type": "string", "description": "next_page_token of the answer before, to the same query"},
     "filter": _FILTER,
     "ListRuntimes.order_by": {"enum": ["", "activity", *(f"{name}{way}" for name in _ORDERS for way in ("", " desc"))]},

@@ -387,10 +387,13 @@ def _list_schemas(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, 
         return {field.name: {"type": "array", "items": _value_schema(field, schemas)}}
     # Linters ask for `items` though nothing may follow.
     pair = [{"type": "integer"}, _NON_FINITE]
-    place = {"type": "array", "prefixItems": pair, "items": {}, "minItems": 2, "maxItems": 2}
+    schemas["NonFiniteElement"] = {
+        "type": "array", "prefixItems": pair, "items": {}, "minItems": 2, "maxItems": 2,
+        "description": "The index of an element that is null in the list, and what it is.",
+    }  # fmt: skip
     return {
         field.name: {"type": "array", "items": {"type": ["number", "null"]}},
-        f"{field.name}_non_finite": {"type": "array", "items": place},
+        f"{field.name}_non_finite": {"type": "array", "items": {"$ref": "#/components/schemas/NonFiniteElement"}},
     }
 
 

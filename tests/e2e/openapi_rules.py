@@ -70,6 +70,7 @@ NOT_IN_THE_DOCUMENT = (
     ("rule.detector.log_pattern.pattern", ""),
     # Two parameters together: OpenAPI 3.1 describes each alone.
     ("last_step", "must not be before first_step"),
+    ("runtime_ids", "belong to the parent runtimes/- only"),
     ("skip", "must not be given without limit"),
     ("limit", "must not be given with include_superseded"),
     # Two numbers: JSON Schema compares with constants only.

@@ -196,7 +196,7 @@ declare namespace Api {
     direction: null | 'UP' | 'DOWN'
     steps: number[]
     values: (number | null)[]
-    values_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    values_non_finite?: NonFiniteElement[]
   }
 
   interface BaselineSent {
@@ -695,9 +695,9 @@ declare namespace Api {
     trial: number
     parameters: Record<string, string>
     values: (number | null)[]
-    values_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    values_non_finite?: NonFiniteElement[]
     violations: (number | null)[]
-    violations_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    violations_non_finite?: NonFiniteElement[]
   }
 
   interface EarlierTrialsTold {
@@ -1567,7 +1567,7 @@ declare namespace Api {
     attempt: number
     steps: number[]
     values: (number | null)[]
-    values_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    values_non_finite?: NonFiniteElement[]
     times_ms: number[]
   }
 
@@ -1576,9 +1576,9 @@ declare namespace Api {
     last_steps: number[]
     histogram_counts: number[]
     edges: (number | null)[]
-    edges_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    edges_non_finite?: NonFiniteElement[]
     counts: (number | null)[]
-    counts_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    counts_non_finite?: NonFiniteElement[]
     telemetry_sequence: number
   }
 
@@ -1650,13 +1650,13 @@ declare namespace Api {
     first_steps: number[]
     last_steps: number[]
     mins: (number | null)[]
-    mins_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    mins_non_finite?: NonFiniteElement[]
     maxs: (number | null)[]
-    maxs_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    maxs_non_finite?: NonFiniteElement[]
     means: (number | null)[]
-    means_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    means_non_finite?: NonFiniteElement[]
     lasts: (number | null)[]
-    lasts_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    lasts_non_finite?: NonFiniteElement[]
     counts: number[]
     nan_counts: number[]
     positive_infinity_counts: number[]
@@ -1664,7 +1664,7 @@ declare namespace Api {
     last_times_ms: number[]
     attempts: number[]
     positions: (number | null)[]
-    positions_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    positions_non_finite?: NonFiniteElement[]
     origin_time_ms: number
     branch_step: number
   }
@@ -2179,9 +2179,9 @@ declare namespace Api {
     tags: string[]
     content: string
     edges: (number | null)[]
-    edges_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    edges_non_finite?: NonFiniteElement[]
     counts: (number | null)[]
-    counts_non_finite?: ([number, 'NaN' | 'Infinity' | '-Infinity'])[]
+    counts_non_finite?: NonFiniteElement[]
     media_sha256: string
     media_type: string
     media_bytes: number
