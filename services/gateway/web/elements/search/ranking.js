@@ -50,7 +50,8 @@ export function Ranking({ order, names, metric, valueOf, colours, selected, onMa
   }, [])
   useEffect(() => {
     if (!focusNext.current) return
-    const button = frame.current?.querySelector('button[tabindex="0"]')
+    // Of the row that was walked to: what an earlier drawing left to do may come first, when that row is not there yet.
+    const button = frame.current?.querySelector(`tr[aria-rowindex="${walk.peek() + 2}"] button`)
     if (!(button instanceof HTMLElement)) return
     focusNext.current = false
     button.focus({ preventScroll: true })
