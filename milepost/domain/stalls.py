@@ -150,7 +150,7 @@ def diagnose(
     if culprits <= waiting:
         words = "; ".join(f"{naming([rank])} waits in {_operation(by_rank[rank])}" for rank in sorted(by_rank))
         return Diagnosis(
-            facts.STALL_KIND_MISMATCH, tuple(sorted(culprits)), f"ranks are in different collectives: {words}"
+            facts.STALL_KIND_MISMATCH, tuple(sorted(waiting)), f"ranks are in different collectives: {words}"
         )
     # What holds up data or a disk is told before code, should several ranks be to blame.
     places = (facts.STACK_PLACE_STORAGE, facts.STACK_PLACE_DATA_LOADER, facts.STACK_PLACE_CODE)

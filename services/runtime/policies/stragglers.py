@@ -20,7 +20,7 @@ MIN_LOOKS = 60
 MIN_DIFFERENCE = 0.1
 MIN_RATIO = 2.0
 # And by how many times the error that so many looks have by chance.
-MIN_ERRORS = 4.0
+MIN_ERRORS = 3.0
 
 
 @dataclass(frozen=True, slots=True)

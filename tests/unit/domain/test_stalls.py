@@ -81,6 +81,11 @@ def test_ranks_in_different_collectives_wait_for_ever() -> None:
     )
     assert (crossed.kind, crossed.ranks) == (facts.STALL_KIND_MISMATCH, (0, 1))
     assert "rank 1 waits in all_gather 5 of group 2" in crossed.message
+    # A group that a rank has never used is not known to it.
+    unused = stalls.diagnose(
+        [in_all_reduce(0), Stack(1, 40, COLLECTIVE, "", (Group("0", 8, 8, ""), Group("2", 1, 0, "all_reduce")))]
+    )
+    assert (unused.kind, unused.ranks) == (facts.STALL_KIND_MISMATCH, (0, 1))
 
 
 @pytest.mark.parametrize(
