@@ -31,7 +31,11 @@ PLANTED = {
         (1,),
         "rank 1 on {host} loads or saves, or waits for a disk, at stalling.py:",
     ),
-    "crossed": (facts.STALL_KIND_MISMATCH, (0, 1), "ranks are in different collectives: rank 0 waits in all_reduce"),
+    "crossed": (
+        facts.STALL_KIND_MISMATCH,
+        (0, 1),
+        "ranks are in different collectives: rank 0 on {host} waits in all_reduce",
+    ),
 }
 
 
