@@ -38,11 +38,13 @@ _DOES: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """How far a rank has come in the collectives of a process group."""
+    """How far a rank has come in the collectives of a process group, by PyTorch's flight recorder."""
 
     name: str
+    # Numbers of the last one that the rank has asked for, and that was done.
     enqueued: int
     completed: int
+    # What the last one is: `all_reduce`.
     operation: str
 
     @property
@@ -148,10 +150,7 @@ def diagnose(
     if not culprits:
         return _all_wait(by_rank, naming)
     if culprits <= waiting:
-        words = "; ".join(f"{naming([rank])} waits in {_operation(by_rank[rank])}" for rank in sorted(by_rank))
-        return Diagnosis(
-            facts.STALL_KIND_MISMATCH, tuple(sorted(waiting)), f"ranks are in different collectives: {words}"
-        )
+        return _mismatch(by_rank, waiting, naming)
     # What holds up data or a disk is told before code, should several ranks be to blame.
     places = (facts.STACK_PLACE_STORAGE, facts.STACK_PLACE_DATA_LOADER, facts.STACK_PLACE_CODE)
     place = next((p for p in places if any(by_rank[r].place == p for r in culprits)), facts.STACK_PLACE_CODE)
@@ -186,11 +185,15 @@ def _all_wait(by_rank: Mapping[int, Stack], naming: _Naming) -> Diagnosis:
         message = f"{naming(ranks)} waits in {_operation(stack)} for other ranks, which do not say where they are"
         return Diagnosis(facts.STALL_KIND_OTHER_RANKS, ranks, message + (f" ({stack.frame})" if stack.frame else ""))
     if len(operations) > 1:
-        words = "; ".join(f"{naming([rank])} waits in {_operation(by_rank[rank])}" for rank in ranks)
-        return Diagnosis(facts.STALL_KIND_MISMATCH, ranks, f"ranks are in different collectives: {words}")
+        return _mismatch(by_rank, ranks, naming)
     (operation,) = operations
     message = f"{naming(ranks)} wait in {operation}, and none is missing: look at the network between them"
     return Diagnosis(facts.STALL_KIND_NETWORK, ranks, message)
+
+
+def _mismatch(by_rank: Mapping[int, Stack], ranks: Collection[int], naming: _Naming) -> Diagnosis:
+    words = "; ".join(f"{naming([rank])} waits in {_operation(by_rank[rank])}" for rank in sorted(by_rank))
+    return Diagnosis(facts.STALL_KIND_MISMATCH, tuple(sorted(ranks)), f"ranks are in different collectives: {words}")
 
 
 def _operation(stack: Stack) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain.stalls import Group
 
 # Of all threads of all ranks together; see `max_text_bytes`.
 ALL_RANKS_BYTES = 512 << 10
@@ -56,18 +57,6 @@ class Frame:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line} in {self.function}"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """How far this rank has come in the collectives of a process group, by PyTorch's flight recorder."""
-
-    name: str
-    # Numbers of the last one that this rank has asked for, and that was done.
-    enqueued: int
-    completed: int
-    # What the last one is: `all_reduce`.
-    operation: str
 
 
 def max_text_bytes(world_size: int) -> int:

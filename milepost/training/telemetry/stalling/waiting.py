@@ -28,7 +28,7 @@ class WaitingLooks:
         groups = process_groups(operations=False)
         if groups:
             self.looks += 1
-            self.waiting += any(group.enqueued > group.completed for group in groups)
+            self.waiting += any(group.waits for group in groups)
 
     def pause(self) -> float:
         """Return how long to wait for the next look, in seconds."""
