@@ -24,7 +24,7 @@ from milepost.api.event.v1 import recorded_event_pb2 as events_api
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from services.rpc.limits import Rate
 from services.runtime import snapshots
-from services.runtime.commands import preflight, service
+from services.runtime.commands import base, preflight
 from tests.integration.runtime.harness import Stack, refusal, running, text
 from tests.support.servers.servers import NatsServer
 from tests.support.trainers.events import NO_MOMENTS
@@ -384,7 +384,7 @@ async def test_what_a_configuration_names_may_hang_and_holds_up_nobody_else(
 async def test_checks_in_vain_are_held_back_before_commands_are(
     shared_nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "COMMAND_RATE", Rate(per_second=1, burst=80))
+    monkeypatch.setattr(base, "COMMAND_RATE", Rate(per_second=1, burst=80))
     async with running(shared_nats, tmp_path / "data") as stack:
 
         async def reason(caller: str, validate_only: bool, **changes: Any) -> str:

@@ -112,7 +112,7 @@ async def test_a_branch_begins_behind_the_snapshot_of_its_parent_and_says_so(sta
 
 async def test_a_search_begins_at_the_snapshot_in_every_trial(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in those that the scheduler creates later."""
-    monkeypatch.setattr("services.runtime.commands.service.CREATED_WITH_RUNTIME", 1)
+    monkeypatch.setattr("services.runtime.commands.starts.CREATED_WITH_RUNTIME", 1)
     parent = await a_parent(stack)
     search = {"search": {"space": {"step_seconds": [0.01, 0.02]}, "max_concurrent_trials": 2}}
     child = await branched(stack, at(parent, 15, configuration_changes_text=json.dumps(search)))
