@@ -17,7 +17,7 @@ from milepost.configuration.plain import (
     scalar_text,
 )
 from milepost.configuration.resolution import resolve, resolve_message, resolve_pruner, resolve_text
-from milepost.configuration.search import TrialParameters, expand, has_sampler, left_out, point_of, trial_count
+from milepost.configuration.search import TrialParameters, adapts, expand, has_sampler, left_out, point_of, trial_count
 from milepost.configuration.secrecy import comments_are_secret, redact, secret_violations
 from milepost.configuration.shown import canonical_json, digest, given_plain, to_plain, to_text
 from milepost.configuration.text import parse_text, write_text
@@ -32,6 +32,7 @@ __all__ = [
     "Continuation",
     "Plain",
     "TrialParameters",
+    "adapts",
     "branch_with",
     "canonical_json",
     "comments_are_secret",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milepost.configuration.plain import LATER_LIMITS, MAX_TRIALS, Plain
+from milepost.configuration.plain import LATER_LIMITS, MAX_CONCURRENT_TRIALS, MAX_TRIALS, Plain
 from milepost.configuration.specs import (
     CONTROL,
     PARAMETER,
@@ -22,7 +22,15 @@ from milepost.configuration.specs import (
     Variable,
 )
 from milepost.configuration.watching import RunRules
-from milepost.configuration.words import CONSTRAINT_VALUES, KINDS, OBJECTIVE_VALUES, PRUNERS, RANGES_ONLY, SAMPLERS
+from milepost.configuration.words import (
+    CONCURRENCIES,
+    CONSTRAINT_VALUES,
+    KINDS,
+    OBJECTIVE_VALUES,
+    PRUNERS,
+    RANGES_ONLY,
+    SAMPLERS,
+)
 from milepost.numbers import MAX_NUMBER
 
 MAX_NAME = 200
@@ -168,7 +176,16 @@ CONFIGURATION = Section(
                     ),
                     "seed": Field(_whole(-(2**63), 2**63 - 1), 0, "seed of what is drawn"),
                     "max_trials": Field(_whole(1, MAX_TRIALS), 10, "no more trials than this"),
-                    "max_concurrent_trials": Field(_whole(1, 1_000), 1, "trials at a time"),
+                    "concurrency": Field(
+                        Choice(tuple(CONCURRENCIES)),
+                        "fixed",
+                        "fixed: what fits when its turn comes; auto: more when others leave, fewer when others wait",
+                    ),
+                    "max_concurrent_trials": Field(
+                        _whole(1, MAX_CONCURRENT_TRIALS),
+                        None,
+                        "trials at a time, at most; null: 1, with concurrency: auto 1,000",
+                    ),
                     "on_trial_failure": Field(
                         Choice(("continue", "stop")), "continue", "what a failed trial does to the others"
                     ),

@@ -30,6 +30,11 @@ def has_sampler(configuration: RuntimeConfiguration) -> bool:
     return configuration.HasField("search") and configuration.search.kind in SAMPLERS.values()
 
 
+def adapts(configuration: RuntimeConfiguration) -> bool:
+    """Return whether as many trials of a configuration run at a time as what is free admits."""
+    return configuration.search.concurrency == config.SEARCH_CONCURRENCY_AUTO
+
+
 def trial_count(configuration: RuntimeConfiguration) -> int:
     """Return how many trials a resolved configuration has; with a sampler, how many it may have."""
     return configuration.search.max_trials if has_sampler(configuration) else len(expand(configuration))

@@ -6,7 +6,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.configuration.conditions import demanded, holds, in_order
-from milepost.configuration.plain import Plain, scalar_text
+from milepost.configuration.plain import MAX_CONCURRENT_TRIALS, Plain, scalar_text
 from milepost.configuration.specs import refuse
 from milepost.configuration.words import (
     CONDITIONAL,
@@ -227,14 +227,17 @@ def _outside(value: Any, dimension: Any) -> str:
 
 def search_message(read: Plain) -> config.Search:
     """Build the message of a search that was judged."""
+    adapts = read["concurrency"] == "auto"
     search = config.Search(
         kind=KINDS[read["kind"]],
         seed=read["seed"],
         max_trials=read["max_trials"],
-        max_concurrent_trials=read["max_concurrent_trials"],
+        max_concurrent_trials=read["max_concurrent_trials"] or (MAX_CONCURRENT_TRIALS if adapts else 1),
         warm_start=read["warm_start"],
         on_trial_failure=ON_FAILURE[read["on_trial_failure"]],
     )
+    if adapts:
+        search.concurrency = config.SEARCH_CONCURRENCY_AUTO
     for name, dimension in read["space"].items():
         values = listed(dimension)
         if values is None:

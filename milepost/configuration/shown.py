@@ -14,6 +14,7 @@ from milepost.configuration.specs import Scalar, refuse
 from milepost.configuration.text import Refused, no_constant
 from milepost.configuration.watching import rules_plain
 from milepost.configuration.words import (
+    CONCURRENCIES,
     CONSTRAINT_VALUES,
     KINDS,
     LAUNCHERS,
@@ -106,6 +107,9 @@ def _search_plain(search: config.Search) -> Plain:
         "max_concurrent_trials": search.max_concurrent_trials,
         "on_trial_failure": _word(ON_FAILURE, search.on_trial_failure),
     }
+    if search.concurrency == config.SEARCH_CONCURRENCY_AUTO:
+        # Not named in others: their digests stay what they were before there was a choice.
+        plain["concurrency"] = "auto"
     if search.kind in SAMPLERS.values():
         # Not named in other searches: their digests stay what they were before there were samplers.
         if search.HasField("objective"):
@@ -229,6 +233,7 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
         "seed": search.seed,
         "max_trials": search.max_trials or None,
         "max_concurrent_trials": search.max_concurrent_trials or None,
+        "concurrency": _given_word(CONCURRENCIES, search.concurrency, "search.concurrency", violations),
         "on_trial_failure": _given_word(ON_FAILURE, search.on_trial_failure, "search.on_trial_failure", violations),
         "points": [
             {

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from milepost.domain.runtime.commands import (
     AbortRuntime,
+    AdjustResources,
     AllocateResources,
     CompleteRuntime,
     DeleteRuntime,
@@ -46,6 +47,7 @@ __all__ = [
     "ENDED_STATUSES",
     "EVOLVE",
     "AbortRuntime",
+    "AdjustResources",
     "AllocateResources",
     "Allocation",
     "CompleteRuntime",

@@ -35,6 +35,22 @@ class AllocateResources:
 
 
 @dataclass(frozen=True, slots=True)
+class AdjustResources:
+    """Have a search hold more, or less.
+
+    Attributes:
+        before: what it held when this was decided. If it holds something else now, nothing changes.
+        trials: that may run at a time then.
+        because: for people.
+    """
+
+    before: Allocation
+    after: Allocation
+    trials: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportStarted:
     pass
 

@@ -21,6 +21,7 @@ DECIDE: dict[type, Callable[[Runtime, Any], list[Message]]] = {
     commands.RequestRuntime: requests.request,
     commands.ReportPending: reports.report_pending,
     commands.AllocateResources: reports.allocate,
+    commands.AdjustResources: reports.adjust,
     commands.ReportStarted: reports.report_started,
     commands.StopRuntime: requests.stop,
     commands.AbortRuntime: reports.abort,

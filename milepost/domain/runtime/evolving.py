@@ -48,6 +48,14 @@ def _allocated(state: Runtime, fact: facts.ResourcesAllocated) -> Runtime:
     return replace(state, allocation=allocation, pending=None, phase=phase)
 
 
+def _adjusted(state: Runtime, fact: facts.ResourcesAdjusted) -> Runtime:
+    if state.allocation is None:
+        return state
+    host = state.allocation.host
+    held = Allocation(fact.cpus, fact.memory_gigabytes, tuple(fact.gpus), host, fact.gpu_count)
+    return replace(state, allocation=held)
+
+
 def _started(state: Runtime, _: facts.RuntimeStarted) -> Runtime:
     phase = Phase.RUNNING if state.phase in BEFORE_RUNNING else state.phase
     return replace(state, phase=phase, pending=None)
@@ -186,6 +194,7 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.RuntimeRequested: _requested,
     facts.ResourcesPending: _pending,
     facts.ResourcesAllocated: _allocated,
+    facts.ResourcesAdjusted: _adjusted,
     facts.RuntimeStarted: _started,
     facts.StopRequested: _stop_requested,
     facts.RuntimeAborted: _aborted,

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain.runtime.commands import (
     AbortRuntime,
+    AdjustResources,
     AllocateResources,
     CompleteRuntime,
     FailRuntime,
@@ -47,6 +48,22 @@ def allocate(state: Runtime, command: AllocateResources) -> list[Message]:
             gpus=held.gpus,
             host=held.host,
             gpu_count=held.gpu_count,
+        )
+    ]
+
+
+def adjust(state: Runtime, command: AdjustResources) -> list[Message]:
+    if not state.in_progress or state.allocation != command.before or command.after == command.before:
+        return []
+    held = command.after
+    return [
+        facts.ResourcesAdjusted(
+            cpus=held.cpus,
+            memory_gigabytes=held.memory_gigabytes,
+            gpus=held.gpus,
+            gpu_count=held.gpu_count,
+            trials=command.trials,
+            because=command.because,
         )
     ]
 

@@ -42,12 +42,19 @@ def _pending(fact: runtime_facts.ResourcesPending) -> str:
 
 
 def _allocated(fact: runtime_facts.ResourcesAllocated) -> str:
+    return f"Allocated {_held(fact)}{tail(fact.host, ' on ')}"
+
+
+def _adjusted(fact: runtime_facts.ResourcesAdjusted) -> str:
+    return f"Holds {_held(fact)} now, for {plural(fact.trials, 'trial')} at a time{tail(fact.because)}"
+
+
+def _held(fact: runtime_facts.ResourcesAllocated | runtime_facts.ResourcesAdjusted) -> str:
     gpus = (
         f"GPUs {', '.join(map(str, fact.gpus))}" if fact.gpus else f"{fact.gpu_count:g} GPUs" if fact.gpu_count else ""
     )
     memory = f"{fact.memory_gigabytes:g} GB" if fact.memory_gigabytes else ""
-    held = join([f"{fact.cpus:g} CPUs" if fact.cpus else "", gpus, memory]) or "nothing of this host"
-    return f"Allocated {held}{tail(fact.host, ' on ')}"
+    return join([f"{fact.cpus:g} CPUs" if fact.cpus else "", gpus, memory]) or "nothing of this host"
 
 
 def stop_requested(fact: Any) -> str:
@@ -130,6 +137,7 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     runtime_facts.RuntimeRequested: _requested,
     runtime_facts.ResourcesPending: _pending,
     runtime_facts.ResourcesAllocated: _allocated,
+    runtime_facts.ResourcesAdjusted: _adjusted,
     runtime_facts.RuntimeStarted: lambda fact: "Started: training runs",
     runtime_facts.StopRequested: stop_requested,
     runtime_facts.RuntimeAborted: lambda fact: f"Aborted{tail(fact.reason)}",

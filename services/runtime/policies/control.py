@@ -17,7 +17,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import has_sampler
 from milepost.domain import runtime, trial
-from services.runtime.policies import search
+from services.runtime.policies import placement, search
 
 # Trials that one step creates; together with the runtime's own events they stay below the limit of a batch.
 CREATED_AT_ONCE = 500
@@ -89,6 +89,8 @@ class Picture:
     running_since: datetime | None = None
     # Trials that may run at a time with what is allocated. 0: the launcher can launch nothing now.
     slots: int = 1
+    # Trials for which it is to hold resources from now on, because others wait. None: for as many as it does.
+    to_keep: int | None = None
     # A purge was tried and something remained: not again before.
     purge_not_before: datetime | None = None
 
@@ -161,6 +163,13 @@ class Reap:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Give back the resources of a search that others wait for and that none of its trials uses."""
+
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportStarted:
     pass
 
@@ -215,6 +224,7 @@ Step = (
     | Launch
     | Spawn
     | Reap
+    | GiveBack
     | ReportStarted
     | ReportHealth
     | ReportReadiness
@@ -468,8 +478,8 @@ def _launch(picture: Picture, now: datetime) -> Step | None:
     state = picture.state
     if not state.in_progress or state.stop is not None or state.allocation is None:
         return None
-    running = sum(1 for t in picture.trials.values() if t.state.active is not None)
-    if running >= picture.slots:
+    running = _running(picture)
+    if running >= picture.slots or (picture.to_keep is not None and running >= picture.to_keep):
         return None
     for number, one in sorted(picture.trials.items()):
         situation = one.state.situation
@@ -479,6 +489,19 @@ def _launch(picture: Picture, now: datetime) -> Step | None:
         if ready:
             return Launch(number)
     return None
+
+
+def _running(picture: Picture) -> int:
+    return sum(1 for one in picture.trials.values() if one.state.active is not None)
+
+
+def _give_back(picture: Picture, now: datetime) -> Step | None:
+    state = picture.state
+    if picture.to_keep is None or not state.in_progress or state.allocation is None or state.configuration is None:
+        return None
+    held = placement.slots_of(state.allocation, placement.need_of(state.configuration))
+    trials = max(picture.to_keep, _running(picture), 1)
+    return GiveBack(trials) if trials < held else None
 
 
 def _end_runtime(picture: Picture, now: datetime) -> Step | None:
@@ -618,6 +641,7 @@ _RULES: tuple[Callable[[Picture, datetime], Step | None], ...] = (
     _reap,
     _end_runtime,
     _spawn,
+    _give_back,
     _launch,
     _release,
     _start_purge,

@@ -69,6 +69,8 @@ class Candidate:
     need: Need
     # Trials that may run at a time.
     slots: int
+    # It takes what is free at any time: see `sharing`.
+    adapts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +149,9 @@ def _places(need: Need, node: Node) -> int:
     return min(rooms, default=need.processes)
 
 
-def place(queue: Iterable[Candidate], capacity: Capacity, held: Sequence[Allocation]) -> list[Placement]:
-    """Allocate to the queue what is free, and say of the others why they wait."""
-    free = _free(capacity, held)
-    placements: list[Placement] = []
-    behind = False
-    for candidate in sorted(queue, key=lambda c: (-c.priority, c.sequence)):
-        slots = 0 if behind else _room(candidate, free)
-        if slots:
-            allocation = _take(candidate, slots, free)
-            free = _free(capacity, [*held, *(p.allocation for p in placements if isinstance(p, Allocated)), allocation])
-            placements.append(Allocated(candidate.runtime_id, allocation))
-            continue
-        reason, detail = (facts.PENDING_REASON_BEHIND_OTHERS, "") if behind else _why(candidate, free, capacity)
-        placements.append(Waiting(candidate.runtime_id, reason, detail))
-        behind = True
-    return placements
-
-
 def hand_over(queue: Iterable[Candidate], capacity: Capacity) -> list[Placement]:
     """Allocate to everybody, because the cluster has a queue of its own: there they wait."""
-    return [Allocated(one.runtime_id, _take(one, one.slots, capacity)) for one in queue]
+    return [Allocated(one.runtime_id, take(one.need, one.slots, capacity)) for one in queue]
 
 
 def hold_back(queue: Iterable[Candidate], detail: str) -> list[Placement]:
@@ -176,7 +160,8 @@ def hold_back(queue: Iterable[Candidate], detail: str) -> list[Placement]:
     return [Waiting(candidate.runtime_id, reason, detail) for candidate in queue]
 
 
-def _free(capacity: Capacity, held: Sequence[Allocation]) -> Capacity:
+def free_of(capacity: Capacity, held: Sequence[Allocation]) -> Capacity:
+    """Return what is left of a host or a cluster."""
     if capacity.others is not None:
         held = [capacity.others, *held]
     taken = {index for allocation in held for index in allocation.gpus}
@@ -189,7 +174,7 @@ def _free(capacity: Capacity, held: Sequence[Allocation]) -> Capacity:
     )
 
 
-def _room(candidate: Candidate, free: Capacity) -> int:
+def room_for(candidate: Candidate, free: Capacity) -> int:
     """Return how many of the trials it wants at a time fit now."""
     slots = candidate.slots
     while slots and not _fits(candidate.need, slots, free):
@@ -205,8 +190,8 @@ def _fits(need: Need, slots: int, free: Capacity) -> bool:
     )
 
 
-def _take(candidate: Candidate, slots: int, free: Capacity) -> Allocation:
-    need = candidate.need
+def take(need: Need, slots: int, free: Capacity) -> Allocation:
+    """Return what so many trials need, of what is free."""
     return Allocation(
         cpus=slots * need.cpus,
         memory_gigabytes=slots * need.memory_gigabytes,
@@ -220,7 +205,8 @@ def _s(number: float) -> str:
     return "" if number == 1 else "s"
 
 
-def _why(candidate: Candidate, free: Capacity, capacity: Capacity) -> tuple[facts.PendingReason, str]:
+def why_waiting(candidate: Candidate, free: Capacity, capacity: Capacity) -> tuple[facts.PendingReason, str]:
+    """Say what a runtime lacks of which not one trial fits."""
     need = candidate.need
     if need.gpus > free.gpu_count:
         left = max(0.0, free.gpu_count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from milepost.names import AttemptKey
 from services.lease import Lease
 from services.runtime.decisions import Cause, Commands, Decisions
 from services.runtime.launchers import Launcher, LaunchFailed, Missing
-from services.runtime.policies import control, liveness, placement, retry
+from services.runtime.policies import control, liveness, placement, retry, sharing
 from services.runtime.policies.control import Process
 from services.runtime.readmodel.view import Reference, RuntimeView, TrialView
 from services.runtime.readmodel.views import Views
@@ -113,6 +113,11 @@ class Scheduler:
         self._purges: dict[str, datetime] = {}
         self._purge_pauses: dict[str, Backoff] = {}
         self._placement_due = asyncio.Event()
+        # Searches that are to give resources back as their trials end: what they may have, and why. Found again from
+        # what is, after each look.
+        self._to_give_back: dict[str, sharing.Adjusted] = {}
+        # Whether there is any search that takes what is free.
+        self._adapting = False
         for launcher in launchers.values():
             launcher.on_change(lambda key: self._mark(key.runtime_id))
             launcher.on_room(self._on_room)
@@ -237,6 +242,7 @@ class Scheduler:
             began=view.began,
             running_since=view.running_since,
             slots=slots,
+            to_keep=wanted.trials if (wanted := self._to_give_back.get(view.runtime_id)) is not None else None,
             purge_not_before=self._purges.get(view.runtime_id),
         )
 
@@ -437,6 +443,16 @@ class Scheduler:
         await self._decide_runtime(view, runtime.ReleaseResources(), behind)
         self._placement_due.set()
 
+    async def _give_back(self, view: RuntimeView, step: control.GiveBack) -> None:
+        held, configuration = view.state.allocation, view.state.configuration
+        wanted = self._to_give_back.get(view.runtime_id)
+        if held is None or configuration is None or wanted is None:
+            return
+        after = sharing.with_fewer(held, placement.need_of(configuration), step.trials, _gpus_in_use(view))
+        behind = self._behind(view.last, "ResourcesAdjusted", "ResourcesAllocated")
+        await self._decide_runtime(view, runtime.AdjustResources(held, after, step.trials, wanted.because), behind)
+        self._placement_due.set()
+
     async def _start_purge(self, view: RuntimeView, step: control.StartPurge) -> None:
         await self._decide_runtime(view, runtime.StartPurge(), self._behind(view.last, "DeleteRequested"))
 
@@ -478,26 +494,29 @@ class Scheduler:
             await self._placement_due.wait()
             self._placement_due.clear()
             try:
-                for kind, launcher in self._launchers.items():
-                    await self._place(kind, launcher)
+                adapting = [await self._place(kind, launcher) for kind, launcher in self._launchers.items()]
+                self._adapting = any(adapting)
             except (MilepostError, EventLogError) as error:
                 log.warning("scheduler.placement_failed", extra={"error": str(error)})
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._placement_due.set()
 
-    async def _place(self, kind: config.Launcher, launcher: Launcher) -> None:
+    async def _place(self, kind: config.Launcher, launcher: Launcher) -> bool:
+        """Hand out what is free. Returns whether there are searches that take what is free at any time."""
         of_kind = [
             v
             for v in self._views.active()
             if v.state.configuration is not None and v.state.configuration.launcher == kind
         ]
         queue = [_candidate(v) for v in of_kind if v.state.phase is runtime.Phase.QUEUED and v.state.stop is None]
-        if not queue:
-            return
+        adapting = [v for v in of_kind if _adapts_now(v)]
+        adapts = bool(adapting) or any(one.adapts for one in queue)
+        if not queue and not adapting:
+            return False
         capacity, outage = launcher.capacity(), launcher.outage()
-        placements: list[placement.Placement]
+        placements: Sequence[placement.Placement | sharing.Adjusted]
         if outage is not None and not outage.detail:
-            return
+            return adapts
         if outage is not None:
             placements = placement.hold_back(queue, outage.detail)
         elif capacity is None:
@@ -505,15 +524,37 @@ class Scheduler:
         elif capacity.queues:
             placements = placement.hand_over(queue, capacity)
         else:
-            held = [v.state.allocation for v in of_kind if v.state.allocation is not None]
-            placements = placement.place(queue, capacity, held)
+            others = [v.state.allocation for v in of_kind if v.state.allocation is not None and not _adapts_now(v)]
+            placements = sharing.share(queue, [_holder(v) for v in adapting], capacity, others)
+            self._say_who_gives_back(adapting, placements)
         for one in placements:
             view = self._views.runtimes[one.runtime_id]
             behind = self._behind(view.last, "RuntimeRequested", "ResumeRequested")
             if isinstance(one, placement.Allocated):
                 await self._decide_runtime(view, runtime.AllocateResources(one.allocation), behind)
-            else:
+            elif isinstance(one, placement.Waiting):
                 await self._decide_runtime(view, runtime.ReportPending(one.reason, one.detail), behind)
+            elif one.gained is not None and view.state.allocation is not None:
+                held = view.state.allocation
+                more = sharing.with_more(held, one.gained)
+                adjust = runtime.AdjustResources(held, more, one.trials, one.because)
+                await self._decide_runtime(
+                    view, adjust, self._behind(view.last, "ResourcesAdjusted", "ResourcesAllocated")
+                )
+        return adapts
+
+    def _say_who_gives_back(
+        self, adapting: list[RuntimeView], placements: Sequence[placement.Placement | sharing.Adjusted]
+    ) -> None:
+        """Have searches give back what they have too much of, each in its own turn: nothing of it may be launched then."""
+        fewer = {one.runtime_id: one for one in placements if isinstance(one, sharing.Adjusted) and one.gained is None}
+        for view in adapting:
+            wanted = fewer.get(view.runtime_id)
+            known = self._to_give_back.pop(view.runtime_id, None)
+            if wanted is not None:
+                self._to_give_back[view.runtime_id] = wanted
+            if (wanted.trials if wanted else None) != (known.trials if known else None):
+                self._mark(view.runtime_id)
 
     # --- liveness
 
@@ -521,6 +562,9 @@ class Scheduler:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._measure()
+            if self._adapting:
+                # Others than runtimes of ours may have left, and whoever waited may wait no more.
+                self._placement_due.set()
             for runtime_id in self._views.due_purges(self._clock()):
                 self._mark(runtime_id)
             for number, key in enumerate(self._liveness.watched()):
@@ -591,6 +635,7 @@ _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] =
     control.Launch: Scheduler._launch,
     control.Spawn: Scheduler._spawn,
     control.Reap: Scheduler._reap,
+    control.GiveBack: Scheduler._give_back,
     control.ReportStarted: Scheduler._report_started,
     control.ReportHealth: Scheduler._report_health,
     control.ReportReadiness: Scheduler._report_readiness,
@@ -641,13 +686,38 @@ def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries:
 def _candidate(view: RuntimeView) -> placement.Candidate:
     configuration = view.state.configuration
     assert configuration is not None
-    unfinished = sum(1 for one in view.trials.values() if not isinstance(one.state.situation, trial.Completed))
+    over = (
+        trial.Completed if view.state.phase is runtime.Phase.QUEUED else trial.Completed | trial.Stopped | trial.Failed
+    )
+    unfinished = sum(1 for one in view.trials.values() if not isinstance(one.state.situation, over))
     if configurations.has_sampler(configuration) and view.state.history.ended is None:
         unfinished += configuration.search.max_trials - view.state.history.suggested_count
     wanted = placement.slots_wanted(configuration, max(unfinished, 1))
     return placement.Candidate(
-        view.runtime_id, configuration.priority, view.began, placement.need_of(configuration), wanted
+        view.runtime_id,
+        configuration.priority,
+        view.began,
+        placement.need_of(configuration),
+        wanted,
+        configurations.adapts(configuration),
     )
+
+
+def _adapts_now(view: RuntimeView) -> bool:
+    """Return whether a runtime is a search that holds what was free, and may hold more or less of it."""
+    state = view.state
+    if state.configuration is None or state.allocation is None or not configurations.adapts(state.configuration):
+        return False
+    return state.in_progress and state.stop is None
+
+
+def _holder(view: RuntimeView) -> sharing.Holder:
+    assert view.state.allocation is not None, "it holds resources"
+    return sharing.Holder(_candidate(view), view.state.allocation)
+
+
+def _gpus_in_use(view: RuntimeView) -> set[int]:
+    return {gpu for one in view.trials.values() if one.state.active is not None for gpu in one.state.active.launch.gpus}
 
 
 def _free_gpus(view: RuntimeView) -> tuple[int, ...]:
@@ -655,7 +725,7 @@ def _free_gpus(view: RuntimeView) -> tuple[int, ...]:
     allocation, configuration = view.state.allocation, view.state.configuration
     if allocation is None or configuration is None:
         return ()
-    used = {gpu for one in view.trials.values() if one.state.active is not None for gpu in one.state.active.launch.gpus}
+    used = _gpus_in_use(view)
     free = [gpu for gpu in allocation.gpus if gpu not in used]
     return tuple(free[: placement.need_of(configuration).gpus])
 

@@ -31,6 +31,8 @@ async def estimate_in_turns(views: Views, runtime: RuntimeView, now: int) -> eta
 def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remaining | None:
     """Estimate when all trials that run or wait for a launch are done, at the allowed concurrency; None: not known.
 
+    Where that follows from what is free, it stays as it is now.
+
     Of a search that goes on as many trials are still to come as it may have. Where trials are pruned, those that run and
     those that come last as long as such trials did so far.
     """
@@ -85,7 +87,7 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
         eta.schedule(
             [pick(rest) for rest in running],
             [share * usual * stretch for share in waiting],
-            runtime.max_concurrent_trials,
+            runtime.max_concurrent_trials or max(1, len(running)),
         )
         for pick, stretch in ((_middle, 1.0), (_low, 0.9), (_high, 1.15))
     ]
@@ -112,7 +114,7 @@ def _under_pruning(
     count = len(rests) + len(coming)
     if not count:
         return None
-    seconds = eta.schedule(rests, coming, runtime.max_concurrent_trials)
+    seconds = eta.schedule(rests, coming, runtime.max_concurrent_trials or max(1, len(rests)))
     # How far the mean of the lengths may be off, and how far those to come differ from it.
     error = deviation / mean * math.sqrt(1 / survival.ended_count + 1 / count) if mean else 0.0
     low, high = max(0.0, 1 - max(0.1, SIGMAS * error)), 1 + max(0.15, SIGMAS * error)

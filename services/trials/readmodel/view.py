@@ -203,6 +203,7 @@ class RuntimeView:
     runtime_id: str
     created_sequence: int
     events_sequence: int = 0
+    # 0: as many as are free for it.
     max_concurrent_trials: int = 1
     best_metric: str = ""
     best_mode: int = config.METRIC_MODE_UNSPECIFIED

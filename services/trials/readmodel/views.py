@@ -18,7 +18,7 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
-from milepost.configuration import has_sampler
+from milepost.configuration import adapts, has_sampler
 from milepost.domain import stalls, steering, trial
 from milepost.domain.decider import Fact
 from milepost.domain.sentences import pruning
@@ -379,7 +379,7 @@ def _begin_earlier(runtime: RuntimeView, view: TrialView, time: int) -> None:
 def configure(runtime: RuntimeView, configuration: config.RuntimeConfiguration) -> None:
     """Take over what a configuration says about trials."""
     concurrent = configuration.search.max_concurrent_trials if configuration.HasField("search") else 1
-    runtime.max_concurrent_trials = max(1, concurrent)
+    runtime.max_concurrent_trials = 0 if adapts(configuration) else max(1, concurrent)
     searches = has_sampler(configuration)
     # With several objectives no series alone says which trial is the best.
     best = configuration.search.objective if searches else configuration.snapshots.keep_best

@@ -13,6 +13,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain.search import Reported, Suggested
@@ -89,6 +90,34 @@ async def test_trials_are_chosen_one_by_one_and_the_search_ends_with_the_runtime
     by_sequence = {event.event_id: event for event in await stack.events(started.name)}
     created = [event for event in by_sequence.values() if event.type.endswith("trial_created.v1")]
     assert [by_sequence[event.cause].type.split(".")[2] for event in created[1:]] == ["objective_reported"] * 3
+
+
+async def test_a_search_takes_what_is_free_and_gives_it_back_when_others_wait(stack: Stack) -> None:
+    """On 8 CPUs: alone it runs 4 trials of 2 CPUs each, beside a search like it 2, and without that one 4 again."""
+    space = {"snapshot_every": [1_000 + number for number in range(40)]}
+    wanted: dict[str, Any] = {
+        "parameters": {"steps": 40, "step_seconds": 0.02},
+        "search": {"kind": "grid", "space": space, "concurrency": "auto"},
+        "resources": {"cpus_per_worker": 2},
+    }
+    first = await stack.start(**wanted)
+    await stack.wait(first.name, lambda one: one.trials.running == 4, "it runs 4 at a time")
+    second = await stack.start(**wanted)
+    await stack.wait(second.name, lambda one: one.trials.running == 2, "half of the host is the second one's")
+    assert (await stack.get(first.name)).trials.running <= 2
+    held = [stack.application.views.runtimes[one.runtime_id].state.allocation for one in (first, second)]
+    assert [one.cpus for one in held if one is not None] == [4, 4]
+    gave_back = await payloads(stack, first.name, "resources_adjusted")
+    assert gave_back[-1].trials == 2 and gave_back[0].because == f"{second.runtime_id} waits"
+    assert all(one.because.startswith(second.runtime_id) for one in gave_back)
+    assert "trial_stop_requested" not in await stack.types(first.name), "nobody is ended for it"
+    abrupt = common.STOP_MODE_ABRUPT
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=second.name, mode=abrupt))
+    await stack.wait(first.name, lambda one: one.trials.running == 4, "it has the host to itself again")
+    grew = await payloads(stack, first.name, "resources_adjusted")
+    assert grew[-1].trials == 4 and grew[-1].because.endswith("CPUs were free on test-host")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=first.name, mode=abrupt))
+    await stack.wait_ended(first.name)
 
 
 async def test_what_was_sent_is_waited_for_and_a_killed_sampler_is_started_again(stack: Stack) -> None:

@@ -81,6 +81,23 @@ def test_resources_are_allocated_once() -> None:
     assert chain.when(runtime.ReportPending(facts.PENDING_REASON_INSUFFICIENT_CPU, "")) == []
 
 
+def test_a_search_holds_more_or_less_while_it_is_in_progress() -> None:
+    chain = given_runtime(REQUESTED, facts.ResourcesAllocated(cpus=2.0, gpus=[0, 1], gpu_count=2.0, host="here"))
+    before = chain.state.allocation
+    assert before is not None
+    after = runtime.Allocation(1.0, 0.0, (1,), "here", 1.0)
+    fewer = runtime.AdjustResources(before, after, 1, "rt-2 waits")
+    [fact] = chain.when(fewer)
+    assert (fact.trials, fact.because, list(fact.gpus)) == (1, "rt-2 waits", [1])  # type: ignore[attr-defined]
+    assert (chain.state.allocation, chain.state.phase) == (after, Phase.ALLOCATING)
+    assert chain.when(fewer) == [], "it was decided from what it holds no longer"
+    assert chain.when(runtime.AdjustResources(after, after, 1, "")) == []
+    chain = given_runtime(*RUNNING, facts.RuntimeCompleted())
+    assert chain.state.allocation is not None
+    assert chain.when(runtime.AdjustResources(chain.state.allocation, after, 1, "")) == []
+    assert chain.when(runtime.ReleaseResources()) and chain.state.allocation is None
+
+
 def test_what_waits_in_the_queue_of_a_cluster_says_for_what_until_it_runs_or_is_stopped() -> None:
     queue = facts.PENDING_REASON_CLUSTER_QUEUE
     chain = given_runtime(REQUESTED)

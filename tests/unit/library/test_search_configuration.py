@@ -297,3 +297,18 @@ def test_a_resume_cannot_change_a_search_and_a_branch_can() -> None:
         configurations.continue_with(resolved, {"search": {"max_trials": 20}})
     branched = configurations.branch_with(resolved, {"x": "0.5"}, {}, {"search": plain(seed=3)["search"]})
     assert branched.configuration.search.seed == 3
+
+
+def test_a_search_may_take_what_is_free() -> None:
+    given: dict[str, Any] = {"entrypoint": "a:b", "search": {"space": {"x": [1, 2]}}}
+    fixed = configurations.resolve(given)
+    assert (fixed.search.concurrency, fixed.search.max_concurrent_trials, configurations.adapts(fixed)) == (0, 1, False)
+    assert "concurrency" not in configurations.to_plain(fixed)["search"], "digests from before it stay what they are"
+    given["search"]["concurrency"] = "fixed"
+    assert configurations.resolve(given) == fixed
+    given["search"]["concurrency"] = "auto"
+    free = configurations.resolve(given)
+    assert (free.search.max_concurrent_trials, configurations.adapts(free)) == (1_000, True)
+    assert configurations.resolve_text(configurations.to_text(free)) == free == configurations.resolve_message(free)
+    given["search"]["max_concurrent_trials"] = 3
+    assert configurations.resolve(given).search.max_concurrent_trials == 3

@@ -42,6 +42,12 @@ class ObjectiveValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OBJECTIVE_VALUE_BEST: _ClassVar[ObjectiveValue]
     OBJECTIVE_VALUE_LAST: _ClassVar[ObjectiveValue]
 
+class SearchConcurrency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEARCH_CONCURRENCY_UNSPECIFIED: _ClassVar[SearchConcurrency]
+    SEARCH_CONCURRENCY_FIXED: _ClassVar[SearchConcurrency]
+    SEARCH_CONCURRENCY_AUTO: _ClassVar[SearchConcurrency]
+
 class OnTrialFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_TRIAL_FAILURE_UNSPECIFIED: _ClassVar[OnTrialFailure]
@@ -81,6 +87,9 @@ PRUNER_KIND_HYPERBAND: PrunerKind
 OBJECTIVE_VALUE_UNSPECIFIED: ObjectiveValue
 OBJECTIVE_VALUE_BEST: ObjectiveValue
 OBJECTIVE_VALUE_LAST: ObjectiveValue
+SEARCH_CONCURRENCY_UNSPECIFIED: SearchConcurrency
+SEARCH_CONCURRENCY_FIXED: SearchConcurrency
+SEARCH_CONCURRENCY_AUTO: SearchConcurrency
 ON_TRIAL_FAILURE_UNSPECIFIED: OnTrialFailure
 ON_TRIAL_FAILURE_CONTINUE: OnTrialFailure
 ON_TRIAL_FAILURE_STOP: OnTrialFailure
@@ -189,7 +198,7 @@ class Code(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner", "objectives", "constraints", "population_size", "warm_start")
+    __slots__ = ("kind", "space", "seed", "max_trials", "max_concurrent_trials", "on_trial_failure", "objective", "points", "stop_when", "pruner", "objectives", "constraints", "population_size", "warm_start", "concurrency")
     class SpaceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +220,7 @@ class Search(_message.Message):
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     POPULATION_SIZE_FIELD_NUMBER: _ClassVar[int]
     WARM_START_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     kind: SearchKind
     space: _containers.MessageMap[str, SearchDimension]
     seed: int
@@ -225,7 +235,8 @@ class Search(_message.Message):
     constraints: _containers.RepeatedCompositeFieldContainer[SearchConstraint]
     population_size: int
     warm_start: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[SearchObjective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[SearchConstraint, _Mapping]]] = ..., population_size: _Optional[int] = ..., warm_start: _Optional[_Iterable[str]] = ...) -> None: ...
+    concurrency: SearchConcurrency
+    def __init__(self, kind: _Optional[_Union[SearchKind, str]] = ..., space: _Optional[_Mapping[str, SearchDimension]] = ..., seed: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_concurrent_trials: _Optional[int] = ..., on_trial_failure: _Optional[_Union[OnTrialFailure, str]] = ..., objective: _Optional[_Union[SearchObjective, _Mapping]] = ..., points: _Optional[_Iterable[_Union[SearchPoint, _Mapping]]] = ..., stop_when: _Optional[_Union[SearchEnd, _Mapping]] = ..., pruner: _Optional[_Union[SearchPruner, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[SearchObjective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[SearchConstraint, _Mapping]]] = ..., population_size: _Optional[int] = ..., warm_start: _Optional[_Iterable[str]] = ..., concurrency: _Optional[_Union[SearchConcurrency, str]] = ...) -> None: ...
 
 class SearchConstraint(_message.Message):
     __slots__ = ("metric", "at_most", "at_least", "value")

@@ -61,7 +61,7 @@ SEARCH_END_REASON_HOURS: SearchEndReason
 SEARCH_END_REASON_SAMPLER_FAILED: SearchEndReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started", "rung_reached", "trial_pruned", "earlier_trials_told")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started", "rung_reached", "trial_pruned", "earlier_trials_told", "resources_adjusted")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class RuntimeEvent(_message.Message):
     RUNG_REACHED_FIELD_NUMBER: _ClassVar[int]
     TRIAL_PRUNED_FIELD_NUMBER: _ClassVar[int]
     EARLIER_TRIALS_TOLD_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_ADJUSTED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
     resources_allocated: ResourcesAllocated
@@ -108,7 +109,8 @@ class RuntimeEvent(_message.Message):
     rung_reached: RungReached
     trial_pruned: TrialPruned
     earlier_trials_told: EarlierTrialsTold
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ..., rung_reached: _Optional[_Union[RungReached, _Mapping]] = ..., trial_pruned: _Optional[_Union[TrialPruned, _Mapping]] = ..., earlier_trials_told: _Optional[_Union[EarlierTrialsTold, _Mapping]] = ...) -> None: ...
+    resources_adjusted: ResourcesAdjusted
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ..., rung_reached: _Optional[_Union[RungReached, _Mapping]] = ..., trial_pruned: _Optional[_Union[TrialPruned, _Mapping]] = ..., earlier_trials_told: _Optional[_Union[EarlierTrialsTold, _Mapping]] = ..., resources_adjusted: _Optional[_Union[ResourcesAdjusted, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -173,6 +175,22 @@ class ResourcesAllocated(_message.Message):
     host: str
     gpu_count: float
     def __init__(self, cpus: _Optional[float] = ..., memory_gigabytes: _Optional[float] = ..., gpus: _Optional[_Iterable[int]] = ..., host: _Optional[str] = ..., gpu_count: _Optional[float] = ...) -> None: ...
+
+class ResourcesAdjusted(_message.Message):
+    __slots__ = ("cpus", "memory_gigabytes", "gpus", "gpu_count", "trials", "because")
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GIGABYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    GPU_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    cpus: float
+    memory_gigabytes: float
+    gpus: _containers.RepeatedScalarFieldContainer[int]
+    gpu_count: float
+    trials: int
+    because: str
+    def __init__(self, cpus: _Optional[float] = ..., memory_gigabytes: _Optional[float] = ..., gpus: _Optional[_Iterable[int]] = ..., gpu_count: _Optional[float] = ..., trials: _Optional[int] = ..., because: _Optional[str] = ...) -> None: ...
 
 class RuntimeStarted(_message.Message):
     __slots__ = ()

@@ -136,6 +136,7 @@ export const groups = [
       },
       { path: 'search.max_trials', label: 'At most trials', kind: 'integer' },
       { path: 'search.max_concurrent_trials', label: 'At once', kind: 'integer' },
+      { path: 'search.concurrency', label: 'At once, of these', kind: 'choice', choices: ['', 'fixed', 'auto'] },
       { path: 'search.seed', label: 'Seed', kind: 'integer' },
       { path: 'search.on_trial_failure', label: 'When one fails', kind: 'choice', choices: ['', 'continue', 'stop'] },
       { path: 'search.objective.metric', label: 'Sampler looks at', kind: 'text', hint: 'eval/loss' },

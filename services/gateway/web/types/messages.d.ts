@@ -24,6 +24,7 @@ declare namespace Api {
       }>
       seed?: number | null
       max_trials?: number | null
+      concurrency?: 'fixed' | 'auto' | null
       max_concurrent_trials?: number | null
       on_trial_failure?: 'continue' | 'stop' | null
       objective?: {
@@ -267,6 +268,7 @@ declare namespace Api {
       | 'milepost.runtime.objective_reported.v1'
       | 'milepost.runtime.purge_started.v1'
       | 'milepost.runtime.readiness_changed.v1'
+      | 'milepost.runtime.resources_adjusted.v1'
       | 'milepost.runtime.resources_allocated.v1'
       | 'milepost.runtime.resources_pending.v1'
       | 'milepost.runtime.resources_released.v1'
@@ -978,6 +980,15 @@ declare namespace Api {
     rule_event?: RuleEvent
   }
 
+  interface ResourcesAdjusted {
+    cpus: number | 'NaN' | 'Infinity' | '-Infinity'
+    memory_gigabytes: number | 'NaN' | 'Infinity' | '-Infinity'
+    gpus: number[]
+    gpu_count: number | 'NaN' | 'Infinity' | '-Infinity'
+    trials: number
+    because: string
+  }
+
   interface ResourcesAllocated {
     cpus: number | 'NaN' | 'Infinity' | '-Infinity'
     memory_gigabytes: number | 'NaN' | 'Infinity' | '-Infinity'
@@ -1131,6 +1142,7 @@ declare namespace Api {
     rung_reached?: RungReached
     trial_pruned?: TrialPruned
     earlier_trials_told?: EarlierTrialsTold
+    resources_adjusted?: ResourcesAdjusted
   }
 
   interface RuntimeFailed {

@@ -29,7 +29,8 @@ from services.runtime.launchers.ray import (
 )
 from services.runtime.launchers.ray_jobs import Job, JobServer
 from services.runtime.policies.control import Process
-from services.runtime.policies.placement import Candidate, Need, Node, Waiting, need_of, place, why_never
+from services.runtime.policies.placement import Allocated, Candidate, Need, Node, Waiting, need_of, why_never
+from services.runtime.policies.sharing import share
 from tests.support.servers.job_server import JobServerOnTest, answering
 
 KEY = AttemptKey("rt-a", 1, 2)
@@ -108,12 +109,12 @@ def test_what_others_use_is_not_given_away_and_what_is_ours_is_not_counted_twice
     capacity = cluster_capacity(OPTIONS, [Node(8, 32, 2)], Use(cpus=6, gpus=2), Use(cpus=2, gpus=1))
     assert capacity.others is not None
     assert (capacity.others.cpus, capacity.others.gpu_count) == (4, 1)
-    [first] = place([Candidate("rt-a", 0, 1, Need(1, 0, 2), 1)], capacity, [])
+    [first] = share([Candidate("rt-a", 0, 1, Need(1, 0, 2), 1)], [], capacity, [])
     assert isinstance(first, Waiting)
     assert first.reason == runtime_facts.PENDING_REASON_INSUFFICIENT_GPU
     assert "1 of 2 are free" in first.detail
-    [second] = place([Candidate("rt-a", 0, 1, Need(4, 0, 1), 1)], capacity, [])
-    assert not isinstance(second, Waiting)
+    [second] = share([Candidate("rt-a", 0, 1, Need(4, 0, 1), 1)], [], capacity, [])
+    assert isinstance(second, Allocated)
     assert (second.allocation.gpus, second.allocation.gpu_count) == ((), 1.0)
 
 

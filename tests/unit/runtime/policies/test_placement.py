@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,14 +14,15 @@ from services.runtime.policies.placement import (
     Candidate,
     Capacity,
     Need,
+    Placement,
     Waiting,
     hand_over,
     need_of,
-    place,
     slots_of,
     slots_wanted,
     why_never,
 )
+from services.runtime.policies.sharing import Adjusted, share
 from tests.unit.runtime.world import configuration
 
 HOST = Capacity("here", 4.0, 16.0, (0, 1))
@@ -32,6 +35,11 @@ def candidate(name: str, need: Need = ONE_CPU, priority: int = 0, sequence: int 
 
 def held(cpus: float, gpus: tuple[int, ...] = ()) -> Allocation:
     return Allocation(cpus, 0.0, gpus, "here", float(len(gpus)))
+
+
+def place(queue: Sequence[Candidate], capacity: Capacity, taken: Sequence[Allocation]) -> list[Placement]:
+    """Place a queue where no search takes what is free."""
+    return [one for one in share(queue, [], capacity, taken) if not isinstance(one, Adjusted)]
 
 
 def test_priority_goes_first_then_whoever_came_first() -> None:
