@@ -111,6 +111,12 @@ def test_a_value_is_changed_in_a_form_and_every_chart_has_a_marker(stack: StackP
         page.get_by_role("button", name="Evaluate now").click()
         asked = "milepost.trial.trial_evaluation_requested.v1"
         until(lambda: asked in {event.type for event in stack.events(runtime.name)}, "the evaluation is asked for")
+        page.get_by_role("tab", name="Instances").click()
+        page.get_by_role("button", name="Where are they?").click()
+        said = page.locator(".stacks summary")
+        expect(said).to_contain_text("Rank 0: ", timeout=PATIENCE)
+        said.click()
+        expect(page.get_by_label("Threads of rank 0")).to_contain_text("MainThread")
         stack.client.runtimes.StopRuntime(runtime_api.StopRuntimeRequest(name=runtime.name))
         stack.wait_for_end(runtime.name)
 

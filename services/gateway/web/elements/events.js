@@ -171,6 +171,9 @@ export function EventDetail({ event, events = [event], all, state }) {
   const known = new Map(all.map((one) => [one.event_id, one]))
   const chain = causeChain(event, known)
   const step = stepOf(event)
+  const body = payload(event)?.body ?? {}
+  // JSON would show its lines as one.
+  const text = typeof body.text === 'string' && body.text.includes('\n') ? body.text : ''
   const toStep = () => {
     state.cursor.pin(step)
     toCharts()
@@ -245,7 +248,8 @@ export function EventDetail({ event, events = [event], all, state }) {
     </div>
     <div>
       <h3>Content <${Copy} text=${JSON.stringify(event, null, 2)} title="Copy as JSON" /></h3>
-      <pre tabindex="0">${JSON.stringify(payload(event)?.body ?? {}, null, 2)}</pre>
+      <pre tabindex="0">${JSON.stringify(text ? { ...body, text: undefined } : body, null, 2)}</pre>
+      ${text && html`<pre tabindex="0" aria-label="Text">${text}</pre>`}
       ${
         event.ignored &&
         html`<${Tag} tone="warning">Ignored: its writer was not the current attempt. It changed nothing.<//>`

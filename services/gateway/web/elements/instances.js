@@ -6,18 +6,20 @@ import { count, title, words } from '../functions/format.js'
 import { Problem } from './dialog.js'
 import { Empty } from './empty.js'
 import { At } from './live_time.js'
+import { AskForStacks, Stacks } from './stacks.js'
 import { Tag } from './status.js'
 
 /**
  * @import { RuntimeState } from '../state/runtime.js'
  * @import { Signal } from '../vendor/signals.js'
+ * @import { Open } from './commands.js'
  */
 
 /** @type {Record<string, string>} */
 const tones = { HEALTHY: 'good', DEGRADED: 'warning', UNHEALTHY: 'bad' }
 
-/** @param {{ state: RuntimeState }} properties */
-export function Instances({ state }) {
+/** @param {{ state: RuntimeState, open?: Open }} properties */
+export function Instances({ state, open }) {
   const trial = state.trial.value
   /** @type {Signal<Api.Attempt[] | null>} */
   const attempts = useSignal(null)
@@ -37,6 +39,12 @@ export function Instances({ state }) {
   return html`<div class="instances">
     <${Problem} error=${error.value} />
     ${
+      open &&
+      trial.status === 'Running' &&
+      live.length > 0 &&
+      html`<div class="events-bar"><${AskForStacks} name=${trial.name} /></div>`
+    }
+    ${
       live.length === 0 &&
       list.length === 0 &&
       html`<${Empty} title=${ended ? 'No instance started' : 'No instance has started yet'} />`
@@ -54,6 +62,7 @@ export function Instances({ state }) {
           instances=${current && live.length > 0 ? live : (attempt.instances ?? [])}
           ended=${ended || !current}
         />
+        <${Stacks} state=${state} trial=${trial.trial} attempt=${attempt.attempt} />
         ${attempt.detail && html`<pre tabindex="0">${attempt.detail}</pre>`}
       </section>`
     })}
