@@ -151,7 +151,7 @@ def test_fine_tuning_begins_with_what_another_run_has_learnt(stack: StackProcess
     newest = stack.client.runtimes.ListSnapshots(runtime_api.ListSnapshotsRequest(parent=learnt.name)).snapshots[0]
     tuning = {
         "name": "fine-tuning",
-        "entrypoint": "milepost.recipes.fine_tuning:train",
+        "entrypoint": "milepost.recipes.language_model_tuning:train",
         "initialize_from": newest.name,
         # So long that it is still at work when the stop arrives, however fast its steps are.
         "parameters": {"epochs": 3, "batch_size": 16, "steps_per_epoch": 400, "eval_every": 400, "frozen_layers": 1},
@@ -174,7 +174,9 @@ def test_fine_tuning_begins_with_what_another_run_has_learnt(stack: StackProcess
 
 
 def test_fine_tuning_without_a_snapshot_fails_for_good_and_says_what_to_do(stack: StackProcess) -> None:
-    started = stack.client.start_runtime('{"name": "nothing", "entrypoint": "milepost.recipes.fine_tuning:train"}')
+    started = stack.client.start_runtime(
+        '{"name": "nothing", "entrypoint": "milepost.recipes.language_model_tuning:train"}'
+    )
     ended = stack.wait_for_end(started.name)
     assert ended.status == runtime_api.RUNTIME_STATUS_FAILED
     assert "initialize_from" in ended.reason

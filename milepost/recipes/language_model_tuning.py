@@ -1,6 +1,6 @@
-"""Fine-tuning: takes the model of another run and teaches it other text, Python source code of the standard library.
+"""Takes the language model of another run and teaches it other text, Python source code of the standard library.
 
-    entrypoint: milepost.recipes.fine_tuning:train
+    entrypoint: milepost.recipes.language_model_tuning:train
     initialize_from: runtimes/rt-.../trials/1/snapshots/step-000000001224-a1
 
 The snapshot is one of `milepost.recipes.language_model`, such as that of `milepost demo`; `milepost runtime snapshots ID`
@@ -102,7 +102,7 @@ def _weights(state: dict[str, Any] | None) -> dict[str, Any]:
     """Return the snapshot to begin with, or the own one to go on from."""
     if state is None:
         raise milepost.BadParameter(
-            "fine_tuning begins with a snapshot: name one of milepost.recipes.language_model in initialize_from"
+            "language_model_tuning begins with a snapshot: name one of milepost.recipes.language_model in initialize_from"
         )
     weights: dict[str, Any] = state.get("initialize_from", state)
     if not {"sizes", "model"} <= weights.keys():
