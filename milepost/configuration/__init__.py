@@ -9,6 +9,7 @@ from __future__ import annotations
 from milepost.configuration.branching import Branched, branch_with, patch_violations
 from milepost.configuration.continuation import DURATION_PARAMETERS, Continuation, continue_with, merge
 from milepost.configuration.fields import CONFIGURATION, schema
+from milepost.configuration.perturbing import perturb
 from milepost.configuration.plain import (
     MAX_DEPTH,
     MAX_TEXT_BYTES,
@@ -45,6 +46,7 @@ __all__ = [
     "merge",
     "parse_text",
     "patch_violations",
+    "perturb",
     "point_of",
     "redact",
     "resolve",

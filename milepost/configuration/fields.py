@@ -102,16 +102,37 @@ _OBJECTIVE = Section(
 PRUNER = Section(
     {
         "kind": Field(Choice(tuple(PRUNERS)), "asha", "how trials are judged at a rung"),
-        "first_step": Field(_whole(1, MAX_NUMBER), 1, "no rung before this step"),
+        "first_step": Field(
+            _whole(1, MAX_NUMBER), 1, "no rung before this step; of pbt the others lie at its multiples"
+        ),
         "reduction_factor": Field(
             _whole(2, 100),
             3,
             "asha, hyperband: one in so many goes on, to so many times the step",
         ),
-        "max_step": Field(_whole(2, MAX_NUMBER), None, "hyperband: the steps of a whole trial"),
+        "max_step": Field(_whole(2, MAX_NUMBER), None, "hyperband, pbt: the steps of a whole trial"),
         "startup_trials": Field(_whole(1, MAX_TRIALS), 5, "median: so many others at the rung before any is pruned"),
         "bound": Field(Number(-1e300, 1e300), None, "threshold: worse than this is pruned"),
         "patience": Field(_whole(1, MAX_TRIALS), 5, "patience: rungs in a row without a better value"),
+        "population_size": Field(
+            _whole(2, 1_000), None, "pbt: trials that the sampler chooses, all others take the place of one; null: 8"
+        ),
+        "quantile": Field(
+            Number(0, 0.5, above_minimum=True),
+            None,
+            "pbt: the share of those at a rung that is given up, and of those whose weights are taken; null: 0.25",
+        ),
+        "perturbation_factors": Field(
+            Listed(Number(0, 1e6, above_minimum=True), 10),
+            [],
+            "pbt: a number is multiplied by one of these; empty: 0.8 and 1.2",
+        ),
+        "resample_probability": Field(
+            Number(0, 1), None, "pbt: how often a parameter is drawn anew instead; null: 0.25"
+        ),
+        "keep_parameters": Field(
+            Listed(Text(100), 100), [], "pbt: searched parameters that go with the weights, such as sizes of the model"
+        ),
     }
 )
 # More of them than this have hardly a trial that another one surpasses.

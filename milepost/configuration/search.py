@@ -111,7 +111,7 @@ def _draws(search: config.Search) -> Iterator[dict[str, str]]:
     seen: set[tuple[tuple[str, str], ...]] = set()
     misses = 0
     while misses < 100:
-        drawn = {name: _draw(generator, search.space[name]) for name in sorted(search.space)}
+        drawn = {name: draw(generator, search.space[name]) for name in sorted(search.space)}
         point: dict[str, str] = {}
         for name in ordered:
             if holds(conditions[name], point):
@@ -123,7 +123,8 @@ def _draws(search: config.Search) -> Iterator[dict[str, str]]:
             yield point
 
 
-def _draw(generator: random.Random, dimension: config.SearchDimension) -> str:
+def draw(generator: random.Random, dimension: config.SearchDimension) -> str:
+    """Draw a value of a dimension, a JSON scalar as text. Takes one number from the generator."""
     uniform = generator.random()
     if dimension.values:
         return dimension.values[int(uniform * len(dimension.values))]

@@ -27,6 +27,14 @@ from milepost.errors import Violation
 MAX_WHOLE = 2**53
 # As Optuna has it.
 POPULATION_SIZE = 50
+# Of population based training. The factors are those of its paper (Jaderberg and others, 2017).
+PBT_DEFAULTS: Plain = {
+    "population_size": 8,
+    "quantile": 0.25,
+    "perturbation_factors": [0.8, 1.2],
+    "resample_probability": 0.25,
+    "keep_parameters": [],
+}
 
 
 def judge_search(search: Plain, violations: list[Violation]) -> None:
@@ -140,6 +148,7 @@ def _judge_sampler(search: Plain, space: Plain, violations: list[Violation]) -> 
         refuse(violations, "search.warm_start", "names a runtime twice")
     if search["pruner"] is not None:
         judge_pruner(search["pruner"], "search.pruner", violations)
+        _judge_population(search, space, violations)
     if any(violation.field.startswith(("search.space", "search.points")) for violation in violations):
         # What cannot be read cannot be judged.
         return
@@ -169,13 +178,37 @@ def judge_pruner(pruner: Plain, at: str, violations: list[Violation]) -> None:
     """Judge a pruner as a whole. `at`: its path."""
     if pruner["kind"] == "threshold" and pruner["bound"] is None:
         refuse(violations, f"{at}.bound", "is required with kind: threshold")
-    path, hyperband = f"{at}.max_step", pruner["kind"] == "hyperband"
-    if hyperband and pruner["max_step"] is None:
-        refuse(violations, path, "is required with kind: hyperband: the steps of a whole trial")
-    elif not hyperband and pruner["max_step"] is not None:
-        refuse(violations, path, "is for kind: hyperband")
-    elif hyperband and pruner["max_step"] <= pruner["first_step"]:
+    path, kind = f"{at}.max_step", pruner["kind"]
+    ends = kind in ("hyperband", "pbt")
+    if ends and pruner["max_step"] is None:
+        refuse(violations, path, f"is required with kind: {kind}: the steps of a whole trial")
+    elif not ends and pruner["max_step"] is not None:
+        refuse(violations, path, "is for kind: hyperband, pbt")
+    elif ends and pruner["max_step"] <= pruner["first_step"]:
         refuse(violations, path, "must be above first_step, where the first rung is")
+    if kind != "pbt":
+        for name in PBT_DEFAULTS:
+            if pruner[name] not in (None, []):
+                refuse(violations, f"{at}.{name}", "is for kind: pbt")
+        return
+    size, quantile = (pruner[name] or PBT_DEFAULTS[name] for name in ("population_size", "quantile"))
+    if size * quantile < 1:
+        refuse(
+            violations, f"{at}.quantile", f"of a population of {size} is less than one trial: nobody would be given up"
+        )
+
+
+def _judge_population(search: Plain, space: Plain, violations: list[Violation]) -> None:
+    pruner = search["pruner"]
+    if pruner["kind"] != "pbt":
+        return
+    if search["max_trials"] < (pruner["population_size"] or PBT_DEFAULTS["population_size"]):
+        refuse(violations, "search.max_trials", "must be at least search.pruner.population_size")
+    for index, name in enumerate(pruner["keep_parameters"]):
+        if space and name not in space:
+            refuse(violations, f"search.pruner.keep_parameters[{index}]", "is not in search.space")
+    if space and set(space) <= set(pruner["keep_parameters"]):
+        refuse(violations, "search.pruner.keep_parameters", "names all of search.space: nothing would be tried")
 
 
 def _judge_objectives(search: Plain, violations: list[Violation]) -> None:
@@ -268,7 +301,10 @@ def search_message(read: Plain) -> config.Search:
 
 def pruner_message(read: Plain) -> config.SearchPruner:
     """Build the message of a pruner that was judged."""
-    return config.SearchPruner(**{**_given(read), "kind": PRUNERS[read["kind"]]})
+    given = _given(read)
+    if read["kind"] == "pbt":
+        given |= {name: default for name, default in PBT_DEFAULTS.items() if read[name] in (None, [])}
+    return config.SearchPruner(**{**given, "kind": PRUNERS[read["kind"]]})
 
 
 def _objective_message(of: Plain) -> config.SearchObjective:

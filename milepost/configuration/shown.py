@@ -130,10 +130,29 @@ def _search_plain(search: config.Search) -> Plain:
         ]
         plain["stop_when"] = _fields(search.stop_when) if search.HasField("stop_when") else None
         if search.HasField("pruner"):
-            pruner = search.pruner
-            steps = {"max_step": pruner.max_step} if pruner.max_step else {}
-            plain["pruner"] = {**_fields(pruner, skip="max_step"), "kind": _word(PRUNERS, pruner.kind), **steps}
+            plain["pruner"] = _pruner_plain(search.pruner)
     return plain
+
+
+# What of a pruner there was not at first: not named where it is not given.
+_LATER_OF_PRUNERS = (
+    "max_step",
+    "population_size",
+    "quantile",
+    "perturbation_factors",
+    "resample_probability",
+    "keep_parameters",
+)
+
+
+def _pruner_plain(pruner: config.SearchPruner) -> Plain:
+    plain = {**_fields(pruner), "kind": _word(PRUNERS, pruner.kind)}
+    for name in ("perturbation_factors", "keep_parameters"):
+        plain[name] = list(plain[name])
+    later = {name: plain.pop(name) for name in _LATER_OF_PRUNERS}
+    is_given = {name: value not in (None, [], 0) for name, value in later.items()}
+    is_given["resample_probability"] = pruner.HasField("resample_probability")
+    return plain | {name: value for name, value in later.items() if is_given[name]}
 
 
 def _dimension_fields(dimension: config.SearchDimension) -> Plain:
@@ -263,9 +282,10 @@ def _given_search(search: config.Search, violations: list[Violation]) -> Plain:
     if search.HasField("pruner"):
         # What proto3 cannot tell from absent counts as absent.
         given = {name: value or None for name, value in _fields(search.pruner, skip="bound").items()}
-        bound = search.pruner.bound if search.pruner.HasField("bound") else None
+        set_ones = {name: _fields(search.pruner)[name] for name in ("bound", "resample_probability")}
+        lists = {name: list(getattr(search.pruner, name)) for name in ("perturbation_factors", "keep_parameters")}
         kind = _given_word(PRUNERS, search.pruner.kind, "search.pruner.kind", violations)
-        plain["pruner"] = {**given, "bound": bound, "kind": kind}
+        plain["pruner"] = {**given, **set_ones, **lists, "kind": kind}
     return plain
 
 

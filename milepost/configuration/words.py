@@ -33,6 +33,7 @@ PRUNERS = {
     "threshold": config.PRUNER_KIND_THRESHOLD,
     "patience": config.PRUNER_KIND_PATIENCE,
     "hyperband": config.PRUNER_KIND_HYPERBAND,
+    "pbt": config.PRUNER_KIND_PBT,
 }
 OBJECTIVE_VALUES = {"best": config.OBJECTIVE_VALUE_BEST, "last": config.OBJECTIVE_VALUE_LAST}
 CONSTRAINT_VALUES = {"last": config.CONSTRAINT_VALUE_LAST, "worst": config.CONSTRAINT_VALUE_WORST}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from milepost.api.config.v1 import configuration_pb2 as config
+from milepost.domain import population
 
 # Trials after which brackets repeat: as many as a search may have.
 MAX_CYCLE = 10_000
@@ -33,12 +34,16 @@ class Verdict:
     reached_count: int
 
 
-# Those whose rungs lie further and further apart; of the others each evaluation is one.
+# Those whose rungs lie further and further apart.
 HALVING = (config.PRUNER_KIND_ASHA, config.PRUNER_KIND_HYPERBAND)
+# Those whose rungs lie at steps that are known before; of the others each evaluation is one.
+AT_STEPS = (*HALVING, config.PRUNER_KIND_PBT)
 
 
 def rung_step(pruner: config.SearchPruner, trial: int, rung: int) -> int | None:
     """Return the step from which on an evaluation is a rung of a trial, both from 1; None: it has no such rung."""
+    if pruner.kind == config.PRUNER_KIND_PBT:
+        return population.rung_step(pruner, rung)
     if pruner.kind not in HALVING:
         return pruner.first_step
     step = int(pruner.first_step) * int(pruner.reduction_factor) ** (bracket_of(pruner, trial) + rung - 1)
@@ -103,6 +108,8 @@ def _cut_off(pruner: config.SearchPruner, costs: list[float], known: list[float]
     if pruner.kind in HALVING:
         going_on = max(1, (len(known) + 1) // pruner.reduction_factor)
         return sorted([*known, costs[-1]])[going_on - 1]
+    if pruner.kind == config.PRUNER_KIND_PBT:
+        return population.cut_off(pruner, [*known, costs[-1]])
     if pruner.kind == config.PRUNER_KIND_MEDIAN:
         return statistics.median(known) if len(known) >= pruner.startup_trials else None
     if pruner.kind == config.PRUNER_KIND_THRESHOLD:

@@ -41,12 +41,13 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A trial has reached a rung, from 1. `value` may be NaN or infinite."""
+    """A trial has reached a rung, from 1. `value` may be NaN or infinite. `snapshot_id`: its snapshot there, for others."""
 
     trial: int
     rung: int
     step: int
     value: float
+    snapshot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,17 @@ class Earlier:
     violations: tuple[float, ...] = ()
 
 
-Entry = Suggested | Reported | Reached | Pruned | Earlier
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A trial that was suggested begins at a rung with the weights of another: no sampler is told of it."""
+
+    trial: int
+    donor: int
+    rung: int
+    snapshot_id: str
+
+
+Entry = Suggested | Reported | Reached | Pruned | Promoted | Earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +143,13 @@ class History:
             front=(*front, (report.trial, report.values)) if best and not one else front,
         )
 
-    def reach(self, trial: int, rung: int, step: int, value: float) -> History:
+    def reach(self, reached: Reached) -> History:
         """Add a rung that a trial has reached."""
-        return replace(self, entries=(*self.entries, Reached(trial, rung, step, value)))
+        return replace(self, entries=(*self.entries, reached))
+
+    def promote(self, promoted: Promoted) -> History:
+        """Add that a trial is to begin with the weights of another."""
+        return replace(self, entries=(*self.entries, promoted))
 
     def prune(self, pruned: Pruned) -> History:
         """Add that a trial was given up: nothing more is reported of it."""
@@ -148,6 +163,21 @@ class History:
     def rungs(self) -> Iterator[Reached]:
         """Yield the rungs that were reached, in order."""
         return (entry for entry in self.entries if isinstance(entry, Reached))
+
+    def promotions(self) -> Iterator[Promoted]:
+        """Yield which trials began with the weights of others, in order."""
+        return (entry for entry in self.entries if isinstance(entry, Promoted))
+
+    def begun_rung(self, trial: int) -> int:
+        """Return the rung at which a trial began; 0: with the weights of nobody."""
+        return next((one.rung for one in self.promotions() if one.trial == trial), 0)
+
+    def told_to_sampler(self) -> tuple[Entry, ...]:
+        """Return what a sampler was asked and told: nothing of trials that began with the weights of others."""
+        others = {one.trial for one in self.promotions()}
+        if not others:
+            return self.entries
+        return tuple(one for one in self.entries if isinstance(one, Earlier) or one.trial not in others)
 
     def suggestions(self) -> Iterator[Suggested]:
         """Yield the suggestions, in order."""

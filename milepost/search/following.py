@@ -136,11 +136,12 @@ class Search:
 
         Raises:
             InvalidArgument: this is no pruner.
-            FailedPrecondition: it has several objectives, or no evaluation has its metric.
+            FailedPrecondition: it has several objectives, no evaluation has its metric, or it is `pbt`.
         """
         from milepost.configuration import resolve_pruner
-        from milepost.search.simulation import simulate
+        from milepost.search.simulation import check_playable, simulate
 
+        check_playable(str(pruner.get("kind", "")))
         return simulate(self.client, self.name, resolve_pruner(pruner))
 
     def _trials(self) -> Iterator[trial_api.Trial]:

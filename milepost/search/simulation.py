@@ -150,6 +150,18 @@ def value_of(values: Sequence[float], objective: config.SearchObjective) -> floa
     return (max(finite) if largest else min(finite)) if finite else None
 
 
+def check_playable(kind: str) -> None:
+    """Refuse a pruner that cannot be played over trials that have run. Raises FailedPrecondition."""
+    from milepost.errors import FailedPrecondition
+
+    if kind == "pbt":
+        raise FailedPrecondition(
+            "population based training cannot be played over trials that have run: those that would take the places of others "
+            "would train on from weights with parameters that no trial had. Start it as a search",
+            reason="NOT_PLAYABLE",
+        )
+
+
 def simulate(
     client: Client, name: str, pruner: config.SearchPruner, objective: config.SearchObjective | None = None
 ) -> Simulation:

@@ -30,6 +30,7 @@ CODEC = Codec(
             search.Reported,
             search.Reached,
             search.Pruned,
+            search.Promoted,
             search.Ended,
             search.Earlier,
         ),

@@ -169,6 +169,9 @@ def render_trial(views: Views, view: TrialView, now: int, brief: bool = False) -
                     for metric, value, violation in suggestion.constraints
                 ],
                 infeasible=suggestion.infeasible,
+                donor=suggestion.donor,
+                donor_step=suggestion.donor_step,
+                replaced=suggestion.replaced,
             )
         )
     if view.state.origin is not None:

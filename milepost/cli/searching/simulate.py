@@ -15,7 +15,7 @@ from milepost.cli.connection import connected, output_option, runtime_name
 from milepost.cli.output import JSON, say
 from milepost.client import Client
 from milepost.configuration.words import MODES, OBJECTIVE_VALUES, PRUNERS
-from milepost.search.simulation import GivenUp, Simulation
+from milepost.search.simulation import GivenUp, Simulation, check_playable
 from milepost.search.simulation import simulate as play
 
 
@@ -39,6 +39,7 @@ def search() -> None:
 @connected
 def simulate(client: Client, name: str, pruner: str, metric: str, mode: str, form: str, **fields: Any) -> None:
     """Play another pruner over trials that have run: steps spared, and whether the winner would have survived."""
+    check_playable(pruner)
     wanted = configurations.resolve_pruner({"kind": pruner, **fields})
     objective = None
     if metric:

@@ -171,11 +171,15 @@ class ReportObjective:
 
 @dataclass(frozen=True, slots=True)
 class ReachRung:
-    """A trial has reached a rung, judged with so many entries of the history known. `pruned`: None: it goes on."""
+    """A trial has reached a rung, judged with so many entries of the history known.
+
+    Attributes:
+        follows: what comes of it: who is pruned, and of a population who takes the place.
+    """
 
     entry_count: int
     rung: facts.RungReached
-    pruned: facts.TrialPruned | None = None
+    follows: tuple[facts.TrialPruned | facts.TrialSuggested | facts.TrialPromoted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

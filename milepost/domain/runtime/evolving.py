@@ -178,12 +178,18 @@ def _objective_reported(state: Runtime, fact: facts.ObjectiveReported) -> Runtim
 
 
 def _rung_reached(state: Runtime, fact: facts.RungReached) -> Runtime:
-    return replace(state, history=state.history.reach(fact.trial, fact.rung, fact.step, fact.value))
+    reached = search.Reached(fact.trial, fact.rung, fact.step, fact.value, fact.snapshot_id)
+    return replace(state, history=state.history.reach(reached))
 
 
 def _pruned(state: Runtime, fact: facts.TrialPruned) -> Runtime:
     pruned = search.Pruned(fact.trial, fact.cut_off, fact.rank, fact.reached_count)
     return replace(state, history=state.history.prune(pruned))
+
+
+def _promoted(state: Runtime, fact: facts.TrialPromoted) -> Runtime:
+    promoted = search.Promoted(fact.child, fact.donor, fact.rung, fact.snapshot_id)
+    return replace(state, history=state.history.promote(promoted))
 
 
 def _search_ended(state: Runtime, fact: facts.SearchEnded) -> Runtime:
@@ -214,6 +220,7 @@ EVOLVE: dict[type[Message], Callable[[Runtime, Any], Runtime]] = {
     facts.ObjectiveReported: _objective_reported,
     facts.RungReached: _rung_reached,
     facts.TrialPruned: _pruned,
+    facts.TrialPromoted: _promoted,
     facts.SearchEnded: _search_ended,
 }
 

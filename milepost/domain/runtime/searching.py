@@ -62,12 +62,13 @@ def reach_rung(state: Runtime, command: ReachRung) -> list[Message]:
         return []
     if len(history.entries) != command.entry_count:
         raise Aborted(f"the search of runtime {state.runtime_id} has gone on", reason="SEARCH_MOVED_ON")
-    if rung.rung != len(own) + 1:
+    reached = history.begun_rung(rung.trial) + len(own)
+    if rung.rung != reached + 1:
         raise FailedPrecondition(
-            f"trial {rung.trial} of {state.runtime_id} has reached {len(own)} rungs, not {rung.rung - 1}",
+            f"trial {rung.trial} of {state.runtime_id} has reached {reached} rungs, not {rung.rung - 1}",
             reason="RUNG_LEFT_OUT",
         )
-    return [rung, *([command.pruned] if command.pruned is not None else [])]
+    return [rung, *command.follows]
 
 
 def end_search(state: Runtime, command: EndSearch) -> list[Message]:

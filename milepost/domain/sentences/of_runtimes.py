@@ -120,6 +120,14 @@ def pruning(fact: runtime_facts.TrialPruned) -> str:
     )
 
 
+def _promoted(fact: runtime_facts.TrialPromoted) -> str:
+    changes = listed([f"{change.field} {change.after or 'none'}" for change in fact.changes])
+    return (
+        f"Trial {fact.child} takes the place of trial {fact.replaced} with the weights of trial {fact.donor} at step "
+        f"{number(fact.step)}{tail(changes, ' and ')}{tail(fact.because)}"
+    )
+
+
 def _best(fact: runtime_facts.SearchEnded) -> str:
     if fact.best_trials:
         which = ", ".join(map(str, fact.best_trials))
@@ -159,5 +167,6 @@ SENTENCES: dict[type[Message], Callable[[Any], str]] = {
     ),
     runtime_facts.EarlierTrialsTold: _earlier_told,
     runtime_facts.TrialPruned: lambda fact: f"Trial {fact.trial} pruned by {fact.pruner} {pruning(fact)}",
+    runtime_facts.TrialPromoted: _promoted,
     runtime_facts.SearchEnded: lambda fact: f"Search ended, {SEARCH_ENDS[fact.reason]}{tail(fact.detail)}{_best(fact)}",
 }

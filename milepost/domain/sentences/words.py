@@ -126,6 +126,7 @@ SEARCH_ENDS = Words(
         runtime_facts.SEARCH_END_REASON_NO_GAIN: "nothing better came",
         runtime_facts.SEARCH_END_REASON_HOURS: "its time is over",
         runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED: "its sampler could not choose the next trial",
+        runtime_facts.SEARCH_END_REASON_POPULATION: "its population is trained",
     },
 )
 

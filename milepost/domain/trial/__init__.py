@@ -49,6 +49,7 @@ from milepost.domain.trial.deciding import DECIDE, decide, decide_all
 from milepost.domain.trial.evolving import EVOLVE, evolve
 from milepost.domain.trial.lineage import (
     cut_lineage,
+    is_at_rung,
     origin_record,
     origin_step,
     owner_of,
@@ -130,6 +131,7 @@ __all__ = [
     "describe",
     "evolve",
     "initial",
+    "is_at_rung",
     "origin_record",
     "origin_step",
     "owner_of",

@@ -22,6 +22,8 @@ class CreateTrial:
     parameters: dict[str, str]
     searched_parameters: dict[str, str]
     origin: common.SnapshotOrigin | None = None
+    # Above 0: snapshots at its multiples are taken, and kept for others to begin at.
+    rung_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import stalls, steering
 from milepost.domain.decider import Fact, replace
-from milepost.domain.trial.lineage import cut_lineage
+from milepost.domain.trial.lineage import cut_lineage, is_at_rung
 from milepost.domain.trial.states import (
     Abandoned,
     Active,
@@ -41,6 +41,7 @@ def _created(state: Trial, fact: facts.TrialCreated) -> Trial:
         situation=Queued(facts.LAUNCH_REASON_FIRST),
         origin=fact.origin if fact.HasField("origin") else None,
         steering=_inherited(fact),
+        rung_steps=fact.rung_steps,
     )
 
 
@@ -151,6 +152,7 @@ def _snapshot_committed(state: Trial, fact: facts.SnapshotCommitted) -> Trial:
         fact.snapshot_id, fact.attempt, fact.step, fact.uri, fact.manifest_sha256,
         superseded=state.active is not None and state.active.roll_back is not None,
         epoch=fact.epoch, batch=fact.batch, trunk=trunk,
+        held_by=(state.runtime_id,) if is_at_rung(state.rung_steps, fact.step) else (),
     )  # fmt: skip
     place = bisect.bisect_right(state.snapshots, (record.step, record.attempt), key=lambda s: (s.step, s.attempt))
     snapshots = (*state.snapshots[:place], record, *state.snapshots[place:])

@@ -75,6 +75,11 @@ def trunk_of(state: Trial, record: SnapshotRecord) -> list[common.AncestorSteps]
     return [*inherited, *own]
 
 
+def is_at_rung(rung_steps: int, step: int) -> bool:
+    """Return whether a snapshot is taken at a step because others may begin there."""
+    return rung_steps > 0 and step > 0 and step % rung_steps == 0
+
+
 def goes_back_to(state: Trial) -> str:
     """Return the id of the snapshot that the next attempt is to go back to; empty: it is not to."""
     active, situation = state.active, state.situation

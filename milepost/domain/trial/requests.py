@@ -46,6 +46,7 @@ def create(state: Trial, command: CreateTrial) -> list[Message]:
             parameters=command.parameters,
             searched_parameters=command.searched_parameters,
             origin=command.origin,
+            rung_steps=command.rung_steps,
         )
     ]
 

@@ -211,6 +211,8 @@ class Trial:
     plan: Plan = Plan()
     # The snapshot of another trial at which this one begins. None: at nothing.
     origin: common.SnapshotOrigin | None = None
+    # Above 0: snapshots at its multiples are taken, and its own runtime holds them for others to begin at.
+    rung_steps: int = 0
     # Batches to pass over behind a snapshot, by its id.
     skips: tuple[tuple[str, int], ...] = ()
     # Requests of roll backs that were accepted, oldest first; empty texts are of those without an id.

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from milepost.api.config.v1.configuration_pb2 import SnapshotPolicy
 from milepost.api.event.v1 import trial_events_pb2 as facts
+from milepost.domain.trial import is_at_rung
 from milepost.errors import MilepostError
 from milepost.eventlog import RecordedEvent
 from milepost.eventlog.codec import decode
@@ -39,6 +40,8 @@ class Retention:
         self._uris: dict[str, str] = {}
         # Snapshots that stay beside those that the policy keeps, by who needs them: runtimes that began there, or a pin.
         self._held: dict[str, set[str]] = {}
+        # Its own runtime holds those at multiples of so many steps, for other trials to begin at.
+        self._runtime_id, self._rung_steps = "", 0
         self._set_aside: dict[str, Candidate] = {}
         # All whose files are to stay: those that are damaged too, for whoever wants to know why.
         self.committed: set[str] = set()
@@ -51,11 +54,15 @@ class Retention:
             self._candidates[payload.snapshot_id] = Candidate(payload.snapshot_id, payload.step, dict(payload.metrics))
             self._uris[payload.snapshot_id] = payload.uri
             self.committed.add(payload.snapshot_id)
+            if is_at_rung(self._rung_steps, payload.step):
+                self._hold(payload.snapshot_id, self._runtime_id)
             if payload.attempt == self._attempt:
                 self._delete_old(payload.snapshot_id)
         elif isinstance(payload, facts.AttemptStarted):
             self._candidates = _superseded(self._candidates, payload.restored_step)
             self._set_aside = _superseded(self._set_aside, payload.restored_step)
+        elif isinstance(payload, facts.TrialCreated):
+            self._runtime_id, self._rung_steps = payload.runtime_id, payload.rung_steps
         elif isinstance(payload, facts.SnapshotHeld):
             self._hold(payload.snapshot_id, payload.runtime_id)
         elif isinstance(payload, facts.SnapshotPinned):

@@ -151,11 +151,18 @@ class SnapshotKeeper:
         """Return whether an interval has ended. While a commit is under way none is due: training does not wait."""
         since = Since(step - self._since_step, self._epochs - self._since_epochs, time.monotonic() - self._since_time)
         free = self._commit is None or self._commit.done()
-        return not self._closed and free and snapshot_due(self._policy, since)
+        # Others may begin at a rung, so it does not move because the one before it is still being committed.
+        wanted = self._is_at_rung(step) or (free and snapshot_due(self._policy, since))
+        return not self._closed and wanted
 
     def due_by_count(self, step: int) -> bool:
         """Return whether an interval in steps or epochs has ended, on every rank the same."""
-        return snapshot_due(self._policy, Since(step - self._since_step, self._epochs - self._since_epochs, 0.0))
+        since = Since(step - self._since_step, self._epochs - self._since_epochs, 0.0)
+        return self._is_at_rung(step) or snapshot_due(self._policy, since)
+
+    def _is_at_rung(self, step: int) -> bool:
+        rung_steps = self._launch.rung_steps
+        return rung_steps > 0 and step > self._since_step and step % rung_steps == 0
 
     def receive_part(self, part: SnapshotPart) -> None:
         """Take in that another rank has written its part."""

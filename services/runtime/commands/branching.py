@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
 
 from milepost import configuration as configurations
 from milepost.api.config.v1 import configuration_pb2 as config
@@ -17,7 +16,7 @@ from milepost.domain import trial
 from milepost.domain.sentences import number
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from milepost.rules.of_runs import with_rules_checked
-from milepost.snapshots import snapshot_id
+from services.runtime.readmodel.lineage import origin_at
 from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
 
 # Requests that name a snapshot by its step, or by its id.
@@ -146,7 +145,7 @@ def read_branch(
     if secret:
         raise InvalidArgument(secret)
     branch = facts.Branch(
-        origin=_origin(view, one, record, _given_anew(patch, changes)),
+        origin=origin_at(view, one, record, _given_anew(patch, changes)),
         weights_only=weights_only,
         changes=[facts.FieldChange(field=c.field, before=c.before, after=c.after) for c in branched.changes],
     )
@@ -196,35 +195,3 @@ def read_mapping(text: str, field: str) -> dict[str, object]:
         return dict(configurations.parse_text(text))
     except InvalidArgument as error:
         raise InvalidArgument([Violation(field, violation.description) for violation in error.violations]) from error
-
-
-def _elapsed(one: TrialView, record: trial.SnapshotRecord) -> timedelta:
-    """Sum up the running time that led to a snapshot: of the ancestors, and of the attempts that own its steps."""
-    total = one.state.origin.elapsed.ToTimedelta() if one.state.origin is not None else timedelta()
-    for segment in record.trunk:
-        # Each of them ended, for this, with the snapshot that the next one goes on from.
-        last = one.snapshots.get(snapshot_id(segment.last_step or 0, segment.attempt))
-        start = one.attempt_starts.get(segment.attempt)
-        if last is not None and start is not None:
-            total += max(timedelta(), last.commit_time.ToDatetime(UTC) - start)
-    return total
-
-
-def _origin(
-    view: RuntimeView, one: TrialView, record: trial.SnapshotRecord, given_anew: frozenset[str]
-) -> common.SnapshotOrigin:
-    steered = one.state.steering.in_force(record.step)
-    return common.SnapshotOrigin(
-        steered={name: text for name, text in steered.items() if name not in given_anew},
-        elapsed=_elapsed(one, record),
-        runtime_id=view.runtime_id,
-        trial=one.number,
-        attempt=record.attempt,
-        snapshot_id=record.snapshot_id,
-        step=record.step,
-        epoch=record.epoch,
-        batch=record.batch,
-        uri=record.uri,
-        manifest_sha256=record.manifest_sha256,
-        trunk=trial.trunk_of(one.state, record),
-    )

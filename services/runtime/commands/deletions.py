@@ -45,7 +45,8 @@ class DeleteCommands(RuntimeCommands):
     def _check_not_needed(self, view: RuntimeView) -> None:
         """Refuse to delete what others began at."""
         holders = {holder for one in view.trials.values() for s in one.state.snapshots for holder in s.held_by}
-        living = [holder for holder in sorted(holders) if not self._is_deleted(holder)]
+        # What its own trials began at goes with them.
+        living = [one for one in sorted(holders - {view.runtime_id}) if not self._is_deleted(one)]
         if living:
             shown = f"{', '.join(living[:10])}{f' and {len(living) - 10:,} more' if len(living) > 10 else ''}"
             raise FailedPrecondition(

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import runtime_events_pb2 as facts
-from milepost.domain import runtime, trial
+from milepost.domain import population, runtime, trial
 from milepost.domain.search import Earlier, Ended, Reported, end_time, why_over
 
 # Values that a sampler wants to know before it does more than to draw.
@@ -88,6 +89,10 @@ def next_move(picture: Picture, now: datetime) -> Suggest | End | TellEarlierTri
     moving = (trial.Queued, trial.Retrying, trial.Active)
     running = sum(1 for one in picture.trials.values() if isinstance(one.situation, moving))
     busy = running + len(to_report(picture)) + len(picture.to_resume)
+    if search.pruner.kind == config.PRUNER_KIND_PBT and population.is_drawn(search.pruner, history):
+        others = history.suggested_count - population.members(history)
+        detail = f"{population.members(history)} members, and {others} that took the places of others"
+        return End(Ended(facts.SEARCH_END_REASON_POPULATION, detail)) if not busy else None
     if history.suggested_count >= search.max_trials:
         detail = f"{history.suggested_count} trials"
         return End(Ended(facts.SEARCH_END_REASON_MAX_TRIALS, detail)) if not busy else None
@@ -108,8 +113,9 @@ def because(state: runtime.Runtime, sampler: str) -> str:
     history, configuration = state.history, state.configuration
     assert configuration is not None, "an existing runtime has a configuration"
     points = len(configuration.search.points)
-    if history.suggested_count < points:
-        return f"point {history.suggested_count + 1} of {points} given by hand"
+    chosen = population.members(history)
+    if chosen < points:
+        return f"point {chosen + 1} of {points} given by hand"
     values = sum(1 for entry in history.entries if isinstance(entry, Reported) and entry.values)
     earlier = sum(1 for entry in history.entries if isinstance(entry, Earlier))
     values += earlier

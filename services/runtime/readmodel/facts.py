@@ -188,6 +188,7 @@ def _snapshot_committed(view: TrialView, fact: facts.SnapshotCommitted, occasion
         manifest_sha256=fact.manifest_sha256,
         metrics=fact.metrics,
         superseded=active is not None and active.roll_back is not None,
+        held_by=[view.state.runtime_id] if trial.is_at_rung(view.state.rung_steps, fact.step) else [],
     )
     snapshot.commit_time.FromDatetime(occasion.time)
     snapshot.receive_time.FromDatetime(occasion.reference.time)

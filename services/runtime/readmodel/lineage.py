@@ -1,13 +1,16 @@
-"""The tree that a runtime is part of: who began at a snapshot of whom."""
+"""The tree that a runtime is part of: who began at a snapshot of whom, and at what."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
+from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
+from milepost.domain import trial
+from milepost.snapshots import snapshot_id
 from services.runtime.readmodel.messages import PHASES, STATUSES
 from services.runtime.readmodel.view import RuntimeView, TrialView
 from services.runtime.readmodel.views import Views
@@ -36,12 +39,13 @@ def root_of(views: Views, view: RuntimeView) -> RuntimeView:
 
 
 def children(view: RuntimeView) -> list[tuple[int, str]]:
-    """List who began at snapshots of a runtime and is not purged: step and id, in this order. An id tells the age."""
+    """List what other runtimes began at its snapshots and are not purged: step and id, in this order. An id tells the age."""
     found = {
         (snapshot.step, holder)
         for one in view.trials.values()
         for snapshot in one.state.snapshots
         for holder in snapshot.held_by
+        if holder != view.runtime_id
     }
     return sorted(found)
 
@@ -116,3 +120,40 @@ def _last_step(view: RuntimeView, number: int) -> int:
     situation = state.situation
     done = getattr(situation, "last_step", 0)
     return max(origin, done, max((s.step for s in state.snapshots if not s.superseded), default=0))
+
+
+def origin_at(
+    view: RuntimeView, one: TrialView, record: trial.SnapshotRecord, given_anew: frozenset[str]
+) -> common.SnapshotOrigin:
+    """Describe a snapshot of a trial as that at which another trial begins.
+
+    Args:
+        given_anew: parameters that the other one is given itself, whatever this one was steered to.
+    """
+    steered = one.state.steering.in_force(record.step)
+    return common.SnapshotOrigin(
+        steered={name: text for name, text in steered.items() if name not in given_anew},
+        elapsed=_elapsed_until(one, record),
+        runtime_id=view.runtime_id,
+        trial=one.number,
+        attempt=record.attempt,
+        snapshot_id=record.snapshot_id,
+        step=record.step,
+        epoch=record.epoch,
+        batch=record.batch,
+        uri=record.uri,
+        manifest_sha256=record.manifest_sha256,
+        trunk=trial.trunk_of(one.state, record),
+    )
+
+
+def _elapsed_until(one: TrialView, record: trial.SnapshotRecord) -> timedelta:
+    """Sum up the running time that led to a snapshot: of the ancestors, and of the attempts that own its steps."""
+    total = one.state.origin.elapsed.ToTimedelta() if one.state.origin is not None else timedelta()
+    for segment in record.trunk:
+        # Each of them ended, for this, with the snapshot that the next one goes on from.
+        last = one.snapshots.get(snapshot_id(segment.last_step or 0, segment.attempt))
+        start = one.attempt_starts.get(segment.attempt)
+        if last is not None and start is not None:
+            total += max(timedelta(), last.commit_time.ToDatetime(UTC) - start)
+    return total

@@ -83,6 +83,7 @@ class Launches:
             snapshot_storage_uri=self._storage.uri(configuration, view.runtime_id, one.number),
             launch_event_id=one.last["AttemptLaunched"].event_id,
             origin_step=trial.origin_step(one.state),
+            rung_steps=one.state.rung_steps,
             traceparent=one.last["AttemptLaunched"].traceparent,
         )
         if configuration.initialize_from:

@@ -54,8 +54,9 @@ class Purger:
             for snapshot in one.snapshots.values():
                 if snapshot.state == api.SNAPSHOT_STATE_DELETED:
                     continue
-                if snapshot.held_by:
-                    remaining.append(f"{snapshot.name}: {', '.join(snapshot.held_by)} began there")
+                others = [holder for holder in snapshot.held_by if holder != view.runtime_id]
+                if others:
+                    remaining.append(f"{snapshot.name}: {', '.join(others)} began there")
                     continue
                 try:
                     await self._storage.remove(configuration, Place.of(view.runtime_id, one.number, snapshot))

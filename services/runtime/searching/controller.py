@@ -10,22 +10,22 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from milepost import configuration as configurations
 from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
-from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.configuration.words import PRUNERS, SAMPLERS
-from milepost.domain import pruning, runtime, sentences, trial
-from milepost.domain.search import GIVEN, Ended, Reached, Values, metrics_of, objective_of
+from milepost.domain import population as populations
+from milepost.domain import runtime, trial
+from milepost.domain.search import GIVEN, Ended, Values, metrics_of, objective_of
 from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.policies import placement, search
 from services.runtime.readmodel.view import Reference, RuntimeView
 from services.runtime.readmodel.views import Views
-from services.runtime.searching import earlier
+from services.runtime.searching import earlier, judging, population
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
 from services.runtime.searching.values import TrialValues
 
@@ -135,6 +135,8 @@ class Searches:
         while view.state.in_progress and not view.state.deleting:
             while await self._judge_next(view):
                 pass
+            if let_go := population.to_let_go(view):
+                await self._decide(view, let_go)
             await self._report_all(view)
             picture = picture_of(view)
             move = search.next_move(picture, self._clock())
@@ -167,43 +169,10 @@ class Searches:
 
         A trial that has completed meanwhile is judged too: it must not matter whether this service was there in time.
         """
-        configuration = _configuration(view)
-        pruner, objective = configuration.search.pruner, configuration.search.objective
-        found = next_rung(view) if configuration.search.HasField("pruner") else None
+        found = judging.next_rung(view) if _configuration(view).search.HasField("pruner") else None
         if found is None or view.state.stop is not None:
             return False
-        history = view.state.history
-        bracket = pruning.bracket_of(pruner, found.trial)
-        others = [
-            one.value
-            for one in history.rungs()
-            if one.rung == found.rung and pruning.bracket_of(pruner, one.trial) == bracket
-        ]
-        own = [one.value for one in history.rungs() if one.trial == found.trial]
-        verdict = pruning.judge(pruner, objective.mode, [*own, found.value], others)
-        rung = facts.RungReached(
-            trial=found.trial, rung=found.rung, step=found.step, value=found.value, metric=objective.metric
-        )
-        pruned: facts.TrialPruned | None = None
-        commands: dict[int | None, list[object]] = {}
-        if verdict is not None:
-            pruned = facts.TrialPruned(
-                trial=found.trial,
-                rung=found.rung,
-                step=found.step,
-                value=found.value,
-                cut_off=verdict.cut_off,
-                rank=verdict.rank,
-                reached_count=verdict.reached_count,
-                pruner=_PRUNER_WORDS[pruner.kind],
-                metric=objective.metric,
-            )
-            if isinstance(view.trials[found.trial].state.situation, trial.Active | trial.Queued | trial.Retrying):
-                deadline = self._clock() + timedelta(seconds=configuration.limits.stop_deadline_seconds)
-                reason = f"pruned {sentences.pruning(pruned)}"
-                commands[found.trial] = [trial.StopTrial(common.STOP_MODE_GRACEFUL, deadline, reason, pruned=True)]
-        commands = {None: [runtime.ReachRung(len(history.entries), rung, pruned)], **commands}
-        await self._decide(view, commands, view.trials[found.trial].last)
+        await self._decide(view, judging.judge(view, found, self._clock()), view.trials[found.trial].last)
         return True
 
     async def _report_all(self, view: RuntimeView) -> None:
@@ -263,7 +232,8 @@ class Searches:
             detail = f"it failed {MAX_FAILURES} times in a row; the log of the runtime service says how"
             await self._end(view, Ended(facts.SEARCH_END_REASON_SAMPLER_FAILED, detail))
             return
-        proposal = await self._sampler.propose(view.runtime_id, definition_of(configuration.search), history.entries)
+        told = history.told_to_sampler()
+        proposal = await self._sampler.propose(view.runtime_id, definition_of(configuration.search), told)
         self._failures.pop(view.runtime_id, None)
         if proposal.differing and view.runtime_id not in self._differing:
             self._differing.add(view.runtime_id)
@@ -273,14 +243,15 @@ class Searches:
         suggestion = facts.TrialSuggested(
             trial=move.trial,
             parameters=proposal.parameters,
-            sampler=GIVEN if move.trial <= len(configuration.search.points) else kind,
+            sampler=GIVEN if populations.members(history) < len(configuration.search.points) else kind,
             because=search.because(view.state, kind),
             sampler_version=proposal.version,
         )
         branch = view.state.branch
         origin = branch.origin if branch is not None and not branch.weights_only else None
         parameters = {**configuration.parameters, **proposal.parameters}
-        create = trial.CreateTrial(view.runtime_id, move.trial, parameters, proposal.parameters, origin)
+        rung_steps = population.rung_steps_of(configuration.search)
+        create = trial.CreateTrial(view.runtime_id, move.trial, parameters, proposal.parameters, origin, rung_steps)
         commands: dict[int | None, list[object]] = {
             None: [runtime.SuggestTrial(len(history.entries), suggestion)],
             move.trial: [create],
@@ -288,7 +259,8 @@ class Searches:
         await self._decide(view, commands)
 
     async def _end(self, view: RuntimeView, ended: Ended) -> None:
-        await self._decide(view, {None: [runtime.EndSearch(ended.reason, ended.detail)]})
+        end: dict[int | None, list[object]] = {None: [runtime.EndSearch(ended.reason, ended.detail)]}
+        await self._decide(view, end | population.to_let_go(view, ended=True))
 
     async def _decide(
         self,
@@ -306,47 +278,13 @@ class Searches:
         await self._decisions.decide(view.runtime_id, commands, cause)
 
 
-def next_rung(view: RuntimeView) -> Reached | None:
-    """Return the next rung that a trial of a search has reached and that is not judged; None: there is none.
-
-    The trial with the lowest number comes first, so that it does not matter when they are looked at, only what the log has.
-    """
-    state = view.state
-    pruner = _configuration(view).search.pruner
-    last: dict[int, Reached] = {one.trial: one for one in state.history.rungs()}
-    for number in _unreported(state):
-        one = view.trials.get(number)
-        if one is None or not one.evaluations or _is_being_stopped(one.state):
-            continue
-        rung = last[number].rung + 1 if number in last else 1
-        from_step = pruning.rung_step(pruner, number, rung)
-        if from_step is None:
-            continue
-        # Of ASHA several rungs may lie before one evaluation; of the others each evaluation is one.
-        after = last[number].step if number in last and pruner.kind not in pruning.HALVING else 0
-        found = next(((step, value) for step, value in one.evaluations if step >= from_step and step > after), None)
-        if found is not None:
-            return Reached(number, rung, *found)
-    return None
-
-
-def _is_being_stopped(state: trial.Trial) -> bool:
-    """Return whether somebody has stopped a trial. It is judged when it goes on."""
-    return isinstance(state.situation, trial.Stopped) or (state.active is not None and state.active.stop is not None)
-
-
-def _unreported(state: runtime.Runtime) -> list[int]:
-    reported = state.history.reported
-    return [n for n in range(1, state.history.suggested_count + 1) if n not in reported]
-
-
 def picture_of(view: RuntimeView) -> search.Picture:
     """Return what the next move of a search depends on."""
     state, slots = view.state, 1
     if state.allocation is not None:
         slots = placement.slots_of(state.allocation, placement.need_of(_configuration(view)))
     # Of ten thousand trials most are reported; this is asked after each event.
-    numbers = {*_unreported(state), *view.running, *view.starting}
+    numbers = {*judging.unreported(state), *view.running, *view.starting}
     trials = {number: view.trials[number].state for number in sorted(numbers) if number in view.trials}
     resting = (trial.Stopped, trial.Failed, trial.Completed)
     to_resume = frozenset(

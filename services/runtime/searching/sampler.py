@@ -18,7 +18,7 @@ from typing import Any
 
 from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.configuration.words import SAMPLERS
-from milepost.domain.search import Earlier, Entry, Pruned, Reached, Reported, Suggested, objectives_of
+from milepost.domain.search import Earlier, Entry, Promoted, Pruned, Reached, Reported, Suggested, objectives_of
 from milepost.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -208,6 +208,8 @@ def _entry(entry: Entry) -> list[Any]:
             return ["reached", trial, step, value]
         case Pruned(trial=trial):
             return ["pruned", trial]
+        case Promoted():
+            raise ValueError("no sampler is told of trials that begin with the weights of others")
         case Earlier(_, trial, parameters, values, violations):
             return ["earlier", trial, dict(parameters), list(values), list(violations)]
 

@@ -194,6 +194,10 @@ class Suggestion:
     values: tuple[tuple[str, float], ...] = ()
     constraints: tuple[tuple[str, float, float], ...] = ()
     infeasible: bool = False
+    # Whose weights it began with, at which step, and whose place it took. 0: nobody's.
+    donor: int = 0
+    donor_step: int = 0
+    replaced: int = 0
 
 
 @dataclass(slots=True)

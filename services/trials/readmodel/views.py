@@ -70,6 +70,7 @@ SearchFact = (
     | runtime_facts.ObjectiveReported
     | runtime_facts.RungReached
     | runtime_facts.TrialPruned
+    | runtime_facts.TrialPromoted
 )
 
 
@@ -234,11 +235,15 @@ class Views:
         fact: SearchFact,
         event: RecordedEvent,
     ) -> list[Key]:
-        changed = {fact.trial}
+        number = fact.child if isinstance(fact, runtime_facts.TrialPromoted) else fact.trial
+        changed = {number}
         if isinstance(fact, runtime_facts.TrialSuggested):
             runtime.suggestions[fact.trial] = Suggestion(fact.sampler, fact.because)
-        elif fact.trial not in runtime.suggestions:
+        elif number not in runtime.suggestions:
             return []
+        elif isinstance(fact, runtime_facts.TrialPromoted):
+            one = runtime.suggestions[number]
+            one.donor, one.donor_step, one.replaced, one.rung = fact.donor, fact.step, fact.replaced, fact.rung
         elif isinstance(fact, runtime_facts.RungReached):
             runtime.suggestions[fact.trial].rung = fact.rung
         elif isinstance(fact, runtime_facts.TrialPruned):

@@ -83,8 +83,10 @@ def configuration(search: Mapping[str, Any], trials: int, at_once: int, seconds:
     pruner = search.get("pruner")
     steps = STEPS if pruner else 1
     evaluating = {"evaluate_every": EVALUATE_EVERY} if pruner else {}
+    # Of a population others begin at the snapshots of rungs.
+    saving = EVALUATE_EVERY if pruner and pruner["kind"] == "pbt" else 0
     return text(
-        parameters={"steps": steps, "step_seconds": seconds / steps, "snapshot_every": 0, **evaluating},
+        parameters={"steps": steps, "step_seconds": seconds / steps, "snapshot_every": saving, **evaluating},
         retries={"max_retries": 50, "backoff_seconds": 0.1},
         search={
             "kind": "tpe",
@@ -137,6 +139,9 @@ def history(events: list[events_api.RecordedEvent]) -> list[tuple[str, int, Any]
                 entries.append(
                     ("pruned", pruned.trial, (pruned.rung, pruned.cut_off, pruned.rank, pruned.reached_count))
                 )
+            case "trial_promoted":
+                new = fact.trial_promoted
+                entries.append(("promoted", new.child, (new.donor, new.replaced, new.rung, new.step, new.value)))
             case "earlier_trials_told":
                 told = [(one.trial, dict(one.parameters), list(one.values)) for one in fact.earlier_trials_told.trials]
                 entries.append(("told", 0, told))
@@ -151,12 +156,16 @@ async def check(
 ) -> list[tuple[str, int, Any]]:
     """Search while the service is killed, and with one trial at a time again undisturbed. Returns the history.
 
-    `seconds`: how long a trial takes, so that the kills come before the end.
+    Args:
+        trials: how many there are to be; of a population: at most.
+        seconds: how long a trial takes, so that the kills come before the end.
     """
     ended, done = await searched(user, service, configuration(search, trials, at_once, seconds), kills)
     events = await user.events(ended.name)
     assert ended.status == api.RUNTIME_STATUS_COMPLETED, [event.message for event in events[-20:]]
     found = history(events)
+    if any(what == "promoted" for what, *_ in found):
+        trials = sum(1 for what, *_ in found if what == "suggested")
     print(f"{done} kills of a search of {trials} trials, {at_once} at a time")
     assert done > 0
     for kinds in ({"suggested"}, {"reported", "pruned"}):

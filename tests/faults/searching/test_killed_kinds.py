@@ -46,6 +46,44 @@ async def test_a_killed_search_of_any_kind_is_the_undisturbed_one(kind: str, tmp
         assert len(best) > 1
 
 
+POPULATION = {
+    "kind": "pbt", "population_size": 8, "quantile": 0.25, "first_step": 2, "max_step": 12, "resample_probability": 0.2,
+}  # fmt: skip
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+async def test_a_killed_population_is_the_undisturbed_one(tmp_path: Path) -> None:
+    """Who gives weights to whom, at which rung, and with which parameters."""
+    async with stack(tmp_path) as (service, user):
+        search = {"kind": "qmc", "pruner": POPULATION}
+        found = await check(service, user, search, 20, at_once=1, kills=KILLS, seconds=SECONDS)
+    _check_promotions(found)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+async def test_kills_lose_and_double_nobody_of_a_population_of_eight_at_a_time(tmp_path: Path) -> None:
+    async with stack(tmp_path) as (service, user):
+        search = {"kind": "qmc", "pruner": POPULATION}
+        found = await check(service, user, search, 20, at_once=8, kills=KILLS // 2, seconds=12.0)
+    _check_promotions(found)
+
+
+def _check_promotions(found: list[tuple[str, int, Any]]) -> None:
+    promoted = [what for kind, _, what in found if kind == "promoted"]
+    pruned = [number for kind, number, _ in found if kind == "pruned"]
+    print(f"{len(promoted)} trials took the place of another one")
+    assert promoted and [replaced for _, replaced, *_ in promoted] == pruned
+    reached = {(number, rung): value for kind, number, (rung, value, *_) in _rungs(found)}
+    for donor, replaced, rung, step, value in promoted:
+        assert step == 2 * rung and value == reached[donor, rung] < reached[replaced, rung]
+
+
+def _rungs(found: list[tuple[str, int, Any]]) -> list[tuple[str, int, Any]]:
+    return [entry for entry in found if entry[0] == "reached"]
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 async def test_a_killed_search_that_began_with_earlier_trials_is_the_undisturbed_one(tmp_path: Path) -> None:

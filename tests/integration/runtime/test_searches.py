@@ -60,7 +60,7 @@ def check_that_each_was_chosen_from_what_the_log_had(stack: Stack, runtime_id: s
     state = stack.application.views.runtimes[runtime_id].state
     assert state.configuration is not None
     study = Study(definition_of(state.configuration.search))
-    for entry in state.history.entries:
+    for entry in state.history.told_to_sampler():
         if isinstance(entry, Suggested):
             assert study.propose() == dict(entry.parameters), entry.trial
         study.extend([_entry(entry)])
@@ -252,6 +252,45 @@ async def test_a_trial_that_is_not_worth_it_is_pruned_with_a_snapshot_and_can_be
     assert len(await payloads(stack, ended.name, "trial_pruned")) == 2, "it is judged once"
     starts = [e.trial_event.attempt_started for e in await stack.events(ended.name) if e.trial == 4 and e.attempt == 2]
     assert any(start.restored_step >= 2 for start in starts), "it went on from the snapshot of its stop"
+
+
+async def test_the_worst_of_a_population_gives_its_place_to_one_with_the_weights_of_the_best(stack: Stack) -> None:
+    points = [{"x": x} for x in (1, 3, 0.5, 4)]
+    pruner = {
+        "kind": "pbt", "population_size": 4, "quantile": 0.5, "first_step": 4, "max_step": 12, "resample_probability": 0,
+    }  # fmt: skip
+    wanted = searching(points=points, pruner=pruner, max_trials=6)
+    wanted["parameters"] |= {"steps": 12, "step_seconds": 0.03, "evaluate_every": 2, "snapshot_every": 4}
+    ended = await stack.wait_ended((await stack.start(**wanted)).name)
+    story = "\n".join(await stack.story(ended.name))
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, story
+    promoted = await payloads(stack, ended.name, "trial_promoted")
+    assert [(one.child, one.replaced, one.donor, one.rung, one.step) for one in promoted] == [
+        (3, 2, 1, 1, 4), (6, 5, 4, 1, 4),
+    ]  # fmt: skip
+    assert (ended.trials.completed, ended.trials.waiting) == (4, 2)
+    events = await stack.events(ended.name)
+    for one in promoted:
+        changed = {change.field: (json.loads(change.before), json.loads(change.after)) for change in one.changes}
+        assert all(after / before in (pytest.approx(0.8), pytest.approx(1.2)) for before, after in changed.values())
+        [created] = [
+            e.trial_event.trial_created for e in events if e.trial == one.child and e.type.endswith("trial_created.v1")
+        ]
+        assert (created.origin.trial, created.origin.snapshot_id) == (one.donor, one.snapshot_id)
+        assert [(part.trial, part.first_step, part.last_step) for part in created.origin.trunk] == [(one.donor, 1, 4)]
+        starts = [e.trial_event.attempt_started for e in events if e.trial == one.child and e.attempt == 1]
+        assert any((start.restored_snapshot_id, start.restored_step) == (one.snapshot_id, 4) for start in starts)
+    assert "Trial 3 takes the place of trial 2 with the weights of trial 1 at step 4" in story
+    assert (await payloads(stack, ended.name, "search_ended"))[0].reason == facts.SEARCH_END_REASON_POPULATION
+    check_that_each_was_chosen_from_what_the_log_had(stack, ended.runtime_id)
+    views = stack.application.views.runtimes[ended.runtime_id].trials
+    held = {(n, record.step) for n, one in views.items() for record in one.state.snapshots if record.held_by}
+    assert held == {(1, 4), (4, 4)}, "at which others began"
+    # Its own trials do not stand in the way.
+    await stack.stub.DeleteRuntime(api.DeleteRuntimeRequest(name=ended.name))
+    await stack.wait(ended.name, lambda r: r.phase == api.RUNTIME_PHASE_DELETED, "deleted")
+    [purged] = await payloads(stack, ended.name, "runtime_purged")
+    assert not purged.remaining
 
 
 async def test_a_search_begins_with_what_earlier_ones_came_to_and_needs_them_no_more(stack: Stack) -> None:

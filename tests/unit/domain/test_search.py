@@ -126,10 +126,10 @@ def test_a_rung_is_judged_once_and_a_pruned_trial_is_told_nothing_more() -> None
     assert chain.when(runtime.ReachRung(5, rung)) == [], "a repeat"
     second = facts.RungReached(trial=3, rung=2, step=30, value=9.0)
     with pytest.raises(Aborted, match="has gone on"):
-        chain.when(runtime.ReachRung(5, second, pruned))
+        chain.when(runtime.ReachRung(5, second, (pruned,)))
     with pytest.raises(FailedPrecondition, match="has reached 1 rungs, not 2"):
         chain.when(runtime.ReachRung(6, facts.RungReached(trial=3, rung=3, step=90, value=9.0)))
-    assert chain.when(runtime.ReachRung(6, second, pruned)) == [second, pruned]
+    assert chain.when(runtime.ReachRung(6, second, (pruned,))) == [second, pruned]
     history = chain.state.history
     assert history.entries[-3:] == (Reached(3, 1, 10, 9.0), Reached(3, 2, 30, 9.0), Pruned(3, 1.0, 3, 3))
     assert history.reported == {1, 2, 3} and history.best_trial == 2

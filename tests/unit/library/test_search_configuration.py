@@ -17,6 +17,7 @@ OBJECTIVE = {"metric": "eval/loss", "mode": "min"}
 SEVERAL: dict[str, Any] = {"objective": None, "objectives": [OBJECTIVE, {"metric": "gb"}]}
 EARLIER = "rt-" + "0" * 26
 KEPT = {"metric": "gb", "at_most": 1}
+PBT = {"kind": "pbt", "max_step": 9}
 SCHEMA = Draft202012Validator(configurations.schema())
 
 
@@ -125,6 +126,26 @@ def test_hyperband_is_resolved_shown_and_read_again() -> None:
     assert resolved.search.pruner.max_step == 900
     assert configurations.resolve_text(configurations.to_text(resolved)) == resolved
     assert configurations.resolve_message(resolved) == resolved
+
+
+def test_a_population_is_resolved_shown_and_read_again() -> None:
+    given = plain(pruner={"kind": "pbt", "first_step": 10, "max_step": 900})
+    SCHEMA.validate(given)
+    pruner = configurations.resolve(given).search.pruner
+    assert (pruner.population_size, pruner.quantile, pruner.resample_probability) == (8, 0.25, 0.25)
+    assert list(pruner.perturbation_factors) == [0.8, 1.2]
+    fields = {
+        "population_size": 4, "quantile": 0.5, "perturbation_factors": [0.5, 2.0], "resample_probability": 0.0,
+        "keep_parameters": ["width"],
+    }  # fmt: skip
+    resolved = configurations.resolve(
+        plain(space={"x": X, "width": [1, 2]}, pruner={"kind": "pbt", "max_step": 9, **fields})
+    )
+    shown = configurations.to_plain(resolved)["search"]["pruner"]
+    assert {name: shown[name] for name in fields} == fields
+    for one in (resolved, configurations.resolve(given)):
+        assert configurations.resolve_text(configurations.to_text(one)) == one
+        assert configurations.resolve_message(one) == one
 
 
 def test_a_warm_start_is_resolved_shown_and_read_again() -> None:
@@ -266,14 +287,25 @@ def test_other_searches_stay_what_they_were() -> None:
         ({"warm_start": [EARLIER, EARLIER]}, "search.warm_start", "names a runtime twice"),
         ({"kind": "qmc", "warm_start": [EARLIER]}, "search.warm_start", "qmc ignores what it did not choose"),
         ({"pruner": {"kind": "threshold"}}, "search.pruner.bound", "is required with kind: threshold"),
-        ({"pruner": {"kind": "none"}}, "search.pruner.kind", "one of asha, median, threshold, patience, hyperband"),
+        (
+            {"pruner": {"kind": "none"}},
+            "search.pruner.kind",
+            "one of asha, median, threshold, patience, hyperband, pbt",
+        ),
         ({"pruner": {"kind": "hyperband"}}, "search.pruner.max_step", "is required with kind: hyperband"),
         (
             {"pruner": {"kind": "hyperband", "first_step": 9, "max_step": 9}},
             "search.pruner.max_step",
             "above first_step",
         ),
-        ({"pruner": {"max_step": 9}}, "search.pruner.max_step", "is for kind: hyperband"),
+        ({"pruner": {"max_step": 9}}, "search.pruner.max_step", "is for kind: hyperband, pbt"),
+        ({"pruner": {"kind": "pbt"}}, "search.pruner.max_step", "is required with kind: pbt"),
+        ({"pruner": {"quantile": 0.2}}, "search.pruner.quantile", "is for kind: pbt"),
+        ({"pruner": {**PBT, "quantile": 0.6}}, "search.pruner.quantile", "at most 0.5"),
+        ({"pruner": {**PBT, "quantile": 0.1}}, "search.pruner.quantile", "of a population of 8 is less than one trial"),
+        ({"pruner": PBT, "max_trials": 7}, "search.max_trials", "at least search.pruner.population_size"),
+        ({"pruner": {**PBT, "keep_parameters": ["z"]}}, "search.pruner.keep_parameters[0]", "is not in search.space"),
+        ({"pruner": {**PBT, "keep_parameters": ["x"]}}, "search.pruner.keep_parameters", "nothing would be tried"),
         ({"kind": "random", "objective": None, "pruner": {}}, "search.pruner", "is for kind: tpe"),
         ({"stop_when": {"no_gain_in_trials": 0}}, "search.stop_when.no_gain_in_trials", "at least 1"),
         ({"stop_when": {"budget": 1}}, "search.stop_when.budget", "is not a known key"),

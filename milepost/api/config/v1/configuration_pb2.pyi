@@ -35,6 +35,7 @@ class PrunerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRUNER_KIND_THRESHOLD: _ClassVar[PrunerKind]
     PRUNER_KIND_PATIENCE: _ClassVar[PrunerKind]
     PRUNER_KIND_HYPERBAND: _ClassVar[PrunerKind]
+    PRUNER_KIND_PBT: _ClassVar[PrunerKind]
 
 class ObjectiveValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -84,6 +85,7 @@ PRUNER_KIND_MEDIAN: PrunerKind
 PRUNER_KIND_THRESHOLD: PrunerKind
 PRUNER_KIND_PATIENCE: PrunerKind
 PRUNER_KIND_HYPERBAND: PrunerKind
+PRUNER_KIND_PBT: PrunerKind
 OBJECTIVE_VALUE_UNSPECIFIED: ObjectiveValue
 OBJECTIVE_VALUE_BEST: ObjectiveValue
 OBJECTIVE_VALUE_LAST: ObjectiveValue
@@ -251,7 +253,7 @@ class SearchConstraint(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., at_most: _Optional[float] = ..., at_least: _Optional[float] = ..., value: _Optional[_Union[ConstraintValue, str]] = ...) -> None: ...
 
 class SearchPruner(_message.Message):
-    __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience", "max_step")
+    __slots__ = ("kind", "first_step", "reduction_factor", "startup_trials", "bound", "patience", "max_step", "population_size", "quantile", "perturbation_factors", "resample_probability", "keep_parameters")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -259,6 +261,11 @@ class SearchPruner(_message.Message):
     BOUND_FIELD_NUMBER: _ClassVar[int]
     PATIENCE_FIELD_NUMBER: _ClassVar[int]
     MAX_STEP_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_SIZE_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_FIELD_NUMBER: _ClassVar[int]
+    PERTURBATION_FACTORS_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    KEEP_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     kind: PrunerKind
     first_step: int
     reduction_factor: int
@@ -266,7 +273,12 @@ class SearchPruner(_message.Message):
     bound: float
     patience: int
     max_step: int
-    def __init__(self, kind: _Optional[_Union[PrunerKind, str]] = ..., first_step: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., startup_trials: _Optional[int] = ..., bound: _Optional[float] = ..., patience: _Optional[int] = ..., max_step: _Optional[int] = ...) -> None: ...
+    population_size: int
+    quantile: float
+    perturbation_factors: _containers.RepeatedScalarFieldContainer[float]
+    resample_probability: float
+    keep_parameters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[_Union[PrunerKind, str]] = ..., first_step: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., startup_trials: _Optional[int] = ..., bound: _Optional[float] = ..., patience: _Optional[int] = ..., max_step: _Optional[int] = ..., population_size: _Optional[int] = ..., quantile: _Optional[float] = ..., perturbation_factors: _Optional[_Iterable[float]] = ..., resample_probability: _Optional[float] = ..., keep_parameters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchObjective(_message.Message):
     __slots__ = ("metric", "mode", "value")

@@ -40,6 +40,7 @@ class SearchEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEARCH_END_REASON_NO_GAIN: _ClassVar[SearchEndReason]
     SEARCH_END_REASON_HOURS: _ClassVar[SearchEndReason]
     SEARCH_END_REASON_SAMPLER_FAILED: _ClassVar[SearchEndReason]
+    SEARCH_END_REASON_POPULATION: _ClassVar[SearchEndReason]
 PENDING_REASON_UNSPECIFIED: PendingReason
 PENDING_REASON_INSUFFICIENT_CPU: PendingReason
 PENDING_REASON_INSUFFICIENT_GPU: PendingReason
@@ -59,9 +60,10 @@ SEARCH_END_REASON_TARGET: SearchEndReason
 SEARCH_END_REASON_NO_GAIN: SearchEndReason
 SEARCH_END_REASON_HOURS: SearchEndReason
 SEARCH_END_REASON_SAMPLER_FAILED: SearchEndReason
+SEARCH_END_REASON_POPULATION: SearchEndReason
 
 class RuntimeEvent(_message.Message):
-    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started", "rung_reached", "trial_pruned", "earlier_trials_told", "resources_adjusted")
+    __slots__ = ("runtime_requested", "resources_pending", "resources_allocated", "runtime_started", "stop_requested", "runtime_aborted", "runtime_failed", "runtime_completed", "resources_released", "resume_requested", "delete_requested", "runtime_purged", "health_changed", "readiness_changed", "labels_changed", "trial_suggested", "objective_reported", "search_ended", "runtime_undeleted", "purge_started", "rung_reached", "trial_pruned", "earlier_trials_told", "trial_promoted", "resources_adjusted")
     RUNTIME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_PENDING_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ALLOCATED_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +87,7 @@ class RuntimeEvent(_message.Message):
     RUNG_REACHED_FIELD_NUMBER: _ClassVar[int]
     TRIAL_PRUNED_FIELD_NUMBER: _ClassVar[int]
     EARLIER_TRIALS_TOLD_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_PROMOTED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_ADJUSTED_FIELD_NUMBER: _ClassVar[int]
     runtime_requested: RuntimeRequested
     resources_pending: ResourcesPending
@@ -109,8 +112,9 @@ class RuntimeEvent(_message.Message):
     rung_reached: RungReached
     trial_pruned: TrialPruned
     earlier_trials_told: EarlierTrialsTold
+    trial_promoted: TrialPromoted
     resources_adjusted: ResourcesAdjusted
-    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ..., rung_reached: _Optional[_Union[RungReached, _Mapping]] = ..., trial_pruned: _Optional[_Union[TrialPruned, _Mapping]] = ..., earlier_trials_told: _Optional[_Union[EarlierTrialsTold, _Mapping]] = ..., resources_adjusted: _Optional[_Union[ResourcesAdjusted, _Mapping]] = ...) -> None: ...
+    def __init__(self, runtime_requested: _Optional[_Union[RuntimeRequested, _Mapping]] = ..., resources_pending: _Optional[_Union[ResourcesPending, _Mapping]] = ..., resources_allocated: _Optional[_Union[ResourcesAllocated, _Mapping]] = ..., runtime_started: _Optional[_Union[RuntimeStarted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., runtime_aborted: _Optional[_Union[RuntimeAborted, _Mapping]] = ..., runtime_failed: _Optional[_Union[RuntimeFailed, _Mapping]] = ..., runtime_completed: _Optional[_Union[RuntimeCompleted, _Mapping]] = ..., resources_released: _Optional[_Union[ResourcesReleased, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., delete_requested: _Optional[_Union[DeleteRequested, _Mapping]] = ..., runtime_purged: _Optional[_Union[RuntimePurged, _Mapping]] = ..., health_changed: _Optional[_Union[HealthChanged, _Mapping]] = ..., readiness_changed: _Optional[_Union[ReadinessChanged, _Mapping]] = ..., labels_changed: _Optional[_Union[LabelsChanged, _Mapping]] = ..., trial_suggested: _Optional[_Union[TrialSuggested, _Mapping]] = ..., objective_reported: _Optional[_Union[ObjectiveReported, _Mapping]] = ..., search_ended: _Optional[_Union[SearchEnded, _Mapping]] = ..., runtime_undeleted: _Optional[_Union[RuntimeUndeleted, _Mapping]] = ..., purge_started: _Optional[_Union[PurgeStarted, _Mapping]] = ..., rung_reached: _Optional[_Union[RungReached, _Mapping]] = ..., trial_pruned: _Optional[_Union[TrialPruned, _Mapping]] = ..., earlier_trials_told: _Optional[_Union[EarlierTrialsTold, _Mapping]] = ..., trial_promoted: _Optional[_Union[TrialPromoted, _Mapping]] = ..., resources_adjusted: _Optional[_Union[ResourcesAdjusted, _Mapping]] = ...) -> None: ...
 
 class RuntimeRequested(_message.Message):
     __slots__ = ("runtime_id", "configuration_text", "configuration", "configuration_digest", "cloned_from", "request_id", "trial_count", "branch")
@@ -360,18 +364,20 @@ class EarlierTrial(_message.Message):
     def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., values: _Optional[_Iterable[float]] = ..., violations: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class RungReached(_message.Message):
-    __slots__ = ("trial", "rung", "step", "value", "metric")
+    __slots__ = ("trial", "rung", "step", "value", "metric", "snapshot_id")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     RUNG_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     trial: int
     rung: int
     step: int
     value: float
     metric: str
-    def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ...) -> None: ...
+    snapshot_id: str
+    def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., snapshot_id: _Optional[str] = ...) -> None: ...
 
 class TrialPruned(_message.Message):
     __slots__ = ("trial", "rung", "step", "value", "cut_off", "rank", "reached_count", "pruner", "metric")
@@ -394,6 +400,34 @@ class TrialPruned(_message.Message):
     pruner: str
     metric: str
     def __init__(self, trial: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., cut_off: _Optional[float] = ..., rank: _Optional[int] = ..., reached_count: _Optional[int] = ..., pruner: _Optional[str] = ..., metric: _Optional[str] = ...) -> None: ...
+
+class TrialPromoted(_message.Message):
+    __slots__ = ("donor", "child", "replaced", "rung", "step", "snapshot_id", "value", "rank", "reached_count", "metric", "changes", "because")
+    DONOR_FIELD_NUMBER: _ClassVar[int]
+    CHILD_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    RUNG_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    REACHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    donor: int
+    child: int
+    replaced: int
+    rung: int
+    step: int
+    snapshot_id: str
+    value: float
+    rank: int
+    reached_count: int
+    metric: str
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    because: str
+    def __init__(self, donor: _Optional[int] = ..., child: _Optional[int] = ..., replaced: _Optional[int] = ..., rung: _Optional[int] = ..., step: _Optional[int] = ..., snapshot_id: _Optional[str] = ..., value: _Optional[float] = ..., rank: _Optional[int] = ..., reached_count: _Optional[int] = ..., metric: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ..., because: _Optional[str] = ...) -> None: ...
 
 class ObjectiveReported(_message.Message):
     __slots__ = ("trial", "outcome", "value", "metric", "detail", "best", "values", "constraints", "infeasible", "surpassed")

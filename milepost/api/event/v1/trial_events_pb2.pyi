@@ -251,7 +251,7 @@ class TrialEvent(_message.Message):
     def __init__(self, trial_created: _Optional[_Union[TrialCreated, _Mapping]] = ..., attempt_launched: _Optional[_Union[AttemptLaunched, _Mapping]] = ..., attempt_fenced: _Optional[_Union[AttemptFenced, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., plan_declared: _Optional[_Union[PlanDeclared, _Mapping]] = ..., instance_started: _Optional[_Union[InstanceStarted, _Mapping]] = ..., instance_readiness_changed: _Optional[_Union[InstanceReadinessChanged, _Mapping]] = ..., instance_health_changed: _Optional[_Union[InstanceHealthChanged, _Mapping]] = ..., instance_exited: _Optional[_Union[InstanceExited, _Mapping]] = ..., epoch_completed: _Optional[_Union[EpochCompleted, _Mapping]] = ..., evaluation_started: _Optional[_Union[EvaluationStarted, _Mapping]] = ..., evaluation_completed: _Optional[_Union[EvaluationCompleted, _Mapping]] = ..., snapshot_started: _Optional[_Union[SnapshotStarted, _Mapping]] = ..., snapshot_committed: _Optional[_Union[SnapshotCommitted, _Mapping]] = ..., snapshot_failed: _Optional[_Union[SnapshotFailed, _Mapping]] = ..., snapshot_deleted: _Optional[_Union[SnapshotDeleted, _Mapping]] = ..., telemetry_dropped: _Optional[_Union[TelemetryDropped, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., retry_scheduled: _Optional[_Union[RetryScheduled, _Mapping]] = ..., trial_stop_requested: _Optional[_Union[TrialStopRequested, _Mapping]] = ..., trial_resume_requested: _Optional[_Union[TrialResumeRequested, _Mapping]] = ..., trial_completed: _Optional[_Union[TrialCompleted, _Mapping]] = ..., trial_failed: _Optional[_Union[TrialFailed, _Mapping]] = ..., trial_stopped: _Optional[_Union[TrialStopped, _Mapping]] = ..., alert_raised: _Optional[_Union[AlertRaised, _Mapping]] = ..., cluster_state_observed: _Optional[_Union[ClusterStateObserved, _Mapping]] = ..., parameters_declared: _Optional[_Union[ParametersDeclared, _Mapping]] = ..., environment_recorded: _Optional[_Union[EnvironmentRecorded, _Mapping]] = ..., trial_snapshot_requested: _Optional[_Union[TrialSnapshotRequested, _Mapping]] = ..., trial_roll_back_requested: _Optional[_Union[TrialRollBackRequested, _Mapping]] = ..., snapshot_held: _Optional[_Union[SnapshotHeld, _Mapping]] = ..., snapshot_let_go: _Optional[_Union[SnapshotLetGo, _Mapping]] = ..., snapshot_pinned: _Optional[_Union[SnapshotPinned, _Mapping]] = ..., snapshot_unpinned: _Optional[_Union[SnapshotUnpinned, _Mapping]] = ..., trial_evaluation_requested: _Optional[_Union[TrialEvaluationRequested, _Mapping]] = ..., evaluation_refused: _Optional[_Union[EvaluationRefused, _Mapping]] = ..., trial_purge_started: _Optional[_Union[TrialPurgeStarted, _Mapping]] = ..., steerable_declared: _Optional[_Union[SteerableDeclared, _Mapping]] = ..., trial_steer_requested: _Optional[_Union[TrialSteerRequested, _Mapping]] = ..., parameters_changed: _Optional[_Union[ParametersChanged, _Mapping]] = ..., parameters_not_changed: _Optional[_Union[ParametersNotChanged, _Mapping]] = ..., trial_stacks_requested: _Optional[_Union[TrialStacksRequested, _Mapping]] = ..., stacks_recorded: _Optional[_Union[StacksRecorded, _Mapping]] = ..., stall_diagnosed: _Optional[_Union[StallDiagnosed, _Mapping]] = ..., straggler_observed: _Optional[_Union[StragglerObserved, _Mapping]] = ...) -> None: ...
 
 class TrialCreated(_message.Message):
-    __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin")
+    __slots__ = ("runtime_id", "trial", "parameters", "searched_parameters", "origin", "rung_steps")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -271,12 +271,14 @@ class TrialCreated(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     SEARCHED_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    RUNG_STEPS_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     trial: int
     parameters: _containers.ScalarMap[str, str]
     searched_parameters: _containers.ScalarMap[str, str]
     origin: _common_pb2.SnapshotOrigin
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., origin: _Optional[_Union[_common_pb2.SnapshotOrigin, _Mapping]] = ...) -> None: ...
+    rung_steps: int
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., origin: _Optional[_Union[_common_pb2.SnapshotOrigin, _Mapping]] = ..., rung_steps: _Optional[int] = ...) -> None: ...
 
 class SnapshotHeld(_message.Message):
     __slots__ = ("snapshot_id", "step", "runtime_id")

@@ -27,7 +27,7 @@ from milepost.api.event.v1 import common_pb2 as milepost_dot_api_dot_event_dot_v
 from milepost.api.event.v1 import trial_events_pb2 as milepost_dot_api_dot_event_dot_v1_dot_trial__events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'milepost/api/training/v1/training.proto\x12\x18milepost.api.training.v1\x1a*milepost/api/config/v1/configuration.proto\x1a\"milepost/api/event/v1/common.proto\x1a(milepost/api/event/v1/trial_events.proto\"\xad\x06\n\rAttemptLaunch\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x43\n\rconfiguration\x18\x04 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12K\n\nparameters\x18\x05 \x03(\x0b\x32\x37.milepost.api.training.v1.AttemptLaunch.ParametersEntry\x12\x13\n\x0bsnapshot_id\x18\x06 \x01(\t\x12\x15\n\rsnapshot_step\x18\x07 \x01(\x03\x12\x14\n\x0csnapshot_uri\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x1b\n\x13initialize_from_uri\x18\n \x01(\t\x12\'\n\x1finitialize_from_manifest_sha256\x18\x14 \x01(\t\x12\x10\n\x08nats_url\x18\x0b \x01(\t\x12\x19\n\x11\x61ttempt_directory\x18\x0c \x01(\t\x12\x1c\n\x14snapshot_storage_uri\x18\r \x01(\t\x12\x0c\n\x04gpus\x18\x0e \x03(\x05\x12\x16\n\x0e\x63ode_directory\x18\x0f \x01(\t\x12\x13\n\x0btraceparent\x18\x10 \x01(\t\x12\x1d\n\x15nats_credentials_file\x18\x11 \x01(\t\x12\x13\n\x0bray_address\x18\x12 \x01(\t\x12\x17\n\x0flaunch_event_id\x18\x13 \x01(\t\x12\x13\n\x0borigin_step\x18\x17 \x01(\x03\x12\x14\n\x0cskip_batches\x18\x15 \x01(\x03\x12\x0f\n\x07inexact\x18\x16 \x01(\t\x12\x37\n\x07steered\x18\x19 \x03(\x0b\x32&.milepost.api.training.v1.SteeredValue\x12:\n\x06steers\x18\x1a \x03(\x0b\x32*.milepost.api.training.v1.SteerInstruction\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0cSteeredValue\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xa3\x04\n\x0eInstanceReport\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12\x32\n\x05\x65vent\x18\x04 \x01(\x0b\x32!.milepost.api.event.v1.TrialEventH\x00\x12\x30\n\x05hello\x18\x05 \x01(\x0b\x32\x1f.milepost.api.training.v1.HelloH\x00\x12?\n\rstop_proposal\x18\x06 \x01(\x0b\x32&.milepost.api.training.v1.StopProposalH\x00\x12\x36\n\x08\x66inished\x18\x07 \x01(\x0b\x32\".milepost.api.training.v1.FinishedH\x00\x12\x43\n\x0fsnapshot_wanted\x18\x08 \x01(\x0b\x32(.milepost.api.training.v1.SnapshotWantedH\x00\x12?\n\rsnapshot_part\x18\t \x01(\x0b\x32&.milepost.api.training.v1.SnapshotPartH\x00\x12\x36\n\x06values\x18\n \x01(\x0b\x32$.milepost.api.training.v1.RankValuesH\x00\x12;\n\x0bgroup_ended\x18\x0b \x01(\x0b\x32$.milepost.api.training.v1.GroupEndedH\x00\x42\x08\n\x06report\"H\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0e\n\x06stream\x18\x04 \x01(\t\"*\n\x0cStopProposal\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04hold\x18\x02 \x01(\x03\"\x10\n\x0eSnapshotWanted\"B\n\x0cSnapshotPart\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\"o\n\nRankValues\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x01(\x0c\x12\x0e\n\x06values\x18\x04 \x01(\x0c\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x0c\x12\x15\n\rcomplete_step\x18\x06 \x01(\x03\"M\n\nGroupEnded\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32 .milepost.api.event.v1.ExitCause\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x8f\x02\n\x08\x46inished\x12\x36\n\x07outcome\x18\x01 \x01(\x0e\x32%.milepost.api.event.v1.AttemptOutcome\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x11\n\tlast_step\x18\x03 \x01(\x03\x12\x15\n\rdeterministic\x18\x04 \x01(\x08\x12\x1a\n\x12unsent_batch_count\x18\x05 \x01(\x03\x12/\n\x05\x63\x61use\x18\x06 \x01(\x0e\x32 .milepost.api.event.v1.ExitCause\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x08 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_exit_codeB\t\n\x07_signal\"\xc2\x04\n\x13InstanceInstruction\x12\x19\n\x0f\x61ppended_number\x18\x01 \x01(\x03H\x00\x12\x39\n\x04stop\x18\x02 \x01(\x0b\x32).milepost.api.training.v1.StopInstructionH\x00\x12\x10\n\x06\x66\x65nced\x18\x03 \x01(\x08H\x00\x12\x39\n\x04hold\x18\x04 \x01(\x0b\x32).milepost.api.training.v1.HoldInstructionH\x00\x12\x41\n\x08snapshot\x18\x05 \x01(\x0b\x32-.milepost.api.training.v1.SnapshotInstructionH\x00\x12?\n\rsnapshot_part\x18\x06 \x01(\x0b\x32&.milepost.api.training.v1.SnapshotPartH\x00\x12\x36\n\x06values\x18\x07 \x01(\x0b\x32$.milepost.api.training.v1.RankValuesH\x00\x12;\n\x05steer\x18\x0c \x01(\x0b\x32*.milepost.api.training.v1.SteerInstructionH\x00\x12\x41\n\x08\x65valuate\x18\r \x01(\x0b\x32-.milepost.api.training.v1.EvaluateInstructionH\x00\x12=\n\x06stacks\x18\x0e \x01(\x0b\x32+.milepost.api.training.v1.StacksInstructionH\x00\x42\r\n\x0binstruction\"\x13\n\x11StacksInstruction\"#\n\x13\x45valuateInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\xc2\x01\n\x10SteerInstruction\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12N\n\nparameters\x18\x03 \x03(\x0b\x32:.milepost.api.training.v1.SteerInstruction.ParametersEntry\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x0fHoldInstruction\x12\x0e\n\x06number\x18\x01 \x01(\x03\"6\n\x13SnapshotInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\trequested\x18\x02 \x01(\x08\"4\n\x0fStopInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'milepost/api/training/v1/training.proto\x12\x18milepost.api.training.v1\x1a*milepost/api/config/v1/configuration.proto\x1a\"milepost/api/event/v1/common.proto\x1a(milepost/api/event/v1/trial_events.proto\"\xc1\x06\n\rAttemptLaunch\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12\r\n\x05trial\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x43\n\rconfiguration\x18\x04 \x01(\x0b\x32,.milepost.api.config.v1.RuntimeConfiguration\x12K\n\nparameters\x18\x05 \x03(\x0b\x32\x37.milepost.api.training.v1.AttemptLaunch.ParametersEntry\x12\x13\n\x0bsnapshot_id\x18\x06 \x01(\t\x12\x15\n\rsnapshot_step\x18\x07 \x01(\x03\x12\x14\n\x0csnapshot_uri\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x1b\n\x13initialize_from_uri\x18\n \x01(\t\x12\'\n\x1finitialize_from_manifest_sha256\x18\x14 \x01(\t\x12\x10\n\x08nats_url\x18\x0b \x01(\t\x12\x19\n\x11\x61ttempt_directory\x18\x0c \x01(\t\x12\x1c\n\x14snapshot_storage_uri\x18\r \x01(\t\x12\x0c\n\x04gpus\x18\x0e \x03(\x05\x12\x16\n\x0e\x63ode_directory\x18\x0f \x01(\t\x12\x13\n\x0btraceparent\x18\x10 \x01(\t\x12\x1d\n\x15nats_credentials_file\x18\x11 \x01(\t\x12\x13\n\x0bray_address\x18\x12 \x01(\t\x12\x17\n\x0flaunch_event_id\x18\x13 \x01(\t\x12\x13\n\x0borigin_step\x18\x17 \x01(\x03\x12\x14\n\x0cskip_batches\x18\x15 \x01(\x03\x12\x0f\n\x07inexact\x18\x16 \x01(\t\x12\x37\n\x07steered\x18\x19 \x03(\x0b\x32&.milepost.api.training.v1.SteeredValue\x12:\n\x06steers\x18\x1a \x03(\x0b\x32*.milepost.api.training.v1.SteerInstruction\x12\x12\n\nrung_steps\x18\x1b \x01(\x03\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0cSteeredValue\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xa3\x04\n\x0eInstanceReport\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12\x32\n\x05\x65vent\x18\x04 \x01(\x0b\x32!.milepost.api.event.v1.TrialEventH\x00\x12\x30\n\x05hello\x18\x05 \x01(\x0b\x32\x1f.milepost.api.training.v1.HelloH\x00\x12?\n\rstop_proposal\x18\x06 \x01(\x0b\x32&.milepost.api.training.v1.StopProposalH\x00\x12\x36\n\x08\x66inished\x18\x07 \x01(\x0b\x32\".milepost.api.training.v1.FinishedH\x00\x12\x43\n\x0fsnapshot_wanted\x18\x08 \x01(\x0b\x32(.milepost.api.training.v1.SnapshotWantedH\x00\x12?\n\rsnapshot_part\x18\t \x01(\x0b\x32&.milepost.api.training.v1.SnapshotPartH\x00\x12\x36\n\x06values\x18\n \x01(\x0b\x32$.milepost.api.training.v1.RankValuesH\x00\x12;\n\x0bgroup_ended\x18\x0b \x01(\x0b\x32$.milepost.api.training.v1.GroupEndedH\x00\x42\x08\n\x06report\"H\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0e\n\x06stream\x18\x04 \x01(\t\"*\n\x0cStopProposal\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04hold\x18\x02 \x01(\x03\"\x10\n\x0eSnapshotWanted\"B\n\x0cSnapshotPart\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\"o\n\nRankValues\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x01(\x0c\x12\x0e\n\x06values\x18\x04 \x01(\x0c\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x0c\x12\x15\n\rcomplete_step\x18\x06 \x01(\x03\"M\n\nGroupEnded\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32 .milepost.api.event.v1.ExitCause\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x8f\x02\n\x08\x46inished\x12\x36\n\x07outcome\x18\x01 \x01(\x0e\x32%.milepost.api.event.v1.AttemptOutcome\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x11\n\tlast_step\x18\x03 \x01(\x03\x12\x15\n\rdeterministic\x18\x04 \x01(\x08\x12\x1a\n\x12unsent_batch_count\x18\x05 \x01(\x03\x12/\n\x05\x63\x61use\x18\x06 \x01(\x0e\x32 .milepost.api.event.v1.ExitCause\x12\x16\n\texit_code\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x08 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_exit_codeB\t\n\x07_signal\"\xc2\x04\n\x13InstanceInstruction\x12\x19\n\x0f\x61ppended_number\x18\x01 \x01(\x03H\x00\x12\x39\n\x04stop\x18\x02 \x01(\x0b\x32).milepost.api.training.v1.StopInstructionH\x00\x12\x10\n\x06\x66\x65nced\x18\x03 \x01(\x08H\x00\x12\x39\n\x04hold\x18\x04 \x01(\x0b\x32).milepost.api.training.v1.HoldInstructionH\x00\x12\x41\n\x08snapshot\x18\x05 \x01(\x0b\x32-.milepost.api.training.v1.SnapshotInstructionH\x00\x12?\n\rsnapshot_part\x18\x06 \x01(\x0b\x32&.milepost.api.training.v1.SnapshotPartH\x00\x12\x36\n\x06values\x18\x07 \x01(\x0b\x32$.milepost.api.training.v1.RankValuesH\x00\x12;\n\x05steer\x18\x0c \x01(\x0b\x32*.milepost.api.training.v1.SteerInstructionH\x00\x12\x41\n\x08\x65valuate\x18\r \x01(\x0b\x32-.milepost.api.training.v1.EvaluateInstructionH\x00\x12=\n\x06stacks\x18\x0e \x01(\x0b\x32+.milepost.api.training.v1.StacksInstructionH\x00\x42\r\n\x0binstruction\"\x13\n\x11StacksInstruction\"#\n\x13\x45valuateInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\xc2\x01\n\x10SteerInstruction\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12N\n\nparameters\x18\x03 \x03(\x0b\x32:.milepost.api.training.v1.SteerInstruction.ParametersEntry\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x0fHoldInstruction\x12\x0e\n\x06number\x18\x01 \x01(\x03\"6\n\x13SnapshotInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\trequested\x18\x02 \x01(\x08\"4\n\x0fStopInstruction\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,41 +39,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._loaded_options = None
   _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_ATTEMPTLAUNCH']._serialized_start=192
-  _globals['_ATTEMPTLAUNCH']._serialized_end=1005
-  _globals['_ATTEMPTLAUNCH_PARAMETERSENTRY']._serialized_start=956
-  _globals['_ATTEMPTLAUNCH_PARAMETERSENTRY']._serialized_end=1005
-  _globals['_STEEREDVALUE']._serialized_start=1007
-  _globals['_STEEREDVALUE']._serialized_end=1064
-  _globals['_INSTANCEREPORT']._serialized_start=1067
-  _globals['_INSTANCEREPORT']._serialized_end=1614
-  _globals['_HELLO']._serialized_start=1616
-  _globals['_HELLO']._serialized_end=1688
-  _globals['_STOPPROPOSAL']._serialized_start=1690
-  _globals['_STOPPROPOSAL']._serialized_end=1732
-  _globals['_SNAPSHOTWANTED']._serialized_start=1734
-  _globals['_SNAPSHOTWANTED']._serialized_end=1750
-  _globals['_SNAPSHOTPART']._serialized_start=1752
-  _globals['_SNAPSHOTPART']._serialized_end=1818
-  _globals['_RANKVALUES']._serialized_start=1820
-  _globals['_RANKVALUES']._serialized_end=1931
-  _globals['_GROUPENDED']._serialized_start=1933
-  _globals['_GROUPENDED']._serialized_end=2010
-  _globals['_FINISHED']._serialized_start=2013
-  _globals['_FINISHED']._serialized_end=2284
-  _globals['_INSTANCEINSTRUCTION']._serialized_start=2287
-  _globals['_INSTANCEINSTRUCTION']._serialized_end=2865
-  _globals['_STACKSINSTRUCTION']._serialized_start=2867
-  _globals['_STACKSINSTRUCTION']._serialized_end=2886
-  _globals['_EVALUATEINSTRUCTION']._serialized_start=2888
-  _globals['_EVALUATEINSTRUCTION']._serialized_end=2923
-  _globals['_STEERINSTRUCTION']._serialized_start=2926
-  _globals['_STEERINSTRUCTION']._serialized_end=3120
-  _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._serialized_start=956
-  _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._serialized_end=1005
-  _globals['_HOLDINSTRUCTION']._serialized_start=3122
-  _globals['_HOLDINSTRUCTION']._serialized_end=3155
-  _globals['_SNAPSHOTINSTRUCTION']._serialized_start=3157
-  _globals['_SNAPSHOTINSTRUCTION']._serialized_end=3211
-  _globals['_STOPINSTRUCTION']._serialized_start=3213
-  _globals['_STOPINSTRUCTION']._serialized_end=3265
+  _globals['_ATTEMPTLAUNCH']._serialized_end=1025
+  _globals['_ATTEMPTLAUNCH_PARAMETERSENTRY']._serialized_start=976
+  _globals['_ATTEMPTLAUNCH_PARAMETERSENTRY']._serialized_end=1025
+  _globals['_STEEREDVALUE']._serialized_start=1027
+  _globals['_STEEREDVALUE']._serialized_end=1084
+  _globals['_INSTANCEREPORT']._serialized_start=1087
+  _globals['_INSTANCEREPORT']._serialized_end=1634
+  _globals['_HELLO']._serialized_start=1636
+  _globals['_HELLO']._serialized_end=1708
+  _globals['_STOPPROPOSAL']._serialized_start=1710
+  _globals['_STOPPROPOSAL']._serialized_end=1752
+  _globals['_SNAPSHOTWANTED']._serialized_start=1754
+  _globals['_SNAPSHOTWANTED']._serialized_end=1770
+  _globals['_SNAPSHOTPART']._serialized_start=1772
+  _globals['_SNAPSHOTPART']._serialized_end=1838
+  _globals['_RANKVALUES']._serialized_start=1840
+  _globals['_RANKVALUES']._serialized_end=1951
+  _globals['_GROUPENDED']._serialized_start=1953
+  _globals['_GROUPENDED']._serialized_end=2030
+  _globals['_FINISHED']._serialized_start=2033
+  _globals['_FINISHED']._serialized_end=2304
+  _globals['_INSTANCEINSTRUCTION']._serialized_start=2307
+  _globals['_INSTANCEINSTRUCTION']._serialized_end=2885
+  _globals['_STACKSINSTRUCTION']._serialized_start=2887
+  _globals['_STACKSINSTRUCTION']._serialized_end=2906
+  _globals['_EVALUATEINSTRUCTION']._serialized_start=2908
+  _globals['_EVALUATEINSTRUCTION']._serialized_end=2943
+  _globals['_STEERINSTRUCTION']._serialized_start=2946
+  _globals['_STEERINSTRUCTION']._serialized_end=3140
+  _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._serialized_start=976
+  _globals['_STEERINSTRUCTION_PARAMETERSENTRY']._serialized_end=1025
+  _globals['_HOLDINSTRUCTION']._serialized_start=3142
+  _globals['_HOLDINSTRUCTION']._serialized_end=3175
+  _globals['_SNAPSHOTINSTRUCTION']._serialized_start=3177
+  _globals['_SNAPSHOTINSTRUCTION']._serialized_end=3231
+  _globals['_STOPINSTRUCTION']._serialized_start=3233
+  _globals['_STOPINSTRUCTION']._serialized_end=3285
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttemptLaunch(_message.Message):
-    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step", "skip_batches", "inexact", "steered", "steers")
+    __slots__ = ("runtime_id", "trial", "attempt", "configuration", "parameters", "snapshot_id", "snapshot_step", "snapshot_uri", "manifest_sha256", "initialize_from_uri", "initialize_from_manifest_sha256", "nats_url", "attempt_directory", "snapshot_storage_uri", "gpus", "code_directory", "traceparent", "nats_credentials_file", "ray_address", "launch_event_id", "origin_step", "skip_batches", "inexact", "steered", "steers", "rung_steps")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class AttemptLaunch(_message.Message):
     INEXACT_FIELD_NUMBER: _ClassVar[int]
     STEERED_FIELD_NUMBER: _ClassVar[int]
     STEERS_FIELD_NUMBER: _ClassVar[int]
+    RUNG_STEPS_FIELD_NUMBER: _ClassVar[int]
     runtime_id: str
     trial: int
     attempt: int
@@ -68,7 +69,8 @@ class AttemptLaunch(_message.Message):
     inexact: str
     steered: _containers.RepeatedCompositeFieldContainer[SteeredValue]
     steers: _containers.RepeatedCompositeFieldContainer[SteerInstruction]
-    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ..., skip_batches: _Optional[int] = ..., inexact: _Optional[str] = ..., steered: _Optional[_Iterable[_Union[SteeredValue, _Mapping]]] = ..., steers: _Optional[_Iterable[_Union[SteerInstruction, _Mapping]]] = ...) -> None: ...
+    rung_steps: int
+    def __init__(self, runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., attempt: _Optional[int] = ..., configuration: _Optional[_Union[_configuration_pb2.RuntimeConfiguration, _Mapping]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., snapshot_id: _Optional[str] = ..., snapshot_step: _Optional[int] = ..., snapshot_uri: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., initialize_from_uri: _Optional[str] = ..., initialize_from_manifest_sha256: _Optional[str] = ..., nats_url: _Optional[str] = ..., attempt_directory: _Optional[str] = ..., snapshot_storage_uri: _Optional[str] = ..., gpus: _Optional[_Iterable[int]] = ..., code_directory: _Optional[str] = ..., traceparent: _Optional[str] = ..., nats_credentials_file: _Optional[str] = ..., ray_address: _Optional[str] = ..., launch_event_id: _Optional[str] = ..., origin_step: _Optional[int] = ..., skip_batches: _Optional[int] = ..., inexact: _Optional[str] = ..., steered: _Optional[_Iterable[_Union[SteeredValue, _Mapping]]] = ..., steers: _Optional[_Iterable[_Union[SteerInstruction, _Mapping]]] = ..., rung_steps: _Optional[int] = ...) -> None: ...
 
 class SteeredValue(_message.Message):
     __slots__ = ("step", "name", "value")

@@ -351,7 +351,7 @@ class Trial(_message.Message):
     def __init__(self, name: _Optional[str] = ..., runtime_id: _Optional[str] = ..., trial: _Optional[int] = ..., status: _Optional[_Union[TrialStatus, str]] = ..., waiting_reason: _Optional[_Union[WaitingReason, str]] = ..., reason: _Optional[str] = ..., failure_reason: _Optional[_Union[_common_pb2.FailureReason, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., throughput: _Optional[_Union[Throughput, _Mapping]] = ..., markers: _Optional[_Iterable[_Union[Marker, _Mapping]]] = ..., lineage: _Optional[_Iterable[_Union[SegmentOfLineage, _Mapping]]] = ..., redone: _Optional[_Iterable[_Union[RedoneRange, _Mapping]]] = ..., attempt: _Optional[int] = ..., attempt_count: _Optional[int] = ..., parameters: _Optional[_Mapping[str, str]] = ..., searched_parameters: _Optional[_Mapping[str, str]] = ..., best: _Optional[_Union[BestValue, _Mapping]] = ..., last_values: _Optional[_Mapping[str, float]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[InstanceState, _Mapping]]] = ..., hints: _Optional[_Iterable[str]] = ..., newest_snapshot_step: _Optional[int] = ..., newest_snapshot_id: _Optional[str] = ..., events_sequence: _Optional[int] = ..., telemetry_sequence: _Optional[int] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., runtime_deleted: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., start_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inherited_elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., suggestion: _Optional[_Union[Suggestion, _Mapping]] = ..., steerables: _Optional[_Iterable[_Union[Steerable, _Mapping]]] = ...) -> None: ...
 
 class Suggestion(_message.Message):
-    __slots__ = ("sampler", "because", "outcome", "value", "metric", "detail", "best", "rung", "values", "constraints", "infeasible")
+    __slots__ = ("sampler", "because", "outcome", "value", "metric", "detail", "best", "rung", "values", "constraints", "infeasible", "donor", "donor_step", "replaced")
     SAMPLER_FIELD_NUMBER: _ClassVar[int]
     BECAUSE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
@@ -363,6 +363,9 @@ class Suggestion(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     INFEASIBLE_FIELD_NUMBER: _ClassVar[int]
+    DONOR_FIELD_NUMBER: _ClassVar[int]
+    DONOR_STEP_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     sampler: str
     because: str
     outcome: _runtime_events_pb2.ObjectiveOutcome
@@ -374,7 +377,10 @@ class Suggestion(_message.Message):
     values: _containers.RepeatedCompositeFieldContainer[_runtime_events_pb2.MeasuredValue]
     constraints: _containers.RepeatedCompositeFieldContainer[_runtime_events_pb2.MeasuredConstraint]
     infeasible: bool
-    def __init__(self, sampler: _Optional[str] = ..., because: _Optional[str] = ..., outcome: _Optional[_Union[_runtime_events_pb2.ObjectiveOutcome, str]] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., detail: _Optional[str] = ..., best: bool = ..., rung: _Optional[int] = ..., values: _Optional[_Iterable[_Union[_runtime_events_pb2.MeasuredValue, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[_runtime_events_pb2.MeasuredConstraint, _Mapping]]] = ..., infeasible: bool = ...) -> None: ...
+    donor: int
+    donor_step: int
+    replaced: int
+    def __init__(self, sampler: _Optional[str] = ..., because: _Optional[str] = ..., outcome: _Optional[_Union[_runtime_events_pb2.ObjectiveOutcome, str]] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ..., detail: _Optional[str] = ..., best: bool = ..., rung: _Optional[int] = ..., values: _Optional[_Iterable[_Union[_runtime_events_pb2.MeasuredValue, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[_runtime_events_pb2.MeasuredConstraint, _Mapping]]] = ..., infeasible: bool = ..., donor: _Optional[int] = ..., donor_step: _Optional[int] = ..., replaced: _Optional[int] = ...) -> None: ...
 
 class GetTrialRequest(_message.Message):
     __slots__ = ("name", "min_sequence", "as_of")

@@ -47,13 +47,18 @@ declare namespace Api {
       warm_start?: string[] | null
       points?: (Record<string, string | number | boolean | null>)[] | null
       pruner?: {
-        kind?: 'asha' | 'median' | 'threshold' | 'patience' | 'hyperband' | null
+        kind?: 'asha' | 'median' | 'threshold' | 'patience' | 'hyperband' | 'pbt' | null
         first_step?: number | null
         reduction_factor?: number | null
         max_step?: number | null
         startup_trials?: number | null
         bound?: number | null
         patience?: number | null
+        population_size?: number | null
+        quantile?: number | null
+        perturbation_factors?: number[] | null
+        resample_probability?: number | null
+        keep_parameters?: string[] | null
       } | null
       stop_when?: {
         target?: number | null
@@ -283,6 +288,7 @@ declare namespace Api {
       | 'milepost.runtime.runtime_undeleted.v1'
       | 'milepost.runtime.search_ended.v1'
       | 'milepost.runtime.stop_requested.v1'
+      | 'milepost.runtime.trial_promoted.v1'
       | 'milepost.runtime.trial_pruned.v1'
       | 'milepost.runtime.trial_suggested.v1'
       | 'milepost.trial.alert_raised.v1'
@@ -1108,6 +1114,7 @@ declare namespace Api {
     step: number
     value: number | 'NaN' | 'Infinity' | '-Infinity'
     metric: string
+    snapshot_id: string
   }
 
   interface RuntimeAborted {
@@ -1142,6 +1149,7 @@ declare namespace Api {
     rung_reached?: RungReached
     trial_pruned?: TrialPruned
     earlier_trials_told?: EarlierTrialsTold
+    trial_promoted?: TrialPromoted
     resources_adjusted?: ResourcesAdjusted
   }
 
@@ -1186,7 +1194,7 @@ declare namespace Api {
   }
 
   interface SearchEnded {
-    reason: null | 'MAX_TRIALS' | 'TARGET' | 'NO_GAIN' | 'HOURS' | 'SAMPLER_FAILED'
+    reason: null | 'MAX_TRIALS' | 'TARGET' | 'NO_GAIN' | 'HOURS' | 'SAMPLER_FAILED' | 'POPULATION'
     detail: string
     best_trial: number
     best_value: number | 'NaN' | 'Infinity' | '-Infinity' | null
@@ -1340,6 +1348,7 @@ declare namespace Api {
     parameters: Record<string, string>
     searched_parameters: Record<string, string>
     origin: SnapshotOrigin | null
+    rung_steps: number
   }
 
   interface TrialEvaluationRequested {
@@ -1411,6 +1420,21 @@ declare namespace Api {
       | 'NO_VALID_SNAPSHOT'
       | 'SAMPLER_FAILED'
     detail: string
+  }
+
+  interface TrialPromoted {
+    donor: number
+    child: number
+    replaced: number
+    rung: number
+    step: number
+    snapshot_id: string
+    value: number | 'NaN' | 'Infinity' | '-Infinity'
+    rank: number
+    reached_count: number
+    metric: string
+    changes: FieldChange[]
+    because: string
   }
 
   interface TrialPruned {
@@ -2386,6 +2410,9 @@ declare namespace Api {
     values: MeasuredValue[]
     constraints: MeasuredConstraint[]
     infeasible: boolean
+    donor: number
+    donor_step: number
+    replaced: number
   }
 
   interface Throughput {

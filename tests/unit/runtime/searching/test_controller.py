@@ -17,11 +17,12 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import resolve
 from milepost.domain import runtime, trial
-from milepost.domain.search import Entry, History, Points, Pruned, Reported, Suggested, Values
+from milepost.domain.search import Entry, History, Points, Promoted, Pruned, Reached, Reported, Suggested, Values
 from milepost.errors import Unavailable
 from milepost.eventlog import NewEvent, WrongExpectedSequence, attempt_subject, codec, trial_chain
 from milepost.eventlog.memory import MemoryLog
 from milepost.ids import new_event_id
+from milepost.snapshots import snapshot_id
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.view import RuntimeView
 from services.runtime.readmodel.views import Views
@@ -31,6 +32,7 @@ from services.runtime.searching.sampler import Sampler, SamplerFailed, _entry, d
 from services.runtime.searching.study import Study
 from tests.unit.domain.given import NOW
 
+Said = facts.EvaluationCompleted | facts.AttemptEnded | facts.SnapshotCommitted
 BEHIND = Cause("service:scheduler")
 NAME = "rt-1"
 
@@ -89,12 +91,17 @@ class World:
     """A log, and a machine on which trials run. What decides about the search can be killed."""
 
     def __init__(
-        self, configuration: config.RuntimeConfiguration, seed: int = 0, failing: frozenset[int] = frozenset()
+        self,
+        configuration: config.RuntimeConfiguration,
+        seed: int = 0,
+        failing: frozenset[int] = frozenset(),
+        saves: bool = True,
     ):
         self.log = Slow(lambda: NOW)
         self.configuration = configuration
         self.chance = random.Random(seed)
         self.failing = failing
+        self.saves = saves
         self.kills = 0
         self.crashes = 0
         self.unanswered = 0
@@ -174,11 +181,13 @@ class World:
             await self._decide(number, trial.LaunchAttempt(state.attempt + 1, None))
             return
         done = self.view.trials[number].evaluations
-        step = done[-1][0] + 10 if done else 10
+        step = (done[-1][0] if done else trial.origin_step(state)) + 10
         if state.situation.stop is not None:
             await self._ends(number, state.attempt, facts.ATTEMPT_OUTCOME_STOPPED, common.EXIT_CAUSE_STOPPED)
             await self._decide(number, trial.MarkStopped(state.situation.stop.reason))
         elif self.configuration.search.HasField("pruner") and step <= 40:
+            if state.rung_steps and self.saves:
+                await self._says(number, _snapshot(number, state.attempt, step))
             values = {"eval/loss": loss(self.view.trials[number].searched) + 10 / step}
             await self._says(number, facts.EvaluationCompleted(attempt=state.attempt, step=step, values=values))
         elif self.chance.random() < 0.3:
@@ -195,7 +204,7 @@ class World:
     async def _decide(self, number: int, command: object) -> None:
         await self.decisions.decide(NAME, {number: [command]}, BEHIND)
 
-    async def _says(self, number: int, payload: facts.EvaluationCompleted | facts.AttemptEnded) -> None:
+    async def _says(self, number: int, payload: Said) -> None:
         ce_type, body = codec.encode(payload)
         subject = attempt_subject(NAME, number, payload.attempt)
         event = NewEvent(subject, ce_type, body, new_event_id(), NOW, "/test", "trainer")
@@ -219,9 +228,15 @@ async def _end(life: list[asyncio.Task[None]]) -> None:
             await task
 
 
+def _snapshot(number: int, attempt: int, step: int) -> facts.SnapshotCommitted:
+    identifier = snapshot_id(step, attempt)
+    uri = f"file:///{number}/{identifier}"
+    return facts.SnapshotCommitted(attempt=attempt, snapshot_id=identifier, step=step, uri=uri, manifest_sha256="ab")
+
+
 def check_each_was_chosen_from_what_the_log_had(configuration: config.RuntimeConfiguration, history: History) -> None:
     study = Study(definition_of(configuration.search))
-    for entry in history.entries:
+    for entry in history.told_to_sampler():
         if isinstance(entry, Suggested):
             assert study.propose() == dict(entry.parameters)
         study.extend([_entry(entry)])
@@ -295,6 +310,80 @@ async def test_a_search_with_a_pruner_killed_at_any_instant_prunes_the_same_tria
         world = World(configuration, seed)
         assert await world.run(kill=True) == undisturbed, "suggestions, prunings, values and the winner"
         assert world.kills > 10
+
+
+POPULATION = {
+    "kind": "pbt", "population_size": 6, "quantile": 0.34, "first_step": 10, "max_step": 50, "resample_probability": 0.3,
+}  # fmt: skip
+
+
+async def test_a_population_killed_at_any_instant_is_the_undisturbed_one() -> None:
+    """Who is given up, who takes the place with whose weights and with what parameters: all the same."""
+    configuration = searching(pruner=POPULATION)
+    world = World(configuration)
+    undisturbed = await world.run()
+    promotions = list(undisturbed.promotions())
+    pruned = [entry.trial for entry in undisturbed.entries if isinstance(entry, Pruned)]
+    assert 3 < len(promotions) == len(pruned) and undisturbed.suggested_count == 6 + len(promotions) <= 24
+    over = undisturbed.ended
+    assert over is not None and over.reason == runtime_facts.SEARCH_END_REASON_POPULATION
+    check_each_was_chosen_from_what_the_log_had(configuration, undisturbed)
+    _check_population(world, undisturbed)
+    for seed in range(1, 4):
+        world = World(configuration, seed)
+        assert await world.run(kill=True) == undisturbed, "members, prunings, promotions, values and the winner"
+        assert world.kills > 10
+        _check_population(world, undisturbed)
+
+
+async def test_a_population_of_six_at_a_time_loses_and_doubles_nobody_by_kills() -> None:
+    configuration = searching(pruner=POPULATION, max_concurrent_trials=6, max_trials=12)
+    for seed in range(3):
+        world = World(configuration, seed, frozenset({2}))
+        history = await world.run(kill=True)
+        numbers = sorted(entry.trial for entry in history.entries if isinstance(entry, Reported | Pruned))
+        assert numbers == sorted(world.view.trials) == list(range(1, history.suggested_count + 1))
+        assert 6 < history.suggested_count <= 12 and world.kills > 10
+        _check_population(world, history)
+
+
+def _check_population(world: World, history: History) -> None:
+    """Each that took a place began at a snapshot of one of the best at that rung, which is kept; no other one is."""
+    rungs: dict[tuple[int, int], Reached] = {}
+    origins = set()
+    for one in history.entries:
+        if isinstance(one, Reached):
+            rungs[one.trial, one.rung] = one
+        if not isinstance(one, Promoted):
+            continue
+        state, donor = world.view.trials[one.trial].state, rungs[one.donor, one.rung]
+        assert state.origin is not None and state.origin.runtime_id == NAME
+        assert (state.origin.trial, state.origin.snapshot_id) == (one.donor, donor.snapshot_id)
+        assert state.origin.step == 10 * one.rung
+        origins.add((one.donor, one.snapshot_id))
+        at_rung = [known.value for known in rungs.values() if known.rung == one.rung]
+        assert sum(1 for value in at_rung if value < donor.value) < max(1, int(0.34 * len(at_rung)))
+    for one in history.promotions():
+        own = sorted(rung for number, rung in rungs if number == one.trial)
+        assert own == list(range(one.rung + 1, one.rung + 1 + len(own))), "it goes on from the rung after that one"
+    held = {
+        (number, record.snapshot_id)
+        for number, known in world.view.trials.items()
+        for record in known.state.snapshots
+        if record.held_by
+    }
+    assert held == origins
+
+
+@pytest.mark.parametrize("why", ["max_trials are there", "nobody has a snapshot"])
+async def test_who_cannot_be_replaced_goes_on(why: str) -> None:
+    saves = why == "max_trials are there"
+    world = World(searching(pruner=POPULATION, max_trials=6 if saves else 24), saves=saves)
+    history = await world.run()
+    assert history.suggested_count == 6
+    kinds = [type(entry) for entry in history.entries]
+    assert Pruned not in kinds and Promoted not in kinds
+    assert (kinds.count(Reported), kinds.count(Reached)) == (6, 4 * 6)
 
 
 async def test_trials_that_end_before_the_first_rung_are_not_judged_and_told_their_values() -> None:

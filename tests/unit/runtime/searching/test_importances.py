@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from milepost.api.config.v1 import configuration_pb2 as config
-from milepost.domain.search import NO_HISTORY, History, Pruned, Reported
+from milepost.domain.search import NO_HISTORY, History, Pruned, Reached, Reported
 from services.runtime.readmodel.messages import rungs_of
 from services.runtime.searching.importances import MIN_VALUES, ImportanceReader
 from services.runtime.searching.parameters import METHOD, importances
@@ -93,7 +93,7 @@ async def test_what_cannot_be_computed_is_said() -> None:
 
 
 def test_rungs_are_told_in_the_order_in_which_they_were_judged() -> None:
-    history = NO_HISTORY.suggest(1, {}).suggest(2, {}).reach(1, 1, 10, 0.5).reach(2, 1, 10, 0.7)
+    history = NO_HISTORY.suggest(1, {}).suggest(2, {}).reach(Reached(1, 1, 10, 0.5)).reach(Reached(2, 1, 10, 0.7))
     first, second = rungs_of(history.prune(Pruned(2, 0.5, 2, 2)))
     assert (first.trial, first.rung, first.step, first.value, first.HasField("verdict")) == (1, 1, 10, 0.5, False)
     assert (second.trial, second.verdict.cut_off, second.verdict.rank, second.verdict.reached_count) == (2, 0.5, 2, 2)
