@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import Message
 
@@ -69,7 +70,7 @@ class Decisions:
         self._log = event_log
         self._views = views
         self._clock = clock
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def decide(self, runtime_id: str, commands: Commands, behind: Cause) -> Decided:
         """Decide commands on one runtime and its trials as one decision: all of their events or none.
@@ -97,13 +98,10 @@ class Decisions:
 
     @asynccontextmanager
     async def _alone(self, runtime_id: str) -> AsyncIterator[None]:
+        # Whoever waits for it keeps it there.
         lock = self._locks.setdefault(runtime_id, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(runtime_id, None)
+        async with lock:
+            yield
 
     async def _decide(self, wanted: Mapping[str, Commands], behind: Cause) -> Decided:
         for _ in range(MAX_ROUNDS):

@@ -58,6 +58,7 @@ _NEEDED = {
     config.SEARCH_KIND_GP: ("optuna", "scipy", "torch"),
     config.SEARCH_KIND_CMAES: ("optuna", "cmaes"),
     config.SEARCH_KIND_QMC: ("optuna", "scipy"),
+    config.SEARCH_KIND_NSGA2: ("optuna",),
 }
 
 

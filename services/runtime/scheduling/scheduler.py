@@ -1,6 +1,6 @@
 """The process manager: carries every runtime from request to end, and keeps nothing that the log does not have.
 
-It follows the views, asks `control_policy` for the next step of each runtime that changed, and carries it out. Killed at
+It follows the views, asks `policies.control` for the next step of each runtime that changed, and carries it out. Killed at
 any instant and started again, it reads the same facts and goes on with the same step. Only the holder of the lease acts.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.backoff import Backoff
+from milepost.configuration.words import LAUNCHERS
 from milepost.domain import runtime, stalls, trial
 from milepost.errors import MilepostError
 from milepost.eventlog import EventLogError
@@ -30,10 +31,12 @@ from services.runtime.decisions import Cause, Commands, Decisions
 from services.runtime.launchers import Launcher, LaunchFailed, Missing
 from services.runtime.policies import control, liveness, placement, retry, sharing
 from services.runtime.policies.control import Process
-from services.runtime.readmodel.view import Reference, RuntimeView, TrialView
+from services.runtime.readmodel.view import RuntimeView, TrialView
 from services.runtime.readmodel.views import Views
+from services.runtime.scheduling.causes import because_of, behind
 from services.runtime.scheduling.launching import Launches
 from services.runtime.scheduling.liveness import Liveness
+from services.runtime.scheduling.placing import Placing, free_gpus, gpus_in_use
 from services.runtime.scheduling.purge import Purger
 from services.runtime.scheduling.recovery import Recovery
 from services.runtime.scheduling.steps import Steps
@@ -42,14 +45,13 @@ from services.supervision import Supervision
 
 log = logging.getLogger(__name__)
 
-ACTOR = "service:scheduler"
 TICK_SECONDS = 1.0
 JUDGED_AT_ONCE = 200
 # Trials that one decision stops, two events each: commands of others come between two of them.
 STOPPED_AT_ONCE = 25
 # After an error that is not the step's own, for example a log that does not answer.
 PAUSE_SECONDS = 1.0
-# Steps of one runtime in a row; more than any decision needs, so a loop without progress shows.
+# Steps of one runtime in a row; more than any decision needs. A loop without progress is logged, and goes on later.
 MAX_STEPS = 5_000
 # Trials whose snapshots are given up with one decision.
 PURGED_AT_ONCE = 500
@@ -81,13 +83,7 @@ class Scheduler:
         self._decisions = decisions
         # One that is missing must not stop the others' runs.
         self._launchers: dict[config.Launcher, Launcher] = {
-            kind: launchers.get(kind) or Missing(config.Launcher.Name(kind).removeprefix("LAUNCHER_").lower())
-            for kind in (
-                config.LAUNCHER_LOCAL,
-                config.LAUNCHER_RAY,
-                config.LAUNCHER_SLURM,
-                config.LAUNCHER_EXTERNAL,
-            )
+            kind: launchers.get(kind) or Missing(name) for name, kind in LAUNCHERS.items()
         }
         self._lease = lease
         self._liveness = liveness
@@ -112,12 +108,7 @@ class Scheduler:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._purges: dict[str, datetime] = {}
         self._purge_pauses: dict[str, Backoff] = {}
-        self._placement_due = asyncio.Event()
-        # Searches that are to give resources back as their trials end: what they may have, and why. Found again from
-        # what is, after each look.
-        self._to_give_back: dict[str, sharing.Adjusted] = {}
-        # Whether there is any search that takes what is free.
-        self._adapting = False
+        self._placing = Placing(views, decisions, self._launchers, self._mark)
         for launcher in launchers.values():
             launcher.on_change(lambda key: self._mark(key.runtime_id))
             launcher.on_room(self._on_room)
@@ -139,12 +130,12 @@ class Scheduler:
         try:
             with self._views.listening(self._on_event):
                 async with asyncio.TaskGroup() as group:
-                    duties = {"placement": self._place_for_ever, "ticks": self._tick_for_ever, **self._duties}
+                    duties = {"placement": self._placing.run, "ticks": self._tick_for_ever, **self._duties}
                     keep = self._supervision.keep
                     work = [group.create_task(keep(name, duty), name=name) for name, duty in duties.items()]
                     for view in self._views.active():
                         self._mark(view.runtime_id)
-                    self._placement_due.set()
+                    self._placing.ask()
                     await self._lease.keep()
                     for task in work:
                         task.cancel()
@@ -157,6 +148,7 @@ class Scheduler:
             timer.cancel()
         self._timers.clear()
         self._due.clear()
+        self._placing.forget()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -168,7 +160,7 @@ class Scheduler:
 
     def _on_room(self) -> None:
         """Look again at whoever waits for room."""
-        self._placement_due.set()
+        self._placing.ask()
         for view in self._views.active():
             if any(isinstance(t.state.situation, trial.Queued | trial.Retrying) for t in view.trials.values()):
                 self._mark(view.runtime_id)
@@ -211,10 +203,12 @@ class Scheduler:
             if step is None:
                 break
             await _EXECUTE[type(step)](self, view, step)
+        else:
+            log.error("scheduler.no_progress", extra={"runtime": view.runtime_id, "step": type(step).__name__})
         self._set_timer(view, control.wake_time(picture))
         self._forget_ended(view)
         if view.state.phase is runtime.Phase.QUEUED:
-            self._placement_due.set()
+            self._placing.ask()
 
     def _set_timer(self, view: RuntimeView, wake: datetime | None) -> None:
         timer = self._timers.pop(view.runtime_id, None)
@@ -242,7 +236,7 @@ class Scheduler:
             began=view.began,
             running_since=view.running_since,
             slots=slots,
-            to_keep=wanted.trials if (wanted := self._to_give_back.get(view.runtime_id)) is not None else None,
+            to_keep=wanted.trials if (wanted := self._placing.to_give_back(view)) is not None else None,
             purge_not_before=self._purges.get(view.runtime_id),
         )
 
@@ -296,19 +290,19 @@ class Scheduler:
 
     async def _create_trials(self, view: RuntimeView, step: control.CreateTrials) -> None:
         await self._decisions.decide(
-            view.runtime_id, creations(view, step.numbers), self._behind(view.last, "RuntimeRequested")
+            view.runtime_id, creations(view, step.numbers), behind(view.last, "RuntimeRequested")
         )
 
     async def _order_stop(self, view: RuntimeView, step: control.OrderStop) -> None:
         command = trial.StopTrial(step.mode, step.deadline_time, step.reason)
-        behind = self._behind(view.last, "StopRequested", "RuntimeFailed")
+        cause = behind(view.last, "StopRequested", "RuntimeFailed")
         for first in range(0, len(step.trials), STOPPED_AT_ONCE):
             numbers = step.trials[first : first + STOPPED_AT_ONCE]
-            await self._decisions.decide(view.runtime_id, {number: [command] for number in numbers}, behind)
+            await self._decisions.decide(view.runtime_id, {number: [command] for number in numbers}, cause)
 
     async def _order_resume(self, view: RuntimeView, step: control.OrderResume) -> None:
         command = trial.ResumeTrial(step.snapshot_id, extends=True)
-        await self._decide_trial(view, step.trial, [command], self._behind(view.last, "ResumeRequested"))
+        await self._decide_trial(view, step.trial, [command], behind(view.last, "ResumeRequested"))
 
     async def _end_attempt(self, view: RuntimeView, step: control.EndAttempt) -> None:
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
@@ -322,7 +316,7 @@ class Scheduler:
             view,
             step.trial,
             [command],
-            self._behind(last, "TrialStopRequested", "TrialRollBackRequested", "AttemptLaunched"),
+            behind(last, "TrialStopRequested", "TrialRollBackRequested", "AttemptLaunched"),
         )
         log.info(
             "attempt.fenced",
@@ -346,7 +340,7 @@ class Scheduler:
             may_interrupt=retry.may_interrupt(one.state, active),
         )
         command = _conclusion_command(step.attempt, conclusion, policy.max_retries)
-        await self._decide_trial(view, step.trial, [command], self._behind(one.last, "AttemptEnded", "AttemptFenced"))
+        await self._decide_trial(view, step.trial, [command], behind(one.last, "AttemptEnded", "AttemptFenced"))
         key = AttemptKey(view.runtime_id, step.trial, step.attempt)
         retried = isinstance(conclusion, retry.Retry | retry.GoOn)
         launcher = self._launcher(view)
@@ -356,9 +350,7 @@ class Scheduler:
 
     async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
         one = view.trials[step.trial]
-        behind = self._behind(
-            one.last, "TrialCreated", "TrialResumeRequested", "TrialRollBackRequested", "RetryScheduled"
-        )
+        cause = behind(one.last, "TrialCreated", "TrialResumeRequested", "TrialRollBackRequested", "RetryScheduled")
         configuration = view.state.configuration
         assert configuration is not None, "an existing runtime has a configuration"
         choice = await self._storage.choose(configuration, one.state, self._views.configuration_of_origin(one.state))
@@ -370,16 +362,16 @@ class Scheduler:
             commands.append(trial.FailTrial(0, common.FAILURE_REASON_NO_VALID_SNAPSHOT, choice.refused))
         else:
             commands.append(self._launch_command(view, one, choice))
-        with observability.span("scheduler.launch", behind.traceparent, "consumer", {"runtime": view.runtime_id}):
-            behind = replace(behind, traceparent=observability.current_traceparent() or behind.traceparent)
-            await self._decide_trial(view, step.trial, commands, behind)
+        with observability.span("scheduler.launch", cause.traceparent, "consumer", {"runtime": view.runtime_id}):
+            cause = replace(cause, traceparent=observability.current_traceparent() or cause.traceparent)
+            await self._decide_trial(view, step.trial, commands, cause)
 
     def _launch_command(self, view: RuntimeView, one: TrialView, choice: SnapshotChoice) -> trial.LaunchAttempt:
         return trial.LaunchAttempt(
             attempt=one.state.attempt + 1,
             snapshot=choice.snapshot,
             host=view.state.allocation.host if view.state.allocation is not None else "",
-            gpus=_free_gpus(view),
+            gpus=free_gpus(view),
             rejected_snapshot_ids=tuple(rejected.snapshot_id for rejected in choice.rejected),
         )
 
@@ -414,47 +406,47 @@ class Scheduler:
     async def _report_health(self, view: RuntimeView, step: control.ReportHealth) -> None:
         changes = [t.last["InstanceHealthChanged"] for t in view.trials.values() if "InstanceHealthChanged" in t.last]
         newest = max(changes, key=lambda reference: reference.sequence, default=None)
-        await self._decide_runtime(view, runtime.ReportHealth(step.health, step.reason), _because_of(newest))
+        await self._decide_runtime(view, runtime.ReportHealth(step.health, step.reason), because_of(newest))
 
     async def _report_readiness(self, view: RuntimeView, step: control.ReportReadiness) -> None:
         names = ("InstanceReadinessChanged", "InstanceExited", "AttemptFenced", "AttemptEnded")
         changes = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
         newest = max(changes, key=lambda reference: reference.sequence, default=None)
-        await self._decide_runtime(view, runtime.ReportReadiness(step.ready, step.reason), _because_of(newest))
+        await self._decide_runtime(view, runtime.ReportReadiness(step.ready, step.reason), because_of(newest))
 
     async def _report_waiting(self, view: RuntimeView, step: control.ReportWaiting) -> None:
-        behind = self._behind(view.last, "ResourcesAllocated")
+        cause = behind(view.last, "ResourcesAllocated")
         command = runtime.ReportPending(runtime_facts.PENDING_REASON_CLUSTER_QUEUE, step.detail)
-        await self._decide_runtime(view, command, behind)
+        await self._decide_runtime(view, command, cause)
 
     async def _report_started(self, view: RuntimeView, step: control.ReportStarted) -> None:
         started = [t.last["AttemptStarted"] for t in view.trials.values() if "AttemptStarted" in t.last]
         first = min((r for r in started if r.sequence > view.began), key=lambda r: r.sequence, default=None)
-        await self._decide_runtime(view, runtime.ReportStarted(), _because_of(first))
+        await self._decide_runtime(view, runtime.ReportStarted(), because_of(first))
 
     async def _end_runtime(self, view: RuntimeView, step: control.EndRuntime) -> None:
         names = ("TrialCompleted", "TrialFailed", "TrialStopped")
         ends = [t.last[name] for t in view.trials.values() for name in names if name in t.last]
         last = max(ends, key=lambda r: r.sequence, default=view.last.get("StopRequested"))
-        await self._decide_runtime(view, step.command, _because_of(last))
+        await self._decide_runtime(view, step.command, because_of(last))
 
     async def _release(self, view: RuntimeView, step: control.Release) -> None:
-        behind = self._behind(view.last, "RuntimeAborted", "RuntimeFailed", "RuntimeCompleted")
-        await self._decide_runtime(view, runtime.ReleaseResources(), behind)
-        self._placement_due.set()
+        cause = behind(view.last, "RuntimeAborted", "RuntimeFailed", "RuntimeCompleted")
+        await self._decide_runtime(view, runtime.ReleaseResources(), cause)
+        self._placing.ask()
 
     async def _give_back(self, view: RuntimeView, step: control.GiveBack) -> None:
         held, configuration = view.state.allocation, view.state.configuration
-        wanted = self._to_give_back.get(view.runtime_id)
+        wanted = self._placing.to_give_back(view)
         if held is None or configuration is None or wanted is None:
             return
-        after = sharing.with_fewer(held, placement.need_of(configuration), step.trials, _gpus_in_use(view))
-        behind = self._behind(view.last, "ResourcesAdjusted", "ResourcesAllocated")
-        await self._decide_runtime(view, runtime.AdjustResources(held, after, step.trials, wanted.because), behind)
-        self._placement_due.set()
+        after = sharing.with_fewer(held, placement.need_of(configuration), step.trials, gpus_in_use(view))
+        cause = behind(view.last, "ResourcesAdjusted", "ResourcesAllocated")
+        await self._decide_runtime(view, runtime.AdjustResources(held, after, step.trials, wanted.because), cause)
+        self._placing.ask()
 
     async def _start_purge(self, view: RuntimeView, step: control.StartPurge) -> None:
-        await self._decide_runtime(view, runtime.StartPurge(), self._behind(view.last, "DeleteRequested"))
+        await self._decide_runtime(view, runtime.StartPurge(), behind(view.last, "DeleteRequested"))
 
     async def _purge(self, view: RuntimeView, step: control.Purge) -> None:
         runtime_id = view.runtime_id
@@ -466,95 +458,26 @@ class Scheduler:
         else:
             self._purges.pop(runtime_id, None)
             self._purge_pauses.pop(runtime_id, None)
-        behind = self._behind(view.last, "DeleteRequested", "PurgeStarted")
+        cause = behind(view.last, "DeleteRequested", "PurgeStarted")
         branch = view.state.branch
         if report.remaining or branch is None or branch.origin.runtime_id not in self._views.runtimes:
-            await self._decide_runtime(view, report, behind)
+            await self._decide_runtime(view, report, cause)
             return
         # What it began at is no longer needed.
         at = branch.origin
         self._purges.pop(at.runtime_id, None)
         let_go = trial.LetSnapshotGo(at.snapshot_id, runtime_id)
         await self._decisions.decide_together(
-            {runtime_id: {None: [report]}, at.runtime_id: {at.trial: [let_go]}}, behind
+            {runtime_id: {None: [report]}, at.runtime_id: {at.trial: [let_go]}}, cause
         )
 
     async def _give_up_snapshots(self, view: RuntimeView) -> None:
         """Have no branch begin at a snapshot that is about to be removed: one may have been looked at before the purge."""
-        behind = self._behind(view.last, "DeleteRequested", "PurgeStarted")
+        cause = behind(view.last, "DeleteRequested", "PurgeStarted")
         open_ones = [number for number, one in view.trials.items() if one.state.snapshots and not one.state.purging]
         for first in range(0, len(open_ones), PURGED_AT_ONCE):
             commands: Commands = {number: [trial.StartPurge()] for number in open_ones[first : first + PURGED_AT_ONCE]}
-            await self._decisions.decide(view.runtime_id, commands, behind)
-
-    # --- placement
-
-    async def _place_for_ever(self) -> None:
-        while True:
-            await self._placement_due.wait()
-            self._placement_due.clear()
-            try:
-                adapting = [await self._place(kind, launcher) for kind, launcher in self._launchers.items()]
-                self._adapting = any(adapting)
-            except (MilepostError, EventLogError) as error:
-                log.warning("scheduler.placement_failed", extra={"error": str(error)})
-                await asyncio.sleep(PAUSE_SECONDS)
-                self._placement_due.set()
-
-    async def _place(self, kind: config.Launcher, launcher: Launcher) -> bool:
-        """Hand out what is free. Returns whether there are searches that take what is free at any time."""
-        of_kind = [
-            v
-            for v in self._views.active()
-            if v.state.configuration is not None and v.state.configuration.launcher == kind
-        ]
-        queue = [_candidate(v) for v in of_kind if v.state.phase is runtime.Phase.QUEUED and v.state.stop is None]
-        adapting = [v for v in of_kind if _adapts_now(v)]
-        adapts = bool(adapting) or any(one.adapts for one in queue)
-        if not queue and not adapting:
-            return False
-        capacity, outage = launcher.capacity(), launcher.outage()
-        placements: Sequence[placement.Placement | sharing.Adjusted]
-        if outage is not None and not outage.detail:
-            return adapts
-        if outage is not None:
-            placements = placement.hold_back(queue, outage.detail)
-        elif capacity is None:
-            placements = [placement.Allocated(c.runtime_id, runtime.Allocation(0.0, 0.0, (), "", 0.0)) for c in queue]
-        elif capacity.queues:
-            placements = placement.hand_over(queue, capacity)
-        else:
-            others = [v.state.allocation for v in of_kind if v.state.allocation is not None and not _adapts_now(v)]
-            placements = sharing.share(queue, [_holder(v) for v in adapting], capacity, others)
-            self._say_who_gives_back(adapting, placements)
-        for one in placements:
-            view = self._views.runtimes[one.runtime_id]
-            behind = self._behind(view.last, "RuntimeRequested", "ResumeRequested")
-            if isinstance(one, placement.Allocated):
-                await self._decide_runtime(view, runtime.AllocateResources(one.allocation), behind)
-            elif isinstance(one, placement.Waiting):
-                await self._decide_runtime(view, runtime.ReportPending(one.reason, one.detail), behind)
-            elif one.gained is not None and view.state.allocation is not None:
-                held = view.state.allocation
-                more = sharing.with_more(held, one.gained)
-                adjust = runtime.AdjustResources(held, more, one.trials, one.because)
-                await self._decide_runtime(
-                    view, adjust, self._behind(view.last, "ResourcesAdjusted", "ResourcesAllocated")
-                )
-        return adapts
-
-    def _say_who_gives_back(
-        self, adapting: list[RuntimeView], placements: Sequence[placement.Placement | sharing.Adjusted]
-    ) -> None:
-        """Have searches give back what they have too much of, each in its own turn: nothing of it may be launched then."""
-        fewer = {one.runtime_id: one for one in placements if isinstance(one, sharing.Adjusted) and one.gained is None}
-        for view in adapting:
-            wanted = fewer.get(view.runtime_id)
-            known = self._to_give_back.pop(view.runtime_id, None)
-            if wanted is not None:
-                self._to_give_back[view.runtime_id] = wanted
-            if (wanted.trials if wanted else None) != (known.trials if known else None):
-                self._mark(view.runtime_id)
+            await self._decisions.decide(view.runtime_id, commands, cause)
 
     # --- liveness
 
@@ -562,9 +485,7 @@ class Scheduler:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._measure()
-            if self._adapting:
-                # Others than runtimes of ours may have left, and whoever waited may wait no more.
-                self._placement_due.set()
+            self._placing.tick()
             for runtime_id in self._views.due_purges(self._clock()):
                 self._mark(runtime_id)
             for number, key in enumerate(self._liveness.watched()):
@@ -590,7 +511,7 @@ class Scheduler:
         reports += self._liveness.diagnose(key, active, stall_seconds) if active.stalls.stacks else []
         reports += self._liveness.observe_straggler(key, active)
         if reports:
-            await self._decide_trial(view, key.trial, reports, self._behind(one.last, "AttemptLaunched"))
+            await self._decide_trial(view, key.trial, reports, behind(one.last, "AttemptLaunched"))
         launcher = self._launcher(view)
         if launcher.takes_over:
             over = bool(self._liveness.why_lost(key, view.state.configuration.limits.heartbeat_grace_seconds))
@@ -609,21 +530,11 @@ class Scheduler:
 
     # --- deciding
 
-    def _behind(self, last: Mapping[str, Reference], *names: str) -> Cause:
-        """Name the newest of some events as the cause."""
-        newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
-        return _because_of(newest)
+    async def _decide_trial(self, view: RuntimeView, number: int, commands: list[object], cause: Cause) -> None:
+        await self._decisions.decide(view.runtime_id, {number: commands}, cause)
 
-    async def _decide_trial(self, view: RuntimeView, number: int, commands: list[object], behind: Cause) -> None:
-        await self._decisions.decide(view.runtime_id, {number: commands}, behind)
-
-    async def _decide_runtime(self, view: RuntimeView, command: object, behind: Cause) -> None:
-        await self._decisions.decide(view.runtime_id, {None: [command]}, behind)
-
-
-def _because_of(reference: Reference | None) -> Cause:
-    """What the scheduler does because of an event belongs to the trace of that event."""
-    return Cause(ACTOR, reference.event_id, reference.traceparent) if reference is not None else Cause(ACTOR)
+    async def _decide_runtime(self, view: RuntimeView, command: object, cause: Cause) -> None:
+        await self._decisions.decide(view.runtime_id, {None: [command]}, cause)
 
 
 _EXECUTE: dict[type, Callable[[Scheduler, RuntimeView, Any], Awaitable[None]]] = {
@@ -681,53 +592,6 @@ def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries:
             return trial.ScheduleRetry(attempt, max_retries, not_before_time, cause, detail, interrupted)
         case retry.Fail(reason, detail):
             return trial.FailTrial(attempt, reason, detail)
-
-
-def _candidate(view: RuntimeView) -> placement.Candidate:
-    configuration = view.state.configuration
-    assert configuration is not None
-    over = (
-        trial.Completed if view.state.phase is runtime.Phase.QUEUED else trial.Completed | trial.Stopped | trial.Failed
-    )
-    unfinished = sum(1 for one in view.trials.values() if not isinstance(one.state.situation, over))
-    if configurations.has_sampler(configuration) and view.state.history.ended is None:
-        unfinished += configuration.search.max_trials - view.state.history.suggested_count
-    wanted = placement.slots_wanted(configuration, max(unfinished, 1))
-    return placement.Candidate(
-        view.runtime_id,
-        configuration.priority,
-        view.began,
-        placement.need_of(configuration),
-        wanted,
-        configurations.adapts(configuration),
-    )
-
-
-def _adapts_now(view: RuntimeView) -> bool:
-    """Return whether a runtime is a search that holds what was free, and may hold more or less of it."""
-    state = view.state
-    if state.configuration is None or state.allocation is None or not configurations.adapts(state.configuration):
-        return False
-    return state.in_progress and state.stop is None
-
-
-def _holder(view: RuntimeView) -> sharing.Holder:
-    assert view.state.allocation is not None, "it holds resources"
-    return sharing.Holder(_candidate(view), view.state.allocation)
-
-
-def _gpus_in_use(view: RuntimeView) -> set[int]:
-    return {gpu for one in view.trials.values() if one.state.active is not None for gpu in one.state.active.launch.gpus}
-
-
-def _free_gpus(view: RuntimeView) -> tuple[int, ...]:
-    """Choose GPUs for the next attempt among those that the runtime holds and no other attempt uses."""
-    allocation, configuration = view.state.allocation, view.state.configuration
-    if allocation is None or configuration is None:
-        return ()
-    used = _gpus_in_use(view)
-    free = [gpu for gpu in allocation.gpus if gpu not in used]
-    return tuple(free[: placement.need_of(configuration).gpus])
 
 
 def _is_at_rest(view: RuntimeView, now: datetime) -> bool:

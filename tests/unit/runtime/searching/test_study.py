@@ -11,6 +11,8 @@ from typing import Any
 import optuna
 import pytest
 
+from milepost.configuration.words import SAMPLERS
+from services.runtime.commands import preflight
 from services.runtime.searching.process import Studies
 from services.runtime.searching.study import Study
 
@@ -289,3 +291,8 @@ def test_earlier_trials_are_told_first_as_with_plain_optuna_and_the_study_can_be
     cold = Study(definition(kind, space=RANGES))
     cold.extend(study.entries[20:])
     assert cold.differing, "what was known before moves what is proposed"
+
+
+def test_what_a_sampler_needs_is_looked_for_before_a_search_is_accepted() -> None:
+    assert set(preflight._NEEDED) == set(SAMPLERS.values())
+    assert all("optuna" in packages for packages in preflight._NEEDED.values())
