@@ -1,4 +1,9 @@
-"""The `milepost` command. Data goes to stdout, messages to stderr; exit statuses are in `milepost.cli.exits`."""
+"""The `milepost` command. Data goes to stdout, messages to stderr; exit statuses are in `milepost.cli.exits`.
+
+- `runs/`, `searching/`: commands about runs and searches; `audit/`: about the log; `local/`: about the stack on this machine;
+  `tokens`: who may call it.
+- `connection`: how all of them connect, and what users may type; `output`: tables or JSON; `completion`: of a shell.
+"""
 
 from __future__ import annotations
 

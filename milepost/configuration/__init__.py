@@ -2,6 +2,12 @@
 
 Three forms exist. *Text* is YAML or JSON as a person wrote it. The *plain* form is what that text says: dicts, lists,
 text and numbers. The *message* is `RuntimeConfiguration`, resolved: every default filled in. Everything here is pure.
+
+- `text` and `plain`: from text to the plain form. `resolution`: from there to the message, by `fields`, which says of each
+  field what it may be (`specs`, `words`); start there. `searching` judges what holds between the fields of a search.
+- `shown`: back to what people see. `secrecy`: what looks like a secret.
+- `search`: the trials of a grid; `conditions`: parameters that only some of them have.
+- `continuation`, `branching`: what a resume and a branch may change. `watching`: rules that a run brings with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The append-only event log: what an event is, how it is appended, how it is read.
 
 The protocol is here; `nats/` implements it on JetStream, `memory` in one process, under the same tests. `envelope`, `codec` and
-`upcasting` lie between events and bytes, `bounds` says how much is taken in, `proof/` shows that nothing was changed.
+`upcasting` lie between events and bytes, `bounds` says how much is taken in, `proof/` shows that nothing was changed,
+and `verify` does so in a process of its own. `backup` copies streams. `telemetry` and `telemetry_headers` are what is not an
+event: batches and beats.
 """
 
 from __future__ import annotations

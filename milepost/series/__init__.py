@@ -1,4 +1,4 @@
-"""Series of a trial as Arrow tables: what a notebook reads."""
+"""Series of a trial as Arrow tables: what a notebook reads. `exports`: in pieces, as files. `samples`: rows beside them."""
 
 from __future__ import annotations
 

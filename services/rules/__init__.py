@@ -9,5 +9,5 @@ In come commands on rules, events and points of the two streams; out go the chai
 - `past/` tries rules on stored runs; `curves` reads the baseline of a rule.
 - `ledger` is the one way by which this service appends, and what it knows of rules and firings: folds of their chains.
 - `actions/` and `deliveries/` do what follows a firing, and try it again, each in its own `lanes`.
-- `selection` tells which runs a rule watches.
+- `notifications` is what can be asked of those. `selection` tells which runs a rule watches.
 """

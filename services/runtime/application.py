@@ -48,7 +48,7 @@ from services.runtime.commands import launch_service
 from services.runtime.commands.catching_up import CatchUpInterceptor
 from services.runtime.commands.launch_service import LaunchService
 from services.runtime.commands.preflight import Preflight
-from services.runtime.commands.requests import Requests
+from services.runtime.commands.request_ids import Requests
 from services.runtime.commands.service import RuntimeService
 from services.runtime.decisions import Decisions
 from services.runtime.launchers import Launcher

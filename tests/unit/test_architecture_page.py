@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [(ROOT / "docs" / f"{name}.md").read_text() for name in ("architecture", "walks", "decisions", "own-code")]
+PAGES = [
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("architecture", "walks", "adding", "decisions", "own-code")
+]
 FILE = re.compile(r"`((?:milepost|services|trainer|protos)/[\w./]*)`(?: `([A-Z_a-z][\w.]*)`)?")
 NAMED = sorted({named for page in PAGES for named in FILE.findall(page)})
 
@@ -54,3 +56,14 @@ def test_no_room_is_a_hall() -> None:
     for room in rooms():
         modules = [one.name for one in room.glob("*.py") if one.name != "__init__.py" and "_pb2" not in one.name]
         assert len(modules) <= 15, (room, modules)
+
+
+@pytest.mark.parametrize("room", [room for room in rooms() if room.relative_to(ROOT).parts[0] != "tests"], ids=str)
+def test_a_room_has_a_map_that_names_all_that_lies_in_it(room: Path) -> None:
+    """Its `__init__.py` says which file to open for what. Generated code needs none."""
+    if "api" in room.relative_to(ROOT).parts[:2]:
+        return
+    modules = {one.stem for one in room.glob("*.py") if one.stem not in ("__init__", "__main__")}
+    folders = {one.parent.name for one in room.glob("*/__init__.py")}
+    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    assert sorted(name for name in modules | folders if not re.search(rf"\b{name}\b", said)) == []

@@ -1,1 +1,1 @@
-"""`milepost search ...`"""
+"""`milepost search ...`: `simulate` plays another pruner over a search that is over."""

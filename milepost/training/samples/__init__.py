@@ -1,4 +1,4 @@
-"""What is logged beside values: samples, texts, tables, histograms, images, sounds.
+"""What is logged beside values: samples, texts, tables, histograms.
 
 In: what a loop hands over. Out: rows (`Row`) for the batches of `telemetry`.
 

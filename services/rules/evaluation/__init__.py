@@ -4,5 +4,6 @@ In come messages in the order of the log's server; out come occurrences, each wi
 
 - `inputs` is what it takes in; `states` what it keeps, all of which a checkpoint has.
 - `watching` is one rule over one series: onset, hold, firing, end. `occurrences` writes down what happened.
-- `compiling` makes rules ready; `fold` applies messages to runs, by `points` and `happenings`.
+- `compiling` makes rules ready, `own` those that a run brings with it; `fold` applies messages to runs, by
+  `points` and `happenings`.
 """

@@ -15,7 +15,7 @@ from milepost.security.redaction import Redactor
 from services.access.authentication import COMMAND_RATE, current_caller
 from services.rpc.limits import RateLimiter
 from services.runtime.commands.preflight import Preflight
-from services.runtime.commands.requests import Requests, Reservation
+from services.runtime.commands.request_ids import Requests, Reservation
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.queries import RuntimeQueries

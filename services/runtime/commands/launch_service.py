@@ -22,7 +22,7 @@ from milepost.numbers import MAX_NUMBER
 from milepost.security.tokens import Role
 from services.access.authentication import Observation, Observer, Result, current_caller
 from services.runtime.commands.ownership import check_owner, may_write
-from services.runtime.commands.requests import MAX_CHARACTERS
+from services.runtime.commands.request_ids import MAX_CHARACTERS
 from services.runtime.decisions import Cause
 from services.runtime.launchers.claims import Claims
 from services.runtime.readmodel.view import RuntimeView, TrialView

@@ -12,7 +12,7 @@ from milepost.security.redaction import Redactor
 from services.access.authentication import current_caller
 from services.runtime.commands import branching
 from services.runtime.commands.base import RuntimeCommands, checked_reason
-from services.runtime.commands.requests import check as check_request_id
+from services.runtime.commands.request_ids import check as check_request_id
 from services.runtime.readmodel.messages import runtime_message
 
 

@@ -13,7 +13,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2_grpc
 from milepost.errors import InvalidArgument, NotFound, Violation
 from services import pages
 from services.rpc.limits import fitting
-from services.runtime.readmodel import lineage, listing
+from services.runtime.readmodel import family, listing
 from services.runtime.readmodel.events import Events
 from services.runtime.readmodel.messages import rungs_of, runtime_message
 from services.runtime.readmodel.view import RuntimeView
@@ -57,8 +57,8 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
         message = runtime_message(view, with_text=True, position=self._position(runtime_id))
         if view.state.branch is not None:
             now = datetime.now(UTC)
-            message.spent.CopyFrom(lineage.spent(view, now))
-            in_all = lineage.spent_with_ancestors(view, now)
+            message.spent.CopyFrom(family.spent(view, now))
+            in_all = family.spent_with_ancestors(view, now)
             if in_all is not None:
                 message.spent_with_ancestors.CopyFrom(in_all)
         return api.GetRuntimeResponse(runtime=message)
@@ -108,7 +108,7 @@ class RuntimeQueries(runtime_service_pb2_grpc.RuntimeServiceServicer):
     ) -> api.ListLineageResponse:
         runtime_id = names.parse_runtime(request.name)
         await self._events.wait_for("min_sequence", request.min_sequence)
-        nodes, truncated = lineage.tree(self._views, self._known(runtime_id, show_deleted=True), datetime.now(UTC))
+        nodes, truncated = family.tree(self._views, self._known(runtime_id, show_deleted=True), datetime.now(UTC))
         return api.ListLineageResponse(nodes=nodes, truncated=truncated, sequence=self._views.sequence)
 
     async def ListRungs(

@@ -3,5 +3,5 @@
 In: `trial.plan`, `trial.declare`, `trial.alert`. Out: events, told once.
 
 - `plan`: how long training will take. `declared`: parameters and labels that are known late. `alerts`: what somebody should
-  know of. `card`: the trial in a notebook.
+  know of. `card`: the trial in a notebook. `samples`: rows beside values.
 """
