@@ -6,7 +6,8 @@ text and numbers. The *message* is `RuntimeConfiguration`, resolved: every defau
 - `text` and `plain`: from text to the plain form. `resolution`: from there to the message, by `fields`, which says of each
   field what it may be (`specs`, `words`); start there. `searching` judges what holds between the fields of a search.
 - `shown`: back to what people see. `secrecy`: what looks like a secret.
-- `search`: the trials of a grid; `conditions`: parameters that only some of them have.
+- `search`: the trials of a grid; `conditions`: parameters that only some of them have; `perturbing`: parameters near those
+  of another trial.
 - `continuation`, `branching`: what a resume and a branch may change. `watching`: rules that a run brings with it.
 """
 

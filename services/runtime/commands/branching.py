@@ -16,7 +16,7 @@ from milepost.domain import trial
 from milepost.domain.sentences import number
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from milepost.rules.of_runs import with_rules_checked
-from services.runtime.readmodel.lineage import origin_at
+from services.runtime.readmodel.family import origin_at
 from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
 
 # Requests that name a snapshot by its step, or by its id.

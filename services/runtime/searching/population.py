@@ -15,7 +15,7 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import population, trial
 from milepost.domain.search import Reached
-from services.runtime.readmodel.lineage import origin_at
+from services.runtime.readmodel.family import origin_at
 from services.runtime.readmodel.view import RuntimeView
 
 SAMPLER = "pbt"
