@@ -65,8 +65,9 @@ class Search:
     """A runtime whose trials are looked at together. Made by `start` and `attach`.
 
     Each row is a dictionary: `trial`, `status`, `step`, `best` (whether it is among the best), `outcome`, `rung`,
-    `infeasible`; the value of each objective and constraint by its metric, None where there is none; and each searched
-    parameter as `parameters.<name>`. A trial has no parameter whose condition does not hold.
+    `infeasible`, `donor` (with whose weights it began; 0: nobody's); the value of each objective and constraint by its
+    metric, None where there is none; and each searched parameter as `parameters.<name>`. A trial has no parameter whose
+    condition does not hold.
     """
 
     def __init__(self, runtime_id: str, client: Client) -> None:
@@ -174,6 +175,7 @@ def row_of(one: trial_api.Trial) -> Row:
         else "",
         "rung": found.rung,
         "infeasible": found.infeasible,
+        "donor": found.donor,
     }
     if found.metric:
         row[found.metric] = found.value if found.HasField("value") else None

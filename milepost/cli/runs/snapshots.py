@@ -51,8 +51,10 @@ def _marks(item: runtime_api.Snapshot) -> str:
     if item.HasField("pin"):
         why = f": {item.pin.reason}" if item.pin.reason else ""
         marks.append(f"pinned by {item.pin.actor}{why}")
+    own = item.name.split("/")[1]
     if item.held_by:
-        marks.append(f"kept for {', '.join(item.held_by)}")
+        holders = ["other trials of its population" if one == own else one for one in item.held_by]
+        marks.append(f"kept for {', '.join(holders)}")
     return "; ".join(marks)
 
 

@@ -85,6 +85,15 @@ def _suggestion(item: trial_api.Trial) -> tuple[str, str, str]:
     return came_to, found.sampler, found.because
 
 
+def _began_with(item: trial_api.Trial) -> str:
+    """Say whose weights a trial of a population began with; empty: nobody's."""
+    found = item.suggestion
+    if not found.donor:
+        return ""
+    at = f"the weights of trial {found.donor} at step {found.donor_step:,}"
+    return f"{at}, in the place of trial {found.replaced}"
+
+
 @trial.command()
 @run_argument(trials=True)
 @output_option
@@ -116,6 +125,7 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
             ("lineage", lineage),
             ("snapshot", f"step {item.newest_snapshot_step:,}" if item.newest_snapshot_id else ""),
             ("chosen by", f"{sampler}: {because}" if because else sampler),
+            ("began with", _began_with(item)),
             ("objective", "; ".join(filter(None, (objective, item.suggestion.detail)))),
             ("parameters", ", ".join(f"{key}={value}" for key, value in sorted(item.parameters.items()))),
             ("steerable", ", ".join(map(_steerable, item.steerables))),

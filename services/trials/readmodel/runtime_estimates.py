@@ -34,8 +34,12 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
     Where that follows from what is free, it stays as it is now.
 
     Of a search that goes on as many trials are still to come as it may have. Where trials are pruned, those that run and
-    those that come last as long as such trials did so far.
+    those that come last as long as such trials did so far. Of a population another trial goes on where one was pruned, so each
+    place takes as long as a whole trial.
     """
+    full_steps = max(
+        (views.trials[Key(runtime.runtime_id, n)].state.plan.total_steps or 0 for n in runtime.trials), default=0
+    )
     running: list[eta.Remaining] = []
     unknown: list[float] = []
     waiting: list[float] = []
@@ -62,16 +66,16 @@ def estimate_runtime(views: Views, runtime: RuntimeView, now: int) -> eta.Remain
             else:
                 unknown.append(elapsed_nanoseconds(view, now) / 1e9)
         elif isinstance(situation, trial.Queued | trial.Retrying):
-            total = view.state.plan.total_steps
+            total = view.state.plan.total_steps or full_steps
             snapshots = trial.restorable_snapshots(view.state)
-            done = snapshots[0].step / total if snapshots and total else 0.0
-            waiting.append(max(0.0, 1.0 - done))
+            step = snapshots[0].step if snapshots else trial.origin_step(view.state)
+            waiting.append(max(0.0, 1.0 - step / total) if total else 1.0)
         elif isinstance(situation, trial.Completed):
-            completed.append(view.running_nanoseconds / 1e9)
+            completed.append(view.running_nanoseconds / 1e9 / _own_share(view))
     durations = completed + expected
     # Those that a sampler has not chosen yet.
     to_come = max(0, runtime.searched_trials - len(runtime.suggestions))
-    if cut and durations:
+    if cut and durations and not runtime.is_population:
         # Of whole ones: the middle of those that are known.
         full = sorted(durations)[len(durations) // 2]
         return _under_pruning(runtime, eta.Survival(completed + cut, so_far, full), so_far, waiting, to_come)
@@ -134,4 +138,10 @@ def _high(rest: eta.Remaining) -> float:
 
 
 def _whole(view: TrialView, rest: float, now: int) -> float:
-    return elapsed_nanoseconds(view, now) / 1e9 + rest
+    return (elapsed_nanoseconds(view, now) / 1e9 + rest) / _own_share(view)
+
+
+def _own_share(view: TrialView) -> float:
+    """Return which part of all steps a trial does itself, above 0: others did those before it began."""
+    total, begun = view.state.plan.total_steps, trial.origin_step(view.state)
+    return 1 - begun / total if total and begun < total else 1.0

@@ -215,8 +215,10 @@ class RuntimeView:
     # those that no other surpasses.
     suggestions: dict[int, Suggestion] = field(default_factory=dict)
     best_trials: frozenset[int] = frozenset()
-    # Trials that it may have in all. 0: it has ended, or there is no sampler.
+    # Trials that it may have in all; of a population, as far as it is known. 0: it has ended, or there is no sampler.
     searched_trials: int = 0
+    # Trials take the places of others, and go on where these were.
+    is_population: bool = False
     # Recorded by its own process, whose clock says when things happened: it may tell of them long after.
     is_script: bool = False
     deleted: bool = False

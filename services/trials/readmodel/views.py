@@ -206,9 +206,7 @@ class Views:
                 return []
             runtime = self.runtimes[runtime_id] = RuntimeView(runtime_id, event.sequence)
             configure(runtime, payload.configuration)
-            runtime.searched_trials = (
-                payload.configuration.search.max_trials if has_sampler(payload.configuration) else 0
-            )
+            runtime.searched_trials = _searched_trials(payload.configuration)
         elif runtime is None:
             return []
         elif isinstance(payload, SearchFact):
@@ -244,6 +242,8 @@ class Views:
         elif isinstance(fact, runtime_facts.TrialPromoted):
             one = runtime.suggestions[number]
             one.donor, one.donor_step, one.replaced, one.rung = fact.donor, fact.step, fact.replaced, fact.rung
+            # The members that are to come are as many as before.
+            runtime.searched_trials += 1
         elif isinstance(fact, runtime_facts.RungReached):
             runtime.suggestions[fact.trial].rung = fact.rung
         elif isinstance(fact, runtime_facts.TrialPruned):
@@ -381,6 +381,12 @@ def _begin_earlier(runtime: RuntimeView, view: TrialView, time: int) -> None:
         runtime.running_since = min(runtime.running_since, time)
 
 
+def _searched_trials(configuration: config.RuntimeConfiguration) -> int:
+    """Return how many trials a sampler may choose; 0: there is none."""
+    search = configuration.search
+    return (search.pruner.population_size or search.max_trials) if has_sampler(configuration) else 0
+
+
 def configure(runtime: RuntimeView, configuration: config.RuntimeConfiguration) -> None:
     """Take over what a configuration says about trials."""
     concurrent = configuration.search.max_concurrent_trials if configuration.HasField("search") else 1
@@ -389,6 +395,7 @@ def configure(runtime: RuntimeView, configuration: config.RuntimeConfiguration) 
     # With several objectives no series alone says which trial is the best.
     best = configuration.search.objective if searches else configuration.snapshots.keep_best
     runtime.best_metric, runtime.best_mode = best.metric, best.mode
+    runtime.is_population = configuration.search.pruner.kind == config.PRUNER_KIND_PBT
     runtime.is_script = configuration.launcher == config.LAUNCHER_EXTERNAL
 
 

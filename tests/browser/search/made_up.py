@@ -32,6 +32,10 @@ SEARCH = config.Search(
 )
 
 
+# Donor, its step, and whose place was taken: of some, as a population has them.
+BEGAN_WITH = {40: (7, 100, 12), 41: (40, 300, 13)}
+
+
 @dataclass(frozen=True)
 class MadeUp:
     """One trial. `pruned`: where and why it was given up; None: it ran to its end."""
@@ -101,6 +105,7 @@ def describe(message: trials.Trial, count: int, began: float) -> None:
     suggestion = message.suggestion
     suggestion.sampler, suggestion.metric, suggestion.rung = "tpe", METRIC, len(one.rungs)
     suggestion.because = f"{one.number - 1} values known"
+    suggestion.donor, suggestion.donor_step, suggestion.replaced = BEGAN_WITH.get(one.number, (0, 0, 0))
     if one.pruned is not None:
         message.status, message.waiting_reason = trials.TRIAL_STATUS_WAITING, trials.WAITING_REASON_PRUNED
         suggestion.outcome, suggestion.detail = facts.OBJECTIVE_OUTCOME_PRUNED, sentences.pruning(one.pruned)

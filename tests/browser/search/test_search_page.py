@@ -137,6 +137,20 @@ def test_keys_reach_every_trial_and_every_brush(visit: Visit) -> None:
     expect(page).to_have_url(re.compile(r"[?&]trial=1\b"))
 
 
+def test_a_tree_shows_whose_weights_trials_began_with(visit: Visit) -> None:
+    page = opened(visit)
+    tree = page.get_by_role("region", name="Whose weights")
+    rows = tree.get_by_role("listitem")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("Trial 7")
+    expect(rows.nth(1)).to_contain_text("from trial 7 at step 100, in the place of trial 12")
+    expect(rows.nth(2)).to_contain_text("from trial 40 at step 300, in the place of trial 13")
+    lefts = [rows.nth(i).get_by_role("button").bounding_box()["x"] for i in range(3)]  # type: ignore[index]
+    assert lefts == sorted(lefts) and lefts[0] < lefts[1] < lefts[2]
+    rows.nth(2).get_by_role("button").click()
+    expect(page).to_have_url(re.compile(r"[?&]trial=41\b"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_a_search(made: str, browser: Browser, scheme: str) -> None:
     with visiting(browser, made, color_scheme=scheme) as visit:

@@ -37,7 +37,7 @@ def test_a_table_has_a_row_for_each_trial_and_the_best_are_those_that_none_surpa
     found = search.attach(ID, stack)  # type: ignore[arg-type]
     assert found.table()[0] == {
         "trial": 1, "status": "Completed", "step": 10, "best": False, "outcome": "value", "rung": 0, "infeasible": False,
-        "eval/loss": 0.5, "parameters.optimizer": "sgd", "parameters.x": 1,
+        "donor": 0, "eval/loss": 0.5, "parameters.optimizer": "sgd", "parameters.x": 1,
     }  # fmt: skip
     assert [row["eval/loss"] for row in found.table()] == [0.5, 0.25, None]
     assert [row["trial"] for row in found.best()] == [2]

@@ -577,6 +577,34 @@ def test_a_trial_says_how_a_sampler_chose_it_and_what_it_came_to() -> None:
     assert rest_of(history) is None
 
 
+def test_each_place_of_a_population_takes_as_long_as_a_whole_trial() -> None:
+    search = config.Search(kind=config.SEARCH_KIND_QMC, max_trials=9, max_concurrent_trials=1)
+    search.objective.metric = "train/loss"
+    search.pruner.kind, search.pruner.population_size = config.PRUNER_KIND_PBT, 3
+    history = History().requested(config.RuntimeConfiguration(search=search), trials=0)
+    for number in (1, 2):
+        history.runtime(runtime_facts.TrialSuggested(trial=number, sampler="qmc"))
+        history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=number, rung_steps=25), trial=number)
+    completed(history, 1, 100.0)
+    assert rest_of(history) == 200.0, "one waits and one is to come"
+    history.running(trial=2, total_steps=100)
+    pruned = runtime_facts.TrialPruned(trial=2, rung=1, step=25, value=2.0, cut_off=0.5, rank=2, reached_count=2)
+    reached = runtime_facts.RungReached(trial=2, rung=1, step=25, value=2.0)
+    suggested = runtime_facts.TrialSuggested(trial=3, sampler="pbt", because="trial 1 is number 1 of 2")
+    promoted = runtime_facts.TrialPromoted(donor=1, child=3, replaced=2, rung=1, step=25, snapshot_id="s")
+    history.runtime(reached, pruned, suggested, promoted)
+    history.control(facts.TrialStopRequested(pruned=True), trial=2)
+    origin = common.SnapshotOrigin(runtime_id=RUNTIME, trial=1, snapshot_id="s", step=25)
+    history.control(facts.TrialCreated(runtime_id=RUNTIME, trial=3, origin=origin, rung_steps=25), trial=3)
+    history.attempt(1, facts.AttemptEnded(outcome=facts.ATTEMPT_OUTCOME_STOPPED), trial=2)
+    history.control(facts.TrialStopped(attempt=1, pruned=True), trial=2)
+    assert rest_of(history) == pytest.approx(175.0), "three quarters of the child, and a member"
+    shown = history.trial(3).suggestion
+    assert (shown.sampler, shown.donor, shown.donor_step, shown.replaced, shown.rung) == ("pbt", 1, 25, 2, 1)
+    completed(history, 3, 75.0)
+    assert rest_of(history) == pytest.approx(100.0), "a whole one takes as long as if nobody had begun later"
+
+
 def test_trials_of_several_objectives_are_the_best_until_another_surpasses_them() -> None:
     search = config.Search(kind=config.SEARCH_KIND_NSGA2, max_trials=3)
     search.objectives.add(metric="eval/loss")

@@ -126,7 +126,8 @@ export function Snapshots({ state, open }) {
                       ? html` <span title=${pinned(one.pin)}><${Tag}>Pinned<//></span>`
                       : ''
                   }
-                  ${one.held_by?.length ? html` <${Tag}>${plural(one.held_by.length, 'branch', 'branches')}<//>` : ''}
+                  ${branches(one) ? html` <${Tag}>${plural(branches(one), 'branch', 'branches')}<//>` : ''}
+                  ${isForOthers(one) ? html` <${Tag}>For other trials<//>` : ''}
                 </td>
                 <td class="number">${one.trial}</td>
                 <td class="number">${one.attempt}</td>
@@ -200,4 +201,22 @@ function pinned(pin) {
 function folders(snapshots) {
   const there = (snapshots ?? []).filter((one) => one.state === 'COMMITTED' && one.uri)
   return [...new Set(there.map((one) => one.uri.replace(/\/[^/]*\/?$/, '')))].slice(0, foldersShown)
+}
+
+/**
+ * Whether its own runtime keeps it: other trials of a population may begin there.
+ *
+ * @param {Api.Snapshot} one
+ */
+function isForOthers(one) {
+  return (one.held_by ?? []).some((holder) => one.name.startsWith(`runtimes/${holder}/`))
+}
+
+/**
+ * How many other runtimes began there.
+ *
+ * @param {Api.Snapshot} one
+ */
+function branches(one) {
+  return (one.held_by?.length ?? 0) - Number(isForOthers(one))
 }

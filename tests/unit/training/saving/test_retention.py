@@ -57,6 +57,16 @@ def test_a_snapshot_that_a_branch_needs_stays_beside_those_that_the_policy_keeps
     assert sorted(deleted) == [1, 2, 3, 4]
 
 
+def test_snapshots_of_rungs_stay_until_nobody_can_begin_there_any_more(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.happens(facts.TrialCreated(runtime_id="rt-a", trial=1, rung_steps=2))
+    kept.commit(1, 2, 3, 4, 5, 6, 7)
+    assert kept.deleted == [1, 3], "the newest two of those that are no rungs stay"
+    kept.happens(facts.SnapshotLetGo(snapshot_id="s4", step=4, runtime_id="rt-a"))
+    kept.commit(9)
+    assert sorted(kept.deleted) == [1, 3, 4, 5]
+
+
 def test_a_pinned_snapshot_stays_until_it_is_unpinned_and_no_branch_needs_it(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     kept.commit(1, 2)

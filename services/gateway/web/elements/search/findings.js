@@ -9,6 +9,7 @@ import { valueIn } from '../../functions/search.js'
 import { titleOf } from '../../functions/plot.js'
 import { number as double, time } from '../../functions/wire.js'
 import { Dots } from './dots.js'
+import { Family } from './family.js'
 
 /**
  * @import { Signal } from '../../vendor/signals.js'
@@ -87,6 +88,7 @@ export function Findings({ importances, state, ...given }) {
   return html`<div class="findings">
     <${BestSoFar} ...${given} />
     ${given.rungs.length > 0 && html`<${Rungs} ...${given} />`}
+    <${Family} ...${given} />
     ${importances && html`<${Importances} found=${importances} />`}
     <${Scatter} ...${given} state=${state} />
   </div>`
@@ -192,7 +194,7 @@ function Rungs({ rows, admitted, rungs, metric, marked, onMark, onOpen }) {
         }
         return dot
       }),
-      lines: [...ways, ...cutOffs(rungs)],
+      lines: [...ways, ...cutOffs(rungs), ...weights(rows, perTrial)],
       x: scaleOf('Step', steps, { log: Math.max(...steps) / Math.min(...steps) >= wideFrom }),
       y: scaleOf(
         metric,
@@ -207,6 +209,21 @@ function Rungs({ rows, admitted, rungs, metric, marked, onMark, onOpen }) {
     note=${`${plural(trials, 'trial')}, ${count(prunedCount)} pruned (crosses); dashed: the last cut-offs`}
     ...${{ dots, lines, x, y, marked, onMark, onOpen }}
   />`
+}
+
+/**
+ * From the rung of each donor to the first one of whoever began with its weights there.
+ *
+ * @param {Row[]} rows
+ * @param {Map<number, { rung: number, x: number, y: number }[]>} perTrial
+ * @returns {Line[]}
+ */
+function weights(rows, perTrial) {
+  return rows.flatMap(({ trial }) => {
+    const [first] = perTrial.get(trial.trial) ?? []
+    const from = perTrial.get(trial.suggestion?.donor ?? 0)?.find((one) => one.rung === (first?.rung ?? 0) - 1)
+    return first && from ? [{ points: [from, first], colour: '--accent', width: 1.2, alpha: 0.6 }] : []
+  })
 }
 
 /**

@@ -127,7 +127,7 @@ export function Ranking({ order, names, metric, valueOf, colours, selected, onMa
             ${judged && html`<td class="number">${trial.suggestion?.rung || ''}</td>`}
             <td class="number">${percent(trial.progress?.completion_percent)}</td>
             <td class="number">${duration(trial.elapsed)}</td>
-            ${chosen && html`<td title=${trial.suggestion?.because}>${trial.suggestion?.sampler}</td>`}
+            ${chosen && html`<td title=${trial.suggestion?.because}>${chosenBy(trial)}</td>`}
             ${judged && html`<td class="why" title=${why(trial)}>${why(trial)}</td>`}
           </tr>`,
         )}
@@ -135,6 +135,11 @@ export function Ranking({ order, names, metric, valueOf, colours, selected, onMa
       </tbody>
     </table>
   </div>`
+}
+
+/** @param {Api.Trial} trial */
+function chosenBy({ suggestion }) {
+  return suggestion?.donor ? `${suggestion.sampler} from ${suggestion.donor}` : suggestion?.sampler
 }
 
 /** @param {Api.Trial} trial */
