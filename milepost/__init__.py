@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         alert,
         declare,
         evaluation,
+        flops,
         histogram,
         maybe_snapshot,
         mean,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         steerable,
         table,
         text,
+        tokens,
         track,
         watch,
     )
@@ -68,6 +70,7 @@ _NAMES = {
     "declare": "milepost.training.script.module_api",
     "evaluation": "milepost.training.script.module_api",
     "finish": "milepost.training.script.external",
+    "flops": "milepost.training.script.module_api",
     "histogram": "milepost.training.script.module_api",
     "init": "milepost.training.script.external",
     "log": "milepost.training.script.external",
@@ -80,6 +83,7 @@ _NAMES = {
     "sync": "milepost.training.script.syncing",
     "table": "milepost.training.script.module_api",
     "text": "milepost.training.script.module_api",
+    "tokens": "milepost.training.script.module_api",
     "track": "milepost.training.script.module_api",
     "watch": "milepost.training.script.module_api",
 }
@@ -100,6 +104,7 @@ __all__ = [
     "declare",
     "evaluation",
     "finish",
+    "flops",
     "histogram",
     "init",
     "log",
@@ -112,6 +117,7 @@ __all__ = [
     "sync",
     "table",
     "text",
+    "tokens",
     "track",
     "watch",
 ]

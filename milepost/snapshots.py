@@ -57,10 +57,15 @@ class Manifest:
     # name -> [sha256, bytes]
     files: dict[str, list[Any]] = field(default_factory=dict)
     evaluation_due: bool = False
+    # Tokens that were read up to here. Not written where none were counted: earlier versions do not know of it.
+    tokens: int = 0
     format: int = FORMAT
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
+        content = asdict(self)
+        if not self.tokens:
+            del content["tokens"]
+        return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def snapshot_id(step: int, attempt: int) -> str:

@@ -28,8 +28,11 @@ from milepost.integrations.steered import (
 from milepost.training.loop.data.feed import loader_length
 from milepost.training.loop.evaluation import Evaluation
 from milepost.training.loop.trial import Trial
+from milepost.training.loop.values.tokens import TOKENS
 
 NAME = "milepost"
+# What the Trainer and TRL call the tokens that were read. Only the Trainer's number is part of a checkpoint.
+_KEPT_TOKENS, _OWN_TOKENS = "num_input_tokens_seen", "num_tokens"
 # What a Trainer that resumes reads with `torch.load(weights_only=True)`.
 _PLAIN = ("optimizer.pt", "scheduler.pt", "scaler.pt", "pytorch_model*.bin")
 
@@ -53,6 +56,9 @@ class MilepostCallback(TrainerCallback):
         self._steered: Steered | None = None
         # Somebody has asked for an end of training.
         self._ends = False
+        # Tokens that were read when this training began: as the trial has them, and as the Trainer does.
+        self._tokens_before = self._kept_before = 0
+        self._counts_tokens = False
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint that a resumed run goes on from, for `train(resume_from_checkpoint=...)`."""
@@ -77,6 +83,7 @@ class MilepostCallback(TrainerCallback):
             )
         self._epoch, self._batch = _place(args, state, self._batches)
         self._resumed = True
+        self._tokens_before, self._kept_before = trial.position.tokens, int(state.num_input_tokens_seen)
         self._plan(trial, args, state)
         trial.position.epoch_batches = self._batches
         trial.declare(_parameters(args, more.get("model")))
@@ -152,6 +159,9 @@ class MilepostCallback(TrainerCallback):
         elif args.eval_strategy != "no" and trial.evaluation_due():
             # Without a strategy it may have nothing to evaluate with.
             control.should_evaluate = True
+        if control.should_save and self._counts_tokens:
+            # So that the snapshot has the tokens of its step, not those of the last one that was logged.
+            control.should_log = True
 
     def _advance(self, state: TrainerState) -> None:
         self._batch += 1
@@ -178,11 +188,25 @@ class MilepostCallback(TrainerCallback):
         trial = self._run.open(_name(args))
         # The summary at the end calls the mean over all steps `train_loss`; that is no point of the loss.
         names = {"train_loss": "train/mean_loss"} if "train_runtime" in logs else {}
-        values = series(trial, {names.get(name, name): value for name, value in logs.items() if name != "epoch"})
+        apart = ("epoch", _KEPT_TOKENS, _OWN_TOKENS)
+        values = series(trial, {names.get(name, name): value for name, value in logs.items() if name not in apart})
+        if self._evaluation is None and self._note_tokens(trial, state, logs):
+            values[TOKENS] = trial.position.tokens
         if self._evaluation is not None:
             self._evaluation.log(values)
         else:
             trial.log(values, step=self._run.base + state.global_step)
+
+    def _note_tokens(self, trial: Trial, state: TrainerState, logs: dict[str, Any]) -> bool:
+        """Note how many tokens were read, if the library says it. What it counts from 0 after a resume goes on here."""
+        counted = logs.get(_KEPT_TOKENS) or logs.get(_OWN_TOKENS)
+        if not counted:
+            return False
+        self._counts_tokens = True
+        is_kept = counted == state.num_input_tokens_seen
+        before = max(0, self._tokens_before - self._kept_before) if is_kept else self._tokens_before
+        trial.position.reach_tokens(before + int(counted))
+        return True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Record a checkpoint as a snapshot."""

@@ -1,4 +1,8 @@
-"""Series of a trial as Arrow tables: what a notebook reads. `exports`: in pieces, as files. `samples`: rows beside them."""
+"""Series of a trial as Arrow tables: what a notebook reads.
+
+- `exports`: in pieces, as files. `samples`: rows beside them.
+- `known`: what series of training libraries are called, in which unit and order.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ LOG = """
 import sys, milepost
 trial = milepost.init("names")
 for step in range(1, 4):
+    trial.tokens(100 * step)
     trial.log({name: step + place for place, name in enumerate(sys.argv[1:])})
 for value in range(5):
     trial.log({"again": value}, step=3)
@@ -51,6 +52,12 @@ def test_every_name_has_a_chart_and_look_alikes_say_how_they_differ(visit: Visit
     assert "U+006F here, U+043E there" in told["eval/loss"]
     assert "U+043E here, U+006F there" in told[CYRILLIC]
     expect(page.locator(".chart-group h2", has_text="Constructor")).to_have_count(1)
+    tokens = page.locator('[data-key="train/tokens"]')
+    expect(tokens.locator(".chart-title")).to_have_text("Tokens seen")
+    expect(tokens.locator(".readout b")).to_have_text("600")
+    page.get_by_label("x axis").get_by_text("Tokens").click()
+    until(lambda: visit.chart("eval/loss")["x"] == [100.0, 300.0, 600.0], "steps are where their tokens are")
+    page.get_by_label("x axis").get_by_text("Step").click()
     assert visit.serious_findings(".charts") == []
     page.locator('[data-key="again"]').scroll_into_view_if_needed()
     until(lambda: visit.chart("again")["line"] == [0.0, 1.0, 2.0, 3.0, 4.0], "all values of a step are drawn")

@@ -11,6 +11,7 @@ import torch
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.eventlog.nats.connection import Connection
 from milepost.training.telemetry import system_metrics
+from milepost.training.telemetry.batches import Position
 from tests.support.servers.servers import NatsServer
 from tests.support.trainers.attempts import TrialOnTest, Writer
 
@@ -81,7 +82,7 @@ def test_use_and_memory_of_each_gpu_are_series(tmp_path: Path, monkeypatch: pyte
     sampler = system_metrics.SystemSampler(0, tmp_path)
     sampler.begin(0)
     kept = torch.ones(1 << 20, device="cuda")
-    found = sampler.sample(1, 1)
+    found = sampler.sample(Position(step=1, samples=1))
     for index in range(GPUS):
         assert 0.0 <= found[f"system/gpu_{index}_percent"] <= 100.0
         assert found[f"system/gpu_{index}_memory_bytes"] > 0.0

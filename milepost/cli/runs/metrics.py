@@ -15,6 +15,7 @@ from milepost.cli.connection import connected, output_option, parent_name, trial
 from milepost.cli.exits import Exit
 from milepost.cli.output import JSON, say
 from milepost.client import Client
+from milepost.series import known as known_series
 
 # file ending -> format of an export
 _ENDINGS = {".arrows": "arrow", ".parquet": "parquet", ".csv": "csv", ".ndjson": "ndjson"}
@@ -68,17 +69,26 @@ def _print_summaries(answer: metric_api.ListSeriesResponse, form: str) -> None:
         output.print_json(answer)
         return
     output.print_table(
-        ("SERIES", "POINTS", "STEPS", "LAST", "MIN", "MAX", "BEST"),
+        ("SERIES", "WHAT", "POINTS", "STEPS", "LAST", "MIN", "MAX", "BEST"),
         [
             (
-                item.key, f"{item.point_count:,}", f"{item.first_step:,}..{item.last_step:,}", output.number(item.last),
+                item.key, _what(item.key),
+                f"{item.point_count:,}", f"{item.first_step:,}..{item.last_step:,}", output.number(item.last),
                 output.number(item.min) if item.HasField("min") else "",
                 output.number(item.max) if item.HasField("max") else "",
                 f"{output.number(item.best)} at {item.best_step:,}" if item.HasField("best") else "",
             )
-            for item in answer.series
+            for item in sorted(answer.series, key=lambda item: known_series.order(item.key))
         ],
     )  # fmt: skip
+
+
+def _what(key: str) -> str:
+    """Say what is known of a series, with its unit where the title does not say it."""
+    found = known_series.known(key)
+    if found is None:
+        return ""
+    return f"{found.title} ({found.unit})" if found.unit else found.title
 
 
 def _print_series(answer: metric_api.QuerySeriesResponse, form: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 import click
 
@@ -17,6 +18,7 @@ from milepost.client import Client
 from milepost.domain.sentences import OBJECTIVE_OUTCOMES, sentence
 from milepost.domain.stalls import compact
 from milepost.protojson import to_json
+from milepost.series import known as known_series
 
 
 @click.group()
@@ -129,10 +131,15 @@ def _print_trial(item: trial_api.Trial, form: str) -> None:
             ("objective", "; ".join(filter(None, (objective, item.suggestion.detail)))),
             ("parameters", ", ".join(f"{key}={value}" for key, value in sorted(item.parameters.items()))),
             ("steerable", ", ".join(map(_steerable, item.steerables))),
-            ("last", ", ".join(f"{key} {output.number(value)}" for key, value in sorted(item.last_values.items()))),
+            ("last", ", ".join(f"{key} {output.number(value)}" for key, value in _in_order(item.last_values))),
             ("hints", "; ".join(item.hints)),
         ]
     )
+
+
+def _in_order(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return values by series, those that are known first."""
+    return sorted(values.items(), key=lambda item: known_series.order(item[0]))
 
 
 def _steerable(one: trial_api.Steerable) -> str:

@@ -41,7 +41,6 @@ class Training:
         self.model = model
         self.device = device
         self.pace = pace
-        self.tokens = 0
         self._weights = [one for one in model.parameters() if one.requires_grad]
         self._optimizer = torch.optim.AdamW(self._weights, lr=pace.learning_rate, weight_decay=pace.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -54,7 +53,6 @@ class Training:
             "adapter": adapter_weights(self.model),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "tokens": self.tokens,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -66,7 +64,6 @@ class Training:
         load_adapter(self.model, state["adapter"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self.tokens = state["tokens"]
 
     def run(self, trial: Trial, loader: Any, epochs: int, evaluate: Callable[[], None] | None, every: int) -> None:
         """Train from where the trial is. The snapshot at the last step is left to the caller."""
@@ -80,14 +77,18 @@ class Training:
         if evaluate is not None:
             trial.evaluate_every(every, evaluate)
         whole = parallel(self.model, self.device) if trial.world_size > 1 else self.model
+        trial.flops(per_token=flops_per_token(self.model))
         self.model.train()
         for _ in trial.epochs(epochs):
             for batch in trial.batches(loader):
-                trial.log(self._step(whole, batch))
+                values, tokens = self._step(whole, batch)
+                trial.tokens(tokens)
+                trial.log(values)
                 if trial.step < self.pace.total_steps:
                     trial.maybe_snapshot(self.state)
 
-    def _step(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Any]:
+    def _step(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[dict[str, Any], int]:
+        """Change the adapter once. Return the values of the step, and the tokens that all ranks have read."""
         parts = [{name: one.to(self.device) for name, one in part.items()} for part in _parts(batch, self.pace.part)]
         counts = torch.stack([sum(learnt_in(part) for part in parts), sum(part["real"].sum() for part in parts)])  # type: ignore[call-overload]
         ranks = _summed(counts)
@@ -106,13 +107,13 @@ class Training:
         rate = self._optimizer.param_groups[0]["lr"]
         self._optimizer.step()
         self._schedule.step()
-        self.tokens += tokens
-        return {
-            "train/loss": total / learnt,
-            "train/learning_rate": rate,
-            "train/grad_norm": norm,
-            "train/tokens": self.tokens,
-        }
+        return {"train/loss": total / learnt, "train/learning_rate": rate, "train/grad_norm": norm}, tokens
+
+
+def flops_per_token(model: nn.Module) -> int:
+    """Return what a token takes: two operations for each parameter forwards, two backwards, two more if it is trained."""
+    sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
+    return sum(4 * size + 2 * size * is_trained for size, is_trained in sizes)
 
 
 def _parts(batch: dict[str, Tensor], rows: int) -> list[dict[str, Tensor]]:

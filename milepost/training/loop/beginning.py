@@ -160,7 +160,7 @@ class Beginning:
         self._check_snapshot_is_here()
         folder = fetch(launch.snapshot_uri, self._staging(), launch.manifest_sha256)
         manifest = read_manifest(folder_of(str(folder)), launch.manifest_sha256)
-        self._go_on_from(Boundary(manifest.step, manifest.epoch, manifest.batch))
+        self._go_on_from(Boundary(manifest.step, manifest.epoch, manifest.batch, tokens=manifest.tokens))
         return folder / ADOPTED
 
     def _go_on_from(self, boundary: Boundary) -> None:

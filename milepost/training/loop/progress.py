@@ -107,6 +107,7 @@ class Progress:
         position = self.position
         self._boundary, self.start_step = boundary, boundary.step
         position.step, position.epoch, position.batch = boundary.step, boundary.epoch, boundary.batch
+        position.tokens = boundary.tokens
         self._host.marker[0] = boundary.step
         self.full_step = wake_step(boundary.step)
         self.evaluated_step, self.evaluation_due = boundary.step, boundary.evaluation_due

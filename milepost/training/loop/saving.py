@@ -111,7 +111,12 @@ class Saving:
         if self._host.refuses_snapshot(progress.position.step):
             return
         kept = self._host.samples.kept_steps
-        boundary = replace(progress.with_random(), evaluation_due=progress.evaluation_due, sample_steps=kept)
+        boundary = replace(
+            progress.with_random(),
+            evaluation_due=progress.evaluation_due,
+            sample_steps=kept,
+            tokens=progress.position.tokens_at_boundary,
+        )
         self._host.keeper.take(boundary, progress.data.state(), reason)
 
     def adopt(
@@ -120,5 +125,5 @@ class Saving:
         """Take what another library has just written as a snapshot of this step; see `Trial.adopt`."""
         position = self._progress.position
         self._plan.note_state_is_given()
-        boundary = Boundary(position.step, position.epoch, position.batch)
+        boundary = Boundary(position.step, position.epoch, position.batch, tokens=position.tokens_at_boundary)
         self._host.keeper.adopt(Adopted(checkpoint, parts, plain), boundary, reason)

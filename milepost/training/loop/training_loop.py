@@ -24,6 +24,7 @@ from milepost.training.loop.stopping import Stopping
 from milepost.training.loop.values.averages import Averages
 from milepost.training.loop.values.optimizer_watch import OptimizerWatches
 from milepost.training.loop.values.step_values import StepValues
+from milepost.training.loop.values.tokens import Tokens
 from milepost.training.telemetry.batches import FINISHING
 
 
@@ -38,6 +39,7 @@ class TrainingLoop:
         self.beginning = Beginning(host, self.progress, self.steering)
         self.values = StepValues(host, self.beginning)
         self.averages = Averages()
+        self.tokens = Tokens(host, self.values.pending, self.declare_read)
         self.watches = OptimizerWatches(self.values.pending.update, host.warn)
         self.saving = Saving(host, self.progress, self.plan)
         self.stopping = Stopping(host, self.progress, self.saving, self.steering)

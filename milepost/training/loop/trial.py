@@ -256,6 +256,30 @@ class Trial(TrialInfo):
         """
         self._loop.samples.histogram(name, values, bins, counts, edges, step)
 
+    def tokens(self, count: int) -> None:
+        """Count tokens that the step under way reads, of all ranks together; several calls of a step add up.
+
+        `log` then has `train/tokens` with it: those of the whole training, which goes on where a snapshot was. Of it come
+        `system/tokens_per_second`, and with `flops` `system/mfu_percent`.
+
+        Args:
+            count: tokens that a model reads, best without padding.
+        """
+        self._loop.tokens.count(count)
+
+    def flops(self, parameters: Any = None, *, per_token: float | None = None, peak: float | None = None) -> None:
+        """Say what a token takes, so that the share of the devices' speed that training uses (MFU) is known.
+
+        What is reckoned with is recorded with the parameters of the trial, below `compute`.
+
+        Args:
+            parameters: how many the model has, or the model, a module of PyTorch: a token then takes 6 operations for each.
+            per_token: operations for one token, forwards and backwards, in place of that.
+            peak: operations that all devices together can do in a second. None: that of the GPU of this rank, dense in 16
+                bits, from a table, for each rank.
+        """
+        self._loop.tokens.flops(parameters, per_token, peak)
+
     def advance(self, step: int, *, epoch: int | None = None, batch: int | None = None) -> None:
         """Say that a framework has done this step, with no values to log. It is not interrupted by a stop.
 

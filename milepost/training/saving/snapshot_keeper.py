@@ -345,6 +345,7 @@ class SnapshotKeeper:
                 batch=boundary.batch,
                 world_size=self._world_size,
                 evaluation_due=boundary.evaluation_due,
+                tokens=boundary.tokens,
             )
             digest, size, count = files.publish(manifest)
         except (OSError, RuntimeError, MilepostError) as error:

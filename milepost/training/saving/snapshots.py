@@ -50,6 +50,8 @@ class Boundary:
     evaluation_due: bool = False
     # The last step of which samples were kept, by series.
     sample_steps: Mapping[str, int] | None = None
+    # Tokens that were read up to here.
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def load(
     random_state = rng.from_plain(content["random"]) if "random" in content else None
     epoch_random = rng.from_plain(content["epoch_random"]) if "epoch_random" in content else None
     boundary = Boundary(manifest.step, manifest.epoch, manifest.batch, random_state, manifest.evaluation_due)
-    boundary = replace(boundary, sample_steps=content.get("sample_steps"))
+    boundary = replace(boundary, sample_steps=content.get("sample_steps"), tokens=manifest.tokens)
     generators = tuple(content.get("generators", ()))
     data = DataState(
         epoch_random, generators, content.get("loader"), content.get("known", True), content.get("order", "")

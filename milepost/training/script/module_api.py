@@ -49,6 +49,16 @@ def histogram(name: str, values: Any = None, **more: Any) -> None:
     current().histogram(name, values, **more)
 
 
+def tokens(count: int) -> None:
+    """Count tokens that the step under way reads; see `Trial.tokens`."""
+    current().tokens(count)
+
+
+def flops(parameters: Any = None, **more: float | None) -> None:
+    """Say what a token takes; see `Trial.flops`."""
+    current().flops(parameters, **more)
+
+
 def steerable(name: str, value: Value, **bounds: Any) -> Steerable[Value]:
     """Declare a value that people may change while training runs; see `Trial.steerable`."""
     return current().steerable(name, value, **bounds)

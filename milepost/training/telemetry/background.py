@@ -236,7 +236,7 @@ class Background:
     def begin(self, step: int) -> None:
         """Measure speed from this step on."""
         self._stalls.loop_thread = threading.current_thread()
-        self._system.begin(step)
+        self._system.begin(step, self.position.tokens)
         self._pace.begin(step, time.monotonic(), self.position.busy_seconds)
         if self._means is not None:
             self._call(self._means.begin, step)
@@ -428,7 +428,7 @@ class Background:
     def _cut(self, final: bool) -> None:
         if self._lines.flush():
             self._sender.wake()
-        used = self._system.sample(self.position.step, self.position.samples)
+        used = self._system.sample(self.position)
         if used:
             self.buffer.append(self.position.step, time.time(), used)
         progress = self.position.headers()

@@ -46,6 +46,28 @@ class Position:
     busy_seconds: float = 0.0
     # Examples that were handed out since the last step ended.
     examples: int = 0
+    # Tokens that were read in the whole training, those of the step under way included.
+    tokens: int = 0
+    # The same before the step under way, where it has read any: it is the one after `tokens_step`.
+    tokens_before: int = 0
+    tokens_step: int = -1
+    # The share of what all devices can do in a second that one token takes; 0: it is not known.
+    mfu_per_token: float = 0.0
+
+    def read_tokens(self, count: int) -> None:
+        """Add tokens to the step under way."""
+        if self.tokens_step != self.step:
+            self.tokens_before, self.tokens_step = self.tokens, self.step
+        self.tokens += count
+
+    def reach_tokens(self, tokens: int) -> None:
+        """Note how many tokens were read when the last step ended."""
+        self.tokens = max(self.tokens, tokens)
+
+    @property
+    def tokens_at_boundary(self) -> int:
+        """Tokens that were read when the last step ended."""
+        return self.tokens_before if self.tokens_step == self.step else self.tokens
 
     def headers(self) -> dict[str, str]:
         """Give the headers of progress. Reads each field once; the loop may write meanwhile."""

@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from milepost.series_names import SYSTEM
+from milepost.training.telemetry.batches import Position
+
 SAMPLE_SECONDS = 10.0
 # Of a command, which has no steps of its own and may be short.
 COMMAND_SAMPLE_SECONDS = 2.0
@@ -27,7 +30,7 @@ class SystemSampler:
     """
 
     def __init__(self, rank: int = 0, directory: Path = Path(), command: int | None = None) -> None:
-        self._prefix = "system/" if rank == 0 else f"system/rank_{rank}/"
+        self._prefix = SYSTEM if rank == 0 else f"{SYSTEM}rank_{rank}/"
         self._directory = directory
         self._command = command
         self._seconds = SAMPLE_SECONDS if command is None else COMMAND_SAMPLE_SECONDS
@@ -35,7 +38,7 @@ class SystemSampler:
         self._process: Any = None
         self._last: dict[str, float] = {}
         self._last_time = self._sampled = time.monotonic()
-        self._sampled_step = 0
+        self._sampled_step = self._sampled_tokens = 0
         self._nvml = open_nvml()
         with suppress(ImportError):
             import psutil
@@ -48,20 +51,24 @@ class SystemSampler:
                 self._process.cpu_percent()
                 self._last = self._counters()
 
-    def sample(self, step: int, samples: int | None = None) -> dict[str, float]:
+    def sample(self, position: Position) -> dict[str, float]:
         """Return the values since the last sample; empty while it is not time, or no step was done since.
 
         Args:
-            samples: in one step, of the whole attempt; None: unknown.
+            position: where the instance is. Its samples and tokens are those of the whole attempt.
         """
-        now = time.monotonic()
+        now, step, samples, tokens = time.monotonic(), position.step, position.samples, position.tokens_at_boundary
         if now - self._sampled < self._seconds or step <= self._sampled_step:
             return {}
         speed = (step - self._sampled_step) / (now - self._sampled)
         values = {"steps_per_second": speed} if self._command is None else {}
         if samples:
             values["samples_per_second"] = speed * samples
-        self._sampled, self._sampled_step = now, step
+        if tokens > self._sampled_tokens and self._prefix == SYSTEM:
+            values["tokens_per_second"] = (tokens - self._sampled_tokens) / (now - self._sampled)
+            if position.mfu_per_token:
+                values["mfu_percent"] = 100 * values["tokens_per_second"] * position.mfu_per_token
+        self._sampled, self._sampled_step, self._sampled_tokens = now, step, tokens
         if self._process is not None:
             with suppress(self._psutil.Error, OSError):
                 values |= self._read_process(now)
@@ -69,9 +76,9 @@ class SystemSampler:
             values |= _read_gpus(self._nvml)
         return {self._prefix + name: value for name, value in values.items()}
 
-    def begin(self, step: int) -> None:
-        """Count steps from here: those before belong to earlier attempts."""
-        self._sampled, self._sampled_step = time.monotonic(), step
+    def begin(self, step: int, tokens: int = 0) -> None:
+        """Count steps and tokens from here: those before belong to earlier attempts."""
+        self._sampled, self._sampled_step, self._sampled_tokens = time.monotonic(), step, tokens
 
     def _members(self) -> list[Any]:
         """List the processes to measure; those known stay, because use of CPU is counted between two looks."""

@@ -9,6 +9,7 @@ import {
   nearest,
   nonFinite,
   positions,
+  valueAt,
   widen,
 } from '../../../services/gateway/web/functions/series.js'
 
@@ -162,4 +163,22 @@ test('a series is placed on each axis', () => {
   assert.deepEqual(positions(series, 'time', { origin: 20 }), [0.02, 0.03])
   assert.deepEqual(positions(series, 'wall'), [0.04, 0.05])
   assert.deepEqual(positions(series, 'epoch', { perEpoch: 4 }), [1, 1.25])
+})
+
+test('tokens at any step are on the line through those that were logged', () => {
+  const tokens = empty('a', 'train/tokens')
+  for (const [step, value] of [
+    [10, 1000],
+    [20, 1500],
+  ])
+    addPoint(tokens, step, value, step, 1)
+  assert.deepEqual(
+    [0, 5, 10, 15, 20, 30].map((step) => valueAt(tokens, step)),
+    [0, 500, 1000, 1250, 1500, 2000],
+  )
+  const loss = empty('a', 'train/loss')
+  addPoint(loss, 10, 1, 10, 1)
+  addPoint(loss, 15, 1, 15, 1)
+  assert.deepEqual(positions(loss, 'tokens', { tokens }), [1000, 1250])
+  assert.deepEqual(positions(loss, 'tokens'), [10, 15], 'steps where no tokens were counted')
 })

@@ -38,7 +38,7 @@ import { SeriesName } from './series_name.js'
 /**
  * @typedef {{
  *   contexts: Map<string, Context>,
- *   lines: (axis: Axis, hidden: Set<string>) => Line[],
+ *   lines: (axis: Axis, hidden: Set<string>, tokens?: Map<string, Series>) => Line[],
  *   over?: boolean,
  *   run?: string,
  *   identity?: string,
@@ -49,6 +49,7 @@ import { SeriesName } from './series_name.js'
 const aheadOfView = '250px'
 const briefFrom = 2
 const firingReach = 6
+const tokensKey = 'train/tokens'
 const sentencesAtMost = 3
 const tipGap = 14
 // Of a tooltip at its widest, with its gap.
@@ -120,9 +121,15 @@ export function Chart({ store, cursor, context, name, zoom, tall, alike }) {
     const list = (view && shown.detail ? shown.detail : shown.overview).filter(
       (one) => !(one.superseded && hidden.has('superseded')),
     )
-    const drawn = plot(list, { axis, scale, weight: smoothThis.value ? weight : 0, contexts })
+    const tokens = axis === 'tokens' ? tokensOf(store) : undefined
+    const drawn = plot(list, {
+      axis,
+      scale,
+      weight: smoothThis.value ? weight : 0,
+      contexts: tokens ? withTokens(contexts, tokens) : contexts,
+    })
     const linear = scale === 'symlog' ? linearBelow(list) : 1
-    canvas.current?.update(drawn, viewOn(axis, view, drawn.traces), lines(axis, hidden), {
+    canvas.current?.update(drawn, viewOn(axis, view, drawn.traces), lines(axis, hidden, tokens), {
       axis,
       scale,
       linear,
@@ -207,6 +214,24 @@ function watchSize(figure, root, size, visible) {
     resize.disconnect()
     seen.disconnect()
   }
+}
+
+/**
+ * The tokens that each trial has read, by its name. Asked for once an axis shows them.
+ *
+ * @param {SeriesStore} store
+ */
+function tokensOf(store) {
+  const { overview } = store.chart(tokensKey).value
+  return new Map(overview.filter((one) => !one.superseded).map((one) => [one.parent, one]))
+}
+
+/**
+ * @param {Map<string, Context>} contexts
+ * @param {Map<string, Series>} tokens
+ */
+function withTokens(contexts, tokens) {
+  return new Map([...contexts].map(([parent, context]) => [parent, { ...context, tokens: tokens.get(parent) }]))
 }
 
 /**

@@ -4,6 +4,7 @@ import { html, useComputed, useEffect, useMemo, useSignal, useSignalEffect } fro
 import { count } from '../functions/format.js'
 import { changeSentence, firingMarkers } from '../functions/markers.js'
 import { groupKeys } from '../functions/plot.js'
+import { valueAt } from '../functions/series.js'
 import { time } from '../functions/wire.js'
 import { fixedKeys, isOver } from '../state/runtime.js'
 import { parameter, setParameters } from '../state/location.js'
@@ -28,7 +29,7 @@ import { toPanel } from './sight.js'
 /**
  * @import { Marker } from '../functions/markers.js'
  * @import { View } from '../functions/plot.js'
- * @import { Axis } from '../functions/series.js'
+ * @import { Axis, Series } from '../functions/series.js'
  * @import { Cursor } from '../state/cursor.js'
  * @import { RuntimeState } from '../state/runtime.js'
  * @import { ChartState, SeriesStore } from '../state/series_store.js'
@@ -249,23 +250,30 @@ function contextOf(trial, runtime, firings) {
    * @param {Marker} marker
    * @param {Line['kind']} kind
    * @param {Axis} axis
+   * @param {Series} [tokens]
    */
-  const lineAt = (marker, kind, axis) => ({
+  const lineAt = (marker, kind, axis, tokens) => ({
     kind,
-    x: markerPosition(marker, axis, origin, perEpoch),
+    x: markerPosition(marker, axis, origin, perEpoch, tokens),
     sentence: marker.sentence,
   })
   /**
    * @param {Axis} axis
    * @param {Set<string>} hidden
+   * @param {Map<string, Series>} [tokens]
    * @returns {Line[]}
    */
-  const lines = (axis, hidden) => [
-    ...(hidden.has('evaluations') ? [] : evaluations.map((marker) => lineAt(marker, 'evaluation', axis))),
-    ...(hidden.has('epochs') ? [] : ends.map((marker) => lineAt(marker, 'epoch', axis))),
-    ...changed.map((marker) => lineAt(marker, 'change', axis)),
-    ...(hidden.has('firings') ? [] : firings.map((marker) => lineAt(marker, 'firing', axis))),
-  ]
+  const lines = (axis, hidden, tokens) => {
+    /** @type {[Marker[], Line['kind']][]} */
+    const shown = [
+      [hidden.has('evaluations') ? [] : evaluations, 'evaluation'],
+      [hidden.has('epochs') ? [] : ends, 'epoch'],
+      [changed, 'change'],
+      [hidden.has('firings') ? [] : firings, 'firing'],
+    ]
+    const read = trial && tokens?.get(trial.name)
+    return shown.flatMap(([markers, kind]) => markers.map((marker) => lineAt(marker, kind, axis, read)))
+  }
   return {
     contexts: new Map(trial ? [[trial.name, { origin, perEpoch, colour: 0 }]] : []),
     lines,
@@ -291,11 +299,13 @@ function contextOf(trial, runtime, firings) {
  * @param {Axis} axis
  * @param {number} origin
  * @param {number} perEpoch
+ * @param {Series} [tokens]
  */
-function markerPosition(marker, axis, origin, perEpoch) {
+function markerPosition(marker, axis, origin, perEpoch, tokens) {
   if (axis === 'time') return ((time(marker.time) ?? origin) - origin) / 1000
   if (axis === 'wall') return (time(marker.time) ?? 0) / 1000
   if (axis === 'epoch' && perEpoch) return marker.step / perEpoch
+  if (axis === 'tokens' && tokens?.lastSteps.length) return valueAt(tokens, marker.step)
   return marker.step
 }
 

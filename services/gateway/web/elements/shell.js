@@ -30,7 +30,7 @@ const keys = [
   ['Esc', 'let go of a pinned step; back'],
   ['s', 'smoothing on and off'],
   ['l', 'next scale: linear, log, symlog'],
-  ['x', 'next x axis: step, relative time, wall time, epoch'],
+  ['x', 'next x axis: step, relative time, wall time, epoch, tokens'],
   ['r', 'reset zoom'],
   ['Space', 'play and pause (audit)'],
   ['← →', 'previous and next point of a chart, marker of the step bar, or event (audit)'],

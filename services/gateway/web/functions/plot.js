@@ -1,5 +1,6 @@
 // @ts-check
 // From series to the aligned columns a chart draws. Pure.
+import { knownSeries, rankOf } from './known.js'
 import { spelled } from './names.js'
 import { apart, lastOfEqual, nonFinite, positions } from './series.js'
 import { smooth } from './smoothing.js'
@@ -8,7 +9,15 @@ import { withoutUnit } from './units.js'
 /** @import { Axis, Odd, Series } from './series.js' */
 /** @typedef {'linear' | 'log' | 'symlog'} Scale */
 /** @typedef {{ from: number, to: number }} View */
-/** @typedef {{ origin?: number, perEpoch?: number, colour?: number | string, name?: string }} Context */
+/**
+ * @typedef {{
+ *   origin?: number,
+ *   perEpoch?: number,
+ *   tokens?: Series,
+ *   colour?: number | string,
+ *   name?: string,
+ * }} Context
+ */
 /**
  * @typedef {{
  *   series: Series,
@@ -34,21 +43,15 @@ import { withoutUnit } from './units.js'
 /** Columns of a trace, in this order. An abandoned tail has the line alone. */
 export const lineageColumns = ['max', 'min', 'line', 'smooth']
 
-const titles = new Map([
-  ['train/learning_rate', 'Learning rate'],
-  ['train/grad_norm', 'Gradient norm'],
-  ['train/loss', 'Training loss'],
-])
-
 /**
- * "train/grad_norm" -> "Gradient norm"; others by their last part.
+ * "train/grad_norm" -> "Gradient norm"; those that are not known by their last part.
  *
  * @param {string} key
  * @returns {string}
  */
 export function titleOf(key) {
-  const known = titles.get(key)
-  if (known) return known
+  const known = knownSeries(key)
+  if (known) return known.title
   const shown = spelled(withoutUnit(key))
   const text = shown.split('/').slice(1).join(' / ').replaceAll('_', ' ') || shown
   const named = text.replace(/\b(cpu|gpu|ram|io|lr|kl|gb)\b/gi, (word) => word.toUpperCase())
@@ -67,6 +70,9 @@ export function smoothedByDefault(key) {
 // "layer 2" before "layer 10".
 const byNumber = new Intl.Collator('en', { numeric: true })
 
+/** @type {(a: string, b: string) => number} */
+const byRank = (a, b) => rankOf(a) - rankOf(b) || byNumber.compare(a, b)
+
 /**
  * Fixed charts first, then evaluation, then by prefix, system last: [{name, keys}].
  *
@@ -76,7 +82,7 @@ const byNumber = new Intl.Collator('en', { numeric: true })
 export function groupKeys(keys, fixed) {
   /** @type {Map<string, string[]>} */
   const groups = new Map()
-  for (const key of keys.filter((one) => !fixed.includes(one)).sort(byNumber.compare)) {
+  for (const key of keys.filter((one) => !fixed.includes(one)).sort(byRank)) {
     const prefix = key.includes('/') ? key.split('/')[0] : 'other'
     groups.set(prefix, [...(groups.get(prefix) ?? []), key])
   }
@@ -113,8 +119,9 @@ export function plot(list, { axis, scale, weight, contexts }) {
     .filter((one) => !one.superseded)
     .map((one) => (one.branchStep ? apart(one) : { trunk: null, own: one }))
   // A trunk has no place on an axis of the branch's own time.
-  const trunks =
-    axis === 'step' || axis === 'epoch' ? distinct(lines.flatMap(({ trunk }) => (trunk ? [trunk] : []))) : []
+  const trunks = ['step', 'epoch', 'tokens'].includes(axis)
+    ? distinct(lines.flatMap(({ trunk }) => (trunk ? [trunk] : [])))
+    : []
   const ordered = [...list.filter((one) => one.superseded), ...trunks, ...lines.map(({ own }) => own)]
   const traces = ordered.map((series) => {
     const context = contexts.get(series.parent) ?? {}

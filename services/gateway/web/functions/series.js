@@ -3,7 +3,7 @@
 // into the same buckets the server would answer with.
 import { column } from './wire.js'
 
-/** @typedef {'step' | 'time' | 'wall' | 'epoch'} Axis */
+/** @typedef {'step' | 'time' | 'wall' | 'epoch' | 'tokens'} Axis */
 /**
  * @typedef {'firstSteps' | 'lastSteps' | 'mins' | 'maxs' | 'means' | 'lasts' | 'counts' | 'nans' | 'positives' |
  * 'negatives' | 'times' | 'attempts'} ColumnName
@@ -305,17 +305,39 @@ export function nearest(series, step) {
 }
 
 /**
- * Values against what: one number per bucket. `origin` is ms since 1970 of the first point, `perEpoch` steps.
+ * Values against what: one number per bucket. `origin` is ms since 1970 of the first point, `perEpoch` steps,
+ * `tokens` the series of the tokens that were read.
  *
  * @param {Series} series
  * @param {Axis} axis
- * @param {{ origin?: number, perEpoch?: number }} [parts]
+ * @param {{ origin?: number, perEpoch?: number, tokens?: Series }} [parts]
  */
-export function positions(series, axis, { origin = 0, perEpoch = 0 } = {}) {
+export function positions(series, axis, { origin = 0, perEpoch = 0, tokens } = {}) {
   if (axis === 'time') return series.times.map((time) => (time - origin) / 1000)
   if (axis === 'wall') return series.times.map((time) => time / 1000)
   if (axis === 'epoch' && perEpoch > 0) return series.lastSteps.map((step) => step / perEpoch)
+  if (axis === 'tokens' && tokens?.lastSteps.length) return series.lastSteps.map((step) => valueAt(tokens, step))
   return series.lastSteps
+}
+
+/**
+ * The value of a series that only grows, at any step: between two points on the line through them, before the first one
+ * on that from nothing, behind the last one as if it went on like that.
+ *
+ * @param {Series} series
+ * @param {number} step
+ */
+export function valueAt({ lastSteps, lasts }, step) {
+  let low = 0
+  let high = lastSteps.length - 1
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (lastSteps[middle] < step) low = middle + 1
+    else high = middle
+  }
+  const [begin, end] = [low > 0 ? lastSteps[low - 1] : 0, lastSteps[low]]
+  const [from, to] = [low > 0 ? lasts[low - 1] : 0, lasts[low]]
+  return end === begin ? to : from + ((to - from) * (step - begin)) / (end - begin)
 }
 
 /**

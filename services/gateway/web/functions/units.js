@@ -1,6 +1,7 @@
 // @ts-check
 // The unit that the name of a series says. Pure.
-import { bytes, rate, value } from './format.js'
+import { bytes, count, rate, span, value } from './format.js'
+import { knownSeries } from './known.js'
 
 /** @typedef {(number: Api.Double | null | undefined, digits?: number) => string} Format */
 
@@ -20,6 +21,10 @@ export function formatOf(key) {
   if (/_bytes_per_second$/.test(key)) return finite((number) => `${bytes(number)}/s`)
   if (/_bytes$/.test(key)) return finite(bytes)
   if (/_percent$/.test(key)) return finite((number) => `${rate(number)} %`)
+  const unit = knownSeries(key)?.unit
+  if (unit === 'tokens') return finite((number) => (Number.isInteger(number) ? count(number) : value(number)))
+  if (unit === 's') return finite(span)
+  if (unit === 'tokens/s' || unit === 'samples/s') return finite((number) => `${rate(number)}/s`)
   return value
 }
 

@@ -15,6 +15,7 @@ export const axes = [
   ['time', 'Time', 'Relative time'],
   ['wall', 'Clock', 'Wall time'],
   ['epoch', 'Epoch', 'Epoch'],
+  ['tokens', 'Tokens', 'Tokens seen'],
 ]
 /** @type {[Scale, string, string][]} */
 export const scales = [

@@ -11,6 +11,7 @@ import pytest
 
 from milepost.series_names import parse
 from milepost.training.telemetry import system_metrics
+from milepost.training.telemetry.batches import Position
 from milepost.training.telemetry.system_metrics import SystemSampler
 
 ALWAYS = {
@@ -50,7 +51,7 @@ def test_the_first_sample_has_everything_with_the_gpus(tmp_path: Path) -> None:
     sampler = SystemSampler(0, tmp_path)
     sampler.begin(100)
     (tmp_path / "file").write_bytes(os.urandom(1 << 20))
-    values = sampler.sample(110, samples=32)
+    values = sampler.sample(Position(step=110, samples=32))
     gpus = {f"gpu_{n}_{what}" for n in (0, 1) for what in ("percent", "memory_bytes")}
     assert set(values) == {f"system/{name}" for name in ALWAYS | gpus}
     assert (values["system/gpu_1_percent"], values["system/gpu_1_memory_bytes"]) == (41.0, 2.0 * 2**30)
@@ -60,7 +61,7 @@ def test_the_first_sample_has_everything_with_the_gpus(tmp_path: Path) -> None:
 
 
 def test_each_instance_has_series_of_its_own(tmp_path: Path) -> None:
-    values = SystemSampler(3, tmp_path).sample(1)
+    values = SystemSampler(3, tmp_path).sample(Position(step=1))
     assert all(name.startswith("system/rank_3/") and parse(name) == name for name in values)
     assert "system/rank_3/samples_per_second" not in values
 
@@ -68,4 +69,4 @@ def test_each_instance_has_series_of_its_own(tmp_path: Path) -> None:
 def test_nothing_is_said_while_no_step_is_done(tmp_path: Path) -> None:
     sampler = SystemSampler(0, tmp_path)
     sampler.begin(7)
-    assert sampler.sample(7) == {}
+    assert sampler.sample(Position(step=7)) == {}
