@@ -113,7 +113,6 @@ class Driver:
         )
         self._logs = LogBatcher(self._spool)
         self._sender = TelemetrySender(self._spool, logs=TokenBucket())
-        self._instances = InstanceServer(self._on_report)
         self._redact = redactor(launch.configuration, os.environ)
         workers = launch.configuration.resources.workers
         self._ranks = max(1, workers)
@@ -122,10 +121,9 @@ class Driver:
             if workers
             else LocalWorker(self._directory, self._add_line)
         )
+        self._instances = InstanceServer(self._on_report, self._on_gone, self._workers.read_output)
         self._coordinator = AgreementCoordinator(workers, self._instances.send_to) if workers > 1 else None
         self._means = MeansRelay(workers, self._send_means) if workers > 1 else None
-        self._instances.on_gone = self._on_gone
-        self._instances.on_output = self._workers.read_output
         self._retention = Retention(
             launch.configuration.snapshots, launch.attempt, launch.snapshot_id, self._record, self._confine
         )

@@ -23,11 +23,16 @@ class InstanceServer:
     output of one in place of reports.
     """
 
-    def __init__(self, on_report: Callable[[InstanceReport], None]) -> None:
+    def __init__(
+        self,
+        on_report: Callable[[InstanceReport], None],
+        on_gone: Callable[[int], None],
+        on_output: Callable[[int, str, asyncio.StreamReader], Awaitable[None]],
+    ) -> None:
         self.token = secrets.token_hex(32)
-        self.on_gone: Callable[[int], None] = lambda rank: None
-        self.on_output: Callable[[int, str, asyncio.StreamReader], Awaitable[None]] = _drop
         self._on_report = on_report
+        self._on_gone = on_gone
+        self._on_output = on_output
         self._server: asyncio.Server | None = None
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._readers: set[asyncio.Task[None]] = set()
@@ -50,7 +55,7 @@ class InstanceServer:
             if hello is None:
                 return
             if hello.hello.stream:
-                await self.on_output(hello.rank, hello.hello.stream, reader)
+                await self._on_output(hello.rank, hello.hello.stream, reader)
                 return
             rank = hello.rank
             self._writers[rank] = writer
@@ -66,7 +71,7 @@ class InstanceServer:
             writer.close()
             if rank is not None:
                 self._writers.pop(rank, None)
-                self.on_gone(rank)
+                self._on_gone(rank)
 
     async def _greet(self, reader: asyncio.StreamReader) -> InstanceReport | None:
         """Read the hello of an instance. None: it does not know the token."""
@@ -104,8 +109,3 @@ class InstanceServer:
         for task in list(self._readers):
             task.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
-
-
-async def _drop(rank: int, stream: str, reader: asyncio.StreamReader) -> None:
-    """Nobody asked for output by this way."""
-    log.warning("instance.unexpected_output", extra={"rank": rank, "stream": stream})

@@ -50,6 +50,25 @@ def replace(state: State, **changes: Any) -> State:
     return replaced
 
 
+def decide_all(
+    decide: Callable[[State, object], list[Message]],
+    evolve: Callable[[State, Fact], State],
+    state: State,
+    commands: Iterable[object],
+) -> list[Message]:
+    """Decide commands one after the other, each on what those before it have brought about: all of their facts or none.
+
+    Raises what `decide` raises.
+    """
+    decided: list[Message] = []
+    for command in commands:
+        payloads = decide(state, command)
+        for payload in payloads:
+            state = evolve(state, Fact(payload))
+        decided += payloads
+    return decided
+
+
 def to_timestamp(time: datetime) -> Timestamp:
     """Return a time as events carry it."""
     timestamp = Timestamp()

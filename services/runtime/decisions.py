@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from google.protobuf.message import Message
 
 from milepost.domain import runtime, trial
-from milepost.domain.decider import Fact
+from milepost.domain.decider import decide_all
 from milepost.errors import Aborted, FailedPrecondition
 from milepost.eventlog import (
     EventLog,
@@ -153,12 +153,7 @@ class Decisions:
         if number is None:
             state = view.state if view is not None else runtime.initial
             _check_decidable(view.undecidable if view is not None else "")
-            decided: list[Message] = []
-            for command in commands:
-                payloads = runtime.decide(state, command)
-                for payload in payloads:
-                    state = runtime.evolve(state, Fact(payload))
-                decided += payloads
+            decided = decide_all(runtime.decide, runtime.evolve, state, commands)
             return (view.head if view is not None else Head(runtime_chain(runtime_id))), decided
         trial_view = view.trials.get(number) if view is not None else None
         if trial_view is None:

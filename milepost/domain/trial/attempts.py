@@ -17,7 +17,6 @@ from milepost.domain.trial.commands import (
     MarkStopped,
     ObserveStraggler,
     RaiseAlert,
-    RecordInstanceExit,
     ReportInstanceHealth,
     ScheduleRetry,
 )
@@ -33,7 +32,7 @@ from milepost.domain.trial.states import (
     describe,
     label,
 )
-from milepost.domain.trial.writers import alert_key
+from milepost.domain.trial.writers import alert_key, writing
 from milepost.errors import FailedPrecondition
 
 
@@ -65,8 +64,8 @@ def launch(state: Trial, command: LaunchAttempt) -> list[Message]:
 
 
 def fence(state: Trial, command: FenceAttempt) -> list[Message]:
-    active = state.active
-    if active is None or active.attempt != command.attempt or not active.may_write:
+    active = writing(state, command.attempt)
+    if active is None:
         return []
     return [
         facts.AttemptFenced(
@@ -134,8 +133,7 @@ def mark_stopped(state: Trial, command: MarkStopped) -> list[Message]:
     active = state.active
     if active is None:
         return [stopped_fact(state, command.reason)]
-    if concludable(state, active.attempt) is None:
-        return []
+    concludable(state, active.attempt)
     return [stopped_fact(state, command.reason)]
 
 
@@ -158,8 +156,8 @@ def go_on(state: Trial, command: GoOn) -> list[Message]:
 
 
 def report_instance_health(state: Trial, command: ReportInstanceHealth) -> list[Message]:
-    active = state.active
-    if active is None or active.attempt != command.attempt or not active.may_write:
+    active = writing(state, command.attempt)
+    if active is None:
         return []
     if dict(active.health).get(command.rank, common.HEALTH_UNSPECIFIED) == command.health:
         return []
@@ -170,16 +168,9 @@ def report_instance_health(state: Trial, command: ReportInstanceHealth) -> list[
     ]
 
 
-def record_instance_exit(state: Trial, command: RecordInstanceExit) -> list[Message]:
-    active = state.active
-    if active is None or active.attempt != command.attempt or command.exit.rank not in active.running_ranks:
-        return []
-    return [command.exit]
-
-
 def diagnose_stall(state: Trial, command: DiagnoseStall) -> list[Message]:
-    active, found = state.active, command.diagnosis
-    if active is None or active.attempt != command.attempt or not active.may_write:
+    active, found = writing(state, command.attempt), command.diagnosis
+    if active is None:
         return []
     if command.step in active.stalls.diagnosed:
         return []
@@ -191,8 +182,9 @@ def diagnose_stall(state: Trial, command: DiagnoseStall) -> list[Message]:
 
 
 def observe_straggler(state: Trial, command: ObserveStraggler) -> list[Message]:
-    active, fact = state.active, command.fact
-    if active is None or active.attempt != fact.attempt or not active.may_write:
+    fact = command.fact
+    active = writing(state, fact.attempt)
+    if active is None:
         return []
     changes = active.straggler == fact.rank if fact.over else active.straggler != fact.rank
     return [fact] if changes else []

@@ -166,12 +166,6 @@ class ReportInstanceHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordInstanceExit:
-    attempt: int
-    exit: facts.InstanceExited
-
-
-@dataclass(frozen=True, slots=True)
 class RaiseAlert:
     alert: facts.AlertRaised
 

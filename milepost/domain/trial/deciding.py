@@ -7,16 +7,17 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from milepost.domain.decider import Fact
+from milepost.domain import decider
 from milepost.domain.trial import attempts, commands, keeping, recording, requests
 from milepost.domain.trial.evolving import evolve
 from milepost.domain.trial.states import Trial
+from milepost.domain.trial.writers import writing
 from milepost.errors import NotFound
 
 
 def _replace_attempt(state: Trial, command: commands.ReplaceAttempt) -> list[Message]:
-    active, fence = state.active, command.fence
-    if active is None or active.attempt != fence.attempt or not active.may_write:
+    fence = command.fence
+    if writing(state, fence.attempt) is None:
         # It has said its end meanwhile, or somebody else was faster.
         return []
     failed = commands.FailTrial(fence.attempt, command.failure, fence.detail)
@@ -41,7 +42,6 @@ DECIDE: dict[type, Callable[[Trial, Any], list[Message]]] = {
     commands.GoOn: attempts.go_on,
     commands.ReplaceAttempt: _replace_attempt,
     commands.ReportInstanceHealth: attempts.report_instance_health,
-    commands.RecordInstanceExit: attempts.record_instance_exit,
     commands.RaiseAlert: attempts.raise_alert,
     commands.DiagnoseStall: attempts.diagnose_stall,
     commands.ObserveStraggler: attempts.observe_straggler,
@@ -71,10 +71,4 @@ def decide(state: Trial, command: object) -> list[Message]:
 
 def decide_all(state: Trial, wanted: list[object]) -> list[Message]:
     """Decide several commands of the runtime service as one decision: all of their facts or none."""
-    decided: list[Message] = []
-    for command in wanted:
-        payloads = decide(state, command)
-        for payload in payloads:
-            state = evolve(state, Fact(payload))
-        decided += payloads
-    return decided
+    return decider.decide_all(decide, evolve, state, wanted)

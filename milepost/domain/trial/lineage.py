@@ -51,6 +51,12 @@ def origin_record(state: Trial) -> SnapshotRecord | None:
     )
 
 
+def known_snapshots(state: Trial) -> tuple[SnapshotRecord, ...]:
+    """List the snapshots that a trial can be told to go on from: its own, and that at which a branch begins."""
+    origin = origin_record(state)
+    return state.snapshots if origin is None else (*state.snapshots, origin)
+
+
 def origin_step(state: Trial) -> int:
     """Return the step at which a trial begins: that of the snapshot it branched off at, else 0."""
     return state.origin.step if state.origin is not None else 0

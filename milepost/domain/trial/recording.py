@@ -11,9 +11,9 @@ from milepost.api.event.v1 import options_pb2 as options
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.domain import stalls, steering
 from milepost.domain.trial.commands import Record
-from milepost.domain.trial.lineage import origin_record, origin_step
+from milepost.domain.trial.lineage import known_snapshots, origin_step
 from milepost.domain.trial.states import Active, Trial, describe, label
-from milepost.domain.trial.writers import WRITERS, alert_key, is_plausible
+from milepost.domain.trial.writers import WRITERS, alert_key, is_plausible, writing
 from milepost.errors import FailedPrecondition
 
 
@@ -24,8 +24,8 @@ class StaleAttempt(FailedPrecondition):
 
 
 def record(state: Trial, command: Record) -> list[Message]:
-    active = state.active
-    if active is None or active.attempt != command.attempt or not active.may_write:
+    active = writing(state, command.attempt)
+    if active is None:
         raise StaleAttempt(
             f"{label(state)}: attempt {command.attempt} may write nothing: the trial is {describe(state)}"
         )
@@ -54,7 +54,7 @@ def record(state: Trial, command: Record) -> list[Message]:
             reason="NOT_RESTORED",
         )
     if isinstance(payload, facts.AttemptStarted) and payload.restored_snapshot_id:
-        known = [*state.snapshots, *filter(None, [origin_record(state)])]
+        known = known_snapshots(state)
         if all(s.snapshot_id != payload.restored_snapshot_id or s.step != payload.restored_step for s in known):
             raise FailedPrecondition(
                 f"{label(state)}: {payload.restored_snapshot_id} is not a committed snapshot",

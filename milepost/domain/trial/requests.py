@@ -19,13 +19,14 @@ from milepost.domain.trial.commands import (
     SteerTrial,
     StopTrial,
 )
-from milepost.domain.trial.lineage import goes_back_to, is_step_of, origin_record
+from milepost.domain.trial.lineage import goes_back_to, is_step_of, known_snapshots
 from milepost.domain.trial.states import (
     Active,
     Completed,
     Failed,
     Queued,
     Retrying,
+    SnapshotRecord,
     Stopped,
     Trial,
     describe,
@@ -92,10 +93,7 @@ def resume(state: Trial, command: ResumeTrial) -> list[Message]:
             f"{label(state)} is Completed; it can go on only with a larger total", reason="TRIAL_COMPLETED"
         )
     if command.snapshot_id:
-        known = [*state.snapshots, *filter(None, [origin_record(state)])]
-        named = next((s for s in known if s.snapshot_id == command.snapshot_id), None)
-        if named is None:
-            raise NotFound(f"{label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+        named = _named_snapshot(state, command.snapshot_id)
         if named.superseded:
             # Its steps belong to another attempt now; going on from it would make two histories of one trial.
             raise FailedPrecondition(
@@ -151,15 +149,18 @@ def request_stacks(state: Trial, command: RequestStacks) -> list[Message]:
     return [facts.TrialStacksRequested(attempt=active.attempt, reason=command.reason, request_id=command.request_id)]
 
 
+def _named_snapshot(state: Trial, snapshot_id: str) -> SnapshotRecord:
+    named = next((s for s in known_snapshots(state) if s.snapshot_id == snapshot_id), None)
+    if named is None:
+        raise NotFound(f"{label(state)} has no snapshot {snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+    return named
+
+
 def roll_back(state: Trial, command: RollBackTrial) -> list[Message]:
     active = state.active
     if command.request_id and command.request_id in state.roll_backs:
         return []
-    origin = origin_record(state)
-    known = (*state.snapshots, *([origin] if origin is not None else []))
-    named = next((s for s in known if s.snapshot_id == command.snapshot_id), None)
-    if named is None:
-        raise NotFound(f"{label(state)} has no snapshot {command.snapshot_id}", reason="SNAPSHOT_NOT_FOUND")
+    named = _named_snapshot(state, command.snapshot_id)
     if named.superseded:
         raise FailedPrecondition(
             f"{label(state)}: {command.snapshot_id} was superseded by a later attempt", reason="SNAPSHOT_SUPERSEDED"

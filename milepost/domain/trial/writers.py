@@ -36,6 +36,12 @@ _COUNTS = {
 _OF_A_RANK = frozenset(getattr(facts, kind.name) for kind in _PAYLOADS if "rank" in kind.fields_by_name)
 
 
+def writing(state: Trial, attempt: int) -> Active | None:
+    """Return an attempt that may write; None where it may not: it is over, was fenced, or another came after it."""
+    active = state.active
+    return active if active is not None and active.attempt == attempt and active.may_write else None
+
+
 def has_effect(state: Trial, fact: Fact) -> bool:
     """Return whether a fact stands where its writer may put it and its attempt may still write.
 

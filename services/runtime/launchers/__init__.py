@@ -42,6 +42,11 @@ def last_word(text: str) -> Exit | None:
     return Exit(ended.cause if known else common.EXIT_CAUSE_UNSPECIFIED, ended.detail[:MAX_DETAIL])
 
 
+def log_fields(key: AttemptKey, **more: object) -> dict[str, object]:
+    """Return the fields by which a line of this service's log is about an attempt."""
+    return {"runtime": key.runtime_id, "trial": key.trial, "attempt": key.attempt, **more}
+
+
 class LaunchFailed(FailedPrecondition):
     """The process could not be started. `deterministic`: another try would fail in the same way."""
 

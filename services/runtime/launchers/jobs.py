@@ -26,7 +26,7 @@ from milepost.eventlog import EventLogError
 from milepost.names import AttemptKey
 from milepost.storage import local_path
 from services.rpc.threads import Threads
-from services.runtime.launchers import LaunchFailed, Outage, last_word
+from services.runtime.launchers import LaunchFailed, Outage, last_word, log_fields
 from services.runtime.launchers.claims import WITHDRAWN, Claims
 from services.runtime.policies.control import Exit, Process
 from services.runtime.policies.placement import Capacity
@@ -401,7 +401,7 @@ class JobLauncher(Generic[J]):
             self._unkilled.discard(key)
         if before == (process, exit_) and not changed:
             return
-        extra = _fields(key, state=process.value)
+        extra = log_fields(key, state=process.value)
         if process is Process.GONE:
             extra |= {"cause": common.ExitCause.Name(exit_.cause), "detail": exit_.detail}
         log.info("attempt.job_changed", extra=extra)
@@ -413,7 +413,7 @@ class JobLauncher(Generic[J]):
         try:
             text = await self._cluster.logs(key, holder)
         except (ClusterUnavailable, ClusterRefused) as error:
-            log.warning("attempt.logs_lost", extra=_fields(key, error=error.message))
+            log.warning("attempt.logs_lost", extra=log_fields(key, error=error.message))
             return ""
         if text:
             with suppress(OSError):
@@ -449,7 +449,7 @@ class JobLauncher(Generic[J]):
                 raise LaunchFailed(error.message) from error
         self._know(key, Process.PENDING)
         self._look_due.set()
-        log.info("attempt.launched", extra=_fields(key, job=job_id(key), adopted=not new))
+        log.info("attempt.launched", extra=log_fields(key, job=job_id(key), adopted=not new))
 
     # --- ending
 
@@ -468,7 +468,7 @@ class JobLauncher(Generic[J]):
                 break
             await asyncio.sleep(KILL_POLL_SECONDS)
         # The fence in the log keeps it from doing anything; when the cluster answers again it is ended.
-        log.error("attempt.kill_failed", extra=_fields(key, job=job_id(key), error=trouble))
+        log.error("attempt.kill_failed", extra=log_fields(key, job=job_id(key), error=trouble))
         self._unkilled.add(key)
         self._settle(key, Process.UNSEEN, Exit())
 
@@ -503,6 +503,9 @@ class JobLauncher(Generic[J]):
             await self._claims.forget(key)
         except EventLogError as error:
             raise Unavailable(str(error)) from error
+        self._known.pop(key, None)
+        self._open.discard(key)
+        self._unkilled.discard(key)
 
 
 def job_id(key: AttemptKey) -> str:
@@ -550,7 +553,3 @@ def _make_storage(uri: str) -> None:
     folder = local_path(uri)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def _fields(key: AttemptKey, **more: object) -> dict[str, object]:
-    return {"runtime": key.runtime_id, "trial": key.trial, "attempt": key.attempt, **more}

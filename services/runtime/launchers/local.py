@@ -39,7 +39,7 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.training.v1.training_pb2 import AttemptLaunch
 from milepost.names import AttemptKey
 from milepost.storage import local_path
-from services.runtime.launchers import LaunchFailed, Outage, last_word, processes
+from services.runtime.launchers import LaunchFailed, Outage, last_word, log_fields, processes
 from services.runtime.launchers.attempt_user import AttemptUser
 from services.runtime.policies.control import Exit, Process
 from services.runtime.policies.placement import Capacity
@@ -190,7 +190,7 @@ class LocalLauncher:
             if known is None:
                 return Process.ABSENT, Exit()
             self._known[key] = known
-            log.info("attempt.adopted", extra=_fields(key, pid=known.pid, gone=known.exit is not None))
+            log.info("attempt.adopted", extra=log_fields(key, pid=known.pid, gone=known.exit is not None))
         if known.exit is not None:
             return Process.GONE, known.exit
         self._watch(key, known)
@@ -229,7 +229,7 @@ class LocalLauncher:
         known.exit = known.exit or _exit_of(folder, code)
         log.info(
             "attempt.exited",
-            extra=_fields(key, pid=known.pid, code=code, cause=common.ExitCause.Name(known.exit.cause)),
+            extra=log_fields(key, pid=known.pid, code=code, cause=common.ExitCause.Name(known.exit.cause)),
         )
         for listener in self._listeners:
             listener(key)
@@ -246,7 +246,7 @@ class LocalLauncher:
             message = "the disk of the data directory is full" if full else f"{error.strerror or error}"
             raise LaunchFailed(f"the process could not be started: {message}") from error
         process, _ = self.observe(key)
-        log.info("attempt.launched", extra=_fields(key, pid=self._known[key].pid, state=process.value))
+        log.info("attempt.launched", extra=log_fields(key, pid=self._known[key].pid, state=process.value))
 
     def _launch(self, key: AttemptKey, launch: AttemptLaunch, environment: Mapping[str, str]) -> None:
         folder = key.directory(self._data_dir)
@@ -319,7 +319,7 @@ class LocalLauncher:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
-                log.error("attempt.kill_failed", extra=_fields(key, pids=sorted(members)))
+                log.error("attempt.kill_failed", extra=log_fields(key, pids=sorted(members)))
                 return
             await asyncio.sleep(0.02)
         if known.child is not None:
@@ -467,7 +467,3 @@ def _read_process(folder: Path) -> tuple[int, int] | None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file that only this user can read, as a whole or not at all."""
     files.write(path, content, mode=0o600)
-
-
-def _fields(key: AttemptKey, **more: object) -> dict[str, object]:
-    return {"runtime": key.runtime_id, "trial": key.trial, "attempt": key.attempt, **more}

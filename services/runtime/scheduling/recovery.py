@@ -21,7 +21,6 @@ from milepost.eventlog import EventLogError
 from milepost.eventlog.nats.connection import Connection, connect
 from milepost.eventlog.nats.jetstream import JetStreamLog
 from milepost.names import AttemptKey
-from milepost.names import AttemptKey as Writer
 from milepost.security.tokens import write_private
 from milepost.training.spooling.journal import drain, driver_spool_path
 from milepost.training.spooling.owner import Owned
@@ -53,7 +52,7 @@ class Recovery:
             return
         try:
             async with self._connection(key, folder) as connection:
-                left = await drain(JetStreamLog(connection, direct=True), folder, DRAIN_SECONDS, key=_writer(key))
+                left = await drain(JetStreamLog(connection, direct=True), folder, DRAIN_SECONDS, key=key)
         except (EventLogError, OSError, sqlite3.Error, Owned) as error:
             log.warning("leftovers.events_failed", extra={"attempt": str(key), "error": str(error)})
             return
@@ -93,7 +92,7 @@ class Recovery:
             async with self._connection(key, folder) as connection:
                 for path in sorted(folder.glob("spool-*.sqlite")):
                     lines = TokenBucket(burst=LOG_BYTES_PER_SECOND)
-                    left = await send_spool(connection, path, SEND_SECONDS, lines, _writer(key).may_send)
+                    left = await send_spool(connection, path, SEND_SECONDS, lines, key.may_send)
                     if left:
                         log.info(
                             "leftovers.telemetry_left", extra={"attempt": str(key), "path": path.name, "batches": left}
@@ -140,8 +139,3 @@ class Recovery:
             yield connection
         finally:
             await connection.close()
-
-
-def _writer(key: AttemptKey) -> Writer:
-    """Name whoever may have written what lies in the folder of an attempt."""
-    return Writer(key.runtime_id, key.trial, key.attempt)

@@ -177,7 +177,6 @@ def about(attempt: int, cause: common.ExitCause) -> list[Any]:
         trial.ScheduleRetry(attempt, 2, at(5), cause, ""),
         trial.CompleteTrial(attempt),
         trial.FailTrial(attempt, common.FAILURE_REASON_CRASHED, ""),
-        trial.RecordInstanceExit(attempt, facts.InstanceExited(attempt=attempt, rank=0)),
         trial.ReportInstanceHealth(attempt, 0, common.HEALTH_DEGRADED, ""),
     ]
 

@@ -315,13 +315,6 @@ def test_health_of_an_instance_is_said_only_on_change() -> None:
     assert chain.when(trial.ReportInstanceHealth(2, 0, common.HEALTH_UNHEALTHY, "")) == []
 
 
-def test_the_service_records_the_exit_of_an_instance_once() -> None:
-    chain = running(of_attempt(facts.InstanceStarted(attempt=1, rank=0)))
-    exit_ = trial.RecordInstanceExit(1, facts.InstanceExited(attempt=1, rank=0, cause=common.EXIT_CAUSE_SIGNAL))
-    assert names(chain.when(exit_)) == ["InstanceExited"]
-    assert chain.when(exit_) == []
-
-
 def test_a_snapshot_that_is_gone_is_not_deleted_again() -> None:
     chain = running(committed(5))
     delete = trial.DeleteSnapshot("s5", facts.SNAPSHOT_DELETE_REASON_CORRUPT)
