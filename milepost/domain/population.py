@@ -53,7 +53,7 @@ def is_drawn(pruner: config.SearchPruner, history: History) -> bool:
 
 def members(history: History) -> int:
     """Return how many trials the sampler has chosen."""
-    return history.suggested_count - sum(1 for _ in history.promotions())
+    return history.suggested_count - len(history.promoted)
 
 
 def has_room(search: config.Search, history: History, earlier: int = 0) -> bool:
@@ -87,7 +87,7 @@ def unneeded(
     Args:
         ended: the search ends now.
     """
-    pruner, origins = search.pruner, {one.snapshot_id for one in history.promotions() if one.donor == number}
+    pruner, origins = search.pruner, {one.snapshot_id for one in history.promoted if one.donor == number}
     held = [one for one in state.snapshots if state.runtime_id in one.held_by and one.snapshot_id not in origins]
     if not held or ended or history.ended is not None:
         return held

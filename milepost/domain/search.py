@@ -115,6 +115,8 @@ class History:
     front: tuple[tuple[int, tuple[float, ...]], ...] = ()
     # What trials of other runtimes came to was told, if only that there is none.
     earlier_told: bool = False
+    # Trials that began with the weights of others.
+    promoted: tuple[Promoted, ...] = ()
 
     def tell_earlier(self, trials: Sequence[Earlier]) -> History:
         """Add what trials of other runtimes came to."""
@@ -149,7 +151,7 @@ class History:
 
     def promote(self, promoted: Promoted) -> History:
         """Add that a trial is to begin with the weights of another."""
-        return replace(self, entries=(*self.entries, promoted))
+        return replace(self, entries=(*self.entries, promoted), promoted=(*self.promoted, promoted))
 
     def prune(self, pruned: Pruned) -> History:
         """Add that a trial was given up: nothing more is reported of it."""
@@ -164,19 +166,15 @@ class History:
         """Yield the rungs that were reached, in order."""
         return (entry for entry in self.entries if isinstance(entry, Reached))
 
-    def promotions(self) -> Iterator[Promoted]:
-        """Yield which trials began with the weights of others, in order."""
-        return (entry for entry in self.entries if isinstance(entry, Promoted))
-
     def begun_rung(self, trial: int) -> int:
         """Return the rung at which a trial began; 0: with the weights of nobody."""
-        return next((one.rung for one in self.promotions() if one.trial == trial), 0)
+        return next((one.rung for one in self.promoted if one.trial == trial), 0)
 
     def told_to_sampler(self) -> tuple[Entry, ...]:
         """Return what a sampler was asked and told: nothing of trials that began with the weights of others."""
-        others = {one.trial for one in self.promotions()}
-        if not others:
+        if not self.promoted:
             return self.entries
+        others = {one.trial for one in self.promoted}
         return tuple(one for one in self.entries if isinstance(one, Earlier) or one.trial not in others)
 
     def suggestions(self) -> Iterator[Suggested]:

@@ -37,7 +37,7 @@ def next_rung(view: RuntimeView) -> Reached | None:
     search = _configuration(view).search
     pruner, is_population = search.pruner, population.is_population(search)
     last: dict[int, Reached] = {one.trial: one for one in state.history.rungs()}
-    begun = {one.trial: one.rung for one in state.history.promotions()} if is_population else {}
+    begun = {one.trial: one.rung for one in state.history.promoted} if is_population else {}
     for number in unreported(state):
         one = view.trials.get(number)
         if one is None or not one.evaluations or _is_being_stopped(one.state):
@@ -86,6 +86,7 @@ def judge(view: RuntimeView, found: Reached, now: datetime) -> dict[int | None, 
             places += 1
             follows += [promotion.suggested, promotion.promoted]
             commands[promotion.promoted.child] = [promotion.create]
+            commands.setdefault(promotion.promoted.donor, []).append(promotion.hold)
     commands[None] = [runtime.ReachRung(len(history.entries), rung, tuple(follows))]
     return commands
 

@@ -25,11 +25,16 @@ LET_GO_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A trial that begins with the weights of another one."""
+    """A trial that begins with the weights of another one.
+
+    Attributes:
+        hold: of the donor. It decides nothing where the snapshot is held already, as it is while the search goes on.
+    """
 
     promoted: facts.TrialPromoted
     suggested: facts.TrialSuggested
     create: trial.CreateTrial
+    hold: trial.HoldSnapshot
 
 
 def on_trial(view: RuntimeView, found: Reached, at_rung: Sequence[Reached]) -> list[Reached]:
@@ -104,7 +109,7 @@ def promotion(view: RuntimeView, replaced: int, at_rung: Sequence[Reached], earl
     # What the donor was given and has no more, it has not: a parameter whose condition does not hold.
     parameters = {**configuration.parameters, **point}
     create = trial.CreateTrial(view.runtime_id, child, parameters, point, origin, rung_steps=rung_steps_of(wanted))
-    return Promotion(promoted, suggested, create)
+    return Promotion(promoted, suggested, create, trial.HoldSnapshot(record.snapshot_id, view.runtime_id))
 
 
 def rung_steps_of(search: config.Search) -> int:

@@ -293,6 +293,30 @@ async def test_the_worst_of_a_population_gives_its_place_to_one_with_the_weights
     assert not purged.remaining
 
 
+async def test_a_population_goes_on_after_a_stop_and_its_pruner_stays_what_it_was(stack: Stack) -> None:
+    points = [{"x": x} for x in (1, 3)]
+    pruner = {"kind": "pbt", "population_size": 2, "quantile": 0.5, "first_step": 4, "max_step": 12}
+    wanted = searching(points=points, pruner=pruner, max_trials=3)
+    wanted["parameters"] |= {"steps": 12, "step_seconds": 0.03, "evaluate_every": 2, "snapshot_every": 4}
+    started = await stack.start(**wanted)
+    await stack.wait_event(started.name, "trial_promoted")
+    await stack.stub.StopRuntime(api.StopRuntimeRequest(name=started.name))
+    stopped = await stack.wait_ended(started.name)
+    assert stopped.status == api.RUNTIME_STATUS_ABORTED
+    changes = json.dumps({"search": {"pruner": {"first_step": 2}}})
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=started.name, configuration_changes_text=changes))
+    assert refusal(raised.value) == ("FAILED_PRECONDITION", "NOT_A_CONTINUATION")
+    await stack.stub.ResumeRuntime(api.ResumeRuntimeRequest(name=started.name))
+    ended = await stack.wait_ended(started.name)
+    assert ended.status == api.RUNTIME_STATUS_COMPLETED, await stack.story(ended.name)
+    assert (ended.trials.completed, ended.trials.waiting) == (2, 1)
+    [promoted] = await payloads(stack, ended.name, "trial_promoted")
+    views = stack.application.views.runtimes[ended.runtime_id].trials
+    origin = views[promoted.child].state.origin
+    assert origin is not None and (origin.trial, origin.step) == (1, 4)
+
+
 async def test_a_search_begins_with_what_earlier_ones_came_to_and_needs_them_no_more(stack: Stack) -> None:
     first = await stack.wait_ended((await stack.start(**searching(max_trials=3))).name)
     drawn = searching(kind="random", objective=None, max_trials=2)

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.configuration import resolve
 from milepost.domain import runtime, trial
+from milepost.domain.decider import Fact
 from milepost.domain.search import Entry, History, Points, Promoted, Pruned, Reached, Reported, Suggested, Values
 from milepost.errors import Unavailable
 from milepost.eventlog import NewEvent, WrongExpectedSequence, attempt_subject, codec, trial_chain
@@ -26,6 +28,7 @@ from milepost.snapshots import snapshot_id
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.view import RuntimeView
 from services.runtime.readmodel.views import Views
+from services.runtime.searching import population
 from services.runtime.searching.controller import MAX_FAILURES, Searches
 from services.runtime.searching.process import Studies
 from services.runtime.searching.sampler import Sampler, SamplerFailed, _entry, definition_of
@@ -322,7 +325,7 @@ async def test_a_population_killed_at_any_instant_is_the_undisturbed_one() -> No
     configuration = searching(pruner=POPULATION)
     world = World(configuration)
     undisturbed = await world.run()
-    promotions = list(undisturbed.promotions())
+    promotions = undisturbed.promoted
     pruned = [entry.trial for entry in undisturbed.entries if isinstance(entry, Pruned)]
     assert 3 < len(promotions) == len(pruned) and undisturbed.suggested_count == 6 + len(promotions) <= 24
     over = undisturbed.ended
@@ -363,7 +366,7 @@ def _check_population(world: World, history: History) -> None:
         origins.add((one.donor, one.snapshot_id))
         at_rung = [known.value for known in rungs.values() if known.rung == one.rung]
         assert sum(1 for value in at_rung if value < donor.value) < max(1, int(0.34 * len(at_rung)))
-    for one in history.promotions():
+    for one in history.promoted:
         own = sorted(rung for number, rung in rungs if number == one.trial)
         assert own == list(range(one.rung + 1, one.rung + 1 + len(own))), "it goes on from the rung after that one"
     held = {
@@ -373,6 +376,22 @@ def _check_population(world: World, history: History) -> None:
         if record.held_by
     }
     assert held == origins
+
+
+async def test_a_snapshot_that_was_let_go_is_held_again_when_somebody_begins_there() -> None:
+    """A search whose sampler failed goes on after a resume, and has let all go that nobody had begun at."""
+    world = World(searching(pruner=POPULATION, max_trials=12))
+    history = await world.run()
+    view = world.view
+    view.state = replace(view.state, history=replace(history, ended=None))
+    at_rung = [one for one in history.rungs() if one.rung == 4]
+    worst = max(at_rung, key=lambda one: one.value)
+    found = population.promotion(view, worst.trial, at_rung)
+    assert found is not None and found.promoted.replaced == worst.trial
+    donor = view.trials[found.promoted.donor].state
+    [held] = trial.decide(donor, found.hold)
+    assert held == facts.SnapshotHeld(snapshot_id=found.promoted.snapshot_id, step=40, runtime_id=NAME)
+    assert trial.decide(trial.evolve(donor, Fact(held)), found.hold) == []
 
 
 @pytest.mark.parametrize("why", ["max_trials are there", "nobody has a snapshot"])
