@@ -13,7 +13,8 @@ from milepost.errors import Aborted, FailedPrecondition
 
 def suggest(state: Runtime, command: SuggestTrial) -> list[Message]:
     history, chosen = state.history, command.suggestion
-    if any(one.trial == chosen.trial and dict(one.parameters) == chosen.parameters for one in history.suggestions()):
+    known = (one for one in history.suggestions() if one.trial == chosen.trial)
+    if chosen.trial <= history.suggested_count and any(dict(one.parameters) == chosen.parameters for one in known):
         return []
     if len(history.entries) != command.entry_count or chosen.trial != history.suggested_count + 1:
         # Chosen from what is no longer all that there is: it is chosen anew.
@@ -37,7 +38,8 @@ def report_objective(state: Runtime, command: ReportObjective) -> list[Message]:
     history, report = state.history, command.report
     if report.trial in history.reported:
         return []
-    if all(entry.trial != report.trial for entry in history.suggestions()):
+    # They are numbered in their order.
+    if not 1 <= report.trial <= history.suggested_count:
         raise FailedPrecondition(
             f"trial {report.trial} of {state.runtime_id} was not suggested", reason="TRIAL_NOT_SUGGESTED"
         )

@@ -93,6 +93,13 @@ class Picture:
     to_keep: int | None = None
     # A purge was tried and something remained: not again before.
     purge_not_before: datetime | None = None
+    # Of the trials those that have not come to rest, or whose processes have not left. None: it may be any.
+    restless: Mapping[int, TrialPicture] | None = None
+
+    @property
+    def moving(self) -> Mapping[int, TrialPicture]:
+        """The trials of which something may follow without a command. Of ten thousand these are few."""
+        return self.trials if self.restless is None else self.restless
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
@@ -267,7 +274,7 @@ def wake_time(picture: Picture) -> datetime | None:
 
 def _times(picture: Picture) -> Iterator[datetime]:
     state = picture.state
-    for one in picture.trials.values():
+    for one in picture.moving.values():
         situation = one.state.situation
         if isinstance(situation, trial.Retrying):
             yield situation.not_before_time
@@ -295,6 +302,8 @@ def _create_trials(picture: Picture, now: datetime) -> Step | None:
     state = picture.state
     if not state.in_progress or state.stop is not None or _is_search(state):
         return None
+    if len(picture.trials) >= state.trial_count and all(t.state.situation for t in picture.moving.values()):
+        return None
     missing = [
         n
         for n in range(1, state.trial_count + 1)
@@ -306,7 +315,7 @@ def _create_trials(picture: Picture, now: datetime) -> Step | None:
 def _report_started(picture: Picture, now: datetime) -> Step | None:
     if picture.running_since is not None or not picture.state.in_progress or picture.state.stop is not None:
         return None
-    started = any(t.state.active is not None and t.state.active.started for t in picture.trials.values())
+    started = any(t.state.active is not None and t.state.active.started for t in picture.moving.values())
     return ReportStarted() if started else None
 
 
@@ -316,7 +325,7 @@ def _report_health(picture: Picture, now: datetime) -> Step | None:
         return None
     known = [
         (health, number, rank)
-        for number, one in picture.trials.items()
+        for number, one in picture.moving.items()
         if one.state.active is not None and one.state.active.may_write
         for rank, health in one.state.active.health
     ]
@@ -337,7 +346,7 @@ def _report_readiness(picture: Picture, now: datetime) -> Step | None:
     """It is ready while every instance of some trial is."""
     if not picture.state.in_progress or picture.state.deleting:
         return None
-    running = [(n, t.state.active) for n, t in sorted(picture.trials.items()) if t.state.active is not None]
+    running = [(n, t.state.active) for n, t in sorted(picture.moving.items()) if t.state.active is not None]
     ready = [n for n, active in running if active.may_write and active.ready and active.running_ranks <= active.ready]
     if bool(ready) == picture.state.ready:
         return None
@@ -349,7 +358,7 @@ def _report_waiting(picture: Picture, now: datetime) -> Step | None:
     state = picture.state
     if not state.in_progress or state.deleting or state.stop is not None or state.allocation is None:
         return None
-    active = [t for _, t in sorted(picture.trials.items()) if t.state.active is not None and t.state.active.may_write]
+    active = [t for _, t in sorted(picture.moving.items()) if t.state.active is not None and t.state.active.may_write]
     waits = [one.waits for one in active if one.process is Process.PENDING]
     if not waits or not waits[0] or len(waits) < len(active):
         return None
@@ -366,7 +375,7 @@ def _order_stops(picture: Picture, now: datetime) -> Step | None:
         return None
     mode, deadline, reason = order
     waiting: list[int] = []
-    for number, one in picture.trials.items():
+    for number, one in picture.moving.items():
         situation = one.state.situation
         if isinstance(situation, trial.Queued | trial.Retrying):
             waiting.append(number)
@@ -407,7 +416,7 @@ def _order_resumes(picture: Picture, now: datetime) -> Step | None:
 
 
 def _end_attempts(picture: Picture, now: datetime) -> Step | None:
-    for number, one in picture.trials.items():
+    for number, one in picture.moving.items():
         active = one.state.active
         if active is None or not active.may_write:
             continue
@@ -450,7 +459,7 @@ def _unstopped(active: trial.Active, one: TrialPicture) -> str:
 
 
 def _conclude(picture: Picture, now: datetime) -> Step | None:
-    for number, one in picture.trials.items():
+    for number, one in picture.moving.items():
         active = one.state.active
         if active is not None and not active.may_write:
             return Conclude(number, active.attempt)
@@ -458,7 +467,7 @@ def _conclude(picture: Picture, now: datetime) -> Step | None:
 
 
 def _spawn(picture: Picture, now: datetime) -> Step | None:
-    for number, one in picture.trials.items():
+    for number, one in picture.moving.items():
         active = one.state.active
         if active is not None and active.may_write and one.process is Process.ABSENT:
             return Spawn(number, active.attempt)
@@ -466,7 +475,7 @@ def _spawn(picture: Picture, now: datetime) -> Step | None:
 
 
 def _reap(picture: Picture, now: datetime) -> Step | None:
-    for number, one in picture.trials.items():
+    for number, one in picture.moving.items():
         if not one.process.is_held or one.over_since is None:
             continue
         if now >= one.over_since + timedelta(seconds=LEAVING_SECONDS):
@@ -481,7 +490,7 @@ def _launch(picture: Picture, now: datetime) -> Step | None:
     running = _running(picture)
     if running >= picture.slots or (picture.to_keep is not None and running >= picture.to_keep):
         return None
-    for number, one in sorted(picture.trials.items()):
+    for number, one in sorted(picture.moving.items()):
         situation = one.state.situation
         ready = isinstance(situation, trial.Queued) or (
             isinstance(situation, trial.Retrying) and now >= situation.not_before_time
@@ -492,7 +501,7 @@ def _launch(picture: Picture, now: datetime) -> Step | None:
 
 
 def _running(picture: Picture) -> int:
-    return sum(1 for one in picture.trials.values() if one.state.active is not None)
+    return sum(1 for one in picture.moving.values() if one.state.active is not None)
 
 
 def _give_back(picture: Picture, now: datetime) -> Step | None:
@@ -508,15 +517,14 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
     state = picture.state
     if not state.in_progress:
         return None
-    situations = {number: one.state.situation for number, one in picture.trials.items()}
-    unfinished = any(isinstance(s, trial.Queued | trial.Retrying | trial.Active) for s in situations.values())
-    all_there = _are_all_there(picture)
-    all_completed = all_there and all(
-        isinstance(s, trial.Completed) or (isinstance(s, trial.Stopped) and s.pruned) for s in situations.values()
+    unfinished = any(
+        isinstance(one.state.situation, trial.Queued | trial.Retrying | trial.Active) for one in picture.moving.values()
     )
+    if unfinished and state.stop is not None:
+        return None
+    all_there = not unfinished and _are_all_there(picture)
+    all_completed = all_there and all(_is_done(one.state.situation) for one in picture.trials.values())
     if state.stop is not None:
-        if unfinished:
-            return None
         return EndRuntime(
             runtime.CompleteRuntime(_ended_early(picture))
             if all_completed
@@ -526,11 +534,12 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
     if limit is not None and now >= limit:
         seconds = state.configuration.limits.max_duration_seconds if state.configuration is not None else 0.0
         return EndRuntime(runtime.FailRuntime(common.FAILURE_REASON_DEADLINE_EXCEEDED, f"it ran for {seconds:g} s"))
+    if not all_there and not _may_stop_at_failure(state):
+        return None
     failure = _first_failure(picture)
-    over = all_there and not unfinished
-    if failure is not None and (over or _stops_at_failure(picture)):
+    if failure is not None and (all_there or _stops_at_failure(picture)):
         return EndRuntime(failure)
-    if not over or _to_resume(picture):
+    if not all_there or _to_resume(picture):
         return None
     ended = state.history.ended
     if ended is not None and ended.reason == runtime_facts.SEARCH_END_REASON_SAMPLER_FAILED:
@@ -538,6 +547,10 @@ def _end_runtime(picture: Picture, now: datetime) -> Step | None:
     if all_completed:
         return EndRuntime(runtime.CompleteRuntime(_ended_early(picture)))
     return EndRuntime(runtime.AbortRuntime("every trial that was left was stopped", trials_stopped=True))
+
+
+def _is_done(situation: object) -> bool:
+    return isinstance(situation, trial.Completed) or (isinstance(situation, trial.Stopped) and situation.pruned)
 
 
 def _is_search(state: runtime.Runtime) -> bool:
@@ -580,10 +593,14 @@ def _to_resume(picture: Picture) -> bool:
     return _order_resumes(picture, datetime.min.replace(tzinfo=UTC)) is not None
 
 
-def _stops_at_failure(picture: Picture) -> bool:
-    configuration = picture.state.configuration
+def _may_stop_at_failure(state: runtime.Runtime) -> bool:
+    configuration = state.configuration
     policy = configuration.search.on_trial_failure if configuration is not None else config.ON_TRIAL_FAILURE_UNSPECIFIED
-    return policy == config.ON_TRIAL_FAILURE_STOP and _first_failure(picture, since=picture.began) is not None
+    return policy == config.ON_TRIAL_FAILURE_STOP
+
+
+def _stops_at_failure(picture: Picture) -> bool:
+    return _may_stop_at_failure(picture.state) and _first_failure(picture, since=picture.began) is not None
 
 
 def _first_failure(picture: Picture, since: int = 0) -> runtime.FailRuntime | None:
@@ -608,7 +625,7 @@ def _release(picture: Picture, now: datetime) -> Step | None:
         return None
     busy = any(
         isinstance(one.state.situation, trial.Queued | trial.Retrying | trial.Active) or one.process.is_held
-        for one in picture.trials.values()
+        for one in picture.moving.values()
     )
     return None if busy else Release()
 

@@ -105,6 +105,8 @@ class Scheduler:
         # Runtimes that something happened to and whose next step was not asked for yet.
         self._due: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Of runtimes that go on: what is known of each trial, and of those that are at rest nothing more is to be known.
+        self._pictures: dict[str, dict[int, control.TrialPicture]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._purges: dict[str, datetime] = {}
         self._purge_pauses: dict[str, Backoff] = {}
@@ -154,6 +156,7 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        self._pictures.clear()
 
     def _on_event(self, view: RuntimeView, sequence: int) -> None:
         self._mark(view.runtime_id)
@@ -181,6 +184,8 @@ class Scheduler:
         finally:
             # Here and not when the task is done, which is later: what is marked in between would find a task and no worker.
             self._tasks.pop(runtime_id, None)
+            if _is_at_rest(self._views.runtimes[runtime_id], self._clock()):
+                self._pictures.pop(runtime_id, None)
 
     async def _work_while_due(self, runtime_id: str) -> None:
         while runtime_id in self._due:
@@ -230,9 +235,16 @@ class Scheduler:
             slots = min(room, placement.slots_wanted(state.configuration, state.trial_count))
             if self._launcher(view).outage() is not None:
                 slots = 0
+        trials = self._pictures.setdefault(view.runtime_id, {})
+        restless: dict[int, control.TrialPicture] = {}
+        for number, one in view.trials.items():
+            known = trials.get(number)
+            if known is None or known.state is not one.state or not _is_settled(known):
+                trials[number] = restless[number] = self._trial_picture(view, one)
         return control.Picture(
             state=state,
-            trials={number: self._trial_picture(view, one) for number, one in view.trials.items()},
+            trials=trials,
+            restless=restless,
             began=view.began,
             running_since=view.running_since,
             slots=slots,
@@ -592,6 +604,12 @@ def _conclusion_command(attempt: int, conclusion: retry.Conclusion, max_retries:
             return trial.ScheduleRetry(attempt, max_retries, not_before_time, cause, detail, interrupted)
         case retry.Fail(reason, detail):
             return trial.FailTrial(attempt, reason, detail)
+
+
+def _is_settled(one: control.TrialPicture) -> bool:
+    """Return whether nothing can follow for a trial before a fact about it, and nothing of it runs."""
+    at_rest = isinstance(one.state.situation, trial.Stopped | trial.Failed | trial.Completed)
+    return at_rest and not one.process.is_held
 
 
 def _is_at_rest(view: RuntimeView, now: datetime) -> bool:

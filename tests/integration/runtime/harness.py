@@ -214,14 +214,16 @@ def options(nats: NatsServer, data_dir: Path, **changes: Any) -> Options:
 
 
 @asynccontextmanager
-async def running(nats: NatsServer, data_dir: Path, **changes: Any) -> AsyncIterator[Stack]:
+async def running(
+    nats: NatsServer, data_dir: Path, kind: type[Application] = Application, **changes: Any
+) -> AsyncIterator[Stack]:
     """A runtime service for the length of a block. Trainers that are left are killed."""
     metrics = Metrics()
     server = grpc.aio.server()
     metric_service_pb2_grpc.add_MetricServiceServicer_to_server(metrics, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    application = Application(options(nats, data_dir, metrics_address=f"127.0.0.1:{port}", **changes))
+    application = kind(options(nats, data_dir, metrics_address=f"127.0.0.1:{port}", **changes))
     await application.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{application.port}")
     stopping = application.stop
