@@ -55,6 +55,8 @@ WEB = Path(__file__).resolve().parent.parent.parent / "services" / "gateway" / "
 TICK_SECONDS = 0.25
 # The search that a sampler made.
 SEARCHED = "rt-" + "5" * 26
+# The same search with two objectives.
+SEVERAL = "rt-" + "6" * 26
 BEGAN = time.time() - 7200
 KEYS = ("train/learning_rate", "train/grad_norm", "train/loss")
 EVAL_KEYS = ("eval/loss", "eval/perplexity")
@@ -114,6 +116,7 @@ class Imagined:
     known_total: bool = True
     # Its trials were chosen by a sampler, and most of them were pruned.
     searched: bool = False
+    several: bool = False
 
     def step_at(self, when: float) -> int:
         step = 0
@@ -213,7 +216,7 @@ class World:
             )
         )  # fmt: skip
         if run.searched:
-            message.configuration.search.CopyFrom(made_up.SEARCH)
+            message.configuration.search.CopyFrom(made_up.SEVERAL if run.several else made_up.SEARCH)
         message.configuration_text = f"name: {run.name}\nentrypoint: milepost.recipes.language_model:train\n"
         if run.status == "Failed":
             message.failure_reason = common.FAILURE_REASON_TRAINING_ERROR
@@ -249,7 +252,8 @@ class World:
         if not brief and not waiting_turn:
             self._marks(message, run, step)
         if run.searched:
-            made_up.describe(message, run.trials, begin_of(run))
+            describe = made_up.describe_several if run.several else made_up.describe
+            describe(message, run.trials, begin_of(run))
         return message
 
     def _progress(self, message: trials.Trial, run: Imagined, step: int, running: bool) -> None:
@@ -479,7 +483,9 @@ class RuntimeService(runtimes_grpc.RuntimeServiceServicer):
 
     async def ListRungs(self, request: Any, context: Any) -> Any:
         run = await self._known(request.parent, context)
-        return runtimes.ListRungsResponse(rungs=made_up.rungs(run.trials) if run.searched else [], sequence=1000)
+        return runtimes.ListRungsResponse(
+            rungs=made_up.rungs(run.trials) if run.searched and not run.several else [], sequence=1000
+        )
 
     async def GetImportances(self, request: Any, context: Any) -> Any:
         run = await self._known(request.name, context)
@@ -828,9 +834,13 @@ def imagine(many: int, running: int, log_lines: int, searched: int = 0) -> World
         )
     if searched:
         done = [Execution(1, now - 20_000, 0, made_up.STEPS)]
-        runs.append(
-            Imagined(SEARCHED, "which recipe", "Completed", "ENDED", executions=done, trials=searched, searched=True)
-        )
+        for identity, name_, several in ((SEARCHED, "which recipe", False), (SEVERAL, "which size", True)):
+            runs.append(
+                Imagined(
+                    identity, name_, "Completed", "ENDED",
+                    executions=done, trials=searched, searched=True, several=several,
+                )
+            )  # fmt: skip
     return World(runs)
 
 

@@ -34,6 +34,16 @@ SEARCH = config.Search(
 
 # Donor, its step, and whose place was taken: of some, as a population has them.
 BEGAN_WITH = {40: (7, 100, 12), 41: (40, 300, 13)}
+# The same with a second objective, and nobody pruned.
+SIZE = "model/millions"
+SEVERAL = config.Search()
+SEVERAL.CopyFrom(SEARCH)
+SEVERAL.ClearField("objective")
+SEVERAL.ClearField("pruner")
+SEVERAL.objectives.extend(
+    config.SearchObjective(metric=metric, mode=config.METRIC_MODE_MIN, value=config.OBJECTIVE_VALUE_BEST)
+    for metric in (METRIC, SIZE)
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,38 @@ def search(count: int) -> list[MadeUp]:
 
 def best(count: int) -> MadeUp:
     return min((one for one in search(count) if one.pruned is None), key=lambda one: one.value)
+
+
+def size_of(one: MadeUp) -> float:
+    return round(0.4 * json.loads(one.parameters["layers"]) * (1 + json.loads(one.parameters["dropout"])), 3)
+
+
+@lru_cache
+def front(count: int) -> frozenset[int]:
+    """Return the numbers of the trials that no other one surpasses, in value and size."""
+    found, least = set[int](), math.inf
+    for one in sorted(search(count), key=lambda one: (one.value, size_of(one))):
+        if size_of(one) < least:
+            found.add(one.number)
+            least = size_of(one)
+    return frozenset(found)
+
+
+def describe_several(message: trials.Trial, count: int, began: float) -> None:
+    """Make an imagined trial that of the search with two objectives."""
+    describe(message, count, began)
+    one, suggestion = search(count)[message.trial - 1], message.suggestion
+    message.status = trials.TRIAL_STATUS_COMPLETED
+    message.waiting_reason = trials.WAITING_REASON_UNSPECIFIED
+    message.progress.step = STEPS
+    suggestion.ClearField("value")
+    suggestion.ClearField("metric")
+    suggestion.ClearField("detail")
+    suggestion.rung = 0
+    suggestion.outcome = facts.OBJECTIVE_OUTCOME_VALUE
+    suggestion.best = one.number in front(count)
+    suggestion.values.add(metric=METRIC, value=one.value)
+    suggestion.values.add(metric=SIZE, value=size_of(one))
 
 
 def describe(message: trials.Trial, count: int, began: float) -> None:

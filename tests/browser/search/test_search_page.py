@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.imagined import SEARCHED, imagine, served
+from tests.browser.imagined import SEARCHED, SEVERAL, imagine, served
 from tests.browser.pages import PATIENCE_SECONDS, Visit, visiting
 from tests.browser.search import made_up
 
@@ -149,6 +149,47 @@ def test_a_tree_shows_whose_weights_trials_began_with(visit: Visit) -> None:
     assert lefts == sorted(lefts) and lefts[0] < lefts[1] < lefts[2]
     rows.nth(2).get_by_role("button").click()
     expect(page).to_have_url(re.compile(r"[?&]trial=41\b"))
+
+
+def test_several_objectives_are_a_matrix_that_shares_its_brushes(visit: Visit) -> None:
+    """Two objectives and four parameters of a thousand trials: the front, a dragged rectangle, keys, the table."""
+    page = visit.open(f"/runtimes/{SEVERAL}")
+    canvas = page.locator(".matrix canvas[data-milliseconds]")
+    expect(canvas).to_be_visible(timeout=PATIENCE)
+    front = made_up.front(TRIALS)
+    expect(canvas).to_have_attribute("data-cells", "15")
+    expect(canvas).to_have_attribute("data-best", str(len(front)))
+    canvas.scroll_into_view_if_needed()
+    assert float(canvas.get_attribute("data-milliseconds") or "inf") < MAX_DRAWING_MILLISECONDS
+    box = canvas.bounding_box()
+    assert box is not None
+    # The first chart: the second objective over the first one. Its lower left has the front.
+    x, y = box["x"] + 30, box["y"] + box["height"] / 5 - 30
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 30, steps=3)
+    page.mouse.up()
+    expect(page.locator(".brushed .chip")).to_have_count(2)
+    expect(page.locator(".brushed .chip").last).to_contain_text(made_up.SIZE)
+    expect(page.locator(".brushed [role=status]")).to_have_text(re.compile(r"^\d+ of 1,000 trials$"))
+    admitted = int(page.locator(".parallel canvas").get_attribute("data-admitted") or 0)
+    assert 0 < admitted < TRIALS
+    figure = page.get_by_role("figure", name=re.compile("^Objectives against each other"))
+    figure.focus()
+    page.keyboard.press("ArrowDown")
+    expect(figure.locator(".dots-controls")).to_have_text(f"learning_rate over {made_up.METRIC}")
+    page.keyboard.press("ArrowRight")
+    marked = figure.locator(".matrix-tip strong")
+    expect(marked).to_be_visible()
+    number = marked.inner_text().removeprefix("Trial ")
+    figure.get_by_role("button", name="As table").click()
+    expect(figure.get_by_role("region", name="Objectives as a table").locator("tbody tr").first).to_contain_text("1")
+    figure.get_by_role("button", name="As chart").click()
+    figure.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"[?&]trial=\d+\b")), number
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -14,6 +14,7 @@ import { coloursBy } from '../../functions/searched.js'
 import { parameter, setParameters } from '../../state/location.js'
 import { Curves } from './curves.js'
 import { Findings, useHistory } from './findings.js'
+import { Matrix } from './matrix.js'
 import { BrushChips, Parallel } from './parallel.js'
 import { Ranking } from './ranking.js'
 
@@ -106,6 +107,17 @@ export function WholeSearch({ state, trials, sought, name, names, choose, open }
       />
       <${Curves} state=${state} order=${ranked} metric=${metric} name=${name} names=${names} choose=${choose} />
     </div>
+    ${
+      sought.length > 1 &&
+      html`<${Matrix}
+        ...${{ rows, scales, shades, admitted, onBrush }}
+        brushes=${brushes.value}
+        objectives=${sought.length}
+        marked=${rows.findIndex((row) => row.trial.trial === marked.value)}
+        onMark=${(/** @type {number} */ i) => onMark(rows[i]?.trial.trial ?? 0)}
+        onOpen=${(/** @type {number} */ i) => open(rows[i].trial.trial)}
+      />`
+    }
     <${Findings} ...${given} importances=${importances} state=${state} />
   `
 }
