@@ -177,6 +177,13 @@ def decompress(record: bytes) -> bytes:
     return zlib.decompress(record)
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Part of a value that is encoded already."""
+
+    content: bytes
+
+
 class Codec:
     """Turns dataclasses of listed classes into JSON and back, exactly: tuples, sets, enums, messages, NaN and all.
 
@@ -208,6 +215,10 @@ class Codec:
     def encode(self, value: object) -> bytes:
         return orjson.dumps(self._pack(value))
 
+    def piece(self, value: object) -> Encoded:
+        """Encode part of a value. It may stand in the value, in the place of the part."""
+        return Encoded(self.encode(value))
+
     def decode(self, content: bytes) -> Any:
         return self._unpack_all([orjson.loads(content)])[0]
 
@@ -234,6 +245,8 @@ class Codec:
         if isinstance(value, Message) and value.DESCRIPTOR.full_name in self._messages:
             content = base64.b64encode(value.SerializeToString(deterministic=True)).decode()
             return ["m", value.DESCRIPTOR.full_name, content]
+        if isinstance(value, Encoded):
+            return orjson.Fragment(value.content)
         raise TypeError(f"{type(value).__name__} is not among the classes of this checkpoint")
 
     def _unpack(self, value: list[Any]) -> Any:

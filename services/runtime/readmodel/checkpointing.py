@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,17 @@ from milepost.domain import runtime, search, stalls, steering, trial
 from milepost.eventlog import Head
 from services.readmodel.checkpoints import Checkpoint, Codec, compress, decompress
 from services.readmodel.incremental import ChainLost, IncrementalStore
-from services.runtime.readmodel.view import Reference, RuntimeView, Summary, TrialView, Written, summarize
+from services.runtime.readmodel.pieces import Pieces
+from services.runtime.readmodel.view import (
+    AT_REST,
+    Reference,
+    RuntimeView,
+    Summary,
+    TrialView,
+    Written,
+    phase_word,
+    summarize,
+)
 from services.runtime.readmodel.views import Views
 
 log = logging.getLogger(__name__)
@@ -31,6 +42,8 @@ EVERY_EVENTS = 1_000
 MIN_SECONDS = 5.0
 # Views that are encoded before others get their turn.
 SLICE = 16
+# Of large views: pieces.
+PIECES_AT_ONCE = 50
 
 CODEC = Codec(
     [
@@ -72,9 +85,12 @@ def digest(views: Views) -> str:
 
 def to_record(view: RuntimeView) -> bytes:
     """Write a view down: its summary, a tab, and all of it, compressed."""
+    return _head(view) + b"\t" + compress(CODEC.encode(view))
+
+
+def _head(view: RuntimeView) -> bytes:
     summary = summarize(view)
-    head = orjson.dumps([getattr(summary, name) for name in _SUMMARY_FIELDS])
-    return head + b"\t" + compress(CODEC.encode(view))
+    return orjson.dumps([getattr(summary, name) for name in _SUMMARY_FIELDS])
 
 
 def open_record(record: bytes) -> RuntimeView:
@@ -121,6 +137,9 @@ class Checkpointing:
         self._stream_created = stream_created
         # What changed since the last checkpoint, as it is to be written.
         self._pending: dict[bytes, bytes] = {}
+        # Of large views: the head of the record, and what is to be compressed.
+        self._large: dict[str, tuple[bytes, bytes]] = {}
+        self._pieces = Pieces(CODEC)
         self._written = 0
 
     async def restore(self, last_sequence: int) -> None:
@@ -167,6 +186,7 @@ class Checkpointing:
         # From here to the thread nothing else runs: the records are the views at this sequence.
         self._encode(len(self._views.changed))
         sequence, changes, self._pending = self._views.sequence, self._pending, {}
+        large, self._large = self._large, {}
         position = {
             "stream": self._stream_created,
             "skipped": self._views.skipped,
@@ -175,6 +195,9 @@ class Checkpointing:
             "ignored": sorted(self._views.ignored),
         }
         try:
+            if large:
+                changes |= await asyncio.to_thread(_compressed, large)
+            large = {}
             await self._store.store_changes(sequence, position, changes)
             self._written, changes = sequence, {}
         except ChainLost as error:
@@ -185,9 +208,15 @@ class Checkpointing:
         finally:
             # Also of a write that was cancelled nobody knows whether it is on disk.
             self._pending = {**changes, **self._pending}
+            self._views.changed |= dict.fromkeys(large)
 
     async def _encode_ahead(self) -> None:
         """Encode what changed, a slice at a time. What changes meanwhile is little, and is encoded again at the end."""
+        for runtime_id in list(self._views.changed):
+            entry = self._views.runtimes.entry(runtime_id)
+            if not isinstance(entry, Written) and self._pieces.is_large(entry):
+                while not self._pieces.prepare(entry, PIECES_AT_ONCE):
+                    await asyncio.sleep(0)
         for _ in range(len(self._views.changed) // SLICE):
             self._encode(SLICE)
             await asyncio.sleep(0)
@@ -198,5 +227,18 @@ class Checkpointing:
         for runtime_id in list(islice(changed, count)):
             del changed[runtime_id]
             entry = self._views.runtimes.entry(runtime_id)
-            record = entry.record if isinstance(entry, Written) else to_record(entry)
-            self._pending[runtime_id.encode()] = record
+            self._large.pop(runtime_id, None)
+            if isinstance(entry, Written):
+                self._pending[runtime_id.encode()] = entry.record
+            elif self._pieces.is_large(entry):
+                self._pending.pop(runtime_id.encode(), None)
+                self._large[runtime_id] = (_head(entry), self._pieces.encode(entry))
+                if phase_word(entry) in AT_REST:
+                    self._pieces.forget(runtime_id)
+            else:
+                self._pending[runtime_id.encode()] = to_record(entry)
+
+
+def _compressed(large: Mapping[str, tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Make records of what large views are."""
+    return {runtime_id.encode(): head + b"\t" + compress(content) for runtime_id, (head, content) in large.items()}

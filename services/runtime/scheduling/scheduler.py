@@ -107,6 +107,7 @@ class Scheduler:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Of runtimes that go on: what is known of each trial, and of those that are at rest nothing more is to be known.
         self._pictures: dict[str, dict[int, control.TrialPicture]] = {}
+        self._settled: dict[str, dict[int, trial.Trial]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._purges: dict[str, datetime] = {}
         self._purge_pauses: dict[str, Backoff] = {}
@@ -157,6 +158,7 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
         self._pictures.clear()
+        self._settled.clear()
 
     def _on_event(self, view: RuntimeView, sequence: int) -> None:
         self._mark(view.runtime_id)
@@ -186,6 +188,7 @@ class Scheduler:
             self._tasks.pop(runtime_id, None)
             if _is_at_rest(self._views.runtimes[runtime_id], self._clock()):
                 self._pictures.pop(runtime_id, None)
+                self._settled.pop(runtime_id, None)
 
     async def _work_while_due(self, runtime_id: str) -> None:
         while runtime_id in self._due:
@@ -236,11 +239,14 @@ class Scheduler:
             if self._launcher(view).outage() is not None:
                 slots = 0
         trials = self._pictures.setdefault(view.runtime_id, {})
+        settled = self._settled.setdefault(view.runtime_id, {})
         restless: dict[int, control.TrialPicture] = {}
         for number, one in view.trials.items():
-            known = trials.get(number)
-            if known is None or known.state is not one.state or not _is_settled(known):
-                trials[number] = restless[number] = self._trial_picture(view, one)
+            if settled.get(number) is one.state:
+                continue
+            trials[number] = restless[number] = found = self._trial_picture(view, one)
+            if _is_settled(found):
+                settled[number] = one.state
         return control.Picture(
             state=state,
             trials=trials,

@@ -65,7 +65,7 @@ SEED = 7
 AT_ONCE = 50
 STOPS = 300
 ASKED_EVERY = 0.02
-START_SECONDS = 3_600.0
+SETTLE_SECONDS = 45.0
 SPACE: dict[str, Any] = {
     "x": {"minimum": -5.0, "maximum": 5.0},
     "y": {"minimum": 0.001, "maximum": 10.0, "log_scale": True},
@@ -109,10 +109,11 @@ def asked_of_optuna(points: Sequence[Mapping[str, float]], more: int) -> list[fl
 class Instant(Blind):
     """A launcher whose attempts are complete as soon as they are launched."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Searching) -> None:
         self._application = application
         self._processes: dict[AttemptKey, Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.may_end = asyncio.Event()
 
     def capacity(self) -> Capacity | None:
         return Capacity("bench", 64.0, 64.0)
@@ -128,6 +129,7 @@ class Instant(Blind):
 
     async def _run(self, key: AttemptKey) -> None:
         chain, event_log = trial_chain(key.runtime_id, key.trial), self._application.event_log
+        await self.may_end.wait()
         while True:
             try:
                 await event_log.append(_attempt(key), [await event_log.head(chain)])
@@ -145,7 +147,8 @@ class Searching(Application):
         return self._log
 
     def _build_launchers(self, claims: Claims) -> dict[config.Launcher, Launcher]:
-        return {**super()._build_launchers(claims), config.LAUNCHER_LOCAL: Instant(self)}
+        self.instant = Instant(self)
+        return {**super()._build_launchers(claims), config.LAUNCHER_LOCAL: self.instant}
 
     def _build_searches(self) -> Searches:
         searches = super()._build_searches()
@@ -285,23 +288,25 @@ async def main(trials: int = TRIALS, live: int = LIVE) -> None:
         )
     Searching.known = len(points)
     with tempfile.TemporaryDirectory() as directory, running_nats(Path(directory)) as nats:
-        async with running(nats, Path(directory) / "quiet", Searching) as stack:
+        async with running(nats, Path(directory) / "quiet", application=Searching) as stack:
             quiet = await stops_while(stack, asyncio.sleep(0))
         runtime_id = await fill(nats, points, trials)
         before, began = psutil.Process().memory_info().rss, time.perf_counter()
-        async with running(nats, Path(directory) / "data", Searching) as stack:
+        async with running(nats, Path(directory) / "data", application=Searching) as stack:
             ready = time.perf_counter() - began
             stack.metrics.points = lambda name: [_live_value(stack, name)]
             with Gaps(stack.application, runtime_id) as gaps:
-                while not gaps.taken:
+                while stack.application.views.runtimes[runtime_id].state.history.suggested_count <= len(points):
                     await asyncio.sleep(0.1)
                 replayed = time.perf_counter() - began
-                gaps.taken.clear()
+                # A search that has come so far was written down and proved on its way.
+                await asyncio.sleep(SETTLE_SECONDS)
+                assert isinstance(stack.application, Searching)
+                sampler = psutil.Process(stack.application.sampler.process_id).memory_info().rss
+                stack.application.instant.may_end.set()
                 busy = await stops_while(stack, asyncio.sleep(0))
                 while stack.application.views.runtimes[runtime_id].state.history.ended is None:
                     await asyncio.sleep(0.1)
-            process = stack.application.sampler.process_id
-            sampler = psutil.Process(process).memory_info().rss if process is not None else 0
             memory = psutil.Process().memory_info().rss - before
     _report(trials, live, gaps.taken, optunas, quiet, busy)
     name = "search.10k"

@@ -214,10 +214,13 @@ def options(nats: NatsServer, data_dir: Path, **changes: Any) -> Options:
 
 
 @asynccontextmanager
-async def running(
-    nats: NatsServer, data_dir: Path, kind: type[Application] = Application, **changes: Any
-) -> AsyncIterator[Stack]:
-    """A runtime service for the length of a block. Trainers that are left are killed."""
+async def running(nats: NatsServer, data_dir: Path, **changes: Any) -> AsyncIterator[Stack]:
+    """A runtime service for the length of a block. Trainers that are left are killed.
+
+    Args:
+        changes: options; `application`: the class of the service.
+    """
+    kind = changes.pop("application", Application)
     metrics = Metrics()
     server = grpc.aio.server()
     metric_service_pb2_grpc.add_MetricServiceServicer_to_server(metrics, server)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from milepost.api.event.v1 import common_pb2 as common
+from milepost.api.event.v1 import runtime_events_pb2 as runtime_facts
 from milepost.api.event.v1 import trial_events_pb2 as facts
 from milepost.api.event.v1.recorded_event_pb2 import AsOf
+from milepost.configuration import resolve
 from milepost.domain import runtime, trial
 from milepost.eventlog import NewEvent, attempt_subject, codec
 from milepost.eventlog.memory import MemoryLog
@@ -20,6 +22,7 @@ from milepost.ids import new_event_id
 from services.runtime.decisions import Cause, Decisions
 from services.runtime.readmodel.checkpointing import Checkpointing, digest
 from services.runtime.readmodel.events import Events
+from services.runtime.readmodel.pieces import LARGE
 from services.runtime.readmodel.views import Views
 from tests.unit.domain.given import NOW, at
 from tests.unit.runtime.world import configuration
@@ -166,3 +169,33 @@ async def test_the_past_begins_at_what_was_written_down_and_is_the_same(desk: De
         begun = await Events(desk.log, desk.views, written).views_as_of(moment)
         assert digest(begun) == digest(await Events(desk.log, desk.views).views_as_of(moment))
     assert began == [0, last // 2, last // 2]
+
+
+async def test_a_large_view_is_written_piece_by_piece_and_is_what_it_is(desk: Desk, tmp_path: Path) -> None:
+    """Trials and the history of a search, of which some change between two checkpoints."""
+    search = {"kind": "tpe", "space": {"x": {"minimum": 0, "maximum": 1}}, "max_trials": 999,
+              "objective": {"metric": "loss"}}  # fmt: skip
+    configuration_ = resolve({"entrypoint": "a:b", "search": search})
+    await desk.decide("rt-9", None, runtime.RequestRuntime("rt-9", "", configuration_, "sha256:a", 999))
+
+    async def suggest(number: int) -> None:
+        chosen = runtime_facts.TrialSuggested(trial=number, parameters={"x": f"0.{number}"}, sampler="tpe")
+        entries = len(desk.views.runtimes["rt-9"].state.history.entries)
+        create = trial.CreateTrial("rt-9", number, {"x": f"0.{number}"}, {"x": f"0.{number}"})
+        await desk.decisions.decide("rt-9", {None: [runtime.SuggestTrial(entries, chosen)], number: [create]}, BEHIND)
+
+    async def check(keeping: Checkpointing) -> None:
+        await keeping.write()
+        again = Views()
+        await Checkpointing(tmp_path, again, 7).restore(desk.views.sequence)
+        assert again.runtimes["rt-9"] == desk.views.runtimes["rt-9"] and digest(again) == digest(desk.views)
+
+    for number in range(1, LARGE + 1):
+        await suggest(number)
+    keeping = Checkpointing(tmp_path, desk.views, 7)
+    await check(keeping)
+    await suggest(LARGE + 1)
+    await desk.decide("rt-9", 3, trial.LaunchAttempt(1, None))
+    report = runtime_facts.ObjectiveReported(trial=2, outcome=runtime_facts.OBJECTIVE_OUTCOME_VALUE, value=0.5)
+    await desk.decide("rt-9", None, runtime.ReportObjective(report))
+    await check(keeping)
