@@ -174,7 +174,8 @@ def _holder(view: RuntimeView) -> sharing.Holder:
 
 def gpus_in_use(view: RuntimeView) -> set[int]:
     """Return the GPUs that attempts of a runtime have."""
-    return {gpu for one in view.trials.values() if one.state.active is not None for gpu in one.state.active.launch.gpus}
+    active = (view.trials[number].state.active for number in view.running | view.starting)
+    return {gpu for one in active if one is not None for gpu in one.launch.gpus}
 
 
 def free_gpus(view: RuntimeView) -> tuple[int, ...]:

@@ -24,8 +24,8 @@ _GOING_ON = (trial.Active, trial.Queued, trial.Retrying)
 
 def unreported(state: runtime.Runtime) -> list[int]:
     """List the trials of which it is not said what they came to."""
-    reported = state.history.reported
-    return [n for n in range(1, state.history.suggested_count + 1) if n not in reported]
+    # Of ten thousand most are reported, and this is asked after each event.
+    return sorted(set(range(1, state.history.suggested_count + 1)) - state.history.reported)
 
 
 def next_rung(view: RuntimeView) -> Reached | None:
