@@ -25,6 +25,9 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+# Where a shell asks for no bytecode, each of the thousand processes of a session would compile all its modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 SESSION_VARIABLE = "MILEPOST_TEST_SESSION"
 # Processes that were told to end may need this long to be gone.
 SETTLE_SECONDS = 10.0
