@@ -12,6 +12,7 @@ from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.configuration import DURATION_PARAMETERS
 from milepost.domain import trial
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
+from milepost.numbers import MAX_NUMBER
 from services.runtime.commands.branching import read_mapping
 from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
 from services.runtime.snapshots import SnapshotStorage, restorable
@@ -38,8 +39,8 @@ def checked(request: api.RollBackTrialRequest) -> None:
             violations.append(Violation("snapshot_id", "is required, or before_step"))
         case "snapshot_id" if not request.snapshot_id:
             violations.append(Violation("snapshot_id", "must not be empty"))
-        case "before_step" if request.before_step < 1:
-            violations.append(Violation("before_step", "must be at least 1"))
+        case "before_step" if not 1 <= request.before_step <= MAX_NUMBER:
+            violations.append(Violation("before_step", f"must be 1 to {MAX_NUMBER:,}"))
     highest = {"skip_batches": MAX_SKIPPED, "margin_steps": MAX_SKIPPED, "max_times": MAX_TIMES, "attempt": 1 << 31}
     for field, most in highest.items():
         if not 0 <= getattr(request, field) <= most:

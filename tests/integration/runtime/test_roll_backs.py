@@ -103,6 +103,7 @@ async def test_a_roll_back_that_cannot_be_is_refused(stack: Stack) -> None:
         {"before_step": 5, "factors": {"nothing": 2.0}},
         {"before_step": 5, "factors": {"rate": -1.0}},
         {"before_step": 5, "parameters_text": "rate: ["},
+        {"before_step": 2**53},
         {"before_step": 5, "skip_batches": -1},
         {"snapshot_id": ""},
     )
