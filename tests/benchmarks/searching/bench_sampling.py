@@ -1,7 +1,8 @@
-"""Searches against a grid and against plain Optuna on three public functions: both sides in one run, as a table.
+"""Searches against a grid and against plain Optuna, on three public functions and the demo's language model, as tables.
 
 ASHA plays over the trials of a grid, each of which is trained towards the value of a function: all begin at one value, some
-learn fast and some slowly, and evaluations are noisy. TPE is the sampler of the runtime service, told one value at a time.
+learn fast and some slowly, and evaluations are noisy. Of the language model the curves are those of real trainings, which
+`parts/record_curves.py` has recorded. TPE is the sampler of the runtime service, told one value at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from milepost.api.config.v1 import configuration_pb2 as config
 from milepost.configuration import resolve_pruner
 from milepost.search.simulation import Evaluation, play
 from services.runtime.searching.study import VERSION, Study
+from tests.benchmarks.parts import record_curves
 from tests.benchmarks.parts.figures import report
 
 STEPS, EVERY = 81, 3
 SEEDS = range(20)
+# Of ASHA.
+FACTORS = (2, 3)
 TRIALS = 60
 MIN = config.METRIC_MODE_MIN
 
@@ -83,7 +87,7 @@ def grid_of(function: Function) -> list[tuple[float, ...]]:
     return list(itertools.product(*axes))
 
 
-def share_of_asha(function: Function, seed: int) -> tuple[float, float]:
+def share_of_asha(function: Function, seed: int, factor: int) -> tuple[float, float]:
     """Return the share of the grid's steps that ASHA takes, and how far its best is from the grid's, of all its values."""
     chance = random.Random(seed)
     grid = grid_of(function)
@@ -98,9 +102,28 @@ def share_of_asha(function: Function, seed: int) -> tuple[float, float]:
             value = end + (worst - end) * math.exp(-step / pace) + chance.gauss(0, 0.005 * spread)
             evaluations.append(Evaluation(trial, step, value))
         values[trial] = end
-    pruner = resolve_pruner({"kind": "asha", "first_step": STEPS // 9, "reduction_factor": 3})
-    found = play(pruner, MIN, evaluations, dict.fromkeys(values, STEPS), values)
+    return _played(evaluations, values, STEPS, factor)
+
+
+def share_over_curves(seed: int, factor: int) -> tuple[float, float]:
+    """Return the same over the recorded curves of the language model, in an order that is drawn."""
+    recorded = json.loads(record_curves.PATH.read_text(encoding="utf-8"))
+    trials, made_with = recorded["trials"], recorded["made_with"]
+    random.Random(seed).shuffle(trials)
+    evaluations, values = [], {}
+    for trial, one in enumerate(trials, 1):
+        evaluations += [
+            Evaluation(trial, place * made_with["every"], loss) for place, loss in enumerate(one["losses"], 1)
+        ]
+        values[trial] = min(one["losses"])
+    return _played(evaluations, values, made_with["steps"], factor)
+
+
+def _played(evaluations: list[Evaluation], values: dict[int, float], steps: int, factor: int) -> tuple[float, float]:
+    pruner = resolve_pruner({"kind": "asha", "first_step": steps // 9, "reduction_factor": factor})
+    found = play(pruner, MIN, evaluations, dict.fromkeys(values, steps), values)
     assert found.left_value is not None and found.winner_value is not None, "each trial has a value"
+    spread = max(values.values()) - min(values.values())
     return found.spent / found.steps, (found.left_value - found.winner_value) / spread
 
 
@@ -131,26 +154,39 @@ def best_of_optuna(function: Function, seed: int) -> float:
     return study.best_value
 
 
+def table_of_asha() -> None:
+    """Print how ASHA does, by function and factor."""
+    print(
+        "| trials | factor | share of the grid's steps, median (all) | at most 0.35 | the grid's best | else at most off by |"
+    )
+    print("|---|---|---|---|---|---|")
+    for factor in FACTORS:
+        played = {function.name: [share_of_asha(function, seed, factor) for seed in SEEDS] for function in FUNCTIONS}
+        played["language model"] = [share_over_curves(seed, factor) for seed in SEEDS]
+        for name, found in played.items():
+            shares, gaps = [share for share, _ in found], [gap for _, gap in found]
+            print(
+                f"| {name} | {factor} | {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) | "
+                f"{sum(1 for share in shares if share <= 0.35)} of {len(SEEDS)} | "
+                f"{sum(1 for gap in gaps if gap <= 0)} of {len(SEEDS)} | {max(gaps):.2%} of the grid's values |"
+            )
+            report(f"search.asha_{factor}_{name.split()[0].lower()}", shares, "of the grid's steps", "<= 0.35")
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print(
-        "| function | ASHA: share of the grid's steps, median (worst) | has the grid's best | TPE, median of the best | Optuna |"
-    )
-    print("|---|---|---|---|---|")
+    table_of_asha()
+    print("| function | TPE, median of the best | Optuna |")
+    print("|---|---|---|")
     for function in FUNCTIONS:
-        played = [share_of_asha(function, seed) for seed in SEEDS]
-        shares, gaps = [share for share, _ in played], [gap for _, gap in played]
         ours = [best_of_ours(function, seed) for seed in SEEDS]
         theirs = [best_of_optuna(function, seed) for seed in SEEDS]
         not_worse = sum(1 for a, b in zip(ours, theirs, strict=True) if a <= b)
-        middle, same = statistics.median(shares), sum(1 for gap in gaps if gap == 0)
         print(
-            f"| {function.name} | {middle:.2f} ({min(shares):.2f} to {max(shares):.2f}) | {same} of {len(SEEDS)} | "
-            f"{max(gaps):.2%} of the grid's values | {statistics.median(ours):.4g} | "
+            f"| {function.name} | {statistics.median(ours):.4g} | "
             f"{statistics.median(theirs):.4g}; not worse in {not_worse} of {len(SEEDS)} |"
         )
         name = function.name.split()[0].lower()
-        report(f"search.asha_{name}", shares, "of the grid's steps", "<= 0.35")
         report(f"search.tpe_{name}", ours, "best of 60", "<= plain Optuna", peer=VERSION, peer_values=theirs)
 
 
