@@ -14,7 +14,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.api.runtime.v1 import runtime_service_pb2 as runtime_api
 from milepost.api.trial.v1 import trial_service_pb2 as api
 from milepost.configuration import resolve
-from milepost.errors import NotFound
+from milepost.errors import FailedPrecondition, NotFound
 from tests.unit.searches.stack import ID, Stack
 
 WANTED = {"entrypoint": "a:b", "search": {"kind": "tpe", "space": {"x": [1, 2]}, "objective": {"metric": "eval/loss"}}}
@@ -43,6 +43,12 @@ def test_a_table_has_a_row_for_each_trial_and_the_best_are_those_that_none_surpa
     assert [row["trial"] for row in found.best()] == [2]
     frame = found.frame()
     assert frame.loc[2, "eval/loss"] == 0.25 and list(frame.index) == [1, 2, 3]
+
+
+def test_a_population_is_not_played_over_trials_that_have_run() -> None:
+    found = search.attach(ID, Stack(resolve(WANTED), [trial(1, 0.5)]))  # type: ignore[arg-type]
+    with pytest.raises(FailedPrecondition, match="cannot be played over trials that have run"):
+        found.simulate(kind="pbt")
 
 
 def test_several_objectives_and_constraints_stand_by_their_metrics() -> None:
