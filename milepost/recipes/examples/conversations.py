@@ -11,13 +11,12 @@ Other fields are passed over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milepost.training.loop.parameters import BadParameter
+from milepost.recipes.examples.lines import read_lines
 
 ASSISTANT = "assistant"
 
@@ -59,21 +58,7 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         BadParameter: there is no such file, it has no examples, or a line is none. The line is named.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadParameter(f"{path} cannot be read: {error}") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append(_example(json.loads(line)))
-        except ValueError as error:
-            raise BadParameter(f"{path}, line {number:,}: {error}") from error
-    if not found:
-        raise BadParameter(f"{path} has no examples")
-    return found
+    return read_lines(path, _example)
 
 
 def _example(given: Any) -> Example:

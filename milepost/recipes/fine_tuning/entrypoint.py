@@ -94,7 +94,7 @@ def train(
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = _load_tokenizer(_folder(model), chat_template)
+    tokenizer = load_tokenizer(model_folder(model), chat_template)
     rows = _rows(trial, read_examples(Path(data)), tokenizer, context, packing)
     if len(rows) < batch_size:
         raise BadParameter(f"{data} makes {len(rows):,} rows, fewer than batch_size")
@@ -102,7 +102,7 @@ def train(
     gather = partial(collate, padding=padding)
     loader = trial.shard(DataLoader(Rows(rows), batch_size, shuffle=True, drop_last=True, collate_fn=gather), seed=seed)
 
-    base = load_model(_folder(model), _PRECISIONS[precision], device)
+    base = load_model(model_folder(model), _PRECISIONS[precision], device)
     if packing:
         check_separation(base)
     tuned = add_adapter(base, lora_rank, lora_alpha, lora_dropout, modules)
@@ -153,14 +153,24 @@ def check_separation(model: Any) -> None:
         )
 
 
-def _folder(model: str) -> Path:
+def model_folder(model: str) -> Path:
+    """Return the folder of a model.
+
+    Raises:
+        BadParameter: there is none.
+    """
     folder = Path(model)
     if not folder.is_dir():
         raise BadParameter(f"model: {folder.absolute()} is no folder; models are not fetched from elsewhere")
     return folder
 
 
-def _load_tokenizer(folder: Path, chat_template: str) -> Any:
+def load_tokenizer(folder: Path, chat_template: str) -> Any:
+    """Load the tokenizer of a folder, with a chat template of another file if one is named.
+
+    Raises:
+        BadParameter: it cannot be loaded, or used here.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if chat_template:

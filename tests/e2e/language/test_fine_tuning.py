@@ -249,3 +249,36 @@ def test_a_merge_that_is_not_faithful_leaves_the_adapter_and_an_alert(stack: Sta
     kept = last_snapshot(stack, name)
     assert (kept / "adapter_config.json").exists() and not (kept / "model.safetensors").exists()
     ask(folder, folder / "model", kept)
+
+
+KEYS = ("train/loss", "train/grad_norm", "train/tokens", "eval/loss")
+RANKS = """
+import os, sys, milepost
+from torch import distributed
+from milepost.recipes.fine_tuning import train
+if "RANK" in os.environ:
+    distributed.init_process_group("gloo")
+trial = milepost.init(name=sys.argv[1])
+train(trial, model="model", data="train.jsonl", evaluation_data="held-out.jsonl", context=96, batch_size=4, rows_at_once=1,
+      samples=2, completion_tokens=4, eval_every=2, keep="state", learning_rate=1e-3)
+milepost.finish()
+"""
+
+
+def test_two_ranks_train_as_one_does(stack: StackProcess, tmp_path: Path) -> None:
+    """Losses but for rounding, although ranks have rows with unequal numbers of tokens; tokens of both are counted."""
+    folder = make(tmp_path)
+    data = {"MILEPOST_DATA_DIR": str(stack.data_dir)}
+    names = []
+    for launch in ((), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")):
+        done = run_program(RANKS, folder, data, str(PYTHON), launch=launch, arguments=(f"ranks {len(launch)}",))
+        assert done.returncode == 0, done.stderr[-4000:]
+        names.append(name_in(done.stderr))
+        completed(stack, names[-1])
+    one, two = ({key: stack.series(name, key) for key in KEYS} for name in names)
+    for key in KEYS:
+        assert list(one[key]) == list(two[key])
+        assert list(one[key].values()) == pytest.approx(list(two[key].values()), rel=1e-3), key
+    assert one["train/tokens"] == two["train/tokens"]
+    samples = [list(read_samples(stack.client, f"{name}/trials/1")) for name in names]
+    assert [len(found) for found in samples] == [2 * len(one["eval/loss"])] * 2, "of rank 0 alone"

@@ -16,6 +16,7 @@ from hypothesis import strategies as draw
 from milepost.recipes.examples.conversations import Continuation, Conversation, Message, read_examples
 from milepost.recipes.examples.encoding import Document, encode, question
 from milepost.recipes.examples.packing import NOT_LEARNT, collate, pack
+from milepost.recipes.examples.prompts import read_prompts
 from milepost.training.loop.parameters import BadParameter
 
 
@@ -96,6 +97,28 @@ def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(BadParameter, match="has no examples"):
         read_examples(tmp_path / "empty.jsonl")
+
+
+def test_prompts_keep_what_rewards_look_at(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"prompt": "2 + 2?", "answer": 4}, {"prompt": [{"role": "user", "content": "1?"}], "answer": 1}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert read_prompts(path) == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"answer": 4}', "line 2: a line has a prompt"),
+        ('{"prompt": ""}', "line 2: a line has a prompt"),
+        ('{"prompt": "a"}', "line 2: its fields are not those of the lines before: answer, prompt"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "2 + 2?", "answer": 4}\n' + line)
+    with pytest.raises(BadParameter, match=re.escape(said)):
+        read_prompts(path)
 
 
 # --- tokens
