@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 
 class Walk:
@@ -299,6 +298,9 @@ def ddp(trial, step_seconds=0.0, batch=8, examples=64, epochs=6, sharded=False, 
     Args:
         trouble: what goes wrong: `raises` and `disk` on rank 1 only, `data` on all, while `flag` is not there.
     """
+    # Half as much again as torch itself: the other loops do without.
+    from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+
     torch.manual_seed(7)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     module = torch.nn.parallel.DistributedDataParallel(model) if trial.world_size > 1 else model
