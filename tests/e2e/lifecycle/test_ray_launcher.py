@@ -24,7 +24,7 @@ from tests.support.servers.ray_cluster import RayCluster, running_cluster
 
 PROJECT = ROOT / "tests" / "assets" / "cluster_project"
 SECRET = "correct-horse-battery"
-STEPS = 90
+STEPS = 130
 LOOPS = ROOT / "tests" / "assets" / "loops.py"
 EPOCHS = 40
 # A group takes 15 to 30 s to start on two busy cores.

@@ -51,7 +51,7 @@ def test_a_backup_of_a_running_stack_restores_to_the_same_history(own_stack: Sta
     assert stack.wait_for_end(done.name).status == runtime_api.RUNTIME_STATUS_COMPLETED
     until(lambda: stack.completeness(done.name).sent_points == stack.completeness(done.name).stored_points, "stored")
     series = stack.series(done.name, "train/loss")
-    running = stack.client.start_runtime(paced("running", 0.4))
+    running = stack.client.start_runtime(paced("running", 0.8))
     stack.wait_for_step(running.name, 5)
     destinations = stack.data_dir / "destinations.yaml"
     destinations.write_text("destinations: {oncall: {url: 'http://127.0.0.1:9/'}}\n")
