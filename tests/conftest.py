@@ -25,6 +25,10 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+# `nohup` goes on holding for the tests themselves: unlike what is ignored, a handler is not inherited.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
+
 # Where a shell asks for no bytecode, each of the thousand processes of a session would compile all its modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
