@@ -79,8 +79,16 @@ class Liveness:
         self._contacts[key][rank] = self._time_of_day()
 
     def watch(self, key: AttemptKey, wait: float = policy.FIRST_BEAT_SECONDS) -> None:
-        """Begin to watch an attempt, whose first beat may take so many seconds. Repeats do nothing."""
-        if key not in self._attempts:
+        """Begin to watch an attempt, whose first beat may take so many seconds.
+
+        Repeats do nothing, but where the first beat was to take longer: one that has begun to train is expected soon.
+        """
+        instances = self._attempts.get(key)
+        if instances is not None:
+            first = instances.get(0)
+            if first is not None and first.beat is None and wait < first.first_beat_seconds:
+                instances[0] = policy.Instance(self._clock(), first_beat_seconds=wait)
+        else:
             self._attempts[key] = {0: policy.Instance(self._clock(), first_beat_seconds=wait)}
             self._contacts[key] = {0: self._time_of_day()}
             self._of_runtime.setdefault(key.runtime_id, set()).add(key)

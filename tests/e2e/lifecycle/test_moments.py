@@ -44,18 +44,20 @@ class Recorded:
 def recorded(stack: StackProcess) -> Recorded:
     parameters = {**TINY, "steps_per_epoch": 4_000 if LONG else 120}
     retries = {"max_retries": 1, "backoff_seconds": 0.5}
-    started = stack.client.start_runtime(small(name="remembered", parameters=parameters, retries=retries))
+    snapshots = {"every_steps": 100, "keep_last": 3}
+    configuration = small(name="remembered", parameters=parameters, retries=retries, snapshots=snapshots)
+    started = stack.client.start_runtime(configuration)
     name = started.name
     until(lambda: stack.client.trials.ListTrials(trial_api.ListTrialsRequest(parent=name)).trials or None, "a trial")
     with recording(stack.endpoints, name, LOSS) as told:
         stack.wait_for_step(name, 70)
         wait_told(told, MOMENTS // 3)
-        # Between two snapshots, so that some steps run twice.
-        until(lambda: 5 < stack.trial(name).progress.step % 50 < 35, "steps behind a snapshot")
+        # Between two snapshots, far from the next one, so that some steps that are stored run twice.
+        until(lambda: 20 < stack.trial(name).progress.step % 100 < 50, "steps behind a snapshot")
         for trainer in stack.trainers():
             trainer.kill()
         until(lambda: stack.trial(name).attempt_count == 2, "a second attempt")
-        stack.wait_for_step(name, 130)
+        stack.wait_for_step(name, 180)
         wait_told(told, 2 * MOMENTS // 3)
         assert stack.milepost("runtime", "stop", started.runtime_id, "--wait").returncode == Exit.OK
         assert stack.milepost("runtime", "resume", started.runtime_id).returncode == Exit.OK

@@ -165,6 +165,9 @@ async def test_an_attempt_that_is_not_heard_of_is_fenced_ended_and_followed_by_a
 ) -> None:
     runtime = await start(stack, place, limits={"heartbeat_grace_seconds": 3})
     await stack.wait_event(runtime.name, "snapshot_committed", 1)
+    key = AttemptKey(runtime.runtime_id, 1, 1)
+    # One that was never heard has longer than this test.
+    await until(lambda: stack.application.scheduler._liveness.contact(key) is not None, "it was heard")
     modules = ("trainer.job", "trainer", WORKER)
     frozen = [process for module in modules for process in place.processes(stack.data_dir, module)]
     for process in frozen:

@@ -78,6 +78,23 @@ def test_no_step_for_ten_times_the_usual_is_a_stall() -> None:
     assert policy.stall(policy.Instance(0.0, writing), 0.0) == "", "a large snapshot takes its time"
 
 
+def test_one_that_trains_and_was_never_heard_is_lost_sooner_than_one_that_may_still_import() -> None:
+    now = 0.0
+    liveness = Liveness(lambda: now)
+    liveness.watch(KEY, policy.first_beat_seconds(trains=False, grace_seconds=3))
+    now = 20.0
+    liveness.watch(KEY, policy.first_beat_seconds(trains=True, grace_seconds=3))
+    now = 52.0
+    assert liveness.why_lost(KEY, 3) == ""
+    liveness.watch(KEY, policy.first_beat_seconds(trains=True, grace_seconds=3))
+    now = 54.0
+    assert "last heard 34 s ago" in liveness.why_lost(KEY, 3), "from when it began to train, and only then"
+    liveness.receive(SUBJECT, beat().SerializeToString())
+    liveness.watch(KEY, policy.first_beat_seconds(trains=True, grace_seconds=3))
+    now = 58.0
+    assert liveness.why_lost(KEY, 3) == "", "who is heard is judged by its beats"
+
+
 def test_a_stall_is_said_once_for_each_step_it_happens_at() -> None:
     now = 0.0
     liveness = Liveness(lambda: now)
