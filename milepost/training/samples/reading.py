@@ -11,6 +11,7 @@ from typing import Any
 from milepost import series_names
 from milepost.api.telemetry.v1 import telemetry_pb2 as telemetry
 from milepost.api.telemetry.v1.telemetry_pb2 import Row, RowForm
+from milepost.numbers import MAX_NUMBER
 from milepost.training.samples.histograms import binned
 from milepost.training.user_code import given as user
 
@@ -236,4 +237,4 @@ def _cell(value: Any) -> Any:
         return _cut(user.text(value), 2_000)
     if not math.isfinite(number):
         return str(number)
-    return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
+    return int(number) if number.is_integer() and abs(number) <= MAX_NUMBER else number
