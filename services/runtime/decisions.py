@@ -28,6 +28,7 @@ from milepost.eventlog import (
     trial_chain,
 )
 from milepost.ids import new_event_id
+from services.runtime.readmodel.view import Reference
 from services.runtime.readmodel.views import Views
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,17 @@ class Cause:
     # Id of the event or command that brought it about. Empty: none.
     cause: str = ""
     traceparent: str = ""
+
+
+def because_of(actor: str, reference: Reference | None) -> Cause:
+    """Return an event as a cause: what somebody does because of it belongs to its trace, too."""
+    return Cause(actor, reference.event_id, reference.traceparent) if reference is not None else Cause(actor)
+
+
+def behind(actor: str, last: Mapping[str, Reference], *names: str) -> Cause:
+    """Return the newest of some events as a cause. None of them: nothing but the actor itself."""
+    newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
+    return because_of(actor, newest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from milepost import configuration as configurations
-from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.errors import Aborted, InvalidArgument, MilepostError, Violation
 from milepost.installation import observability
 from milepost.security.redaction import Redactor
@@ -84,12 +83,6 @@ def behind(request: Any) -> Cause:
     caller = current_caller()
     cause = caller.cause or (f"request:{request.request_id}" if request.request_id else "")
     return Cause(caller.actor, cause, observability.current_traceparent())
-
-
-def configuration_of(view: RuntimeView) -> RuntimeConfiguration:
-    """Return the configuration that a runtime has, which exists."""
-    assert view.state.configuration is not None, "an existing runtime has a configuration"
-    return view.state.configuration
 
 
 def check_etag(view: RuntimeView, etag: str) -> None:

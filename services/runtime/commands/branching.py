@@ -17,7 +17,7 @@ from milepost.domain.sentences import number
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from milepost.rules.of_runs import with_rules_checked
 from services.runtime.readmodel.family import origin_at
-from services.runtime.readmodel.view import RuntimeView, TrialView, given_parameters
+from services.runtime.readmodel.view import RuntimeView, TrialView, configuration_of, given_parameters
 
 # Requests that name a snapshot by its step, or by its id.
 NamesSnapshot = api.BranchTrialRequest | api.PinSnapshotRequest | api.UnpinSnapshotRequest
@@ -129,8 +129,7 @@ def read_branch(
         InvalidArgument: with everything that is wrong, by field.
         FailedPrecondition: it changes what a branch may not change.
     """
-    configuration = view.state.configuration
-    assert configuration is not None, "an existing runtime has a configuration"
+    configuration = configuration_of(view)
     patch = read_mapping(request.parameters_text, "parameters_text")
     changes = read_mapping(request.configuration_changes_text, "configuration_changes_text")
     given = given_parameters(configuration, one)

@@ -13,18 +13,11 @@ from milepost.domain import runtime, trial
 from milepost.errors import FailedPrecondition, InvalidArgument, Violation
 from services.access.authentication import current_caller
 from services.runtime.commands import roll_backs
-from services.runtime.commands.base import (
-    RuntimeCommands,
-    behind,
-    check_etag,
-    checked_reason,
-    configuration_of,
-    parse_changes,
-)
+from services.runtime.commands.base import RuntimeCommands, behind, check_etag, checked_reason, parse_changes
 from services.runtime.commands.ownership import check_owner
 from services.runtime.decisions import Cause
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.view import RuntimeView, TrialView
+from services.runtime.readmodel.view import RuntimeView, TrialView, configuration_of
 from services.runtime.snapshots import restorable
 
 

@@ -15,14 +15,14 @@ from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.runtime.v1 import runtime_service_pb2 as api
 from milepost.domain import runtime, trial
 from milepost.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
-from services.runtime.commands.base import check_etag, checked_reason, configuration_of
+from services.runtime.commands.base import check_etag, checked_reason
 from services.runtime.commands.deletions import DeleteCommands
 from services.runtime.commands.previews import preview
 from services.runtime.commands.resumes import ResumeCommands
 from services.runtime.commands.starts import StartCommands
 from services.runtime.commands.trial_commands import TrialCommands
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.view import RuntimeView, labels_of
+from services.runtime.readmodel.view import RuntimeView, configuration_of, labels_of
 
 MAX_STOP_SECONDS = 86_400.0
 MAX_LABELS = 64

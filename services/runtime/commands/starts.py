@@ -23,12 +23,12 @@ from milepost.rules.of_runs import with_rules_checked
 from milepost.security.redaction import Redactor
 from services.access.authentication import current_caller
 from services.runtime.commands import branching
-from services.runtime.commands.base import RuntimeCommands, behind, configuration_of, parse_changes
+from services.runtime.commands.base import RuntimeCommands, behind, parse_changes
 from services.runtime.commands.preflight import declared_parameters, more_violations
 from services.runtime.commands.request_ids import check as check_request_id
 from services.runtime.decisions import Cause
 from services.runtime.readmodel.messages import runtime_message
-from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.view import RuntimeView, configuration_of
 from services.runtime.scheduling.scheduler import create_commands
 from services.runtime.snapshots import Place
 

@@ -234,3 +234,9 @@ def labels_of(view: RuntimeView) -> Mapping[str, str]:
         return given
     known = {**given, **declared}
     return {key: text for key, text in known.items() if key not in state.removed_labels} | dict(state.labels)
+
+
+def configuration_of(view: RuntimeView) -> RuntimeConfiguration:
+    """Return the configuration that a runtime has, which exists."""
+    assert view.state.configuration is not None, "an existing runtime has a configuration"
+    return view.state.configuration

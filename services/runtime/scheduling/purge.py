@@ -15,7 +15,7 @@ from milepost.errors import MilepostError
 from milepost.names import AttemptKey
 from milepost.snapshots import SnapshotInvalid
 from services.runtime.launchers import Launcher
-from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.view import RuntimeView, configuration_of
 from services.runtime.snapshots import Place, SnapshotStorage
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,7 @@ class Purger:
 
     async def purge(self, view: RuntimeView) -> runtime.ReportPurged:
         """Remove what is left of a runtime and report on it."""
-        configuration = view.state.configuration
-        assert configuration is not None, "an existing runtime has a configuration"
+        configuration = configuration_of(view)
         remaining: list[str] = []
         snapshot_count = snapshot_bytes = point_count = line_count = 0
         for one in view.trials.values():

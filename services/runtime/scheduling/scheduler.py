@@ -31,7 +31,7 @@ from services.runtime.decisions import Cause, Commands, Decisions
 from services.runtime.launchers import Launcher, LaunchFailed, Missing
 from services.runtime.policies import control, liveness, placement, retry, sharing
 from services.runtime.policies.control import Process
-from services.runtime.readmodel.view import RuntimeView, TrialView
+from services.runtime.readmodel.view import RuntimeView, TrialView, configuration_of
 from services.runtime.readmodel.views import Views
 from services.runtime.scheduling.causes import because_of, behind
 from services.runtime.scheduling.launching import Launches
@@ -369,8 +369,7 @@ class Scheduler:
     async def _launch(self, view: RuntimeView, step: control.Launch) -> None:
         one = view.trials[step.trial]
         cause = behind(one.last, "TrialCreated", "TrialResumeRequested", "TrialRollBackRequested", "RetryScheduled")
-        configuration = view.state.configuration
-        assert configuration is not None, "an existing runtime has a configuration"
+        configuration = configuration_of(view)
         choice = await self._storage.choose(configuration, one.state, self._views.configuration_of_origin(one.state))
         commands: list[object] = [
             trial.DeleteSnapshot(rejected.snapshot_id, facts.SNAPSHOT_DELETE_REASON_CORRUPT, rejected.detail)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from milepost import configuration as configurations
-from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.configuration.words import PRUNERS, SAMPLERS
 from milepost.domain import population as populations
@@ -21,9 +20,10 @@ from milepost.domain import runtime, trial
 from milepost.domain.search import GIVEN, Ended, Values, metrics_of, objective_of
 from milepost.errors import Aborted, MilepostError
 from milepost.eventlog import EventLogError
-from services.runtime.decisions import Cause, Decisions
+from services.runtime import decisions
+from services.runtime.decisions import Decisions
 from services.runtime.policies import placement, search
-from services.runtime.readmodel.view import Reference, RuntimeView
+from services.runtime.readmodel.view import Reference, RuntimeView, configuration_of
 from services.runtime.readmodel.views import Views
 from services.runtime.searching import earlier, judging, population
 from services.runtime.searching.sampler import Sampler, SamplerFailed, definition_of
@@ -169,7 +169,7 @@ class Searches:
 
         A trial that has completed meanwhile is judged too: it must not matter whether this service was there in time.
         """
-        found = judging.next_rung(view) if _configuration(view).search.HasField("pruner") else None
+        found = judging.next_rung(view) if configuration_of(view).search.HasField("pruner") else None
         if found is None or view.state.stop is not None:
             return False
         await self._decide(view, judging.judge(view, found, self._clock()), view.trials[found.trial].last)
@@ -180,7 +180,7 @@ class Searches:
         for number in search.to_report(picture_of(view)):
             situation = view.trials[number].state.situation
             key = (view.runtime_id, number)
-            wanted = _configuration(view).search
+            wanted = configuration_of(view).search
             if isinstance(situation, trial.Failed):
                 report = facts.ObjectiveReported(
                     trial=number,
@@ -200,7 +200,7 @@ class Searches:
         key = (view.runtime_id, number)
         try:
             state, ended = view.trials[number].state, view.trials[number].last["TrialCompleted"]
-            metrics = metrics_of(_configuration(view).search)
+            metrics = metrics_of(configuration_of(view).search)
             self._read[key] = await self._values.read(*key, state.attempt, metrics, ended.sequence)
         except (MilepostError, EventLogError) as error:
             log.warning("search.values_not_read", extra={"runtime": key[0], "trial": number, "error": str(error)})
@@ -211,7 +211,7 @@ class Searches:
 
     async def _tell_earlier(self, view: RuntimeView) -> None:
         """Read what trials of other runtimes came to and put it into the log, where it stays when those are gone."""
-        wanted = _configuration(view).search
+        wanted = configuration_of(view).search
         found: list[facts.EarlierTrial] = []
         missing: list[str] = []
         for runtime_id in wanted.warm_start:
@@ -227,7 +227,7 @@ class Searches:
         await self._decide(view, {None: [runtime.TellEarlierTrials(told)]})
 
     async def _suggest(self, view: RuntimeView, move: search.Suggest) -> None:
-        configuration, history = _configuration(view), view.state.history
+        configuration, history = configuration_of(view), view.state.history
         if self._failures[view.runtime_id] >= MAX_FAILURES:
             detail = f"it failed {MAX_FAILURES} times in a row; the log of the runtime service says how"
             await self._end(view, Ended(facts.SEARCH_END_REASON_SAMPLER_FAILED, detail))
@@ -273,16 +273,14 @@ class Searches:
         last = view.last
         if behind is not None:
             names, last = ("TrialCompleted", "TrialFailed", "EvaluationCompleted"), behind
-        newest = max((last[name] for name in names if name in last), key=lambda r: r.sequence, default=None)
-        cause = Cause(ACTOR, newest.event_id, newest.traceparent) if newest is not None else Cause(ACTOR)
-        await self._decisions.decide(view.runtime_id, commands, cause)
+        await self._decisions.decide(view.runtime_id, commands, decisions.behind(ACTOR, last, *names))
 
 
 def picture_of(view: RuntimeView) -> search.Picture:
     """Return what the next move of a search depends on."""
     state, slots = view.state, 1
     if state.allocation is not None:
-        slots = placement.slots_of(state.allocation, placement.need_of(_configuration(view)))
+        slots = placement.slots_of(state.allocation, placement.need_of(configuration_of(view)))
     # Of ten thousand trials most are reported; this is asked after each event.
     numbers = {*judging.unreported(state), *view.running, *view.starting}
     trials = {number: view.trials[number].state for number in sorted(numbers) if number in view.trials}
@@ -294,8 +292,3 @@ def picture_of(view: RuntimeView) -> search.Picture:
         if (since := view.trials[number].since) is not None and since.sequence <= view.began
     )
     return search.Picture(state, trials, slots, view.started.time if view.started is not None else None, to_resume)
-
-
-def _configuration(view: RuntimeView) -> RuntimeConfiguration:
-    assert view.state.configuration is not None, "an existing runtime has a configuration"
-    return view.state.configuration

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from milepost.api.config.v1.configuration_pb2 import RuntimeConfiguration
 from milepost.api.event.v1 import common_pb2 as common
 from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.configuration.words import PRUNERS
 from milepost.domain import population as populations
 from milepost.domain import pruning, runtime, sentences, trial
 from milepost.domain.search import Reached
-from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.view import RuntimeView, configuration_of
 from services.runtime.searching import population
 
 _WORDS = {number: word for word, number in PRUNERS.items()}
@@ -34,7 +33,7 @@ def next_rung(view: RuntimeView) -> Reached | None:
     The trial with the lowest number comes first, so that it does not matter when they are looked at, only what the log has.
     """
     state = view.state
-    search = _configuration(view).search
+    search = configuration_of(view).search
     pruner, is_population = search.pruner, population.is_population(search)
     last: dict[int, Reached] = {one.trial: one for one in state.history.rungs()}
     begun = {one.trial: one.rung for one in state.history.promoted} if is_population else {}
@@ -59,7 +58,7 @@ def next_rung(view: RuntimeView) -> Reached | None:
 
 def judge(view: RuntimeView, found: Reached, now: datetime) -> dict[int | None, list[object]]:
     """Return the commands of the one decision that a trial at a rung brings about."""
-    search, history = _configuration(view).search, view.state.history
+    search, history = configuration_of(view).search, view.state.history
     bracket = pruning.bracket_of(search.pruner, found.trial)
     at_rung = [one for one in history.rungs() if one.rung == found.rung]
     at_rung = [one for one in at_rung if pruning.bracket_of(search.pruner, one.trial) == bracket] + [found]
@@ -93,7 +92,7 @@ def judge(view: RuntimeView, found: Reached, now: datetime) -> dict[int | None, 
 
 def _verdict(view: RuntimeView, one: Reached, at_rung: Sequence[Reached]) -> facts.TrialPruned | None:
     """Judge a trial by those that have reached its rung, itself among them; None: it goes on."""
-    search = _configuration(view).search
+    search = configuration_of(view).search
     own = [known.value for known in view.state.history.rungs() if known.trial == one.trial and known.rung < one.rung]
     others = [known.value for known in at_rung if known.trial != one.trial]
     verdict = pruning.judge(search.pruner, search.objective.mode, [*own, one.value], others)
@@ -113,7 +112,7 @@ def _verdict(view: RuntimeView, one: Reached, at_rung: Sequence[Reached]) -> fac
 
 
 def _stop(view: RuntimeView, pruned: facts.TrialPruned, now: datetime) -> trial.StopTrial:
-    deadline = now + timedelta(seconds=_configuration(view).limits.stop_deadline_seconds)
+    deadline = now + timedelta(seconds=configuration_of(view).limits.stop_deadline_seconds)
     reason = f"pruned {sentences.pruning(pruned)}"
     return trial.StopTrial(common.STOP_MODE_GRACEFUL, deadline, reason, pruned=True)
 
@@ -121,8 +120,3 @@ def _stop(view: RuntimeView, pruned: facts.TrialPruned, now: datetime) -> trial.
 def _is_being_stopped(state: trial.Trial) -> bool:
     """Return whether somebody has stopped a trial. It is judged when it goes on."""
     return isinstance(state.situation, trial.Stopped) or (state.active is not None and state.active.stop is not None)
-
-
-def _configuration(view: RuntimeView) -> RuntimeConfiguration:
-    assert view.state.configuration is not None, "an existing runtime has a configuration"
-    return view.state.configuration

@@ -16,7 +16,7 @@ from milepost.api.event.v1 import runtime_events_pb2 as facts
 from milepost.domain import population, trial
 from milepost.domain.search import Reached
 from services.runtime.readmodel.family import origin_at
-from services.runtime.readmodel.view import RuntimeView
+from services.runtime.readmodel.view import RuntimeView, configuration_of
 
 SAMPLER = "pbt"
 # Of one decision.
@@ -65,8 +65,7 @@ def promotion(view: RuntimeView, replaced: int, at_rung: Sequence[Reached], earl
         at_rung: all that have reached the rung, the one to be replaced included, in the order of the log.
         earlier: how many others take places in the same decision.
     """
-    configuration, history = view.state.configuration, view.state.history
-    assert configuration is not None, "an existing runtime has a configuration"
+    configuration, history = configuration_of(view), view.state.history
     wanted = configuration.search
     if not population.has_room(wanted, history, earlier):
         return None
@@ -124,8 +123,7 @@ def is_population(search: config.Search) -> bool:
 
 def snapshot_of(view: RuntimeView, number: int, rung: int) -> str:
     """Return the id of the snapshot of a trial at a rung; empty: it has none."""
-    configuration = view.state.configuration
-    assert configuration is not None, "an existing runtime has a configuration"
+    configuration = configuration_of(view)
     step = population.rung_step(configuration.search.pruner, rung)
     record = population.snapshot_at(view.trials[number].state, step) if step is not None else None
     return record.snapshot_id if record is not None else ""
